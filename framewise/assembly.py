@@ -1,0 +1,50 @@
+"""How the parts are put together, for the web process, the worker and a label-studio-ml host alike."""
+
+import logging
+import sys
+
+from framewise.backend import Backend
+from framewise.controls import Parts
+from framewise.features.backbone import Backbones
+from framewise.features.cache import FeatureCache
+from framewise.features.extraction import Extractor
+from framewise.jobs import Jobs
+from framewise.label_studio import LabelStudioClient
+from framewise.media.library import MediaLibrary
+from framewise.settings import Settings
+from framewise.store.annotations import Annotations
+from framewise.store.database import Database
+from framewise.store.job_state import JobStates
+from framewise.store.registry import Registry
+
+DATABASE_NAME = "framewise.sqlite"
+QUEUE_NAME = "queue.sqlite"
+
+
+class Assembly:
+    """All parts of one process, made from its settings."""
+
+    def __init__(self, settings: Settings, waiting_slots: int = 0):
+        self.settings = settings
+        database = Database(settings.data_dir / DATABASE_NAME)
+        self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
+        self.annotations = Annotations(database)
+        self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME)
+        self.registry = Registry(settings.model_root, database)
+        self.backbones = Backbones(settings.model_root, settings.data_dir)
+        self.parts = Parts(
+            settings,
+            MediaLibrary(settings.data_dir, self.label_studio, settings.local_files_roots, settings.media_hosts),
+            self.backbones,
+            Extractor(FeatureCache(settings.cache_dir)),
+            self.registry,
+        )
+        self.backend = Backend(self.parts, self.annotations, self.jobs, self.label_studio, waiting_slots)
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error, each line with its time and process: several processes write to one terminal."""
+    line = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+    logging.basicConfig(level=level, stream=sys.stderr, format=line, force=True)
+    for noisy in ("httpx", "httpcore", "huey", "matplotlib", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

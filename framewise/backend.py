@@ -1,0 +1,362 @@
+"""The use cases: what Label Studio asks for and what it tells, and the jobs that follow from it.
+
+The web process answers from what is there and records; workers fetch, extract, train and push.
+"""
+
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framewise.controls import CONTROL_MODELS, ControlModel, Example, Parts
+from framewise.core.errors import ConfigError, FramewiseError, RequestError
+from framewise.jobs import Jobs, Progress
+from framewise.label_studio import LabelStudioClient
+from framewise.labeling_config import read_labeling_config
+from framewise.media.library import MediaFile
+from framewise.store.annotations import AnnotatedTask, Annotations
+from framewise.store.job_state import Job
+
+logger = logging.getLogger(__name__)
+
+UNTRAINED = "untrained"
+POLL_SECONDS = 0.1
+RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not tried again at every request
+LOOKUP_THREADS = 8
+
+
+@dataclass
+class _Asked:
+    """A task of a prediction request: what is known of it so far."""
+
+    task: Mapping[str, Any]
+    ready: list[tuple[ControlModel, MediaFile]] = field(default_factory=list)
+    jobs: list[tuple[ControlModel, int]] = field(default_factory=list)
+    failed: bool = False
+
+
+class Backend:
+    """All use cases over parts that are passed in. ``waiting_slots``: predictions that may wait at once in this process."""
+
+    def __init__(
+        self, parts: Parts, annotations: Annotations, jobs: Jobs, label_studio: LabelStudioClient, waiting_slots: int = 1
+    ):
+        self._parts = parts
+        self._annotations = annotations
+        self._jobs = jobs
+        self._label_studio = label_studio
+        self._waiting = threading.BoundedSemaphore(waiting_slots) if waiting_slots > 0 else None
+
+    # What Label Studio asks.
+
+    def setup(self, project: str, label_config: str, hostname: str = "", title: str = "") -> str:
+        """Remember a project, check that its labeling config can work, and answer the model version in use.
+
+        Raises ConfigError, BackboneError.
+        """
+        controls = self._controls(project, label_config)
+        self._annotations.put_project(project, project_id(project), label_config, title, hostname)
+        return self._model_version(controls)
+
+    def predict(self, project: str, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """One item a task, in order: a prediction, or [] where there is none (yet). Raises ConfigError."""
+        deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
+        controls = self._controls(project, label_config)
+        self._annotations.put_project(project, project_id(project), label_config)
+        version = self._model_version(controls)
+        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+            asked = list(pool.map(lambda task: self._look_up(project, controls, task), tasks))
+        if any(a.jobs for a in asked) and any(c.version() for c in controls):
+            self._wait(asked, deadline)
+        return [self._answer(project, version, a) for a in asked]
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Every trained version, newest first."""
+        return self._parts.registry.versions()
+
+    # What Label Studio tells.
+
+    def on_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Record a webhook's event and start what follows from it. Raises RequestError for one that cannot be read."""
+        action = event.get("action")
+        if not isinstance(action, str):
+            raise RequestError(f"webhook: expected the name of an event in 'action', found {action!r}")
+        project = event.get("project")
+        if not isinstance(project, Mapping):
+            return {"status": "ignored", "reason": f"{action} without a project"}
+        key = self._project_key(project)
+        self._annotations.put_project(
+            key, project_id(key), str(project.get("label_config") or ""), str(project.get("title") or "")
+        )
+        self._annotations.record_event(key, action, event)
+        if not self._apply(key, action, event):
+            return {"status": "recorded"}
+        return {"status": "recorded", "job": str(self._jobs.submit("train", key, "all", {}))}
+
+    def _apply(self, project: str, action: str, event: Mapping[str, Any]) -> bool:
+        """Bring the store up to date; whether a training should follow."""
+        if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
+            for annotation, task in _pairs(event):
+                self._annotations.put_task(project, int(task["id"]), task.get("data") or {})
+                self._annotations.put_annotation(project, annotation, int(task["id"]))
+            return self._has_trainable(project)
+        if action == "ANNOTATIONS_DELETED":
+            self._annotations.delete_annotations(project, _ids(event.get("annotations")))
+        elif action == "TASKS_CREATED":
+            for task in _mappings(event.get("tasks")):
+                self._annotations.put_task(project, int(task["id"]), task.get("data") or {})
+        elif action == "TASKS_DELETED":
+            self._annotations.delete_tasks(project, _ids(event.get("tasks")))
+        return action == "START_TRAINING"
+
+    # What workers do.
+
+    def register(self) -> None:
+        """Make this process one that does the jobs."""
+        self._jobs.register("extract", self._extract)
+        self._jobs.register("train", self._train)
+        self._jobs.register("push", self._push)
+
+    def _extract(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Fetch and extract one video of a task; push the prediction if the task was promised one."""
+        control = self._control(job.project, job.payload["control"])
+        try:
+            file = self._parts.media.open(job.payload["source"], progress)
+            control.features(file, progress)
+        finally:
+            for task in self._annotations.take_promises(job.id):
+                self._jobs.submit("push", job.project, str(task), {}, task)
+        return {"content": file.content, "path": str(file.path)}
+
+    def _push(self, job: Job, progress: Progress) -> None:
+        """Send a promised prediction to Label Studio, if its address and a key are known."""
+        task = int(job.task or 0)
+        data = self._annotations.task_data(job.project, task)
+        if data is None or not self._label_studio.connected:
+            return
+        controls = self._controls(job.project)
+        asked = _Asked({"id": task, "data": data})
+        for control in controls:
+            if control.version():
+                file = self._parts.media.open(control.control.media_source(data), progress)
+                control.features(file, progress)
+                asked.ready.append((control, file))
+        if asked.ready:
+            prediction = self._prediction(self._model_version(controls), asked)
+            self._label_studio.push_prediction(task, **prediction)
+
+    def _train(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Train every trainable control of a project on all of its annotated tasks, and publish the version."""
+        controls = [c for c in self._controls(job.project) if c.control.trainable]
+        tasks = self._annotations.training_set(job.project)
+        if not controls or not tasks:
+            return {"version": None}
+        number = self._annotations.next_training(job.project)
+        version = f"v{number}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        for done, control in enumerate(controls):
+            part = _part_of(progress, done, len(controls))
+            examples = self._examples(job, control, tasks, part)
+            for note in control.train(examples, version, _part_of(part, 1, 2)):
+                self._jobs.states.warn(job.id, note)
+        return {"version": version, "tasks": len(tasks)}
+
+    def _examples(self, job: Job, control: ControlModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
+        """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
+        examples, problems = [], []
+        for done, task in enumerate(tasks):
+            step = _part_of(_part_of(progress, 0, 2), done, len(tasks))
+            try:
+                file = self._parts.media.open(control.control.media_source(task.data), step)
+                features = control.features(file, step)
+                examples.append(control.example(features, control.control.frame_rate(task.data), task.result))
+            except FramewiseError as error:
+                problems.append(f"task {task.task} is left out of the training: {error}")
+                logger.warning("project %s, %s", job.project, problems[-1])
+                self._jobs.states.warn(job.id, problems[-1])
+        if not examples:
+            raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
+        return examples
+
+    # Prediction, step by step.
+
+    def _look_up(self, project: str, controls: list[ControlModel], task: Mapping[str, Any]) -> _Asked:
+        """What of a task is cached; jobs for what is not. An error concerns this task alone."""
+        asked = _Asked(task)
+        with self._spoils_only(project, asked):
+            data = _task_data(task)
+            for control in controls:
+                source = control.control.media_source(data)
+                file = self._parts.media.peek(source)
+                if file and control.cached_features(file.content):
+                    asked.ready.append((control, file))
+                else:
+                    self._ask_for(project, control, task, data, source, asked)
+        return asked
+
+    def _ask_for(
+        self, project: str, control: ControlModel, task: Mapping[str, Any], data: Mapping[str, Any], source: str, asked: _Asked
+    ) -> None:
+        subject = f"{control.backbone_name} {control.crop} {self._parts.media.stamp(source)}"
+        latest = self._jobs.states.latest("extract", project, subject)
+        if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
+            asked.failed = True
+            return
+        self._annotations.put_task(project, int(task["id"]), data)
+        if latest and latest[1] in ("pending", "running"):
+            job = latest[0]
+        else:
+            payload = {"control": control.control.from_name, "source": source}
+            job = self._jobs.submit("extract", project, subject, payload, int(task["id"]))
+        asked.jobs.append((control, job))
+
+    def _wait(self, asked: list[_Asked], deadline: float) -> None:
+        """Wait for the jobs of a request, but never on the last free threads of this process."""
+        if self._waiting is None or not self._waiting.acquire(blocking=False):
+            return
+        try:
+            waiting = [job for a in asked for _, job in a.jobs]
+            while waiting and time.monotonic() < deadline:
+                outcomes = self._jobs.states.outcomes(waiting)
+                waiting = [job for job in waiting if outcomes[job][0] in ("pending", "running")]
+                if waiting:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            self._waiting.release()
+
+    def _answer(self, project: str, version: str, asked: _Asked) -> Any:
+        with self._spoils_only(project, asked):
+            if asked.failed or not self._collect(asked):
+                return []
+            asked.ready = [(control, file) for control, file in asked.ready if control.version()]
+            if asked.ready:
+                return self._prediction(version, asked)
+        return []
+
+    def _collect(self, asked: _Asked) -> bool:
+        """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
+        for control, job in asked.jobs:
+            if control.version():
+                # Promised before the job is looked at: one that ends in between finds the promise.
+                self._annotations.promise_prediction(job, int(asked.task["id"]))
+        outcomes = self._jobs.states.outcomes([job for _, job in asked.jobs])
+        if any(outcomes[job][0] != "done" for _, job in asked.jobs):
+            return False
+        for control, job in asked.jobs:
+            self._annotations.withdraw_promise(job, int(asked.task["id"]))
+            result = outcomes[job][1]
+            asked.ready.append((control, MediaFile(Path(result["path"]), result["content"])))
+        return True
+
+    def _prediction(self, version: str, asked: _Asked) -> dict[str, Any]:
+        regions: list[dict[str, Any]] = []
+        for control, file in asked.ready:
+            features = control.cached_features(file.content)
+            if features is None:
+                raise FramewiseError("the features were removed from the cache; ask again")
+            regions += control.regions(features, control.control.frame_rate(_task_data(asked.task)))
+        scores = [r["score"] for r in regions]
+        return {"result": regions, "score": sum(scores) / len(scores) if scores else 0.0, "model_version": version}
+
+    @contextmanager
+    def _spoils_only(self, project: str, asked: _Asked) -> Iterator[None]:
+        """Whatever goes wrong with one task is logged and shown, and leaves the others alone."""
+        try:
+            yield
+        except Exception as error:
+            asked.failed = True
+            task = asked.task.get("id") if isinstance(asked.task, Mapping) else None
+            known = isinstance(error, FramewiseError)
+            logger.log(logging.ERROR, "predict, project %s, task %s: %s", project, task, error, exc_info=not known)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            self._jobs.states.record_failure("predict", project, task if isinstance(task, int) else None, text)
+
+    # Projects and their controls.
+
+    def _controls(self, project: str, label_config: str | None = None) -> list[ControlModel]:
+        """Checked controls of a labeling config; of the one last told of, if None. Raises ConfigError, BackboneError."""
+        if label_config is None:
+            known = self._annotations.project(project)
+            if known is None:
+                raise ConfigError(f"project {project} is not known here; was it ever connected?")
+            label_config = known.label_config
+        controls = read_labeling_config(label_config, self._parts.settings.model_score_threshold)
+        return [
+            model.create(control, project, self._parts)
+            for control in controls
+            for model in CONTROL_MODELS
+            if model.is_control_matched(control)
+        ]
+
+    def _control(self, project: str, from_name: str) -> ControlModel:
+        for control in self._controls(project):
+            if control.control.from_name == from_name:
+                return control
+        raise ConfigError(f"project {project} has no control {from_name!r} any more")
+
+    def _has_trainable(self, project: str) -> bool:
+        known = self._annotations.project(project)
+        try:
+            return any(c.trainable for c in read_labeling_config(known.label_config if known else ""))
+        except ConfigError as error:
+            self._jobs.states.record_failure("train", project, None, str(error))
+            return False
+
+    def _model_version(self, controls: list[ControlModel]) -> str:
+        """One name for what all controls of a project predict with: Label Studio knows a single version a backend."""
+        return "+".join(dict.fromkeys(c.version() or UNTRAINED for c in controls))
+
+    def _project_key(self, project: Mapping[str, Any]) -> str:
+        number = project.get("id")
+        if not isinstance(number, int):
+            raise RequestError(f"webhook: expected the project's number in 'project.id', found {number!r}")
+        created = project.get("created_at")
+        if isinstance(created, str):
+            try:
+                return f"{number}.{int(datetime.datetime.fromisoformat(created).timestamp())}"
+            except ValueError:
+                raise RequestError(f"webhook: expected a time in 'project.created_at', found {created!r}") from None
+        return self._annotations.newest_project_key(number) or f"{number}.0"
+
+
+def project_id(key: str) -> int:
+    """Label Studio's number of a project from "<id>.<unix time>". Raises RequestError."""
+    head = str(key).split(".")[0]
+    if not head.isdecimal():
+        raise RequestError(f"expected a project as '<id>.<time of creation>', found {key!r}")
+    return int(head)
+
+
+def _task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = task.get("data") if isinstance(task, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(task.get("id"), int):
+        raise RequestError(f"expected a task with a number 'id' and an object 'data', found {str(task)[:200]}")
+    return data
+
+
+def _pairs(event: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(annotation, task) of an event that holds one of each or a list of each. Raises RequestError."""
+    annotations, tasks = event.get("annotation"), event.get("task")
+    pairs = list(zip(_mappings(annotations), _mappings(tasks), strict=False))
+    if not pairs or not all(isinstance(a.get("id"), int) and isinstance(t.get("id"), int) for a, t in pairs):
+        raise RequestError("webhook: expected an annotation and its task, both with a number 'id'")
+    return pairs
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, Mapping)]
+
+
+def _ids(value: Any) -> list[int]:
+    return [v["id"] for v in _mappings(value) if isinstance(v.get("id"), int)]
+
+
+def _part_of(progress: Progress, done: int, total: int) -> Progress:
+    """Progress of one of ``total`` equal parts, ``done`` of which are behind."""
+    return lambda share, detail: progress((done + share) / total, detail)

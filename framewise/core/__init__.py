@@ -1,0 +1,1 @@
+"""Pure logic: the frame grid, regions, segments, metrics. Standard library and numpy only."""

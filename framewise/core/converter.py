@@ -1,0 +1,116 @@
+"""Between regions and arrays with one row a frame of Label Studio's grid."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import RangeOutsideVideo, UnknownLabel
+from framewise.core.regions import TimelineRegion, read_regions, write_region
+
+logger = logging.getLogger(__name__)
+
+# The duration that a browser reports and the one that the streams give may differ by a frame or two at the end.
+END_TOLERANCE_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of rows [index, stop) in which the label of column ``label_index`` is on; score is their mean, in [0, 1]."""
+
+    label_index: int
+    index: int
+    stop: int
+    score: float
+
+
+def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[str], num_frames: int) -> npt.NDArray[np.uint8]:
+    """Mark which labels are on in each frame: uint8, shape (num_frames, len(labels)), columns in ``labels`` order.
+
+    Regions may overlap; both ends are included. An end a few frames past the grid is cut and logged.
+    Raises UnknownLabel, RangeOutsideVideo.
+    """
+    columns = {label: column for column, label in enumerate(labels)}
+    frame_labels = np.zeros((num_frames, len(columns)), dtype=np.uint8)
+    for region in regions:
+        for label in region.labels:
+            if label not in columns:
+                raise UnknownLabel(
+                    f"region {region.id!r}: label {label!r} is not in the labeling config, which has {list(labels)}; "
+                    "was the label renamed after the annotation?"
+                )
+        for start, end in region.ranges:
+            stop = _clamped_stop(region, start, end, num_frames)
+            for label in region.labels:
+                frame_labels[start - 1 : stop, columns[label]] = 1
+    return frame_labels
+
+
+def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frames: int) -> int:
+    if end is None:
+        end = num_frames
+    if start > num_frames or end > num_frames + END_TOLERANCE_FRAMES:
+        raise RangeOutsideVideo(
+            f"region {region.id!r}: frames {start}-{end} are outside a video of {num_frames} frames; "
+            "does frameRate in the <Video> tag match the one under which it was annotated?"
+        )
+    if end > num_frames:
+        logger.info("region %r: end %d cut to the last frame, %d", region.id, end, num_frames)
+    return min(end, num_frames)
+
+
+def scores_to_segments(scores: npt.NDArray[np.floating[Any]], threshold: float) -> list[Segment]:
+    """Runs of rows with a score of at least ``threshold``, by label and then by time. scores: (T, L) in [0, 1]."""
+    segments = []
+    for label_index in range(scores.shape[1]):
+        on = np.concatenate([[False], scores[:, label_index] >= threshold, [False]])
+        edges = np.flatnonzero(on[1:] != on[:-1])
+        for index, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            segments.append(Segment(label_index, index, stop, float(scores[index:stop, label_index].mean())))
+    return segments
+
+
+def segments_to_regions(
+    segments: Sequence[Segment], labels: Sequence[str], from_name: str, to_name: str
+) -> list[dict[str, Any]]:
+    """Label Studio regions, one a segment; ``labels`` names the columns."""
+    return [write_region([labels[s.label_index]], s.index + 1, s.stop, from_name, to_name, score=s.score) for s in segments]
+
+
+def convert_timelinelabels_to_probs(
+    regions: Sequence[Mapping[str, Any]], label_map: Mapping[str, int], max_frame: int | None = None
+) -> tuple[npt.NDArray[np.uint8], set[str]]:
+    """Label Studio regions to a 0/1 array of shape (max_frame, len(label_map)), and the set of labels that occur.
+
+    label_map: label name -> column. max_frame: number of frames; the last annotated frame if None.
+    Both ends of a range are included and frames count from 1. Raises RegionError, UnknownLabel, RangeOutsideVideo.
+    """
+    parsed = read_regions(regions)
+    if max_frame is None:
+        max_frame = max((end or start for region in parsed for start, end in region.ranges), default=0)
+    ordered = sorted(label_map, key=lambda label: label_map[label])
+    return regions_to_frame_labels(parsed, ordered, max_frame), {label for region in parsed for label in region.labels}
+
+
+def convert_probs_to_timelinelabels(
+    probs: npt.ArrayLike,
+    label_map: Mapping[str, int],
+    score_threshold: float = 0.5,
+    from_name: str = "videoLabels",
+    to_name: str = "video",
+) -> list[dict[str, Any]]:
+    """Scores of shape (num_frames, num_labels) to Label Studio regions. label_map: label name -> column of ``probs``."""
+    scores = np.asarray(probs, dtype=np.float64)
+    if scores.size == 0:
+        return []
+    ordered = sorted(label_map, key=lambda label: label_map[label])
+    columns = [label_map[label] for label in ordered]
+    return segments_to_regions(scores_to_segments(scores[:, columns], score_threshold), ordered, from_name, to_name)
+
+
+def get_label_map(labels: Sequence[str]) -> dict[str, int]:
+    """Label name -> column, in the order of the labeling config."""
+    return {label: column for column, label in enumerate(labels)}

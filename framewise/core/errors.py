@@ -1,0 +1,52 @@
+"""What can go wrong with input, by kind. Every message names the thing, what was expected, what was found, the cure.
+
+HTTP status codes are chosen in the server alone.
+"""
+
+
+class FramewiseError(Exception):
+    """Base of every error that is about input or surroundings, and not a defect of framewise."""
+
+
+class SettingsError(FramewiseError):
+    """An environment variable or flag has a value that cannot work."""
+
+
+class ConfigError(FramewiseError):
+    """A labeling config that cannot work with this backend."""
+
+
+class RequestError(FramewiseError):
+    """A request whose body is not what the protocol says."""
+
+
+class RegionError(FramewiseError):
+    """A region that does not describe an interval on a timeline."""
+
+
+class UnknownLabel(RegionError):
+    """A region with a label that the labeling config does not have."""
+
+
+class RangeOutsideVideo(RegionError):
+    """A region with frames that the video does not have."""
+
+
+class MediaError(FramewiseError):
+    """A media file that cannot be found, fetched or decoded."""
+
+
+class MediaForbidden(MediaError):
+    """A media location that this backend is not allowed to read."""
+
+
+class BackboneError(FramewiseError):
+    """A backbone that cannot be found, fetched or used."""
+
+
+class ModelError(FramewiseError):
+    """A trained model that cannot be read or does not fit."""
+
+
+class LabelStudioError(FramewiseError):
+    """Label Studio cannot be reached, or refused a request."""

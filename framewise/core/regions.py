@@ -1,0 +1,91 @@
+"""Label Studio's region JSON of a timeline, read strictly and written so that the editor can draw it.
+
+Frames are Label Studio's: 1-based, start and end included.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from framewise.core.errors import RangeOutsideVideo, RegionError
+
+REGION_TYPE = "timelinelabels"
+
+
+@dataclass(frozen=True)
+class TimelineRegion:
+    """Intervals with their labels. ``ranges`` are (start, end) frames; an ``end`` of None runs to the video's last frame."""
+
+    labels: tuple[str, ...]
+    ranges: tuple[tuple[int, int | None], ...]
+    id: str = ""
+
+
+def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[TimelineRegion]:
+    """Regions of the timeline control ``from_name`` in an annotation's ``result``; of every such control if None.
+
+    Regions of other controls are left alone. Every range and every label of a region counts.
+    Raises RegionError for a region of this control that is no interval.
+    """
+    regions = []
+    for item in result:
+        if not isinstance(item, Mapping) or item.get("type") != REGION_TYPE:
+            continue
+        if from_name is None or item.get("from_name") == from_name:
+            regions.append(_read_region(item))
+    return regions
+
+
+def _read_region(item: Mapping[str, Any]) -> TimelineRegion:
+    region_id = str(item.get("id") or "")
+    value = item.get("value")
+    if not isinstance(value, Mapping):
+        raise RegionError(f"region {region_id!r}: expected an object 'value' with ranges and labels, found {value!r}")
+    labels, ranges = value.get(REGION_TYPE), value.get("ranges")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise RegionError(f"region {region_id!r}: expected a list of label names in {REGION_TYPE!r}, found {labels!r}")
+    if not isinstance(ranges, list):
+        raise RegionError(f"region {region_id!r}: expected a list of ranges, found {ranges!r}")
+    return TimelineRegion(tuple(labels), tuple(_read_range(r, region_id) for r in ranges), region_id)
+
+
+def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
+    if not isinstance(item, Mapping):
+        raise RegionError(f"region {region_id!r}: expected a range with start and end, found {item!r}")
+    start = _read_frame(item.get("start"), "start", region_id)
+    end = None if item.get("end") is None else _read_frame(item["end"], "end", region_id)
+    if start < 1:
+        raise RangeOutsideVideo(f"region {region_id!r}: starts at frame {start}, but Label Studio's frames start at 1")
+    if end is not None and end < start:
+        raise RegionError(f"region {region_id!r}: starts at frame {start} and ends before it, at frame {end}")
+    return start, end
+
+
+def _read_frame(value: Any, name: str, region_id: str) -> int:
+    # 5.0 is a frame, 5.5 is none; True is an int to Python only.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != int(value):
+        raise RegionError(f"region {region_id!r}: {name} must be a whole frame number, found {value!r}")
+    return int(value)
+
+
+def new_region_id() -> str:
+    """An id that no other region has: the editor draws two regions with one id in the same place."""
+    return uuid.uuid4().hex[:10]
+
+
+def write_region(
+    labels: Iterable[str], start: int, end: int, from_name: str, to_name: str, score: float | None = None
+) -> dict[str, Any]:
+    """One predicted region. The editor cannot open a task with a fractional frame in it, so frames are made int here."""
+    region: dict[str, Any] = {
+        "id": new_region_id(),
+        "type": REGION_TYPE,
+        "from_name": from_name,
+        "to_name": to_name,
+        "origin": "prediction",
+        "value": {"ranges": [{"start": int(start), "end": int(end)}], REGION_TYPE: list(labels)},
+    }
+    if score is not None:
+        region["score"] = round(float(score), 4)
+    return region

@@ -1,0 +1,287 @@
+"""Ultralytics YOLO classification networks as feature extractors.
+
+A picture's features are the input of the network's last linear layer (1280 numbers for yolov8n-cls). The class
+probabilities of simple mode are that layer applied to cached features, so one cache serves both modes.
+
+Checkpoints (*.pt) are pickles and can run code: only files that an administrator put into the models folder are loaded, and
+the official ones, which are fetched into it by name. The backbone that ships with framewise is safetensors and JSON.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import BackboneError, MediaError
+from framewise.media.fetch import Downloads, write_json
+
+SHIPPED_NAME = "framewise-n-cls"
+SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
+OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
+OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
+
+
+@dataclass(frozen=True)
+class BackboneFile:
+    """Where a backbone's weights are. ``content`` is the SHA-256 of the file: the identity of its features."""
+
+    name: str
+    path: Path
+    content: str
+
+
+class Backbones:
+    """Finds, fetches and loads backbones; loaded ones are kept in memory. data_dir holds Ultralytics' settings and heads."""
+
+    def __init__(self, model_root: Path, data_dir: Path):
+        self._model_root = model_root
+        self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Backbone] = {}
+        self._contents: dict[tuple[Path, int, int], str] = {}
+
+    def find(self, name: str) -> BackboneFile:
+        """The weights file of a backbone's name. Raises BackboneError if the name may not be used or has no file."""
+        if name == SHIPPED_NAME:
+            return self._file(name, SHIPPED_WEIGHTS / f"{SHIPPED_NAME}.safetensors")
+        check_backbone_name(name)
+        path = self._model_root / name
+        if not path.is_file():
+            known = sorted(p.name for p in self._model_root.glob("*.pt"))
+            official = OFFICIAL_NAME.fullmatch(name) is not None
+            cure = "fetch it with 'framewise backbone'" if official else "put the file there"
+            raise BackboneError(
+                f"backbone {name!r}: no such file in the models folder, which has {known or 'no .pt file'}; {cure}, "
+                f"or use {SHIPPED_NAME!r}, which needs none"
+            )
+        if not path.resolve().is_relative_to(self._model_root.resolve()):
+            raise BackboneError(f"backbone {name!r}: leads outside the models folder; put the file itself there")
+        return self._file(name, path)
+
+    def check(self, name: str) -> None:
+        """Raises BackboneError unless the name can become a backbone: its file is there, or it is an official one."""
+        if not self.is_to_be_fetched(name):
+            self.find(name)
+
+    def is_to_be_fetched(self, name: str) -> bool:
+        """Whether the name is an official checkpoint that is not in the models folder yet."""
+        return OFFICIAL_NAME.fullmatch(name) is not None and not (self._model_root / name).is_file()
+
+    def fetch_official(self, name: str) -> BackboneFile:
+        """``find``, after fetching an official checkpoint into the models folder if it is not there."""
+        if self.is_to_be_fetched(name):
+            url = OFFICIAL_URL.format(name=name)
+            try:
+                fetched = Downloads(self._data_dir / "downloads", lambda _: {}).fetch(url)
+            except MediaError as error:
+                raise BackboneError(
+                    f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into "
+                    f"the models folder, or use {SHIPPED_NAME!r}, the one that ships with framewise"
+                ) from None
+            self._model_root.mkdir(parents=True, exist_ok=True)
+            os.replace(fetched.path, self._model_root / name)
+        return self.find(name)
+
+    def load(self, file: BackboneFile) -> "Backbone":
+        """The network, loaded once a process. Raises BackboneError for a file that is no classification network."""
+        with self._lock:
+            if file.content not in self._loaded:
+                self._loaded[file.content] = _load(file, self._data_dir)
+            return self._loaded[file.content]
+
+    def head(self, file: BackboneFile) -> "Head":
+        """Class names and last layer, from a small file beside the database where they were read before: simple mode and
+        /setup need no network in memory."""
+        record = self._data_dir / "backbones" / file.content
+        if not record.with_suffix(".json").exists():
+            _write_head(self.load(file), record)
+        return Head(record)
+
+    def _file(self, name: str, path: Path) -> BackboneFile:
+        stat = path.stat()
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        if key not in self._contents:
+            self._contents[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return BackboneFile(name, path, self._contents[key])
+
+
+def check_backbone_name(name: str) -> None:
+    """Raises BackboneError unless ``name`` is a plain .pt file name: a labeling config must not choose other files."""
+    if "://" in name or os.path.isabs(name) or len(Path(name).parts) != 1 or name.startswith(".") or not name.endswith(".pt"):
+        raise BackboneError(
+            f"model_path {name!r}: expected the name of a .pt file in the models folder, or {SHIPPED_NAME!r}; "
+            "folders, absolute paths and URLs are not read"
+        )
+
+
+class Backbone:
+    """A classification network cut before its last linear layer. Safe to use from several threads at once."""
+
+    def __init__(self, network: Any, names: dict[int, str], image_size: int):
+        import torch
+
+        self._torch = torch
+        head = network.model[-1]
+        self.linear = head.linear
+        self.names = names
+        self.image_size = image_size
+        self.feature_size = int(self.linear.in_features)
+        head.linear = torch.nn.Identity()
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.to(self._device, memory_format=torch.channels_last)
+
+    def preprocess(self, rgb: npt.NDArray[np.uint8], crop: str) -> Any:
+        """One picture (H, W, 3) to a tensor (3, S, S), by Ultralytics' own classification transforms for ``center``."""
+        from PIL import Image
+
+        return self._transforms[crop](Image.fromarray(rgb))
+
+    def features(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """Features (B, D) of preprocessed pictures, each (3, S, S). No state is kept: calls may overlap."""
+        with self._torch.inference_mode():
+            batch = self._torch.stack(list(images)).to(self._device, memory_format=self._torch.channels_last)
+            output = self._network(batch)
+        # In eval mode Classify gives (softmax, logits); with its linear layer taken out, the logits are the features.
+        features: npt.NDArray[np.float32] = output[1].float().cpu().numpy()
+        return features
+
+    @cached_property
+    def _transforms(self) -> dict[str, Any]:
+        from torchvision import transforms as T
+        from ultralytics.data.augment import classify_transforms
+
+        size = self.image_size
+        return {
+            "center": classify_transforms(size),
+            "squash": T.Compose([T.Resize((size, size)), T.ToTensor()]),
+            "fit": T.Compose([_Letterbox(size), T.ToTensor()]),
+        }
+
+
+class _Letterbox:
+    """The whole picture inside a grey square."""
+
+    GREY = (114, 114, 114)  # as Ultralytics pads
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def __call__(self, image: Any) -> Any:
+        from PIL import ImageOps
+
+        return ImageOps.pad(image, (self._size, self._size), color=self.GREY)
+
+
+class Head:
+    """A backbone's class names and last linear layer."""
+
+    def __init__(self, record: Path):
+        from safetensors.numpy import load_file
+
+        self.names = {int(k): str(v) for k, v in json.loads(record.with_suffix(".json").read_text())["names"].items()}
+        tensors = load_file(record.with_suffix(".safetensors"))
+        self._weight, self._bias = tensors["weight"], tensors["bias"]
+
+    def probabilities(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Class probabilities (T, K) of features (T, D): the last layer and softmax."""
+        logits = features @ self._weight.T + self._bias
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        result: npt.NDArray[np.float32] = exponents / exponents.sum(axis=1, keepdims=True)
+        return result
+
+
+def _write_head(backbone: Backbone, record: Path) -> None:
+    from safetensors.numpy import save_file
+
+    record.parent.mkdir(parents=True, exist_ok=True)
+    weight = backbone.linear.weight.detach().float().cpu().numpy()
+    bias = backbone.linear.bias.detach().float().cpu().numpy()
+    handle, temporary = tempfile.mkstemp(dir=record.parent)
+    os.close(handle)
+    save_file({"weight": np.ascontiguousarray(weight), "bias": np.ascontiguousarray(bias)}, temporary)
+    os.replace(temporary, record.with_suffix(".safetensors"))
+    write_json(record.with_suffix(".json"), {"names": backbone.names})  # last: its presence says that both are there
+
+
+def _load(file: BackboneFile, data_dir: Path) -> Backbone:
+    _prepare_ultralytics(data_dir)
+    try:
+        network, names, size = _load_shipped(file.path) if file.name == SHIPPED_NAME else _load_checkpoint(file.path)
+    except Exception as error:
+        raise BackboneError(f"backbone {file.name!r} cannot be loaded: {type(error).__name__}: {error}") from None
+    head = network.model[-1]
+    if type(head).__name__ != "Classify":
+        raise BackboneError(
+            f"backbone {file.name!r}: expected a YOLO classification network (such as yolov8n-cls.pt), found one that ends "
+            f"in {type(head).__name__}"
+        )
+    return Backbone(network.float().eval(), names, size)
+
+
+def _load_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
+    from ultralytics import YOLO
+
+    model = YOLO(str(path), task="classify")
+    size = model.overrides.get("imgsz", 224)
+    return model.model, {int(k): str(v) for k, v in model.names.items()}, int(size if isinstance(size, int) else max(size))
+
+
+def _load_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
+    from safetensors.torch import load_file
+    from ultralytics.nn.tasks import ClassificationModel
+
+    about = json.loads(path.with_suffix(".json").read_text())
+    network = ClassificationModel(about["architecture"], nc=len(about["names"]), verbose=False)
+    network.load_state_dict(load_file(path))
+    return network, dict(enumerate(about["names"])), int(about["image_size"])
+
+
+def _prepare_ultralytics(data_dir: Path) -> None:
+    """Before Ultralytics is imported: its settings go below our own folder, and it neither installs packages nor phones."""
+    folder = data_dir / "ultralytics"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    os.environ.setdefault("YOLO_OFFLINE", "true")
+    os.environ.setdefault("YOLO_VERBOSE", "false")
+    _import_torchvision()
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, also where its compiled part does not fit the installed torch.
+
+    The package index has torchvision for CUDA builds of torch alone. Beside a CPU build its operators cannot load, and the
+    import fails where it describes two of them. Classification needs none, so they are declared, and stay unusable.
+    """
+    import torch
+
+    try:
+        torch.ops.torchvision.nms  # noqa: B018  (true where the compiled part was loaded)
+        return
+    except (AttributeError, RuntimeError):
+        pass
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name in ("nms", "qnms"):
+            _declare_operator(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        importlib.import_module("torchvision")
+
+
+def _declare_operator(name: str, schema: str) -> None:
+    import torch
+
+    torch.library.define(name, schema)

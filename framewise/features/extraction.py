@@ -1,0 +1,170 @@
+"""One pass over a video: decode, preprocess, batches through the backbone, into the cache."""
+
+import collections
+import fcntl
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import MediaError
+from framewise.core.frame_grid import count_frames, picture_rows
+from framewise.features.backbone import Backbone
+from framewise.features.cache import CHUNK_PICTURES, FeatureCache
+from framewise.media.library import MediaFile
+from framewise.media.video import Picture, VideoInfo, decode, probe
+
+BATCH_PICTURES = 32
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each decoded picture of a video is shown. pts (P,) int64 in units of time_base; duration as browsers report it."""
+
+    pts: npt.NDArray[np.int64]
+    time_base: Fraction
+    duration_seconds: float
+
+    def num_frames(self, frame_rate: float) -> int:
+        """Frames on Label Studio's timeline at the labeling config's frame rate; at least one."""
+        return max(count_frames(self.duration_seconds, frame_rate), 1)
+
+    def rows(self, frame_rate: float) -> npt.NDArray[np.int64]:
+        """For each frame 1..num_frames the row of the picture on screen, (num_frames,)."""
+        seconds = self.pts.astype(np.float64) * self.time_base.numerator / self.time_base.denominator
+        return picture_rows(seconds, frame_rate, self.num_frames(frame_rate))
+
+    def to_array(self) -> npt.NDArray[Any]:
+        """As one record of plain numbers, for a .npy file."""
+        kind = np.dtype([("time_base", "<i8", (2,)), ("duration", "<f8"), ("pts", "<i8", (len(self.pts),))])
+        time_base = (self.time_base.numerator, self.time_base.denominator)
+        return np.array([(time_base, self.duration_seconds, self.pts)], dtype=kind)
+
+    @classmethod
+    def from_array(cls, array: npt.NDArray[Any]) -> "Timeline":
+        record = array[0]
+        return cls(np.array(record["pts"]), Fraction(*(int(n) for n in record["time_base"])), float(record["duration"]))
+
+
+class VideoFeatures:
+    """Cached features of one video: rows are decoded pictures. Chunks stay on disk until they are asked for."""
+
+    def __init__(self, timeline: Timeline, chunks: list[npt.NDArray[np.float32]]):
+        self.timeline = timeline
+        self._chunks = chunks
+
+    def on_grid(self, frame_rate: float) -> npt.NDArray[np.float32]:
+        """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
+        return self.take(self.timeline.rows(frame_rate))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Features (len(rows), D) of decoded pictures, in the order of ``rows``."""
+        out = np.empty((len(rows), self._chunks[0].shape[1]), dtype=np.float32)
+        number, inside = np.divmod(rows, CHUNK_PICTURES)
+        for chunk in np.unique(number):
+            here = number == chunk
+            out[here] = self._chunks[chunk][inside[here]]
+        return out
+
+
+class Extractor:
+    """Features of videos from the cache, computed where they are not there, once even if several ask at once."""
+
+    def __init__(self, cache: FeatureCache):
+        self._cache = cache
+        self._locks = cache.folder / "locks"
+
+    def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
+        """Features if all of them are cached; never computes. backbone: content of its weights."""
+        if not self._cache.has_times(content):
+            return None
+        timeline = Timeline.from_array(self._cache.times(content, _not_cached))
+        key = (content, backbone, crop)
+        chunks = range(math.ceil(len(timeline.pts) / CHUNK_PICTURES))
+        if not all(self._cache.has_chunk(key, chunk) for chunk in chunks):
+            return None
+        return VideoFeatures(timeline, [self._cache.chunk(key, chunk, _not_cached) for chunk in chunks])
+
+    def extract(
+        self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
+    ) -> VideoFeatures:
+        """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
+        with self._only_one(f"{file.content[:32]}-{backbone_content[:16]}-{crop}"):
+            found = self.cached(file.content, backbone_content, crop)
+            if found:
+                return found
+            self._run(file, backbone_content, load(), crop, progress)
+            found = self.cached(file.content, backbone_content, crop)
+        if not found:
+            raise MediaError(f"{file.path.name}: its features vanished from the cache while they were written")
+        return found
+
+    def _run(self, file: MediaFile, backbone_content: str, backbone: Backbone, crop: str, progress: Progress) -> None:
+        info = probe(file.path)
+        expected = _expected_pictures(info)
+        key = (file.content, backbone_content, crop)
+        pictures = _Noted(decode(file.path), lambda done: _report(progress, done, expected))
+        for chunk in itertools.count():
+            first = next(pictures, None)
+            if first is None:
+                break
+            group = itertools.chain([first], itertools.islice(pictures, CHUNK_PICTURES - 1))
+            if self._cache.has_chunk(key, chunk):
+                collections.deque(group, maxlen=0)  # only their times are still needed
+            else:
+                self._cache.chunk(key, chunk, functools.partial(_features, backbone, group, crop))
+        timeline = Timeline(np.array(pictures.pts, dtype=np.int64), info.time_base, info.duration_seconds)
+        self._cache.times(file.content, timeline.to_array)
+
+    @contextmanager
+    def _only_one(self, name: str) -> Iterator[None]:
+        """A lock between processes and threads, freed by the system when its holder dies."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with open(self._locks / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class _Noted(Iterator[Picture]):
+    """The pictures of a video; notes their times as they pass."""
+
+    def __init__(self, pictures: Iterator[Picture], on_picture: Callable[[int], None]):
+        self._pictures = pictures
+        self._on_picture = on_picture
+        self.pts: list[int] = []
+
+    def __next__(self) -> Picture:
+        picture = next(self._pictures)
+        self.pts.append(picture.pts)
+        self._on_picture(len(self.pts))
+        return picture
+
+
+def _features(backbone: Backbone, pictures: Iterator[Picture], crop: str) -> npt.NDArray[np.float32]:
+    batches = []
+    images = (backbone.preprocess(picture.rgb, crop) for picture in pictures)
+    while batch := list(itertools.islice(images, BATCH_PICTURES)):
+        batches.append(backbone.features(batch))
+    return np.concatenate(batches)
+
+
+def _report(progress: Progress, done: int, expected: int) -> None:
+    if done % BATCH_PICTURES == 0:
+        progress(min(done / expected, 0.99), f"pictures {done} of about {expected}")
+
+
+def _expected_pictures(info: VideoInfo) -> int:
+    return max(round(info.video_seconds * float(info.average_rate or 25)), 1)
+
+
+def _not_cached() -> npt.NDArray[Any]:
+    raise MediaError("a cached array was removed while it was being read; ask again")

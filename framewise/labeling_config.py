@@ -1,0 +1,284 @@
+"""A project's labeling config, read into typed settings of the controls that this backend fills in.
+
+``PARAMETERS`` is the one table of attributes: what it says is parsed, refused, and printed in the documentation.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
+
+from framewise.core.errors import ConfigError, RequestError
+from framewise.core.frame_grid import parse_frame_rate
+from framewise.settings import parse_bool
+
+CROPS = ("center", "fit", "squash")
+# A labeling config is written by hand; this is far above any, and far below what would take long to parse.
+MAX_CONFIG_CHARS = 1_000_000
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text.strip())
+        except ValueError:
+            raise ValueError(f"a whole number from {low} to {high}") from None
+        if not low <= value <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ValueError("a number from 0 to 1")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return parse_bool(text)
+    except ValueError:
+        raise ValueError("true or false") from None
+
+
+def _crop(text: str) -> str:
+    if text.strip().lower() not in CROPS:
+        raise ValueError(" or ".join(CROPS))
+    return text.strip().lower()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An attribute of a control tag. ``parse`` raises ValueError with what was expected."""
+
+    name: str
+    default: Any
+    parse: Callable[[str], Any]
+    help: str
+
+
+PARAMETERS = (
+    Parameter(
+        "model_trainable",
+        False,
+        _boolean,
+        "learn from submitted annotations; if false, the backbone's own classes (simple mode)",
+    ),
+    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "most epochs of one training"),
+    Parameter(
+        "model_classifier_sequence_size", 16, _whole(2, 4096), "frames in one sequence of the LSTM; a change starts a new model"
+    ),
+    Parameter("model_classifier_hidden_size", 32, _whole(1, 1024), "size of the LSTM's state; a change starts a new model"),
+    Parameter("model_classifier_num_layers", 1, _whole(1, 8), "layers of the LSTM; a change starts a new model"),
+    Parameter("model_classifier_f1_threshold", 0.95, _share, "training stops at this F1, the mean over the labels that occur"),
+    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "training stops at this share of right frames"),
+    Parameter("model_score_threshold", 0.5, _share, "least score of a frame to be labelled"),
+    Parameter(
+        "model_path", None, str.strip, "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls"
+    ),
+    Parameter(
+        "model_crop", "center", _crop, "how a picture becomes square: center cuts its sides, fit adds borders, squash stretches"
+    ),
+    Parameter("model_skip", False, _boolean, "leave this control alone"),
+)
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """A label as annotations name it (its alias, if it has one) and the backbone's classes that stand for it."""
+
+    name: str
+    predicted_values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """A <TimelineLabels> on a <Video>. ``value_key`` is the field of the task's data that holds the media."""
+
+    tag: str
+    from_name: str
+    to_name: str
+    value_key: str
+    frame_rate_text: str | None
+    labels: tuple[LabelSettings, ...]
+    parameters: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def label_names(self) -> list[str]:
+        return [label.name for label in self.labels]
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.parameters["model_trainable"])
+
+    def frame_rate(self, task_data: Mapping[str, Any]) -> float:
+        """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
+        text: Any = self.frame_rate_text
+        if text and text.startswith("$"):
+            text = task_data.get(text[1:])
+        try:
+            return parse_frame_rate(text)
+        except ValueError as error:
+            raise RequestError(f"<Video name={self.to_name!r}>: {error}") from None
+
+    def media_source(self, task_data: Mapping[str, Any]) -> str:
+        """Where the task's video is. Raises RequestError if the task has none."""
+        source = task_data.get(self.value_key)
+        if not isinstance(source, str) or not source.strip():
+            raise RequestError(f"task data: expected the video's address in {self.value_key!r}, found {source!r}")
+        return source.strip()
+
+    def prediction_key(self) -> str:
+        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        names = ("model_score_threshold", "model_path", "model_crop", "model_trainable")
+        shape = [self.from_name, self.to_name, self.frame_rate_text, [(x.name, x.predicted_values) for x in self.labels]]
+        return hashlib.sha256(json.dumps([shape, [self.parameters[n] for n in names]]).encode()).hexdigest()[:6]
+
+
+def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
+    """Settings of every <TimelineLabels> on a <Video> that is not skipped.
+
+    Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
+    """
+    root = _parse_xml(xml)
+    objects = {_attributes(e).get("name"): e for e in root.iter() if _attributes(e).get("value") is not None}
+    found = [e for e in root.iter() if e.tag == "TimelineLabels"]
+    controls = [_read_control(e, objects, default_score_threshold) for e in found]
+    active = [c for c in controls if not c.parameters["model_skip"]]
+    if not active:
+        hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
+        raise ConfigError(f'expected a <TimelineLabels name=".." toName=".."> on a <Video> in the labeling config, {hint}')
+    return active
+
+
+def _parse_xml(xml: str) -> Element:
+    if not isinstance(xml, str) or not xml.strip():
+        raise ConfigError("the labeling config is empty; expected XML with a <TimelineLabels> on a <Video>")
+    if len(xml) > MAX_CONFIG_CHARS:
+        raise ConfigError(f"the labeling config has {len(xml)} characters; at most {MAX_CONFIG_CHARS} are read")
+    try:
+        root: Element = fromstring(xml, forbid_dtd=True)
+    except ParseError as error:
+        raise ConfigError(f"the labeling config is not XML: {error}") from None
+    except (DefusedXmlException, ValueError) as error:
+        raise ConfigError(f"the labeling config has a DTD, entities or other things that are not allowed: {error}") from None
+    return root
+
+
+def _tag_list(root: Element) -> str:
+    tags = sorted({f"<{e.tag}>" for e in root.iter() if isinstance(e.tag, str)})
+    return "only " + ", ".join(tags[:12])
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    """Attributes by lower-case name: Label Studio's editor does not look at case (frameRate is framerate)."""
+    return {name.lower(): value for name, value in element.attrib.items()}
+
+
+def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
+    attributes = _attributes(element)
+    from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
+    where = f"<TimelineLabels name={from_name!r}>"
+    video = objects.get(to_name)
+    if not from_name or video is None or video.tag != "Video":
+        what = "nothing of that name" if video is None else f"a <{video.tag}>"
+        raise ConfigError(f"{where}: expected toName to be the name of a <Video>, found {to_name!r}, which is {what}")
+    parameters = _read_parameters(attributes, where)
+    if "model_score_threshold" not in attributes:
+        parameters["model_score_threshold"] = default_threshold
+    video_attributes = _attributes(video)
+    rate = video_attributes.get("framerate")
+    control = ControlSettings(
+        "TimelineLabels", from_name, to_name, _value_key(video_attributes["value"], to_name), rate,
+        _read_labels(element, where), parameters,
+    )  # fmt: skip
+    if rate and not rate.startswith("$"):
+        _checked_frame_rate(rate, to_name)
+    return control
+
+
+def _checked_frame_rate(rate: str, to_name: str) -> None:
+    try:
+        parse_frame_rate(rate)
+    except ValueError as error:
+        raise ConfigError(f"<Video name={to_name!r}>: {error}") from None
+
+
+def _value_key(value: str, to_name: str) -> str:
+    if not value.startswith("$") or len(value) < 2:
+        raise ConfigError(f'<Video name={to_name!r}>: expected value="$field" with a field of the task data, found {value!r}')
+    return value[1:]
+
+
+def _read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any]:
+    known = {p.name: p for p in PARAMETERS}
+    values = {p.name: p.default for p in PARAMETERS}
+    for name, text in attributes.items():
+        if not name.startswith("model_"):
+            continue
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean {nearest!r}?")
+        try:
+            values[name] = known[name].parse(text)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {name} must be {error}, found {text!r}") from None
+    if values["model_path"] == "":
+        values["model_path"] = None
+    return values
+
+
+def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
+    labels = []
+    for child in element.iter("Label"):
+        attributes = _attributes(child)
+        name = attributes.get("alias") or attributes.get("value")
+        if not name:
+            raise ConfigError(f'{where}: expected <Label value="..">, found one without a value')
+        predicted = tuple(v.strip() for v in attributes.get("predicted_values", "").split(",") if v.strip())
+        labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
+    if not labels:
+        raise ConfigError(f'{where}: expected at least one <Label value="..">, found none')
+    names = [label.name for label in labels]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{where}: two labels have the same name, in {names}")
+    return tuple(labels)
+
+
+def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> dict[str, list[int]]:
+    """For simple mode: label name -> the backbone's classes that stand for it, compared without case; ``_`` is a space.
+
+    Raises ConfigError if not one label matches.
+    """
+    by_name = {_plain(name): index for index, name in class_names.items()}
+    matched = {
+        label.name: indices
+        for label in control.labels
+        if (indices := [by_name[_plain(v)] for v in label.predicted_values if _plain(v) in by_name])
+    }
+    if matched:
+        return matched
+    wanted = control.labels[0].predicted_values[0]
+    near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=0.5)
+    hint = f"near {wanted!r} are {near}" if near else f"its classes begin {list(class_names.values())[:5]}"
+    raise ConfigError(
+        f"<TimelineLabels name={control.from_name!r}>: simple mode, and none of the labels {control.label_names} is a class "
+        f'of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
+    )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ")

@@ -1,0 +1,158 @@
+"""The networks: what they are made of and what they compute. Training loops and files live beside this module.
+
+Shapes: B batch, S rows of a chunk, T rows of a video, D features, L labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from framewise.core.errors import ModelError
+from framewise.learning import checkpoints, training
+
+PREDICT_CHUNKS = 512  # chunks of one forward pass: bounds the memory of a long video
+
+
+class BaseNN(nn.Module):
+    """What every network here can do: name its labels, be saved and loaded."""
+
+    label_map: dict[str, int]
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments that build this network again."""
+        raise NotImplementedError
+
+    def set_label_map(self, label_map: Mapping[str, int]) -> None:
+        """Name the output columns: label name -> column."""
+        self.label_map = dict(label_map)
+
+    def get_label_map(self) -> dict[str, int]:
+        return self.label_map
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to the folder ``path``: weights in safetensors, the rest in JSON."""
+        checkpoints.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "BaseNN":
+        """The network of a folder, in eval mode. Raises ModelError for a folder that holds none; no pickle is read."""
+        return checkpoints.load(Path(path), NETWORKS)
+
+    @classmethod
+    def load_cached_model(cls, path: str | Path) -> "BaseNN | None":
+        """``load``, kept in memory until the folder's content changes; None if there is no such folder."""
+        return checkpoints.load_cached(Path(path), NETWORKS)
+
+
+class MultiLabelLSTM(BaseNN):
+    """Linear to ``fc_size``, layer norm, dropout, bidirectional LSTM, linear to labels; chunks of ``sequence_size`` rows."""
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        fc_size: int = 128,
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        sequence_size: int = 16,
+        dropout_rate: float = 0.2,
+        weight_decay: float = 1e-5,
+        learning_rate: float = 1e-3,
+    ):
+        super().__init__()
+        self.input_size, self.output_size, self.fc_size = input_size, output_size, fc_size
+        self.hidden_size, self.num_layers, self.sequence_size = hidden_size, num_layers, sequence_size
+        self.dropout_rate, self.weight_decay, self.learning_rate = dropout_rate, weight_decay, learning_rate
+        self.label_map = {str(column): column for column in range(output_size)}
+        self.fc_input = nn.Linear(input_size, fc_size)
+        self.layer_norm = nn.LayerNorm(fc_size)
+        self.dropout = nn.Dropout(dropout_rate)
+        self.lstm = nn.LSTM(fc_size, hidden_size, num_layers, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(2 * hidden_size, output_size)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        names = ("input_size", "output_size", "fc_size", "hidden_size", "num_layers", "sequence_size")
+        return {n: getattr(self, n) for n in (*names, "dropout_rate", "weight_decay", "learning_rate")}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, S, L) of features (B, S, D)."""
+        x = torch.relu(self.layer_norm(self.fc_input(x)))
+        x, _ = self.lstm(self.dropout(x))
+        logits: Tensor = self.fc(self.dropout(x))
+        return logits
+
+    def preprocess_sequence(self, sequence: Any, labels: Any = None, overlap: int = 2) -> tuple[Tensor, Tensor | None]:
+        """Chunks (B, S, D) of a video's features (T, D), and (B, S, L) of its labels, each starting S / overlap rows after
+        the one before. The last chunk is padded with zeros."""
+        rows = training.chunk_rows([len(sequence)], self.sequence_size, overlap)
+        return training.gather(as_matrix(sequence), rows), (
+            None if labels is None else training.gather(as_matrix(labels), rows)
+        )
+
+    def partial_fit(
+        self,
+        sequence: Any,
+        labels: Any,
+        batch_size: int = 32,
+        epochs: int = 1000,
+        f1_threshold: float = 0.95,
+        accuracy_threshold: float = 1.0,
+    ) -> training.TrainingResult:
+        """Go on learning from one video, features (T, D) and 0/1 labels (T, L), until a threshold or ``epochs``."""
+        return self.fit_videos([(sequence, labels)], batch_size, epochs, f1_threshold, accuracy_threshold)
+
+    def fit_videos(
+        self,
+        videos: Sequence[tuple[Any, Any]],
+        batch_size: int = 32,
+        epochs: int = 1000,
+        f1_threshold: float = 0.95,
+        accuracy_threshold: float = 1.0,
+        progress: training.Progress = training.silent,
+    ) -> training.TrainingResult:
+        """``partial_fit`` on several videos at once: (features, labels) of each."""
+        features, labels = [as_matrix(x) for x, _ in videos], [as_matrix(y) for _, y in videos]
+        for x, y in zip(features, labels, strict=True):
+            if x.shape[1] != self.input_size or y.shape != (len(x), self.output_size):
+                raise ModelError(
+                    f"expected features (T, {self.input_size}) and labels (T, {self.output_size}), "
+                    f"found {tuple(x.shape)} and {tuple(y.shape)}"
+                )
+        rows = training.chunk_rows([len(x) for x in features], self.sequence_size, overlap=2)
+        goal = training.Goal(epochs, f1_threshold, accuracy_threshold)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        return training.fit(self, torch.cat(features), torch.cat(labels), rows, optimizer, goal, batch_size, progress)
+
+    def predict(self, sequence: Any) -> Tensor:
+        """Scores (T, L) in [0, 1] of a video's features (T, D): the mean over the overlapping chunks that hold a row."""
+        features = as_matrix(sequence)
+        scores = torch.zeros(len(features), self.output_size)
+        counts = torch.zeros(len(features), 1)
+        self.eval()
+        with torch.inference_mode():
+            for rows in training.chunk_rows([len(features)], self.sequence_size, overlap=2).split(PREDICT_CHUNKS):
+                inside = rows >= 0
+                chunk_scores = torch.sigmoid(self(training.gather(features, rows)))
+                scores.index_add_(0, rows[inside], chunk_scores[inside])
+                counts.index_add_(0, rows[inside], torch.ones(int(inside.sum()), 1))
+        return scores / counts.clamp(min=1)
+
+    def matches(self, other: Self) -> bool:
+        """Whether training can go on from ``other``: the same shape and the same labels."""
+        return self.hyperparameters() == other.hyperparameters() and self.label_map == other.label_map
+
+
+def as_matrix(rows: Any) -> Tensor:
+    """A float32 tensor (T, N) of an array, a tensor or a list of row tensors."""
+    if isinstance(rows, Tensor):
+        return rows.float()
+    if isinstance(rows, list) and rows and isinstance(rows[0], Tensor):
+        return torch.stack(rows).float()
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(rows, dtype=np.float32)))
+
+
+NETWORKS: dict[str, type[BaseNN]] = {"MultiLabelLSTM": MultiLabelLSTM}

@@ -1,0 +1,1 @@
+"""Where a task's file comes from, and what is in it."""

@@ -1,0 +1,91 @@
+"""``framewise serve``: the web processes and a worker, started and stopped together."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+from framewise.assembly import configure_logging
+from framewise.core.errors import BackboneError
+from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.processes import start_child, stop_child
+from framewise.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_SECONDS = 120  # above the longest that Label Studio waits for a prediction, 100 s
+RESTART_SECONDS = 1.0
+CHECK_SECONDS = 0.2
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT. A worker that dies is started again; when the web server ends, all ends."""
+    configure_logging(settings.log_level)
+    settings = with_default_backbone(settings)
+    _warn_of_open_doors(settings)
+    env = {**os.environ, **settings.to_env()}
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda n, _: stopping.append(n))
+    web = start_child(web_command(settings), env)
+    worker = start_child([sys.executable, "-m", "framewise", "work"], env)
+    logger.info("framewise listens on http://%s:%d", settings.host, settings.port)
+    try:
+        while not stopping and web.poll() is None:
+            if worker.poll() is not None:
+                logger.error("the worker ended with code %d; starting another", worker.returncode)
+                time.sleep(RESTART_SECONDS)
+                worker = start_child([sys.executable, "-m", "framewise", "work"], env)
+            time.sleep(CHECK_SECONDS)
+    finally:
+        _stop(web, worker)
+    return 0 if stopping else web.returncode or 1
+
+
+def web_command(settings: Settings) -> list[str]:
+    """The gunicorn command line of these settings."""
+    return [
+        sys.executable, "-m", "gunicorn",
+        "--bind", f"{settings.host}:{settings.port}",
+        "--workers", str(settings.workers),
+        "--worker-class", "gthread",
+        "--threads", str(settings.threads),
+        "--timeout", str(REQUEST_TIMEOUT_SECONDS),
+        "--log-level", settings.log_level.lower(),
+        "framewise.server.wsgi:app",
+    ]  # fmt: skip
+
+
+def with_default_backbone(settings: Settings) -> Settings:
+    """The settings, with the default backbone fetched; with the one that ships where that is not possible.
+
+    Decided once, before anything is served: features of two backbones do not mix.
+    """
+    backbones = Backbones(settings.model_root, settings.data_dir)
+    try:
+        backbones.fetch_official(settings.model_path)
+        return settings
+    except BackboneError as error:
+        if not backbones.is_to_be_fetched(settings.model_path):
+            raise
+        logger.warning(
+            "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
+        )
+        return replace(settings, model_path=SHIPPED_NAME)
+
+
+def _warn_of_open_doors(settings: Settings) -> None:
+    if not settings.basic_auth_user:
+        logger.warning("no BASIC_AUTH_USER: whoever reaches %s:%d may use this backend", settings.host, settings.port)
+    elif not settings.webhook_token:
+        logger.warning("no WEBHOOK_TOKEN: Label Studio's webhooks carry no basic auth and will be refused; see the README")
+    if not (settings.label_studio_url and settings.label_studio_api_key):
+        logger.warning("no LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: uploaded videos cannot be fetched; see the README")
+
+
+def _stop(*children: "subprocess.Popen[bytes]") -> None:
+    for child in children:
+        stop_child(child)

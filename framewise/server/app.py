@@ -1,0 +1,72 @@
+"""The web process: Flask over the use cases."""
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from framewise import __version__
+from framewise.assembly import Assembly
+from framewise.core.errors import BackboneError, ConfigError, FramewiseError, MediaError, RequestError
+from framewise.server.auth import require_auth
+from framewise.server.metrics import metrics_blueprint
+from framewise.server.protocol import protocol_blueprint
+from framewise.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 256 * 1024 * 1024  # 300 tasks with all of their annotations are normal
+STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
+    (RequestError, 400),
+    (ConfigError, 400),
+    (BackboneError, 400),
+    (MediaError, 422),
+)
+# Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
+FREE_THREADS = 2
+
+
+def create_app(settings: Settings) -> Flask:
+    """The WSGI application for these settings."""
+    assembly = Assembly(settings, waiting_slots=settings.threads - FREE_THREADS)
+    app = Flask("framewise")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(require_auth(settings))
+    app.register_blueprint(protocol_blueprint(assembly))
+    app.register_blueprint(metrics_blueprint(assembly))
+    app.register_error_handler(FramewiseError, _on_known_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_defect)
+    logger.info("framewise %s, models in %s", __version__, settings.model_root)
+    return app
+
+
+def _on_known_error(error: FramewiseError) -> Response:
+    status = next((code for kind, code in STATUS_CODES if isinstance(error, kind)), 500)
+    logger.error("%s", error)
+    return _error(status, str(error))
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    return _error(error.code or 500, error.description or error.name, error.get_response().headers)
+
+
+def _on_defect(error: Exception) -> Response:
+    logger.exception("a defect of framewise")
+    return _error(500, f"a defect of framewise, see its log: {type(error).__name__}")
+
+
+def _error(status: int, message: str, headers: Any = None) -> Response:
+    response = jsonify({"error": message})
+    # Label Studio shows its users the status line of a refused /setup and nothing of the body: so the message is there too.
+    response.status = f"{status} {_one_line(message)}"
+    if headers and "WWW-Authenticate" in headers:
+        response.headers["WWW-Authenticate"] = headers["WWW-Authenticate"]
+    return response
+
+
+def _one_line(message: str) -> str:
+    """A message as it may stand in a status line: printable ASCII without line breaks."""
+    plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(message.split()))
+    return plain[:400]

@@ -1,0 +1,65 @@
+"""The ML backend protocol of Label Studio (label-studio-ml 2.x), as a running Label Studio speaks it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from framewise import __version__
+from framewise.assembly import Assembly
+from framewise.core.errors import RequestError
+
+
+def protocol_blueprint(assembly: Assembly) -> Blueprint:
+    """Routes that Label Studio calls, and /jobs for people."""
+    protocol = Blueprint("protocol", __name__)
+    backend = assembly.backend
+
+    @protocol.get("/")
+    @protocol.get("/health")
+    def health() -> Response:
+        return jsonify({"status": "UP", "model_class": "framewise", "version": __version__})
+
+    @protocol.post("/setup")
+    def setup() -> Response:
+        body = _body()
+        config = _text(body, "schema")
+        version = backend.setup(_text(body, "project"), config, hostname=str(body.get("hostname") or ""))
+        return jsonify({"model_version": version})
+
+    @protocol.post("/predict")
+    def predict() -> Response:
+        body = _body()
+        tasks = body.get("tasks")
+        if not isinstance(tasks, list):
+            raise RequestError(f"/predict: expected a list of tasks in 'tasks', found {type(tasks).__name__}")
+        return jsonify({"results": backend.predict(_text(body, "project"), _text(body, "label_config"), tasks)})
+
+    @protocol.post("/webhook")
+    def webhook() -> Response:
+        return jsonify(backend.on_event(_body()))
+
+    @protocol.get("/versions")
+    def versions() -> Response:
+        found = backend.versions()
+        return jsonify({"versions": list(dict.fromkeys(v["version"] for v in found)), "details": found})
+
+    @protocol.get("/jobs")
+    def jobs() -> Response:
+        return jsonify(assembly.jobs.states.overview())
+
+    return protocol
+
+
+def _body() -> Mapping[str, Any]:
+    body = request.get_json(silent=True)
+    if not isinstance(body, Mapping):
+        raise RequestError(f"{request.path}: expected a JSON object in the body, found none")
+    return body
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise RequestError(f"{request.path}: expected a text in {name!r}, found {value!r}")

@@ -1,0 +1,11 @@
+"""What gunicorn loads: the application for the settings of the environment."""
+
+import os
+
+from framewise.assembly import configure_logging
+from framewise.server.app import create_app
+from framewise.settings import Settings
+
+settings = Settings.from_env(os.environ)
+configure_logging(settings.log_level)
+app = create_app(settings)

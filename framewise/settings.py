@@ -1,0 +1,157 @@
+"""Every setting, read from the environment here and nowhere else. Flags of the command line override it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from framewise.core.errors import SettingsError
+
+OFFICIAL_DEFAULT_BACKBONE = "yolov8n-cls.pt"
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError(f"expected a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def parse_bool(text: str) -> bool:
+    """Yes or no, as users of such backends write it. Raises ValueError."""
+    lowered = text.strip().lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("expected true or false")
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
+    return text.upper()
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("expected an address such as http://localhost:8080")
+    return text.rstrip("/")
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    folders = tuple(Path(part.strip()) for part in text.split(os.pathsep) if part.strip())
+    for folder in folders:
+        if not folder.is_absolute():
+            raise ValueError(f"expected absolute folders separated by {os.pathsep!r}, found {str(folder)!r}")
+    return folders
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _setting(default: Any, parse: Callable[[str], Any], help: str, secret: bool = False, also: str | None = None) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": help, "secret": secret, "also": also})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. Each field ``some_name`` is the environment variable ``SOME_NAME``."""
+
+    host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all (containers)")
+    port: int = _setting(9090, _integer(1, 65535), "port to listen on")
+    workers: int = _setting(2, _integer(1, 64), "web processes")
+    threads: int = _setting(8, _integer(2, 256), "threads of each web process")
+    log_level: str = _setting("INFO", _log_level, "DEBUG, INFO, WARNING or ERROR")
+    basic_auth_user: str | None = _setting(None, str, "user that Label Studio's calls must give; no check if empty")
+    basic_auth_pass: str | None = _setting(None, str, "password to it", secret=True)
+    webhook_token: str | None = _setting(
+        None, str, "bearer token that webhooks must carry (a header of the webhook in Label Studio)", secret=True
+    )
+    label_studio_url: str | None = _setting(
+        None, _http_url, "address under which this backend reaches Label Studio", also="LABEL_STUDIO_HOST"
+    )
+    label_studio_api_key: str | None = _setting(
+        None, str, "access token of a Label Studio user, personal or legacy; sent to LABEL_STUDIO_URL alone", secret=True
+    )
+    model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
+    cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; may be deleted at any time")
+    data_dir: Path = _setting(Path("data"), Path, "folder of the database (annotations, jobs) and of downloads")
+    model_path: str = _setting(
+        OFFICIAL_DEFAULT_BACKBONE,
+        str,
+        "backbone where the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or framewise-n-cls",
+    )
+    model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold where the labeling config has none")
+    allow_custom_model_path: bool = _setting(True, parse_bool, "whether a labeling config may choose a backbone")
+    local_files_roots: tuple[Path, ...] = _setting(
+        (), _folders, f"folders, separated by {os.pathsep!r}, from which plain paths in task data may be read"
+    )
+    media_hosts: tuple[str, ...] = _setting(
+        (), _names, "hosts, separated by commas, from which media may be fetched besides Label Studio's; * for any"
+    )
+    predict_wait_seconds: float = _setting(
+        15.0, _number(0, 90), "how long one prediction request waits for videos that are not extracted yet"
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise SettingsError("BASIC_AUTH_USER and BASIC_AUTH_PASS must be set together")
+        for name in ("model_root", "cache_dir", "data_dir"):
+            object.__setattr__(self, name, getattr(self, name).expanduser().absolute())
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from environment variables and, stronger, from ``overrides`` (field name -> text).
+
+        An empty variable counts as not set. Raises SettingsError that names the variable, its value and what it takes.
+        """
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = item.name.upper()
+            candidates = [(overrides or {}).get(item.name), environ.get(name), environ.get(item.metadata["also"] or "")]
+            text = next((c for c in candidates if c), None)
+            if text is None:
+                continue
+            try:
+                values[item.name] = item.metadata["parse"](text)
+            except ValueError as error:
+                shown = "(hidden)" if item.metadata["secret"] else repr(text)
+                raise SettingsError(f"{name}: {error}, found {shown}") from None
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """The environment that gives these settings again, for a child process."""
+        return {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return (os.pathsep if value and isinstance(value[0], Path) else ",").join(str(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """(variable, default, help) of every setting, in order: the source of the documentation's table."""
+    rows = []
+    for item in fields(Settings):
+        also = f" (or {item.metadata['also']})" if item.metadata["also"] else ""
+        rows.append((item.name.upper(), _as_text(item.default), item.metadata["help"] + also))
+    return rows

@@ -1,0 +1,1 @@
+"""What is remembered: annotations and events, job states, trained versions."""

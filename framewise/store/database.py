@@ -1,0 +1,72 @@
+"""The one SQLite database that web processes and workers share."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS projects (
+    key TEXT PRIMARY KEY, label_studio_id INTEGER NOT NULL, title TEXT NOT NULL DEFAULT '',
+    label_config TEXT NOT NULL DEFAULT '', hostname TEXT NOT NULL DEFAULT '', trainings INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, received REAL NOT NULL, project TEXT NOT NULL, action TEXT NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tasks (
+    project TEXT NOT NULL, id INTEGER NOT NULL, data TEXT NOT NULL DEFAULT '{}', deleted INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (project, id));
+CREATE TABLE IF NOT EXISTS annotations (
+    project TEXT NOT NULL, id INTEGER NOT NULL, task INTEGER NOT NULL DEFAULT 0, result TEXT NOT NULL DEFAULT '[]',
+    was_cancelled INTEGER NOT NULL DEFAULT 0, ground_truth INTEGER NOT NULL DEFAULT 0, updated_at TEXT NOT NULL DEFAULT '',
+    received REAL NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (project, id));
+CREATE TABLE IF NOT EXISTS current_versions (
+    project TEXT NOT NULL, control TEXT NOT NULL, version TEXT NOT NULL, PRIMARY KEY (project, control));
+CREATE TABLE IF NOT EXISTS promised_predictions (
+    job INTEGER NOT NULL, task INTEGER NOT NULL, PRIMARY KEY (job, task));
+CREATE TABLE IF NOT EXISTS jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, project TEXT NOT NULL, task INTEGER, subject TEXT NOT NULL,
+    payload TEXT NOT NULL, state TEXT NOT NULL, progress REAL NOT NULL DEFAULT 0, detail TEXT NOT NULL DEFAULT '',
+    error TEXT, warnings TEXT NOT NULL DEFAULT '[]', result TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL, started REAL, finished REAL, owner TEXT, heartbeat REAL);
+CREATE UNIQUE INDEX IF NOT EXISTS one_pending_job ON jobs (kind, project, subject) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
+"""
+BUSY_TIMEOUT_SECONDS = 30.0
+
+
+class Database:
+    """Connections to one SQLite file, one a thread, in write-ahead mode so that readers and a writer do not wait."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._local = threading.local()
+        with self.transaction() as connection:
+            for statement in SCHEMA.split(";"):
+                connection.execute(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name."""
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    def read(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        return self._connection().execute(sql, parameters).fetchall()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # what was answered "recorded" survives a power cut
+            self._local.connection = connection
+        return connection
