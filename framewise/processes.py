@@ -1,50 +1,58 @@
 """Child processes that never outlive their parent."""
 
-import ctypes
-import logging
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
-logger = logging.getLogger(__name__)
-
 STOP_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+# Run by a fresh interpreter, where it is safe to call prctl (a preexec_fn is not, once there are threads).
+# 1 is PR_SET_PDEATHSIG of linux/prctl.h: the kernel signals the child when the thread that started it ends; it survives
+# exec. A parent that died before the call is seen by the changed parent id.
+_LAUNCHER = """
+import os, sys
+if sys.platform.startswith("linux"):
+    import ctypes
+    ctypes.CDLL(None).prctl(1, int(sys.argv[2]))
+    if os.getppid() != int(sys.argv[1]):
+        os._exit(1)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
-def start_child(args: Sequence[str], env: Mapping[str, str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own; it is told to stop when this process dies, however it dies (Linux).
+def start_child(
+    args: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    log: IO[bytes] | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+) -> "subprocess.Popen[bytes]":
+    """Start a program that gets ``death_signal`` when the thread that called this ends, however it ends (Linux).
 
-    A session of its own: Ctrl-C in a terminal reaches only the parent, which stops its children in order.
+    It has a session of its own: Ctrl-C in a terminal reaches only the parent, which stops its children in order.
     log: where its output goes; this process's own output if None.
     """
+    launcher = [sys.executable, "-c", _LAUNCHER, str(os.getpid()), str(int(death_signal))]
     return subprocess.Popen(
-        list(args),
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        [*launcher, *args], cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
 
 
-def stop_child(child: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
-    """Ask a child and all that it started to stop, and end what does not."""
+def stop_child(child: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
+    """Ask a child to stop, end it if it does not, and end what it leaves behind in its process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, number)
-        except ProcessLookupError:
-            break
-        try:
+        _signal_group(child, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    child.wait(timeout=seconds)
+            break
+    _signal_group(child, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _signal_group(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)

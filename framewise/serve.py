@@ -54,6 +54,7 @@ def web_command(settings: Settings) -> list[str]:
         "--worker-class", "gthread",
         "--threads", str(settings.threads),
         "--timeout", str(REQUEST_TIMEOUT_SECONDS),
+        "--no-control-socket",  # it would be one file in the home folder for all servers of a user
         "--log-level", settings.log_level.lower(),
         "framewise.server.wsgi:app",
     ]  # fmt: skip

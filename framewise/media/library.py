@@ -14,8 +14,6 @@ from framewise.core.errors import MediaError, MediaForbidden
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Downloads, Progress, shown, write_json
 
-HASH_BLOCK_BYTES = 1 << 20
-
 
 @dataclass(frozen=True)
 class MediaFile:
@@ -102,14 +100,13 @@ class MediaLibrary:
         known = self._known_hash(path)
         if known:
             return known
-        key, digest = _stat_key(path), hashlib.sha256()
+        key = _stat_key(path)
         with path.open("rb") as file:
-            while block := file.read(HASH_BLOCK_BYTES):
-                digest.update(block)
+            content = hashlib.file_digest(file, "sha256").hexdigest()
         if _stat_key(path) != key:
             raise MediaError(f"{path.name}: the file changed while it was read; it will be tried again when next asked for")
-        write_json(self._hash_record(path), {"key": key, "sha256": digest.hexdigest()})
-        return digest.hexdigest()
+        write_json(self._hash_record(path), {"key": key, "sha256": content})
+        return content
 
     def _known_hash(self, path: Path) -> str | None:
         try:

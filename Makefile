@@ -1,0 +1,55 @@
+# make demo, make test, make serve. Environments are made where they are missing and kept in .venv*.
+PYTHON ?= python3
+# "cpu" takes torch from PyTorch's index of CPU builds (no CUDA, several GB less); empty takes the package index's own.
+TORCH ?=
+# Where the CPU builds are.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+LABEL_STUDIO_VERSION = 1.23.2
+
+VENV = .venv
+LS_VENV = .venv-label-studio
+STAMP = $(VENV)/.made
+LS_STAMP = $(LS_VENV)/.made
+LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
+
+.PHONY: help env label-studio serve demo test lint clean
+
+help:
+	@echo "make demo   a real Label Studio with a project that framewise learns and fills in"
+	@echo "make serve  the backend alone, on port 9090"
+	@echo "make test   every test"
+	@echo "make env    the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
+
+env: $(STAMP)
+
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "framewise needs Python 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(if $(filter cpu,$(TORCH)),$(VENV)/bin/pip install --index-url $(TORCH_CPU_INDEX) $$(grep -E '^torch(vision)?==' requirements.txt))
+	$(VENV)/bin/pip install -r requirements.txt -r requirements-dev.txt
+	$(VENV)/bin/pip install --no-deps --editable .
+	touch $@
+
+label-studio: $(LS_STAMP)
+
+$(LS_STAMP):
+	$(PYTHON) -m venv $(LS_VENV)
+	$(LS_VENV)/bin/pip install label-studio==$(LABEL_STUDIO_VERSION)
+	touch $@
+
+serve: $(STAMP)
+	exec $(VENV)/bin/framewise serve
+
+demo: $(STAMP) $(LS_STAMP)
+	exec $(VENV)/bin/framewise demo --label-studio $(LABEL_STUDIO) --folder .demo $(if $(DEMO_EXIT),--exit)
+
+test: $(STAMP) $(LS_STAMP) lint
+	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) $(LS_VENV) .demo

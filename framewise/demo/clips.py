@@ -1,0 +1,502 @@
+"""Clips with a known truth: a rendered football scene for the demo, and clips whose pictures carry their own index.
+
+Positions inside a scene are fractions of the picture's side, x to the right and y down. The scene is drawn from exact
+distances, and the truth is computed from the same numbers. Clips are square, because the usual preprocessing of a
+classification backbone keeps only the central square of a picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+FRAME_RATE = 25
+SIDE = 320  # pixels
+BALL_IN_FRAME = "Ball in frame"
+BALL_TOUCH = "Ball touch"
+
+MIN_FRAMES, MAX_FRAMES = 150, 250
+MIN_TOUCH_FRAMES, MAX_TOUCH_FRAMES = 8, 20
+TOUCHES_CYCLE = (1, 0, 2, 1, 3)  # touches of successive clips of `render_clips`
+BOOT_RADIUS, BOOT_LENGTH, LEG_RADIUS = 0.05, 0.13, 0.045
+OVERLAP = 0.3  # of the ball's radius, by which a touching boot covers the ball
+FAR_GAP = 1.0  # between boot and ball where a swing begins and ends: outside the picture
+WHITE, BLACK = (255.0, 255.0, 255.0), (15.0, 15.0, 15.0)
+SKIN, LINE = (205.0, 150.0, 115.0), (180.0, 205.0, 175.0)
+BOOT_COLOURS = ((255.0, 40.0, 30.0), (255.0, 30.0, 120.0), (255.0, 90.0, 10.0))
+SOCK_COLOURS = ((30.0, 40.0, 160.0), (25.0, 25.0, 35.0), (120.0, 20.0, 110.0))
+
+BARCODE_ROWS, BARCODE_COLUMNS = 4, 4
+# Every index is XORed with it, so that neither a black nor a white picture reads as a likely index.
+BARCODE_MASK = 0b1010_0101_1010_0101
+
+
+@dataclass(frozen=True)
+class ClipTruth:
+    """What a rendered clip shows.
+
+    intervals: by label, runs of Label Studio frames (1-based, both ends included), in order.
+    """
+
+    path: Path
+    frame_rate: int
+    num_frames: int
+    intervals: dict[str, list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Foot:
+    """A leg that swings to the ball: on the ball for the picture indices [start, stop), off it before and after.
+
+    side is 1 where the leg stands to the right of the ball and -1 to the left; lift is the angle (radians) by which
+    the toe meets the ball above its middle; approach and retreat are lengths of the swing in pictures.
+    """
+
+    start: int
+    stop: int
+    side: int
+    lift: float
+    approach: int
+    retreat: int
+
+    def gap(self, index: int, ball_radius: float) -> float | None:
+        """Distance between toe and ball in picture `index`, negative where they overlap; None while out of sight."""
+        touching = -OVERLAP * ball_radius
+        if self.start <= index < self.stop:
+            return touching
+        if self.start - self.approach <= index < self.start:
+            return touching + (FAR_GAP - touching) * ((self.start - index) / self.approach) ** 1.5
+        if self.stop <= index < self.stop + self.retreat:
+            return touching + (FAR_GAP - touching) * ((index - self.stop + 1) / self.retreat) ** 1.5
+        return None
+
+    def boot(self, index: int, ball: np.ndarray, ball_radius: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """Toe and heel (x, y) of the boot in picture `index`, centres of the ends of a capsule of BOOT_RADIUS."""
+        gap = self.gap(index, ball_radius)
+        if gap is None:
+            return None
+        outward = np.array([self.side * math.cos(self.lift), -math.sin(self.lift)])
+        toe = ball + outward * (ball_radius + BOOT_RADIUS + gap)
+        return toe, toe + np.array([self.side * BOOT_LENGTH, -0.25 * BOOT_LENGTH])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip before drawing.
+
+    ball:   (T, 2) float64, the ball's centre in each picture; far outside [0, 1) while it is away.
+    height: (T,) float64, how high the ball is above its shadow.
+    feet:   whose `start` and `stop` count from the first picture; they may lie partly outside the clip.
+    """
+
+    ball: np.ndarray
+    height: np.ndarray
+    ball_radius: float
+    feet: tuple[Foot, ...]
+
+    def ball_in_frame(self) -> np.ndarray:
+        """(T,) bool: the ball's centre is inside the picture."""
+        return ((self.ball >= 0) & (self.ball < 1)).all(axis=1)
+
+    def ball_touched(self) -> np.ndarray:
+        """(T,) bool: a boot and the ball overlap."""
+        touched = np.zeros(len(self.ball), dtype=bool)
+        for index, ball in enumerate(self.ball):
+            boots = (foot.boot(index, ball, self.ball_radius) for foot in self.feet)
+            touched[index] = any(
+                boot is not None and _distance_to_segment(ball, *boot) <= self.ball_radius + BOOT_RADIUS for boot in boots
+            )
+        return touched
+
+    def intervals(self) -> dict[str, list[tuple[int, int]]]:
+        """By label, runs of Label Studio frames (1-based, both ends included)."""
+        return {BALL_IN_FRAME: _runs(self.ball_in_frame()), BALL_TOUCH: _runs(self.ball_touched())}
+
+
+def render_clip(path: str | Path, seed: int, num_touches: int | None = None) -> ClipTruth:
+    """Render one football clip to an .mp4 (H.264, 25 fps, 320x320, 6 to 10 s); the same seed gives the same clip.
+
+    num_touches: 0 to 3; drawn at random if None. Raises ValueError, OSError.
+    """
+    rng = np.random.default_rng(seed)
+    if num_touches is None:
+        num_touches = int(rng.choice(TOUCHES_CYCLE))
+    scene = make_scene(rng, num_touches)
+    _write_video(Path(path), _draw_scene(scene, rng), Fraction(FRAME_RATE), (SIDE, SIDE))
+    return ClipTruth(Path(path), FRAME_RATE, len(scene.ball), scene.intervals())
+
+
+def render_clips(
+    folder: str | Path, count: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> list[ClipTruth]:
+    """Render `count` clips `clip-000.mp4`, .. into a folder (created if missing), with 0 to 3 touches in turn.
+
+    progress: called with (done, count) after each clip.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    truths = []
+    for index in range(count):
+        clip_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        num_touches = TOUCHES_CYCLE[index % len(TOUCHES_CYCLE)]
+        truths.append(render_clip(folder / f"clip-{index:03d}.mp4", clip_seed, num_touches))
+        if progress:
+            progress(index + 1, count)
+    return truths
+
+
+def make_scene(rng: np.random.Generator, num_touches: int) -> Scene:
+    """A random scene of MIN_FRAMES to MAX_FRAMES pictures with so many whole touches.
+
+    A window is cut from a longer play at a random place, so that the position in a clip tells nothing.
+    Raises ValueError if num_touches is not 0 to 3.
+    """
+    if not 0 <= num_touches <= 3:
+        raise ValueError(f"num_touches must be 0 to 3, got {num_touches}")
+    while True:
+        num_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES + 1))
+        play = _make_play(rng, num_frames + 120, touch_probability=0.9 if num_touches else 0.0)
+        scene = _cut(play, int(rng.integers(0, len(play.ball) - num_frames)), num_frames)
+        touches = scene.intervals()[BALL_TOUCH]
+        whole = all(MIN_TOUCH_FRAMES <= end - start + 1 <= MAX_TOUCH_FRAMES for start, end in touches)
+        if len(touches) == num_touches and whole and 0.25 <= scene.ball_in_frame().mean() <= 0.8:
+            return scene
+
+
+def _make_play(rng: np.random.Generator, min_frames: int, touch_probability: float) -> Scene:
+    """The ball comes, is touched or not, goes, stays away for a while, and comes again."""
+    ball_radius = float(rng.uniform(0.065, 0.085))
+    points: list[np.ndarray] = []
+    height: list[float] = []
+    feet: list[Foot] = []
+    away = np.array([-9.0, -9.0])
+    while len(points) < min_frames:
+        for _ in range(int(rng.integers(15, 60))):
+            points.append(away)
+            height.append(0.0)
+        speed = float(rng.uniform(0.013, 0.03))
+        num_touches = 0 if rng.random() >= touch_probability else int(rng.integers(1, 3))
+        position = _point_outside(rng, ball_radius)
+        stops = _stops(rng, num_touches or 1)
+        bounce = float(rng.uniform(0.05, 0.2)) if rng.random() < 0.3 else 0.0
+        for target in stops:
+            _roll(points, height, position, target, speed, bounce if num_touches == 0 else 0.0)
+            position = target
+            if num_touches:
+                hold = int(rng.integers(MIN_TOUCH_FRAMES + 1, MAX_TOUCH_FRAMES - 2))
+                feet.append(_make_foot(rng, len(points), hold))
+                dribbled = np.clip(position + rng.uniform(-0.08, 0.08, size=2), 0.2, 0.8)
+                for step in range(hold):
+                    points.append(position + (dribbled - position) * step / hold)
+                    height.append(0.0)
+                position = dribbled
+                speed = float(rng.uniform(0.015, 0.03))
+        _roll(points, height, position, _point_outside(rng, ball_radius), speed, 0.0)
+    return Scene(np.array(points), np.array(height), ball_radius, tuple(feet))
+
+
+def _make_foot(rng: np.random.Generator, start: int, hold: int) -> Foot:
+    approach, retreat = (int(length) for length in rng.integers(5, 9, size=2))
+    side = 1 if rng.random() < 0.5 else -1
+    return Foot(start, start + hold, side, float(rng.uniform(0.0, 0.6)), approach, retreat)
+
+
+def _stops(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    """Places well inside the picture, each well away from the one before."""
+    stops = [rng.uniform(0.3, 0.7, size=2)]
+    while len(stops) < count:
+        candidate = rng.uniform(0.25, 0.75, size=2)
+        if np.linalg.norm(candidate - stops[-1]) > 0.3:
+            stops.append(candidate)
+    return stops
+
+
+def _point_outside(rng: np.random.Generator, ball_radius: float) -> np.ndarray:
+    """A point from which the ball cannot be seen, beside a random edge."""
+    along, beyond = float(rng.uniform(0.1, 0.9)), 0.02 + 1.5 * ball_radius
+    edges = [(-beyond, along), (1 + beyond, along), (along, -beyond), (along, 1 + beyond)]
+    return np.array(edges[int(rng.integers(4))])
+
+
+def _roll(
+    points: list[np.ndarray], height: list[float], start: np.ndarray, stop: np.ndarray, speed: float, bounce: float
+) -> None:
+    """Append the way from start to stop (stop excluded), at `speed` a picture; `bounce` is the height of its hops."""
+    num_steps = max(2, math.ceil(float(np.linalg.norm(stop - start)) / speed))
+    for step in range(num_steps):
+        hop = bounce * abs(math.sin(2 * math.pi * step / num_steps))
+        points.append(start + (stop - start) * step / num_steps - np.array([0.0, hop]))
+        height.append(hop)
+
+
+def _cut(play: Scene, start: int, num_frames: int) -> Scene:
+    """The pictures [start, start + num_frames) of a play, with the feet that can be seen in them."""
+    feet = tuple(
+        Foot(foot.start - start, foot.stop - start, foot.side, foot.lift, foot.approach, foot.retreat)
+        for foot in play.feet
+        if foot.stop + foot.retreat > start and foot.start - foot.approach < start + num_frames
+    )
+    window = slice(start, start + num_frames)
+    return Scene(play.ball[window], play.height[window], play.ball_radius, feet)
+
+
+def _draw_scene(scene: Scene, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """The pictures, each (SIDE, SIDE, 3) uint8 RGB."""
+    pitch = _draw_pitch(rng)
+    boot_colour = BOOT_COLOURS[int(rng.integers(len(BOOT_COLOURS)))]
+    sock_colour = SOCK_COLOURS[int(rng.integers(len(SOCK_COLOURS)))]
+    drift, phase = float(rng.uniform(0.02, 0.08)), float(rng.uniform(0, 2 * math.pi))
+    moved = np.r_[0.0, np.linalg.norm(np.diff(scene.ball, axis=0), axis=1)]
+    roll = np.cumsum(np.where(moved < 0.1, moved, 0.0)) / scene.ball_radius
+    for index, ball in enumerate(scene.ball):
+        image = pitch.copy()
+        _draw_ball(image, ball, scene.ball_radius, float(scene.height[index]), float(roll[index]))
+        for foot in scene.feet:
+            boot = foot.boot(index, ball, scene.ball_radius)
+            if boot is not None:
+                _draw_leg(image, boot, foot.side, boot_colour, sock_colour)
+        brightness = 1 - drift * (1 + math.sin(phase + 2 * math.pi * index / 160))
+        yield np.clip(image * brightness, 0, 255).astype(np.uint8)
+
+
+def _draw_pitch(rng: np.random.Generator) -> np.ndarray:
+    """Mown grass with one or two white lines and sometimes an arc, (SIDE, SIDE, 3) float32 in 0 .. 255."""
+    green = np.array([rng.uniform(35, 75), rng.uniform(115, 160), rng.uniform(35, 70)], dtype=np.float32)
+    angle, width, offset = rng.uniform(0, math.pi), rng.uniform(0.12, 0.25), rng.uniform(0, 1)
+    y, x = (np.mgrid[:SIDE, :SIDE].astype(np.float32) + 0.5) / SIDE
+    stripes = np.floor((x * math.cos(angle) + y * math.sin(angle)) / width + offset) % 2
+    image = green * (1 + 0.08 * (2 * stripes[..., None] - 1))
+    image += rng.normal(0, 3, size=(SIDE, SIDE, 1)).astype(np.float32)
+    for _ in range(int(rng.integers(1, 3))):
+        point, direction = rng.uniform(0.1, 0.9, size=2), rng.uniform(0, math.pi)
+        reach = 2 * np.array([math.cos(direction), math.sin(direction)])
+        _draw_capsule(image, point - reach, point + reach, float(rng.uniform(0.006, 0.012)), LINE)
+    if rng.random() < 0.5:
+        centre, radius = rng.uniform(0, 1, size=2), float(rng.uniform(0.2, 0.4))
+        distance = np.abs(np.hypot(x - centre[0], y - centre[1]) - radius) - 0.008
+        _blend(image, distance, LINE)
+    return image.astype(np.float32)
+
+
+def _draw_ball(image: np.ndarray, centre: np.ndarray, radius: float, height: float, roll: float) -> None:
+    shadow = centre + np.array([0.25 * radius, height + 0.35 * radius])
+    _draw_capsule(image, shadow - (0.4 * radius, 0), shadow + (0.4 * radius, 0), 0.7 * radius, BLACK, opacity=0.4)
+    _draw_capsule(image, centre, centre, radius, WHITE)
+    _draw_capsule(image, centre, centre, 0.24 * radius, BLACK)
+    for spot in range(5):
+        angle = roll + 2 * math.pi * spot / 5
+        at = centre + 0.68 * radius * np.array([math.cos(angle), math.sin(angle)])
+        _draw_capsule(image, at, at, 0.17 * radius, BLACK)
+
+
+def _draw_leg(
+    image: np.ndarray,
+    boot: tuple[np.ndarray, np.ndarray],
+    side: int,
+    boot_colour: tuple[float, float, float],
+    sock_colour: tuple[float, float, float],
+) -> None:
+    toe, heel = boot
+    knee = heel + np.array([side * 0.1, -0.35])
+    hip = knee + np.array([-side * 0.05, -0.9])
+    _draw_capsule(image, knee, hip, 1.3 * LEG_RADIUS, SKIN)
+    _draw_capsule(image, heel, knee, LEG_RADIUS, sock_colour)
+    _draw_capsule(image, toe, heel, BOOT_RADIUS, boot_colour)
+
+
+def _draw_capsule(
+    image: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    radius: float,
+    colour: tuple[float, float, float],
+    opacity: float = 1.0,
+) -> None:
+    """Draw, with soft edges, every point no further than `radius` from the segment (a disc if its ends are equal)."""
+    corners = np.stack([start, stop])
+    low = np.floor((corners.min(axis=0) - radius) * SIDE).astype(int) - 1
+    high = np.ceil((corners.max(axis=0) + radius) * SIDE).astype(int) + 1
+    (left, top), (right, bottom) = np.clip(low, 0, SIDE), np.clip(high, 0, SIDE)
+    if left >= right or top >= bottom:
+        return
+    y, x = (np.mgrid[top:bottom, left:right] + 0.5) / SIDE
+    distance = _distance_to_segment(np.stack([x, y], axis=-1), start, stop) - radius
+    _blend(image[top:bottom, left:right], distance, colour, opacity)
+
+
+def _blend(image: np.ndarray, distance: np.ndarray, colour: tuple[float, float, float], opacity: float = 1.0) -> None:
+    """Paint in place where the signed distance to a shape (in sides of the picture) is negative."""
+    coverage = np.clip(0.5 - distance * SIDE, 0, 1)[..., None] * opacity
+    image += coverage * (np.array(colour) - image)
+
+
+def _distance_to_segment(points: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Distance of points (.., 2) from a segment, (..)."""
+    along = stop - start
+    length_squared = float(along @ along)
+    part = np.clip((points - start) @ along / length_squared, 0, 1) if length_squared else np.zeros(points.shape[:-1])
+    return np.linalg.norm(points - start - part[..., None] * along, axis=-1)
+
+
+def _runs(on: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of True in a (T,) bool array as 1-based (start, end), both ends included."""
+    edges = np.flatnonzero(np.diff(np.r_[False, on, False].astype(np.int8)))
+    return [(int(start) + 1, int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def make_index_clip(
+    path: str | Path,
+    num_frames: int,
+    frame_rate: Fraction | int,
+    size: tuple[int, int] = (320, 240),
+    *,
+    presentation_times: Sequence[Fraction] | None = None,
+    start_offset: Fraction | int = 0,
+    audio_seconds: Fraction | float | None = None,
+    codec_name: str = "libx264",
+) -> Path:
+    """Write an .mp4 in which each picture carries its own 0-based index, to be read back by `read_index`.
+
+    frame_rate:         pictures per second; with presentation_times only the last picture's duration follows from it.
+    size:               width, height in pixels, even.
+    presentation_times: seconds of each picture, increasing, for a variable frame rate.
+    start_offset:       seconds added to every time; the sound, if any, still begins at 0.
+    audio_seconds:      length of a 440 Hz tone (AAC, 48 kHz) beside the video; none by default.
+    codec_name:         an FFmpeg video encoder, as "libx264" or "mpeg4".
+    Raises ValueError if num_frames is not 1 to 65536, or the times are not that many, increasing and >= 0.
+    """
+    if not 1 <= num_frames <= 1 << BARCODE_ROWS * BARCODE_COLUMNS:
+        raise ValueError(f"num_frames must be 1 to {1 << BARCODE_ROWS * BARCODE_COLUMNS}, got {num_frames}")
+    width, height = size
+    pictures = (_draw_index(index, width, height) for index in range(num_frames))
+    _write_video(
+        Path(path),
+        pictures,
+        Fraction(frame_rate),
+        size,
+        times=_presentation_times(num_frames, Fraction(frame_rate), presentation_times, Fraction(start_offset)),
+        variable_frame_rate=presentation_times is not None,
+        audio_seconds=audio_seconds,
+        codec_name=codec_name,
+    )
+    return Path(path)
+
+
+def read_index(rgb: np.ndarray) -> int:
+    """Index of the picture that `make_index_clip` wrote, from its pixels (H, W, 3) uint8 at any size.
+
+    Raises ValueError if a cell is neither black nor white: a blend of two pictures, or another picture.
+    """
+    height, width = rgb.shape[:2]
+    index = 0
+    for row in range(BARCODE_ROWS):
+        for column in range(BARCODE_COLUMNS):
+            top, bottom = (int((row + part) * height / BARCODE_ROWS) for part in (0.3, 0.7))
+            left, right = (int((column + part) * width / BARCODE_COLUMNS) for part in (0.3, 0.7))
+            mean = float(rgb[top:bottom, left:right].mean())
+            if 80 < mean < 175:
+                raise ValueError(f"cell {row}, {column} of the barcode is grey ({mean:.0f} of 255)")
+            index = index << 1 | (mean > 128)
+    return index ^ BARCODE_MASK
+
+
+def _draw_index(index: int, width: int, height: int) -> np.ndarray:
+    """Barcode picture (height, width, 3) uint8: the bits of the index in rows, the highest first, white is 1."""
+    code = index ^ BARCODE_MASK
+    num_bits = BARCODE_ROWS * BARCODE_COLUMNS
+    bits = np.array([code >> shift & 1 for shift in reversed(range(num_bits))]).reshape(BARCODE_ROWS, BARCODE_COLUMNS)
+    rows = np.arange(height) * BARCODE_ROWS // height
+    columns = np.arange(width) * BARCODE_COLUMNS // width
+    return np.repeat((bits[rows][:, columns] * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _presentation_times(
+    num_frames: int, frame_rate: Fraction, times: Sequence[Fraction] | None, start_offset: Fraction
+) -> list[Fraction]:
+    if times is None:
+        times = [index / frame_rate for index in range(num_frames)]
+    shifted = [Fraction(time) + start_offset for time in times]
+    if len(shifted) != num_frames:
+        raise ValueError(f"{num_frames} pictures need as many presentation times, got {len(shifted)}")
+    if shifted[0] < 0 or any(later <= earlier for earlier, later in zip(shifted, shifted[1:], strict=False)):
+        raise ValueError("presentation times must be increasing and not negative")
+    return shifted
+
+
+def _write_video(
+    path: Path,
+    pictures: Iterator[np.ndarray],
+    frame_rate: Fraction,
+    size: tuple[int, int],
+    *,
+    times: Sequence[Fraction] | None = None,
+    variable_frame_rate: bool = False,
+    audio_seconds: Fraction | float | None = None,
+    codec_name: str = "libx264",
+) -> None:
+    """Encode RGB pictures (H, W, 3) uint8, shown at `times` (seconds; default: at frame_rate), as an .mp4.
+
+    One encoder thread, since the number of threads changes the bytes written.
+    """
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        video = container.add_stream(codec_name, rate=frame_rate)
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"
+        # the exact times as multiples of the time base
+        time_base = Fraction(1, math.lcm(*(time.denominator for time in times))) if times else 1 / frame_rate
+        video.codec_context.time_base = time_base
+        video.codec_context.gop_size = max(1, round(frame_rate))  # a key frame a second: quick to seek in
+        video.thread_count = 1
+        if codec_name == "libx264":
+            video.options = {"crf": "20", "preset": "veryfast"}
+            if variable_frame_rate:
+                # FFmpeg's mp4 writer counts a track's length in decoding times: with reordered pictures and a variable
+                # frame rate it comes out too short
+                video.options |= {"bf": "0"}
+        audio = container.add_stream("aac", rate=48000, layout="mono") if audio_seconds else None
+        container.start_encoding()
+        packets = list(_encode_video(video, pictures, frame_rate, time_base, times))
+        if audio is not None:
+            packets += _encode_tone(audio, float(audio_seconds or 0))
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+
+
+def _encode_video(
+    video: av.VideoStream,
+    pictures: Iterator[np.ndarray],
+    frame_rate: Fraction,
+    time_base: Fraction,
+    times: Sequence[Fraction] | None,
+) -> Iterator[av.Packet]:
+    pts_list = [int(time / time_base) for time in times] if times else None
+    last_duration = max(1, round(1 / frame_rate / time_base))
+    durations = dict(zip(pts_list, np.diff(pts_list).tolist(), strict=False)) if pts_list else {}
+    for index, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = pts_list[index] if pts_list else index
+        frame.time_base = time_base
+        for packet in video.encode(frame):
+            packet.duration = durations.get(packet.pts, last_duration)
+            yield packet
+    for packet in video.encode(None):
+        packet.duration = durations.get(packet.pts, last_duration)
+        yield packet
+
+
+def _encode_tone(audio: av.AudioStream, seconds: float) -> Iterator[av.Packet]:
+    """A 440 Hz sine of so many seconds, -12 dBFS."""
+    rate, block = audio.rate, 1024
+    samples = 0.25 * np.sin(2 * math.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    for start in range(0, len(samples), block):
+        chunk = samples[start : start + block].astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        yield from audio.encode(frame)
+    yield from audio.encode(None)

@@ -1,0 +1,460 @@
+"""A real Label Studio as a child process, and what a user of it does over HTTP.
+
+`LabelStudioServer` starts and ends the server, `LabelStudioApi` acts in it as its user would. The demo and the tests
+against a real Label Studio share them. Neither is needed to serve or to train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+HOST = "127.0.0.1"
+DEFAULT_USERNAME = "demo@example.com"
+POLL_SECONDS = 0.25
+STOP_SECONDS = 10.0
+LOG_TAIL_CHARS = 4000
+
+# Run by a fresh interpreter in the child, where it is safe to call prctl (a preexec_fn is not, once there are threads).
+# 1 is PR_SET_PDEATHSIG: the kernel kills the server when the thread that started it ends, and it survives exec.
+# A parent that died before the call is seen by the changed parent id.
+_LAUNCHER = """
+import os, signal, sys
+if sys.platform.startswith("linux"):
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class LabelStudioError(RuntimeError):
+    """Label Studio did not start, or refused a request. The message holds what it said."""
+
+
+class LabelStudioServer:
+    """A Label Studio of its own: own data folder, own account, on the loopback address only.
+
+    executable:       path of the `label-studio` command.
+    data_dir:         database, uploads, log and account; created if missing. A folder from an earlier run is started
+                      again with its projects and its account (3 to 4 s instead of about 30 s).
+    port:             0 for a free one.
+    document_root:    the folder below which local-files storages may lie; default `data_dir/files`.
+    legacy_tokens:    let the organization accept the old 40-digit tokens (decided when the data folder is created).
+    environment:      extra variables for the child, over those set here.
+    progress:         called about once a second with a line of text while waiting.
+    start_seconds:    how long to wait until it answers.
+
+    On Linux the server dies with the *thread* that called `start`; start it from one that lives as long as it should.
+    The server gets PATH, LANG and a HOME inside the data folder from this process's environment, and nothing else.
+    """
+
+    def __init__(
+        self,
+        executable: str | Path,
+        data_dir: str | Path,
+        *,
+        port: int = 0,
+        document_root: str | Path | None = None,
+        legacy_tokens: bool = True,
+        environment: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] | None = None,
+        start_seconds: float = 180.0,
+    ) -> None:
+        self.executable = Path(executable)
+        self.data_dir = Path(data_dir).resolve()
+        self.document_root = Path(document_root).resolve() if document_root else self.data_dir / "files"
+        self.log_path = self.data_dir / "label-studio.log"
+        self.port = port
+        self.legacy_tokens = legacy_tokens
+        self.username = ""
+        self.password = ""
+        self.legacy_token = ""
+        self._environment = dict(environment or {})
+        self._progress = progress or (lambda line: None)
+        self._start_seconds = start_seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._personal_access_token: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Address without a trailing slash, known once started."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def __enter__(self) -> LabelStudioServer:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start and wait until the account can log in. Raises LabelStudioError with the end of the log."""
+        if self.running:
+            raise LabelStudioError(f"this Label Studio is already running at {self.url}")
+        if not self.executable.is_file():
+            raise LabelStudioError(
+                f"no Label Studio at {self.executable}; install one into an environment of its own, "
+                "for example: python -m venv ls && ls/bin/pip install label-studio"
+            )
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.document_root.mkdir(parents=True, exist_ok=True)
+        self._read_or_create_account()
+        self.port = _usable_port(self.port)
+        self._personal_access_token = None
+        command = [str(self.executable.absolute()), "start", "--no-browser"]
+        command += ["--internal-host", HOST, "--port", str(self.port)]
+        if self.legacy_tokens:
+            command.append("--enable-legacy-api-token")
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *command],
+                cwd=self.data_dir,
+                env=self._child_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server and everything it started: SIGTERM to its process group, then SIGKILL. May be repeated."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for name, seconds in (("SIGTERM", STOP_SECONDS), ("SIGKILL", STOP_SECONDS)):
+            _signal_group(process, name)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+                break
+        _signal_group(process, "SIGKILL")  # what the leader left behind in its group
+
+    def log_tail(self, chars: int = LOG_TAIL_CHARS) -> str:
+        """The last `chars` characters of the server's log."""
+        if not self.log_path.exists():
+            return ""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")[-chars:]
+
+    def api(self) -> LabelStudioApi:
+        """A client that acts as this server's user (with the legacy token)."""
+        return LabelStudioApi(self.url, self.legacy_token)
+
+    def personal_access_token(self) -> str | None:
+        """A personal access token (a JWT refresh token) of the user, the same one at each call.
+
+        Label Studio keeps one per user and shows it once, so one left from an earlier run is revoked. None if this
+        version offers none (the interface came with 1.17). Raises LabelStudioError.
+        """
+        if self._personal_access_token is None:
+            with self._logged_in() as client:
+                answer = client.post("/api/token/")
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    return None
+                if answer.status_code == httpx.codes.CONFLICT:
+                    for held in _checked(client.get("/api/token/")).json():
+                        _checked(client.post("/api/token/blacklist/", json={"refresh": held["token"]}))
+                    answer = client.post("/api/token/")
+                self._personal_access_token = _checked(answer).json()["token"]
+        return self._personal_access_token
+
+    def _child_environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        ours = {
+            "HOME": str(self.data_dir),
+            "PYTHONUNBUFFERED": "1",
+            "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir),
+            "LABEL_STUDIO_USERNAME": self.username,
+            "LABEL_STUDIO_PASSWORD": self.password,
+            "LABEL_STUDIO_USER_TOKEN": self.legacy_token,
+            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": str(self.legacy_tokens).lower(),
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(self.document_root),
+            "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+            # Since 1.23.1 backends and webhooks on private addresses are refused; ours is on the loopback address.
+            "SSRF_PROTECTION_ENABLED": "false",
+            "ML_BLOCK_LOCAL_IP": "false",
+            "LATEST_VERSION_CHECK": "false",
+            "COLLECT_ANALYTICS": "false",
+            "SENTRY_DSN": "",
+            "FRONTEND_SENTRY_DSN": "",
+        }
+        return {**kept, **ours, **self._environment}
+
+    def _read_or_create_account(self) -> None:
+        """Label Studio reads the account from the environment when it creates its database; keep it for next time."""
+        path = self.data_dir / "account.json"
+        if not path.exists():
+            account = {
+                "username": DEFAULT_USERNAME,
+                "password": secrets.token_urlsafe(12),
+                "legacy_token": secrets.token_hex(20),
+            }
+            temporary = path.with_suffix(".tmp")
+            temporary.touch(mode=0o600)
+            temporary.write_text(json.dumps(account), encoding="utf-8")
+            temporary.rename(path)
+        account = json.loads(path.read_text(encoding="utf-8"))
+        self.username, self.password = account["username"], account["password"]
+        self.legacy_token = account["legacy_token"]
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        started = time.monotonic()
+        told = started
+        while True:
+            if (code := self._process.poll()) is not None:
+                raise LabelStudioError(
+                    f"Label Studio ended with code {code} while starting; the end of {self.log_path}:\n{self.log_tail()}"
+                )
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/health/", timeout=5.0, trust_env=False).is_success:
+                    break
+            now = time.monotonic()
+            if now - started > self._start_seconds:
+                raise LabelStudioError(
+                    f"Label Studio did not answer at {self.url} within {self._start_seconds:g} s; "
+                    f"the end of {self.log_path}:\n{self.log_tail()}"
+                )
+            if now - told >= 1.0:
+                told = now
+                self._progress(f"waiting for Label Studio, {now - started:.0f} s")
+            time.sleep(POLL_SECONDS)
+        with self._logged_in():  # proves that it is this server and this account that answer
+            self._progress(f"Label Studio is ready after {time.monotonic() - started:.0f} s")
+
+    @contextlib.contextmanager
+    def _logged_in(self) -> Iterator[httpx.Client]:
+        """A client with the session that the login form gives, as a browser has it. Raises LabelStudioError."""
+        with httpx.Client(base_url=self.url, timeout=30.0, trust_env=False) as client:
+            _checked(client.get("/user/login/"))
+            form = {"email": self.username, "password": self.password, "persist_session": "on"}
+            form["csrfmiddlewaretoken"] = client.cookies["csrftoken"]
+            answer = client.post("/user/login/", data=form)
+            if not answer.is_redirect:
+                raise LabelStudioError(f"Label Studio at {self.url} does not accept {self.username}'s password")
+            client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
+            yield client
+
+
+class LabelStudioApi:
+    """What a user does in Label Studio, over its HTTP interface; answers are its JSON.
+
+    url:   address of Label Studio.
+    token: legacy token ("Authorization: Token ..").
+    Every method raises LabelStudioError with Label Studio's answer if that is not 2xx.
+    """
+
+    def __init__(self, url: str, token: str, timeout_seconds: float = 120.0) -> None:
+        # 120 s: "Retrieve predictions" answers after the backend did, for which Label Studio waits up to 100 s
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Token {token}"}, timeout=timeout_seconds, trust_env=False
+        )
+
+    def __enter__(self) -> LabelStudioApi:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Any other request: the decoded JSON, or None for an empty answer. `options` as in httpx."""
+        answer = _checked(self._client.request(method, path, **options))
+        return answer.json() if answer.content else None
+
+    def create_project(self, title: str, label_config: str) -> dict:
+        """New project; a title has at least 3 characters."""
+        return self.request("POST", "/api/projects/", json={"title": title, "label_config": label_config})
+
+    def project(self, project_id: int) -> dict:
+        """Settings and counters of a project."""
+        return self.request("GET", f"/api/projects/{project_id}/")
+
+    def connect_backend(self, project_id: int, url: str, title: str, basic_auth: tuple[str, str] | None = None) -> dict:
+        """Add an ML backend; Label Studio asks its /health and /setup at once and creates a webhook to it.
+
+        basic_auth: user and password that Label Studio sends to /setup, /predict and START_TRAINING (not with the
+        annotation events: see `set_webhook_headers`).
+        """
+        body: dict[str, Any] = {"project": project_id, "url": url, "title": title}
+        if basic_auth:
+            user, password = basic_auth
+            body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+        return self.request("POST", "/api/ml/", json=body)
+
+    def list_backends(self, project_id: int) -> list[dict]:
+        """Backends of a project with their state; Label Studio asks each one's /health and /setup for it."""
+        return self.request("GET", "/api/ml/", params={"project": project_id})
+
+    def start_training(self, backend_id: int) -> Any:
+        """The "Start training" button; Label Studio answers 200 whether or not the backend agreed."""
+        return self.request("POST", f"/api/ml/{backend_id}/train", json={})
+
+    def import_files(self, project_id: int, paths: Sequence[str | Path]) -> list[dict]:
+        """Upload files, one task each; the tasks in the order of `paths`."""
+        return [self._import_file(project_id, Path(path)) for path in paths]
+
+    def _import_file(self, project_id: int, path: Path) -> dict:
+        with path.open("rb") as file:
+            answer = self.request(
+                "POST",
+                f"/api/projects/{project_id}/import",
+                params={"return_task_ids": "true"},
+                files={"file": (path.name, file)},
+            )
+        return self._tasks_by_id(project_id, answer["task_ids"])[0]
+
+    def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[dict]:
+        """Import tasks as dictionaries (`{"video": url}` or `{"data": .., "annotations": ..}`); in their order."""
+        answer = self.request(
+            "POST",
+            f"/api/projects/{project_id}/import",
+            params={"return_task_ids": "true"},
+            json=list(tasks),
+        )
+        return self._tasks_by_id(project_id, answer["task_ids"])
+
+    def _tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[dict]:
+        by_id = {task["id"]: task for task in self.tasks(project_id)}
+        return [by_id[task_id] for task_id in task_ids]
+
+    def add_local_storage(self, project_id: int, path: str | Path, title: str = "local files") -> dict:
+        """Connect a folder and sync it: one task a file, then shown by `tasks`.
+
+        path: absolute, below the server's document root and not that root itself.
+        """
+        body = {
+            "project": project_id,
+            "path": str(path),
+            "title": title,
+            "use_blob_urls": True,
+            "regex_filter": ".*",
+            "recursive_scan": True,
+        }
+        storage = self.request("POST", "/api/storages/localfiles/", json=body)
+        synced = self.request("POST", f"/api/storages/localfiles/{storage['id']}/sync", json={})
+        if synced.get("status") == "failed":
+            raise LabelStudioError(f"Label Studio could not sync {path}: {synced.get('traceback') or synced}")
+        return synced
+
+    def tasks(self, project_id: int) -> list[dict]:
+        """All tasks of a project with annotations and predictions, by id; asks no backend for predictions."""
+        found: list[dict] = []
+        while True:
+            page = {"project": project_id, "fields": "all", "page_size": 100, "page": len(found) // 100 + 1}
+            answer = self.request("GET", "/api/tasks/", params=page)
+            found += answer["tasks"]
+            if not answer["tasks"] or len(found) >= answer["total"]:
+                return sorted(found, key=lambda task: task["id"])
+
+    def task(self, task_id: int) -> dict:
+        """One task, as when it is opened in the Data Manager: without any prediction, the backend is asked first."""
+        return self.request("GET", f"/api/tasks/{task_id}/")
+
+    def submit_annotation(self, task_id: int, result: Sequence[Mapping[str, Any]]) -> dict:
+        """The "Submit" button: a new annotation with these regions."""
+        return self.request("POST", f"/api/tasks/{task_id}/annotations/", json={"result": list(result)})
+
+    def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> dict:
+        """The "Update" button: the annotation's regions become these."""
+        return self.request("PATCH", f"/api/annotations/{annotation_id}/", json={"result": list(result)})
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Delete an annotation."""
+        self.request("DELETE", f"/api/annotations/{annotation_id}/")
+
+    def create_prediction(
+        self, task_id: int, result: Sequence[Mapping[str, Any]], model_version: str, score: float | None = None
+    ) -> dict:
+        """Store a prediction as a backend that pushes would. Label Studio does not check the regions."""
+        body = {"task": task_id, "result": list(result), "model_version": model_version, "score": score}
+        return self.request("POST", "/api/predictions/", json=body)
+
+    def predictions(self, task_id: int) -> list[dict]:
+        """The stored predictions of a task, oldest first."""
+        stored = self.request("GET", "/api/predictions/", params={"task": task_id})
+        return sorted(stored, key=lambda prediction: prediction["id"])
+
+    def retrieve_predictions(self, project_id: int, task_ids: Sequence[int]) -> dict:
+        """The Data Manager's "Retrieve predictions" for these tasks; it answers 200 even where the backend failed."""
+        return self.request(
+            "POST",
+            "/api/dm/actions/",
+            params={"id": "retrieve_tasks_predictions", "project": project_id},
+            json={"selectedItems": {"all": False, "included": list(task_ids)}, "project": str(project_id)},
+        )
+
+    def next_task(self, project_id: int) -> dict:
+        """The label stream's next task ("Label All Tasks"), with the predictions it would show."""
+        return self.request(
+            "POST", "/api/dm/actions/", params={"id": "next_task", "project": project_id}, json={"project": project_id}
+        )
+
+    def webhooks(self, project_id: int) -> list[dict]:
+        """The webhooks of a project."""
+        return self.request("GET", "/api/webhooks/", params={"project": project_id})
+
+    def set_webhook_headers(self, project_id: int, headers: Mapping[str, str]) -> list[dict]:
+        """Give every webhook of the project these request headers; the changed webhooks."""
+        return [
+            self.request("PATCH", f"/api/webhooks/{webhook['id']}/", json={"headers": dict(headers)})
+            for webhook in self.webhooks(project_id)
+        ]
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    """The answer itself if it is 2xx. Raises LabelStudioError with request, status and text."""
+    if not answer.is_success:
+        request = answer.request
+        raise LabelStudioError(f"{request.method} {request.url} answered {answer.status_code}: {answer.text[:2000]}")
+    return answer
+
+
+def _usable_port(port: int) -> int:
+    """`port` itself if nothing listens there, or a free one for 0.
+
+    Label Studio would silently take the next higher port. Raises LabelStudioError.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LabelStudioError(f"port {port} of {HOST} is taken ({error}); give another, or 0 for any") from error
+        return probe.getsockname()[1]
+
+
+def _signal_group(process: subprocess.Popen[bytes], name: str) -> None:
+    """Send a signal to the process's group (to the process alone where there are no groups); gone is fine."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, getattr(signal, name))
+    elif process.poll() is None:
+        process.kill()

@@ -1,0 +1,225 @@
+"""``make demo``: a real Label Studio, a real backend, clips whose truth is known, and how well the unseen ones are filled in."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from framewise.core.converter import convert_timelinelabels_to_probs, get_label_map
+from framewise.core.errors import FramewiseError
+from framewise.core.metrics import frame_f1
+from framewise.core.regions import write_region
+from framewise.demo.clips import ClipTruth, render_clips
+from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.report import draw_timelines, print_timelines
+from framewise.features.backbone import SHIPPED_NAME
+from framewise.processes import start_child, stop_child
+from framewise.settings import Settings
+
+LABEL_CONFIG = """<View>
+  <TimelineLabels name="timeline" toName="video" model_trainable="true">
+    <Label value="Ball touch" background="red"/>
+    <Label value="Ball in frame" background="blue"/>
+  </TimelineLabels>
+  <Video name="video" value="$video" frameRate="25.0" height="500" timelineHeight="120"/>
+</View>"""
+LABELS = ["Ball touch", "Ball in frame"]
+CLIPS, ANNOTATED = 12, 6
+CLIP_SEED = 7
+GOOD_F1 = 0.8
+WAIT_SECONDS = 600.0
+POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A clip that was not annotated: 0/1 arrays (T, L) of what is true and what was predicted."""
+
+    name: str
+    truth: npt.NDArray[np.uint8]
+    predicted: npt.NDArray[np.uint8]
+
+
+def run_demo(label_studio: str, folder: str, exit_after: bool) -> int:
+    """Run it all; 0 if the mean frame F1 on the unseen clips is at least GOOD_F1. Ctrl-C ends every process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    root = Path(folder).resolve()
+    try:
+        with ExitStack() as stack:
+            return _run(stack, Path(label_studio), root, exit_after)
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+
+
+def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> int:
+    clips = _rendered(root / "clips")
+    server = stack.enter_context(_label_studio(executable, root / "label-studio"))
+    token = server.personal_access_token() or server.legacy_token
+    backend = stack.enter_context(_backend(server.url, token, root))
+    api = stack.enter_context(server.api())
+    project = api.create_project("framewise demo: football", LABEL_CONFIG)["id"]
+    api.connect_backend(project, backend, "framewise")
+    tasks = [api.import_files(project, [clip.path])[0] for clip in _bar(clips, "uploading clips")]
+    for task, clip in _bar(list(zip(tasks, clips, strict=True))[:ANNOTATED], "submitting annotations"):
+        api.submit_annotation(task["id"], true_regions(clip))
+    _wait_for_training(backend)
+    unseen = list(zip(tasks, clips, strict=True))[ANNOTATED:]
+    predictions = _predictions(api, project, [task["id"] for task, _ in unseen])
+    outcomes = [_outcome(clip, predictions[task["id"]]) for task, clip in unseen]
+    print_timelines(outcomes, LABELS)
+    picture = draw_timelines(outcomes, LABELS, root / "timelines.png")
+    good = mean_f1(outcomes) >= GOOD_F1
+    print(f"\npicture of the timelines: {picture}")
+    print(f"Label Studio: {server.url}/projects/{project}/data   user {server.username}   password {server.password}")
+    print(f"framewise:    {backend}/jobs")
+    if exit_after:
+        return 0 if good else 1
+    print("Open a task to see its predicted timeline. Ctrl-C ends the demo.")
+    while server.running:
+        time.sleep(POLL_SECONDS)
+    return 1
+
+
+def true_regions(clip: ClipTruth) -> list[dict[str, Any]]:
+    """What a careful person would draw on a clip."""
+    return [
+        {**write_region([label], start, end, "timeline", "video"), "origin": "manual"}
+        for label, intervals in clip.intervals.items()
+        for start, end in intervals
+    ]
+
+
+def mean_f1(outcomes: list[Outcome]) -> float:
+    """Frame F1 over the frames of all clips together, mean over labels."""
+    truth, predicted = (np.concatenate(arrays) for arrays in zip(*((o.truth, o.predicted) for o in outcomes), strict=True))
+    return float(np.nanmean(frame_f1(truth, predicted)))
+
+
+def _rendered(folder: Path) -> list[ClipTruth]:
+    with tqdm(total=CLIPS, desc="rendering clips", unit="clip") as bar:
+        return render_clips(folder, CLIPS, CLIP_SEED, progress=lambda *_: bar.update(1))
+
+
+@contextmanager
+def _label_studio(executable: Path, data_dir: Path) -> Iterator[LabelStudioServer]:
+    with tqdm(desc="starting Label Studio (the first time, half a minute)", bar_format="{desc} {postfix}{elapsed}") as bar:
+        server = LabelStudioServer(executable, data_dir, port=free_port(8080), progress=lambda _: bar.refresh())
+        server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
+    """``framewise serve`` as a child, with folders of its own; yields its address when it answers."""
+    settings = Settings(
+        port=free_port(9090),
+        log_level="INFO",
+        label_studio_url=label_studio_url,
+        label_studio_api_key=token,
+        model_root=root / "models",
+        cache_dir=root / "cache_dir",
+        data_dir=root / "data",
+        model_path=SHIPPED_NAME,
+    )
+    log_path = root / "framewise.log"
+    with log_path.open("wb") as log:
+        child = start_child([sys.executable, "-m", "framewise", "serve"], {**os.environ, **settings.to_env()}, log=log)
+    try:
+        url = f"http://{settings.host}:{settings.port}"
+        with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:
+            _wait_until_up(url, child, log_path, bar)
+        yield url
+    finally:
+        stop_child(child)
+
+
+def _wait_until_up(url: str, child: Any, log_path: Path, bar: Any) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise FramewiseError(f"framewise ended while it started; the end of {log_path}:\n{log_path.read_text()[-2000:]}")
+        try:
+            if httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        bar.refresh()
+        time.sleep(POLL_SECONDS)
+    raise FramewiseError(f"framewise did not answer at {url}; see {log_path}")
+
+
+def _wait_for_training(backend: str) -> None:
+    """Until no job waits or runs, seen twice in a row, with the running job's progress."""
+    quiet, deadline = 0, time.monotonic() + WAIT_SECONDS
+    with tqdm(
+        total=1.0, desc="extracting and training", bar_format="{desc} |{bar}| {percentage:3.0f} % {postfix}{elapsed}"
+    ) as bar:
+        while quiet < 2:
+            jobs = httpx.get(f"{backend}/jobs", timeout=10, trust_env=False).json()
+            quiet = 0 if jobs["pending"] or jobs["running"] else quiet + 1
+            for job in jobs["jobs"][:1]:
+                bar.n = job["progress"]
+                bar.set_postfix_str(f"{job['kind']}: {job['detail']} ")
+            if time.monotonic() > deadline:
+                raise FramewiseError(f"the training did not end within {WAIT_SECONDS:g} s; see {backend}/jobs")
+            time.sleep(POLL_SECONDS)
+    failed = [job for job in jobs["jobs"] if job["kind"] == "train" and job["state"] == "failed"]
+    if failed:
+        raise FramewiseError(f"the training failed: {failed[0]['error']}")
+
+
+def _predictions(api: LabelStudioApi, project: int, task_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
+    """Regions that Label Studio has as predictions of each task. It is asked again for those that were not ready."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    deadline = time.monotonic() + WAIT_SECONDS
+    with tqdm(total=len(task_ids), desc="asking Label Studio for predictions", unit="clip") as bar:
+        while missing := [t for t in task_ids if t not in found]:
+            api.retrieve_predictions(project, missing)
+            for task in missing:
+                stored = api.predictions(task)
+                if stored:
+                    found[task] = stored[-1]["result"]
+            bar.n = len(found)
+            bar.refresh()
+            if time.monotonic() > deadline:
+                raise FramewiseError(f"Label Studio has no predictions of the tasks {missing}")
+    return found
+
+
+def _outcome(clip: ClipTruth, regions: list[dict[str, Any]]) -> Outcome:
+    columns = get_label_map(LABELS)
+    truth, _ = convert_timelinelabels_to_probs(true_regions(clip), columns, clip.num_frames)
+    predicted, _ = convert_timelinelabels_to_probs(regions, columns, clip.num_frames)
+    return Outcome(Path(clip.path).stem, truth, predicted)
+
+
+def _bar(items: list[Any], what: str) -> Any:
+    return tqdm(items, desc=what, unit="clip")
+
+
+def free_port(wanted: int) -> int:
+    """``wanted`` if nothing listens there, else any free port of this machine."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise FramewiseError("no free port on this machine")

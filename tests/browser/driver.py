@@ -1,0 +1,352 @@
+"""Label Studio's editor in a real browser: what is drawn on the timeline and which picture is shown at a frame.
+
+Frames are Label Studio's numbers, 1-based. The browser is a Chromium of the system, since it has to play H.264.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Error, Page, Playwright, TimeoutError, sync_playwright
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    # Label Studio's pages ask outside hosts for fonts and counters; it works without them, a test must not need them.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
+)
+
+# The functions that every script below may use: the editor's store, its video tag, and the element that plays.
+_SCRIPT_HEAD = """
+const annotation = () => window.Htx?.annotationStore?.selected;
+const video = () => [...(annotation()?.names?.values() ?? [])].find(tag => tag.type === "video");
+const element = () => document.querySelector("body > video");
+const taskId = () => Number(window.Htx?.task?.id);
+const pixels = (source, left, top, width, height) => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.drawImage(source, left, top, width, height, 0, 0, width, height);
+  const bytes = context.getImageData(0, 0, width, height).data;
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
+  return {width, height, base64: btoa(text)};
+};
+"""
+
+
+class EditorError(AssertionError):
+    """The editor does not show what was asked for."""
+
+
+@dataclass(frozen=True)
+class EditorRegion:
+    """A region in the editor's store.
+
+    ranges: (start, end) frames, both included; end is None for an open one. origin: "prediction", "manual", ..
+    """
+
+    id: str
+    labels: tuple[str, ...]
+    ranges: tuple[tuple[int, int | None], ...]
+    origin: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class DrawnRegion:
+    """A row of the timeline as the page has it.
+
+    ranges: (start, end) frames, computed back from the bars' pixels; a bar runs from the middle of its first frame to
+    the middle of its last one.
+    """
+
+    id: str
+    label: str
+    ranges: tuple[tuple[float, float], ...]
+
+
+def find_chromium(environ: Mapping[str, str] | None = None) -> Path:
+    """The Chromium named by the variable CHROMIUM, else the first one on PATH.
+
+    Raises FileNotFoundError that says how to install one.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get("CHROMIUM")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise FileNotFoundError(f"CHROMIUM={named} is no program; unset it to use the one on PATH")
+        return Path(found)
+    for name in CHROMIUM_NAMES:
+        found = shutil.which(name, path=environ.get("PATH"))
+        if found is not None:
+            return Path(found)
+    raise FileNotFoundError(
+        f"no {', '.join(CHROMIUM_NAMES)} on PATH; install one (Debian, Ubuntu: apt-get install chromium) "
+        "or name it in the environment variable CHROMIUM"
+    )
+
+
+class Editor:
+    """A browser logged in to Label Studio, to open tasks and read what the editor shows.
+
+    url, username, password: as `LabelStudioServer` has them.
+    viewport: width, height of the window in pixels.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        *,
+        chromium: str | Path | None = None,
+        viewport: tuple[int, int] = (1600, 1200),
+        timeout_seconds: float = 60.0,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._account = (username, password)
+        self._chromium = Path(chromium) if chromium else find_chromium()
+        self._viewport = viewport
+        self._timeout_ms = timeout_seconds * 1000
+        self._playwright: Playwright | None = None
+        self._page: Page | None = None
+
+    @property
+    def page(self) -> Page:
+        """The playwright page, for what is not offered here. Raises EditorError before entering."""
+        if self._page is None:
+            raise EditorError("the browser is not open; use `with Editor(..) as editor:`")
+        return self._page
+
+    def __enter__(self) -> Editor:
+        self._playwright = sync_playwright().start()
+        try:
+            browser = self._playwright.chromium.launch(
+                executable_path=str(self._chromium), args=list(CHROMIUM_ARGS), timeout=self._timeout_ms
+            )
+            width, height = self._viewport
+            self._page = browser.new_page(viewport={"width": width, "height": height})
+            self._page.set_default_timeout(self._timeout_ms)
+            self._log_in()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser."""
+        playwright, self._playwright, self._page = self._playwright, None, None
+        if playwright is not None:
+            playwright.stop()
+
+    def _log_in(self) -> None:
+        username, password = self._account
+        self.page.goto(f"{self.url}/user/login/")
+        self.page.fill("input[name=email]", username)
+        self.page.fill("input[name=password]", password)
+        self.page.click("button[type=submit]")
+        self.page.wait_for_url(lambda url: "/user/login" not in url)
+
+    def open_task(self, project_id: int, task_id: int) -> None:
+        """Open a task from the Data Manager, wait until its first picture is there. Raises EditorError."""
+        self._open(f"/projects/{project_id}/data?task={task_id}", f"taskId() === {int(task_id)}")
+
+    def open_label_stream(self, project_id: int) -> int:
+        """Open "Label All Tasks", wait until the first picture is there; the id of the task. Raises EditorError."""
+        self._open(f"/projects/{project_id}/data?labeling=1", "taskId() > 0")
+        return int(self._run("return taskId()"))
+
+    def _open(self, path: str, condition: str) -> None:
+        self.page.goto("about:blank")  # so that no state of a task opened before can be taken for this one's
+        self.page.goto(self.url + path)
+        loaded = f"{condition} && video()?.length > 1 && element()?.readyState >= 2 && !element().seeking"
+        self._wait(loaded, f"{path} shows no video")
+
+    def regions(self) -> list[EditorRegion]:
+        """The selected annotation's regions from the editor's store, in its order."""
+        found = self._run("""
+            return annotation().regions.map(region => ({
+              id: region.cleanId, labels: [...(region.labels ?? [])], origin: region.origin, score: region.score,
+              ranges: (region.ranges ?? []).map(range => [range.start, range.end])}))""")
+        return [
+            EditorRegion(
+                id=region["id"],
+                labels=tuple(region["labels"]),
+                ranges=tuple((start, end) for start, end in region["ranges"]),
+                origin=region["origin"],
+                score=region["score"],
+            )
+            for region in found
+        ]
+
+    def drawn_regions(self) -> list[DrawnRegion]:
+        """The rows that the page's timeline has, from top to bottom."""
+        found = self._run("""
+            const step = parseFloat(
+              getComputedStyle(document.querySelector(".lsf-timeline-frames")).getPropertyValue("--frame-size"));
+            return [...document.querySelectorAll(".lsf-keypoints_timeline")].map(row => ({
+              id: row.dataset.id, label: row.querySelector(".lsf-keypoints__name").innerText,
+              ranges: [...row.querySelectorAll(".lsf-keypoints__lifespan")].map(bar => {
+                const start = (parseFloat(bar.style.left) - step / 2) / step + 1;
+                return [start, start + bar.getBoundingClientRect().width / step];
+              })}))""")
+        return [
+            DrawnRegion(row["id"], row["label"], tuple((start, end) for start, end in row["ranges"])) for row in found
+        ]
+
+    def drawn_colour(self, region_id: str) -> np.ndarray:
+        """Mean RGB (3,) float64 in 0 .. 255 of the screen's pixels along a region's first bar, scrolled into view.
+
+        A timeline's row is half transparent over a light ground. Raises EditorError if the region has no bar.
+        """
+        bar = self.page.locator(f'.lsf-keypoints_timeline[data-id="{region_id}"] .lsf-keypoints__lifespan').first
+        if bar.count() == 0:
+            raise EditorError(f"the timeline has no bar for region {region_id!r}")
+        bar.scroll_into_view_if_needed()
+        box = bar.bounding_box()
+        if box is None or box["height"] < 1:
+            raise EditorError(f"the bar of region {region_id!r} is not visible")
+        if box["width"] < 2:  # a single frame is drawn as a point without a bar
+            box = bar.locator(".lsf-keypoints__point").first.bounding_box() or box
+        # a long bar may run out of the window; 60 pixels tell its colour
+        clip = {"x": box["x"], "y": box["y"], "width": max(2.0, min(box["width"], 60.0)), "height": box["height"]}
+        encoded = base64.b64encode(self.page.screenshot(clip=clip, type="png")).decode()
+        picture = self._run(
+            """
+            const image = new Image();
+            image.src = "data:image/png;base64," + argument;
+            await image.decode();
+            return pixels(image, 0, 0, image.width, image.height)""",
+            encoded,
+        )
+        return _to_rgb(picture).reshape(-1, 3).mean(axis=0)
+
+    @property
+    def num_frames(self) -> int:
+        """The editor's length of the video, the N of "1 of N"."""
+        return int(self._run("return video().length"))
+
+    @property
+    def frame_rate(self) -> float:
+        """The frame rate that the editor uses, from the labeling configuration."""
+        return float(self._run("return Number(video().framerate)"))
+
+    @property
+    def duration_seconds(self) -> float:
+        """`duration` of the element that plays, as the browser reports it now."""
+        return float(self._run("return element().duration"))
+
+    @property
+    def current_seconds(self) -> float:
+        """`currentTime` of the element that plays."""
+        return float(self._run("return element().currentTime"))
+
+    @property
+    def current_frame(self) -> int:
+        """The frame that the editor shows."""
+        return int(self._run("return video().ref.current.currentFrame"))
+
+    def seek(self, frame: int) -> int:
+        """Go to a frame the way the timeline does, wait until its picture is there; the frame the editor then shows.
+
+        That is another one where the browser cannot go there, as before the first picture of a late starting video.
+        Raises EditorError if there is no picture in time.
+        """
+        settle = "await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        # two animation frames: first the seek gets under way, afterwards the editor's canvas is drawn anew
+        self._run(f"video().ref.current.goToFrame(argument); {settle}", frame)
+        self._wait("!element().seeking && element().readyState >= 2", f"no picture for frame {frame}")
+        return int(
+            self._run(
+                f"""
+                const end = performance.now() + 1000;
+                do {{ {settle} }} while (video().ref.current.currentFrame !== argument && performance.now() < end);
+                return video().ref.current.currentFrame""",
+                frame,
+            )
+        )
+
+    def picture(self, frame: int | None = None) -> np.ndarray:
+        """Pixels (H, W, 3) uint8 of the playing element at the file's size, at `frame` or where it stands."""
+        if frame is not None:
+            self.seek(frame)
+        return _to_rgb(self._run("const v = element(); return pixels(v, 0, 0, v.videoWidth, v.videoHeight)"))
+
+    def canvas_picture(self, frame: int | None = None) -> np.ndarray:
+        """Pixels (H, W, 3) uint8 of the picture on the editor's canvas, as the annotator sees it (unzoomed)."""
+        if frame is not None:
+            self.seek(frame)
+        return _to_rgb(
+            self._run("""
+            const {videoDimensions: {width, height, ratio}} = video().ref.current;
+            const canvas = [...document.querySelectorAll("canvas")].find(c => c.width * c.height > 1);
+            const [w, h] = [Math.floor(width * ratio), Math.floor(height * ratio)];
+            return pixels(canvas, Math.round((canvas.width - w) / 2), Math.round((canvas.height - h) / 2), w, h)""")
+        )
+
+    def submit(self) -> None:
+        """Click Submit (or Update) and wait until Label Studio has answered. Raises playwright's TimeoutError."""
+        button = self.page.locator('button:text-is("Submit"), button:text-is("Update")').first
+        with self.page.expect_response(
+            lambda answer: "/annotations/" in answer.url and answer.request.method in ("POST", "PATCH")
+        ) as answered:
+            button.click()
+        if not answered.value.ok:
+            raise EditorError(f"Label Studio answered {answered.value.status} to the submission")
+
+    def screenshot(self, path: str | Path) -> None:
+        """Write the window as a .png."""
+        self.page.screenshot(path=str(path))
+
+    def show_timeline(self) -> None:
+        """Scroll the timeline's rows into view, for a screenshot."""
+        self.page.locator(".lsf-timeline-frames").scroll_into_view_if_needed()
+
+    def _run(self, body: str, argument: Any = None) -> Any:
+        """Run the body of an async function in the page, with the helpers above and `argument`."""
+        return self.page.evaluate(f"async argument => {{ {_SCRIPT_HEAD} {body} }}", argument)
+
+    def _wait(self, condition: str, failure: str) -> None:
+        try:
+            self.page.wait_for_function(f"() => {{ {_SCRIPT_HEAD} return Boolean({condition}) }}")
+        except TimeoutError as error:
+            raise EditorError(f"{failure} after {self._timeout_ms / 1000:g} s; {self._state()}") from error
+
+    def _state(self) -> str:
+        """What the page shows, for an error message."""
+        try:
+            return self._run("""
+                const v = element();
+                return `url ${location.href}, frame ${video()?.ref?.current?.currentFrame} of ${video()?.length}, ` +
+                  `video ${v?.currentSrc} readyState ${v?.readyState} error ${v?.error?.message}, ` +
+                  `page says: ${document.body.innerText.slice(0, 300)}`""")
+        except Error as error:
+            return f"and the page cannot be read: {error}"
+
+
+def _to_rgb(picture: Mapping[str, Any]) -> np.ndarray:
+    """(H, W, 3) uint8 from what the page's `pixels` returned."""
+    rgba = np.frombuffer(base64.b64decode(picture["base64"]), dtype=np.uint8)
+    return rgba.reshape(picture["height"], picture["width"], 4)[..., :3].copy()
