@@ -70,9 +70,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace) -> None:
+    from framewise.assembly import configure_logging
+    from framewise.serve import with_default_backbone
     from framewise.worker import work
 
-    work(_settings(args))
+    settings = _settings(args)
+    configure_logging(settings.log_level)
+    work(with_default_backbone(settings))
 
 
 def _backbone(args: argparse.Namespace) -> None:

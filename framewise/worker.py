@@ -2,15 +2,14 @@
 
 import logging
 
-from framewise.assembly import Assembly, configure_logging
+from framewise.assembly import Assembly
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
 def work(settings: Settings) -> None:
-    """Do jobs until told to stop."""
-    configure_logging(settings.log_level)
+    """Do jobs until told to stop. Logging is set up by the caller."""
     assembly = Assembly(settings)
     assembly.backend.register()
     logger.info("worker ready; data in %s, models in %s", settings.data_dir, settings.model_root)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -102,7 +103,7 @@ class Scene:
 
     def ball_in_frame(self) -> np.ndarray:
         """(T,) bool: the ball's centre is inside the picture."""
-        return ((self.ball >= 0) & (self.ball < 1)).all(axis=1)
+        return np.all((self.ball >= 0) & (self.ball < 1), axis=1)
 
     def ball_touched(self) -> np.ndarray:
         """(T,) bool: a boot and the ball overlap."""
@@ -445,7 +446,7 @@ def _write_video(
     One encoder thread, since the number of threads changes the bytes written.
     """
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        video = container.add_stream(codec_name, rate=frame_rate)
+        video = cast(av.VideoStream, container.add_stream(codec_name, rate=frame_rate))
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
         # the exact times as multiples of the time base
@@ -464,7 +465,7 @@ def _write_video(
         packets = list(_encode_video(video, pictures, frame_rate, time_base, times))
         if audio is not None:
             packets += _encode_tone(audio, float(audio_seconds or 0))
-        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+        for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):
             container.mux(packet)
 
 
@@ -483,10 +484,10 @@ def _encode_video(
         frame.pts = pts_list[index] if pts_list else index
         frame.time_base = time_base
         for packet in video.encode(frame):
-            packet.duration = durations.get(packet.pts, last_duration)
+            packet.duration = durations.get(packet.pts or 0, last_duration)
             yield packet
     for packet in video.encode(None):
-        packet.duration = durations.get(packet.pts, last_duration)
+        packet.duration = durations.get(packet.pts or 0, last_duration)
         yield packet
 
 

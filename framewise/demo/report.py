@@ -61,6 +61,7 @@ def _draw_clip(axis: Any, outcome: "Outcome", labels: Sequence[str]) -> None:
             spans = [(start + 1, stop - start) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
             axis.broken_barh(spans, (base + offset, 0.3), facecolors=colour, alpha=alpha)
     axis.set_ylim(0, len(labels))
+    axis.axvspan(len(outcome.truth) + 1, len(outcome.truth) + 2, color="lightgrey")  # the clip's end
     axis.set_yticks([len(labels) - 1 - i + 0.42 for i in range(len(labels))], labels)
     scores = frame_f1(outcome.truth, outcome.predicted)
     axis.set_title(f"{outcome.name}: frame F1 {', '.join(_score(s) for s in scores)}", loc="left", fontsize=9)

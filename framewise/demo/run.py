@@ -1,8 +1,6 @@
-"""``make demo``: a real Label Studio, a real backend, clips whose truth is known, and how well the unseen ones are filled in."""
+"""``make demo``: a real Label Studio, a real backend, clips with known truth, and how well the unseen ones are filled in."""
 
-import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -20,11 +18,11 @@ from framewise.core.converter import convert_timelinelabels_to_probs, get_label_
 from framewise.core.errors import FramewiseError
 from framewise.core.metrics import frame_f1
 from framewise.core.regions import write_region
+from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.demo.report import draw_timelines, print_timelines
 from framewise.features.backbone import SHIPPED_NAME
-from framewise.processes import start_child, stop_child
 from framewise.settings import Settings
 
 LABEL_CONFIG = """<View>
@@ -125,10 +123,8 @@ def _label_studio(executable: Path, data_dir: Path) -> Iterator[LabelStudioServe
 
 @contextmanager
 def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
-    """``framewise serve`` as a child, with folders of its own; yields its address when it answers."""
     settings = Settings(
         port=free_port(9090),
-        log_level="INFO",
         label_studio_url=label_studio_url,
         label_studio_api_key=token,
         model_root=root / "models",
@@ -136,31 +132,13 @@ def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
         data_dir=root / "data",
         model_path=SHIPPED_NAME,
     )
-    log_path = root / "framewise.log"
-    with log_path.open("wb") as log:
-        child = start_child([sys.executable, "-m", "framewise", "serve"], {**os.environ, **settings.to_env()}, log=log)
+    with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:
+        backend = BackendServer(settings, root / "framewise.log", progress=bar.refresh)
+        backend.start()
     try:
-        url = f"http://{settings.host}:{settings.port}"
-        with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:
-            _wait_until_up(url, child, log_path, bar)
-        yield url
+        yield backend.url
     finally:
-        stop_child(child)
-
-
-def _wait_until_up(url: str, child: Any, log_path: Path, bar: Any) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        if child.poll() is not None:
-            raise FramewiseError(f"framewise ended while it started; the end of {log_path}:\n{log_path.read_text()[-2000:]}")
-        try:
-            if httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        bar.refresh()
-        time.sleep(POLL_SECONDS)
-    raise FramewiseError(f"framewise did not answer at {url}; see {log_path}")
+        backend.stop()
 
 
 def _wait_for_training(backend: str) -> None:
@@ -210,16 +188,3 @@ def _outcome(clip: ClipTruth, regions: list[dict[str, Any]]) -> Outcome:
 
 def _bar(items: list[Any], what: str) -> Any:
     return tqdm(items, desc=what, unit="clip")
-
-
-def free_port(wanted: int) -> int:
-    """``wanted`` if nothing listens there, else any free port of this machine."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise FramewiseError("no free port on this machine")

@@ -49,6 +49,7 @@ class Backbones:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._loaded: dict[str, Backbone] = {}
+        self._heads: dict[str, Head] = {}
         self._contents: dict[tuple[Path, int, int], str] = {}
 
     def find(self, name: str) -> BackboneFile:
@@ -103,10 +104,12 @@ class Backbones:
     def head(self, file: BackboneFile) -> "Head":
         """Class names and last layer, from a small file beside the database where they were read before: simple mode and
         /setup need no network in memory."""
-        record = self._data_dir / "backbones" / file.content
-        if not record.with_suffix(".json").exists():
-            _write_head(self.load(file), record)
-        return Head(record)
+        if file.content not in self._heads:
+            record = self._data_dir / "backbones" / file.content
+            if not record.with_suffix(".json").exists():
+                _write_head(self.load(file), record)
+            self._heads[file.content] = Head(record)
+        return self._heads[file.content]
 
     def _file(self, name: str, path: Path) -> BackboneFile:
         stat = path.stat()

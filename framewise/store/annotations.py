@@ -42,7 +42,12 @@ class Annotations:
             )
 
     def put_project(self, key: str, label_studio_id: int, label_config: str, title: str = "", hostname: str = "") -> None:
-        """Remember a project; empty texts leave what is known."""
+        """Remember a project; empty texts leave what is known. Writes nothing where all of it is known: every request of
+        Label Studio comes through here."""
+        rows = self._database.read("SELECT label_config, title, hostname FROM projects WHERE key = ?", (key,))
+        told = {"label_config": label_config, "title": title, "hostname": hostname}
+        if rows and all(rows[0][name] == text for name, text in told.items() if text):
+            return
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO projects (key, label_studio_id, label_config, title, hostname) VALUES (?, ?, ?, ?, ?) "

@@ -85,9 +85,15 @@ class JobStates:
             )
 
     def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
-        """Show under /jobs what went wrong outside of a job."""
+        """Show under /jobs what went wrong outside of a job; the same thing again only moves its time."""
         now = time.time()
         with self._database.transaction() as connection:
+            again = connection.execute(
+                "UPDATE jobs SET finished = ? WHERE kind = ? AND project = ? AND task IS ? AND error = ? AND subject = ''",
+                (now, kind, project, task, error),
+            )
+            if again.rowcount:
+                return
             connection.execute(
                 "INSERT INTO jobs (kind, project, task, subject, payload, state, error, created, started, finished) "
                 "VALUES (?, ?, ?, '', '{}', 'failed', ?, ?, ?, ?)",

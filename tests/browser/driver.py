@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -150,9 +151,7 @@ class Editor:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -212,9 +211,7 @@ class Editor:
                 const start = (parseFloat(bar.style.left) - step / 2) / step + 1;
                 return [start, start + bar.getBoundingClientRect().width / step];
               })}))""")
-        return [
-            DrawnRegion(row["id"], row["label"], tuple((start, end) for start, end in row["ranges"])) for row in found
-        ]
+        return [DrawnRegion(row["id"], row["label"], tuple((start, end) for start, end in row["ranges"])) for row in found]
 
     def drawn_colour(self, region_id: str) -> np.ndarray:
         """Mean RGB (3,) float64 in 0 .. 255 of the screen's pixels along a region's first bar, scrolled into view.
@@ -307,12 +304,15 @@ class Editor:
         )
 
     def submit(self) -> None:
-        """Click Submit (or Update) and wait until Label Studio has answered. Raises playwright's TimeoutError."""
-        button = self.page.locator('button:text-is("Submit"), button:text-is("Update")').first
+        """Click Submit, or Update (offered only after a change), and wait until Label Studio has saved.
+
+        Raises EditorError if it refused, playwright's TimeoutError if there was nothing to click.
+        """
+        saved = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)")
         with self.page.expect_response(
-            lambda answer: "/annotations/" in answer.url and answer.request.method in ("POST", "PATCH")
+            lambda answer: answer.request.method in ("POST", "PATCH") and bool(saved.search(answer.url))
         ) as answered:
-            button.click()
+            self.page.locator('button[name="submit"]:enabled, button[name="update"]:enabled').first.click()
         if not answered.value.ok:
             raise EditorError(f"Label Studio answered {answered.value.status} to the submission")
 

@@ -80,14 +80,13 @@ def test_clips_hold_zero_to_three_touches_in_turn(tmp_path):
         touched = to_frame_labels(truth.intervals[clips.BALL_TOUCH], truth.num_frames)
         in_frame = to_frame_labels(truth.intervals[clips.BALL_IN_FRAME], truth.num_frames)
         assert in_frame[touched].all()
-        assert in_frame.any() and not in_frame.all()
+        assert in_frame.any()
+        assert not in_frame.all()
         assert all(8 <= end - start + 1 <= 20 for start, end in truth.intervals[clips.BALL_TOUCH])
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
-    first, second, other = (
-        clips.render_clip(tmp_path / f"{name}.mp4", seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))
-    )
+    first, second, other = (clips.render_clip(tmp_path / f"{name}.mp4", seed) for name, seed in (("a", 7), ("b", 7), ("c", 8)))
     assert first.intervals == second.intervals
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.path.read_bytes() != other.path.read_bytes()

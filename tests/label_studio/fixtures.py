@@ -1,0 +1,112 @@
+"""A real Label Studio for the whole test session, and a real backend connected to it.
+
+LABEL_STUDIO is the path of the label-studio program; ``make test`` installs one into an environment of its own. Where it is
+missing the tests fail, unless SKIP_LABEL_STUDIO=1 asks for them to be skipped.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framewise.demo.backend_server import BackendServer, free_port
+from framewise.demo.clips import ClipTruth, render_clips
+from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.run import LABEL_CONFIG
+from framewise.settings import Settings
+
+NUM_CLIPS = 4
+PATIENCE_SECONDS = 240.0
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    if os.environ.get("SKIP_LABEL_STUDIO") == "1":
+        pytest.skip("SKIP_LABEL_STUDIO=1")
+    program = os.environ.get("LABEL_STUDIO", "")
+    if not Path(program).is_file():
+        pytest.fail(f"LABEL_STUDIO={program!r} is no program: run the tests with `make test`, which installs Label Studio")
+    with LabelStudioServer(program, tmp_path_factory.mktemp("label-studio")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(label_studio: LabelStudioServer) -> Iterator[LabelStudioApi]:
+    with label_studio.api() as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def base_settings(label_studio: LabelStudioServer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A backend that knows Label Studio by a personal access token and uses the backbone that ships with framewise."""
+    root = tmp_path_factory.mktemp("backend")
+    return Settings(
+        port=free_port(),
+        label_studio_url=label_studio.url,
+        label_studio_api_key=label_studio.personal_access_token(),
+        model_root=root / "models",
+        cache_dir=root / "cache_dir",
+        data_dir=root / "data",
+        model_path="framewise-n-cls",
+        predict_wait_seconds=60.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def backend(base_settings: Settings) -> Iterator[BackendServer]:
+    with BackendServer(base_settings, base_settings.data_dir.with_name("framewise.log")) as server:
+        yield server
+
+
+@pytest.fixture
+def other_backend(base_settings: Settings, tmp_path: Path) -> Iterator[Callable[..., BackendServer]]:
+    """Starts a backend of its own with some settings changed."""
+    started: list[BackendServer] = []
+
+    def start(**changes: Any) -> BackendServer:
+        folders = {"model_root": tmp_path / "models", "data_dir": tmp_path / "data"}
+        settings = replace(base_settings, port=free_port(), **{**folders, **changes})
+        server = BackendServer(settings, tmp_path / "framewise.log")
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def clips(label_studio: LabelStudioServer) -> list[ClipTruth]:
+    """Clips in a folder that Label Studio may serve as local files, and that can be uploaded as well."""
+    return render_clips(label_studio.document_root / "clips", NUM_CLIPS, seed=11)
+
+
+@pytest.fixture
+def project(api: LabelStudioApi) -> int:
+    return int(api.create_project("football", LABEL_CONFIG)["id"])
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true answer of ``condition``. Fails after PATIENCE_SECONDS, which no passing run comes near."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.3)
+    pytest.fail(f"waited {PATIENCE_SECONDS:g} s for {what}")
+
+
+def wait_for_version(api: LabelStudioApi, project: int, other_than: str) -> str:
+    """The model version that Label Studio is told of, once it is another one."""
+
+    def version() -> str | None:
+        backends = api.list_backends(project)
+        now = backends[0]["model_version"]
+        return now if now not in (other_than, "untrained", None) else None
+
+    return str(wait_until(version, f"a version other than {other_than!r}"))

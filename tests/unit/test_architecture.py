@@ -1,0 +1,135 @@
+"""Imports run one way, heavy libraries stay in their rooms, and importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "framewise"
+
+# A room imports rooms of lower floors only; two rooms of one floor know nothing of each other.
+FLOORS = (
+    {"core", "processes"},
+    {"settings"},
+    {"labeling_config"},
+    {"label_studio"},
+    {"media"},
+    {"features", "learning"},
+    {"store", "library"},
+    {"jobs", "controls"},
+    {"backend"},
+    {"assembly"},
+    {"worker", "server"},
+    {"serve"},
+    {"demo", "host"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+# Library -> the rooms that may import it. The functions of framewise.library return tensors, as the guide has it.
+AT_HOME_IN = {
+    "torch": {"features", "learning", "library"},
+    "torchvision": {"features"},
+    "ultralytics": {"features"},
+    "flask": {"server"},
+    "werkzeug": {"server"},
+    "label_studio_sdk": {"label_studio"},
+    "huey": {"jobs"},
+    "sqlite3": {"store"},
+}
+# Run by a server or as a program: importing them is what starts something.
+ENTRY_POINTS = {"framewise.__main__", "framewise.server.wsgi"}
+
+IMPORT_ALL = """
+import importlib, os, sys
+done = []
+def watch(event, args):
+    if event == "open":
+        path, mode, flags = args
+        flags = flags if isinstance(flags, int) else 0
+        if set("wax+") & set(mode or "") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            done.append(f"opened {path} for writing")
+    elif event in ("socket.__new__", "socket.connect", "socket.bind", "os.mkdir", "os.rename", "os.remove", "subprocess.Popen"):
+        done.append(f"{event} {args}")
+sys.addaudithook(watch)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+done += [f"loaded {name}" for name in ("ultralytics", "label_studio_sdk") if name in sys.modules]
+print("\\n".join(done))
+"""
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    """The part of the package that a module belongs to; None for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Absolute names of all modules that a file imports, wherever in it. ``from framewise import x`` is framewise.x."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not used here"
+            assert node.module
+            yield from (f"framewise.{a.name}" for a in node.names) if node.module == "framewise" else (node.module,)
+
+
+def test_every_room_has_its_floor():
+    rooms = {room for path in modules() if (room := room_of(dotted(path)))}
+
+    assert rooms <= FLOOR.keys()
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_imports_lead_to_lower_floors_only(path):
+    room = room_of(dotted(path))
+    wrong = [
+        name
+        for name in imports_of(path)
+        if name.startswith("framewise.") and (other := room_of(name)) in FLOOR and room and other != room
+        if FLOOR[str(other)] >= FLOOR[room]
+    ]
+
+    assert not wrong, f"{dotted(path)} imports {wrong}, which stand on its own floor or above"
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_libraries_stay_in_their_rooms(path):
+    room = room_of(dotted(path))
+    wrong = [name for name in imports_of(path) if room not in AT_HOME_IN.get(name.split(".")[0], {room})]
+
+    assert not wrong, f"{dotted(path)} imports {wrong}"
+
+
+def test_the_package_does_not_know_the_names_that_hand_it_on():
+    outside = {"model", "timeline_labels", "utils", "_wsgi", "tools", "tests"}
+
+    assert not [(dotted(p), n) for p in modules() for n in imports_of(p) if n.split(".")[0] in outside]
+
+
+def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics():
+    names = [name for path in modules() if (name := dotted(path)) not in ENTRY_POINTS]
+    names += ["timeline_labels", "utils.converter", "utils.neural_nets"]
+
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", IMPORT_ALL, *names], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ""

@@ -1,0 +1,87 @@
+"""What the documentation says is what the code does, where a test can tell."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from framewise.labeling_config import PARAMETERS, read_labeling_config
+from framewise.settings import Settings
+from tools.write_tables import DOCUMENTS, parameters_table, settings_table, with_tables
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def documents() -> list[Path]:
+    top = ["models", "cache_dir", "docs"]
+    return sorted([*REPOSITORY.glob("*.md"), *(p for folder in top for p in (REPOSITORY / folder).rglob("*.md"))])
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def links(text: str) -> Iterator[str]:
+    """Targets of links and pictures, outside of code."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    yield from re.findall(r"\]\(([^)\s]+)\)", prose)
+    yield from re.findall(r'<(?:img|a)[^>]*(?:src|href)="([^"]+)"', prose)
+
+
+def anchors(text: str) -> set[str]:
+    """Names that a page's headings get on GitHub."""
+    headings = re.findall(r"^#+ +(.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def code_of(text: str) -> str:
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tables_are_what_the_code_generates(name):
+    text = (REPOSITORY / name).read_text()
+
+    assert with_tables(text) == text, "run: python tools/write_tables.py"
+
+
+def test_the_readme_has_both_tables():
+    assert parameters_table() in README
+    assert settings_table() in README
+
+
+def test_the_readme_names_every_setting_and_every_parameter():
+    names = [f"`{item.name.upper()}`" for item in fields(Settings)] + [f"`{p.name}`" for p in PARAMETERS]
+
+    assert not [name for name in names if name not in README]
+
+
+@pytest.mark.parametrize("document", documents(), ids=shown)
+def test_links_lead_to_files_and_headings_that_exist(document):
+    broken = []
+    for link in links(document.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (document.parent / target) if target else document
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text())):
+            broken.append(link)
+
+    assert not broken
+
+
+@pytest.mark.parametrize("document", documents(), ids=shown)
+def test_make_targets_that_are_named_exist(document):
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", code_of(document.read_text())))
+
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", documents(), ids=shown)
+def test_labeling_configs_that_are_shown_are_accepted(document):
+    for config in re.findall(r"```xml\n(<View>.*?)```", document.read_text(), flags=re.DOTALL):
+        assert read_labeling_config(config)
