@@ -26,6 +26,7 @@ COPY utils utils
 COPY framewise framewise
 # Editable, so that there is one copy of the package whether it is imported from /app or run as the framewise command.
 RUN pip install --no-deps --editable . \
+    && chmod -R a+rX /app \
     && useradd --uid 1000 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin framewise \
     && mkdir models cache_dir data \
     && chown framewise:framewise models cache_dir data

@@ -1385,7 +1385,7 @@ def train(options: argparse.Namespace) -> nn.Module:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def save(network: nn.Module, folder: Path, seed: int) -> None:
+def save(network: nn.Module, folder: Path, options: argparse.Namespace) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -1395,12 +1395,14 @@ def save(network: nn.Module, folder: Path, seed: int) -> None:
     }
     path = folder / f"{STEM}.safetensors"
     save_file(state, path)
+    path.chmod(0o644)  # it is written for its owner alone, but belongs to everybody who installs the package
     write_card(folder, {
         "architecture": ARCHITECTURE,
         "names": CLASS_NAMES,
         "image_size": IMAGE_SIZE,
         "trained_on": "pictures rendered by tools/train_backbone.py, and nothing else; "
-        f"random initialisation, seed {seed}",
+        f"random initialisation, seed {options.seed}, effort {options.effort:g}"
+        + (f", cut short after {options.minutes:g} minutes" if options.minutes else ""),
         "held_out_accuracy": None,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     })
@@ -1634,7 +1636,7 @@ def main() -> None:
     start = time.monotonic()
     if not options.check_only:
         network = train(options)
-        save(network, options.output, options.seed)
+        save(network, options.output, options)
         print(f"trained and saved after {(time.monotonic() - start) / 60:.1f} minutes")
     check(options.output, options.held_out, options.probe_frames, options.workers)
     print(f"done after {(time.monotonic() - start) / 60:.1f} minutes")

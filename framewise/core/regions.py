@@ -63,8 +63,8 @@ def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
 
 
 def _read_frame(value: Any, name: str, region_id: str) -> int:
-    # 5.0 is a frame, 5.5 is none; True is an int to Python only.
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != int(value):
+    # 5.0 is a frame; 5.5, NaN and Infinity, which JSON as Python reads it may hold, are none; True is an int to Python only.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (isinstance(value, int) or value.is_integer()):
         raise RegionError(f"region {region_id!r}: {name} must be a whole frame number, found {value!r}")
     return int(value)
 

@@ -13,7 +13,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,24 +21,12 @@ from typing import Any
 
 import httpx
 
+from framewise.processes import start_child, stop_child
+
 HOST = "127.0.0.1"
 DEFAULT_USERNAME = "demo@example.com"
 POLL_SECONDS = 0.25
-STOP_SECONDS = 10.0
 LOG_TAIL_CHARS = 4000
-
-# Run by a fresh interpreter in the child, where it is safe to call prctl (a preexec_fn is not, once there are threads).
-# 1 is PR_SET_PDEATHSIG: the kernel kills the server when the thread that started it ends, and it survives exec.
-# A parent that died before the call is seen by the changed parent id.
-_LAUNCHER = """
-import os, signal, sys
-if sys.platform.startswith("linux"):
-    import ctypes
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        os._exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class LabelStudioError(RuntimeError):
@@ -126,15 +113,7 @@ class LabelStudioServer:
         if self.legacy_tokens:
             command.append("--enable-legacy-api-token")
         with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _LAUNCHER, str(os.getpid()), *command],
-                cwd=self.data_dir,
-                env=self._child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = start_child(command, self._child_environment(), self.data_dir, log, signal.SIGKILL)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -146,12 +125,7 @@ class LabelStudioServer:
         process, self._process = self._process, None
         if process is None:
             return
-        for name, seconds in (("SIGTERM", STOP_SECONDS), ("SIGKILL", STOP_SECONDS)):
-            _signal_group(process, name)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
-                break
-        _signal_group(process, "SIGKILL")  # what the leader left behind in its group
+        stop_child(process)
 
     def log_tail(self, chars: int = LOG_TAIL_CHARS) -> str:
         """The last `chars` characters of the server's log."""
@@ -449,12 +423,3 @@ def _usable_port(port: int) -> int:
         except OSError as error:
             raise LabelStudioError(f"port {port} of {HOST} is taken ({error}); give another, or 0 for any") from error
         return probe.getsockname()[1]
-
-
-def _signal_group(process: subprocess.Popen[bytes], name: str) -> None:
-    """Send a signal to the process's group (to the process alone where there are no groups); gone is fine."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, getattr(signal, name))
-    elif process.poll() is None:
-        process.kill()

@@ -122,7 +122,9 @@ class Extractor:
                 collections.deque(group, maxlen=0)  # only their times are still needed
             else:
                 self._cache.chunk(key, chunk, functools.partial(_features, backbone, group, crop))
-        timeline = Timeline(np.array(pictures.pts, dtype=np.int64), info.time_base, info.duration_seconds)
+        # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
+        duration = max(info.duration_seconds, float(pictures.pts[-1] * info.time_base))
+        timeline = Timeline(np.array(pictures.pts, dtype=np.int64), info.time_base, duration)
         self._cache.times(file.content, timeline.to_array)
 
     @contextmanager

@@ -52,7 +52,7 @@ def test_predicted_regions_are_drawn_at_the_frames_that_were_sent(
     editor.show_timeline()
     editor.screenshot(ARTIFACTS / "predicted-timeline.png")
     assert editor.num_frames == clips[2].num_frames
-    expected = {region["id"]: [tuple(r.values()) for r in region["value"]["ranges"]] for region in sent}
+    expected = {region["id"]: [(r["start"], r["end"]) for r in region["value"]["ranges"]] for region in sent}
     held = {region.id: list(region.ranges) for region in editor.regions()}
     assert held == expected
     drawn = {row.id: row.ranges for row in editor.drawn_regions()}

@@ -90,14 +90,14 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (f"framewise.{a.name}" for a in node.names) if node.module == "framewise" else (node.module,)
 
 
-def test_every_room_has_its_floor():
+def test_every_room_has_its_floor() -> None:
     rooms = {room for path in modules() if (room := room_of(dotted(path)))}
 
     assert rooms <= FLOOR.keys()
 
 
 @pytest.mark.parametrize("path", modules(), ids=dotted)
-def test_imports_lead_to_lower_floors_only(path):
+def test_imports_lead_to_lower_floors_only(path: Path) -> None:
     room = room_of(dotted(path))
     wrong = [
         name
@@ -110,20 +110,20 @@ def test_imports_lead_to_lower_floors_only(path):
 
 
 @pytest.mark.parametrize("path", modules(), ids=dotted)
-def test_libraries_stay_in_their_rooms(path):
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
     room = room_of(dotted(path))
     wrong = [name for name in imports_of(path) if room not in AT_HOME_IN.get(name.split(".")[0], {room})]
 
     assert not wrong, f"{dotted(path)} imports {wrong}"
 
 
-def test_the_package_does_not_know_the_names_that_hand_it_on():
+def test_the_package_does_not_know_the_names_that_hand_it_on() -> None:
     outside = {"model", "timeline_labels", "utils", "_wsgi", "tools", "tests"}
 
     assert not [(dotted(p), n) for p in modules() for n in imports_of(p) if n.split(".")[0] in outside]
 
 
-def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics():
+def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics() -> None:
     names = [name for path in modules() if (name := dotted(path)) not in ENTRY_POINTS]
     names += ["timeline_labels", "utils.converter", "utils.neural_nets"]
 

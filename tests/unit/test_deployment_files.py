@@ -67,11 +67,11 @@ def copied() -> list[str]:
     return [source for name, arguments in dockerfile() if name == "COPY" for source in shlex.split(arguments)[:-1]]
 
 
-def test_compose_names_every_setting_and_nothing_else():
+def test_compose_names_every_setting_and_nothing_else() -> None:
     assert set(compose()["services"]["framewise"]["environment"]) == setting_names()
 
 
-def test_every_setting_in_compose_has_a_comment_above_it():
+def test_every_setting_in_compose_has_a_comment_above_it() -> None:
     lines = (REPOSITORY / "docker-compose.yml").read_text().splitlines()
     bare = [
         line.strip()
@@ -82,7 +82,7 @@ def test_every_setting_in_compose_has_a_comment_above_it():
     assert not bare
 
 
-def test_settings_of_compose_are_accepted_where_the_environment_has_none():
+def test_settings_of_compose_are_accepted_where_the_environment_has_none() -> None:
     environment = compose()["services"]["framewise"]["environment"]
     values = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in environment.items()}
 
@@ -92,13 +92,13 @@ def test_settings_of_compose_are_accepted_where_the_environment_has_none():
     assert [str(f) for f in (settings.model_root, settings.cache_dir, settings.data_dir)] == FOLDERS
 
 
-def test_compose_keeps_models_cache_and_data_outside_the_container():
+def test_compose_keeps_models_cache_and_data_outside_the_container() -> None:
     assert compose()["services"]["framewise"]["volumes"] == [f".{f.removeprefix('/app')}:{f}" for f in FOLDERS]
     assert json.loads(last("VOLUME")) == FOLDERS
 
 
 @pytest.mark.parametrize("source", copied())
-def test_what_the_image_copies_exists_and_is_sent_to_the_build(source):
+def test_what_the_image_copies_exists_and_is_sent_to_the_build(source: str) -> None:
     path = REPOSITORY / source
 
     assert path.exists()
@@ -108,11 +108,11 @@ def test_what_the_image_copies_exists_and_is_sent_to_the_build(source):
 
 
 @pytest.mark.parametrize("path", [".git/config", ".venv/bin/python", "data/framewise.sqlite", "models/a.pt", ".env"])
-def test_secrets_and_data_are_not_sent_to_the_build(path):
+def test_secrets_and_data_are_not_sent_to_the_build(path: str) -> None:
     assert is_ignored(path)
 
 
-def test_the_image_has_everything_that_installing_the_package_reads():
+def test_the_image_has_everything_that_installing_the_package_reads() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text()
     named = re.findall(r'"?((?:README|LICENSE)[\w.]*)"', project)
 
@@ -120,16 +120,18 @@ def test_the_image_has_everything_that_installing_the_package_reads():
     assert set(named) <= set(copied())
 
 
-def test_the_user_of_the_image_is_not_root():
+def test_the_user_of_the_image_is_not_root() -> None:
     assert last("USER") not in ("root", "0")
     assert not str(compose()["services"]["framewise"]["user"]).startswith(("root", "0"))
 
 
-def test_the_image_listens_on_all_addresses():
+def test_the_image_listens_on_all_addresses() -> None:
     assert "HOST=0.0.0.0" in last("ENV")
 
 
-def test_start_command_and_healthcheck_of_the_image_run_and_stop_without_leaving_a_child(server):
+def test_start_command_and_healthcheck_of_the_image_run_and_stop_without_leaving_a_child(
+    server: tuple[int, "subprocess.Popen[bytes]"],
+) -> None:
     port, process = server
 
     check = [sys.executable, *healthcheck()[1:]]
@@ -145,7 +147,7 @@ def test_start_command_and_healthcheck_of_the_image_run_and_stop_without_leaving
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def server(tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     """(port, process) of the image's start command, run outside of a container, once it answers."""
     program, *arguments = json.loads(last("CMD"))
     port = free_port()

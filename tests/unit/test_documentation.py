@@ -42,25 +42,25 @@ def code_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_tables_are_what_the_code_generates(name):
+def test_tables_are_what_the_code_generates(name: str) -> None:
     text = (REPOSITORY / name).read_text()
 
     assert with_tables(text) == text, "run: python tools/write_tables.py"
 
 
-def test_the_readme_has_both_tables():
+def test_the_readme_has_both_tables() -> None:
     assert parameters_table() in README
     assert settings_table() in README
 
 
-def test_the_readme_names_every_setting_and_every_parameter():
+def test_the_readme_names_every_setting_and_every_parameter() -> None:
     names = [f"`{item.name.upper()}`" for item in fields(Settings)] + [f"`{p.name}`" for p in PARAMETERS]
 
     assert not [name for name in names if name not in README]
 
 
 @pytest.mark.parametrize("document", documents(), ids=shown)
-def test_links_lead_to_files_and_headings_that_exist(document):
+def test_links_lead_to_files_and_headings_that_exist(document: Path) -> None:
     broken = []
     for link in links(document.read_text()):
         if re.match(r"[a-z]+:", link):
@@ -74,7 +74,7 @@ def test_links_lead_to_files_and_headings_that_exist(document):
 
 
 @pytest.mark.parametrize("document", documents(), ids=shown)
-def test_make_targets_that_are_named_exist(document):
+def test_make_targets_that_are_named_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", code_of(document.read_text())))
 
@@ -82,6 +82,6 @@ def test_make_targets_that_are_named_exist(document):
 
 
 @pytest.mark.parametrize("document", documents(), ids=shown)
-def test_labeling_configs_that_are_shown_are_accepted(document):
+def test_labeling_configs_that_are_shown_are_accepted(document: Path) -> None:
     for config in re.findall(r"```xml\n(<View>.*?)```", document.read_text(), flags=re.DOTALL):
         assert read_labeling_config(config)

@@ -1,0 +1,74 @@
+"""Fixtures that several tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framewise.features.backbone import _prepare_ultralytics
+
+TINY_CLASSES = ("person", "soccer_ball", "golf_ball", "boot", "grass", "goal")
+TINY_IMAGE_SIZE = 64
+# Ultralytics' own layers and its Classify head (1280 features), far narrower than yolov8n-cls.
+TINY_ARCHITECTURE = f"""
+nc: {len(TINY_CLASSES)}
+depth_multiple: 1.0
+width_multiple: 1.0
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, C2f, [32, True]]
+  - [-1, 1, Conv, [64, 3, 2]]
+head:
+  - [-1, 1, Classify, [nc]]
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classification checkpoint as Ultralytics itself writes it, with random weights: ``models/tiny-cls.pt``."""
+    folder = tmp_path_factory.mktemp("tiny")
+    _prepare_ultralytics(folder / "data")
+    import torch
+    from ultralytics import YOLO
+
+    description = folder / "tiny-cls.yaml"
+    description.write_text(TINY_ARCHITECTURE)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yolo = YOLO(str(description), task="classify")
+        network = yolo.model
+        network.names = dict(enumerate(TINY_CLASSES))
+        # Batch norm with the statistics of real activations: without, random weights give nearly the same features for
+        # every picture, and a comparison would say nothing.
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 0.5
+        network.train()
+        with torch.no_grad():
+            for _ in range(20):
+                coarse = torch.rand(8, 3, 4, 4)
+                network(torch.nn.functional.interpolate(coarse, size=(TINY_IMAGE_SIZE, TINY_IMAGE_SIZE)))
+        torch.nn.init.normal_(network.model[-1].linear.weight, std=0.3)
+        network.eval()
+    network.args = {**network.args, "imgsz": TINY_IMAGE_SIZE} if isinstance(getattr(network, "args", None), dict) else {}
+    yolo.ckpt = {"train_args": {"imgsz": TINY_IMAGE_SIZE, "task": "classify"}}
+    path = folder / "models" / "tiny-cls.pt"
+    path.parent.mkdir()
+    yolo.save(path)
+    return path
+
+
+@pytest.fixture
+def models_folder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
+    """A models folder of its own, with ``tiny-cls.pt`` in it."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / tiny_checkpoint.name).write_bytes(tiny_checkpoint.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def quiet() -> Callable[[float, str], None]:
+    """A progress callback that tells nobody."""
+    return lambda share, detail: None

@@ -1,0 +1,314 @@
+"""A labeling config is read as the editor reads it, and refused with a message that says how to mend it."""
+
+import pytest
+
+from framewise.core.errors import ConfigError, RequestError
+from framewise.labeling_config import match_classes, read_labeling_config
+
+# Names and defaults of Label Studio's published guide to TimelineLabels.
+GUIDE_DEFAULTS = {
+    "model_trainable": False,
+    "model_classifier_epochs": 1000,
+    "model_classifier_sequence_size": 16,
+    "model_classifier_hidden_size": 32,
+    "model_classifier_num_layers": 1,
+    "model_classifier_f1_threshold": 0.95,
+    "model_classifier_accuracy_threshold": 1.00,
+    "model_score_threshold": 0.5,
+    "model_path": None,
+    "model_skip": False,
+}
+
+
+def config(control="", video="", labels='<Label value="Rain"/><Label value="Wind"/>', before=""):
+    """A labeling config; ``control`` and ``video`` are more attributes of the two tags."""
+    return (
+        f'<View>{before}<TimelineLabels name="tl" toName="video" {control}>{labels}</TimelineLabels>'
+        f'<Video name="video" value="$video" {video}/></View>'
+    )
+
+
+def read_one(xml):
+    (control,) = read_labeling_config(xml)
+    return control
+
+
+@pytest.mark.parametrize(("name", "default"), GUIDE_DEFAULTS.items())
+def test_defaults_are_those_of_the_guide(name, default):
+    value = read_one(config()).parameters[name]
+    assert value == default
+    assert type(value) is type(default)
+
+
+def test_the_standard_crop_is_the_default():
+    assert read_one(config()).parameters["model_crop"] == "center"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("model_trainable", "true", True),
+        ("model_trainable", "True", True),
+        ("model_trainable", "1", True),
+        ("model_trainable", "no", False),
+        ("model_classifier_epochs", "5", 5),
+        ("model_classifier_sequence_size", " 32 ", 32),
+        ("model_classifier_hidden_size", "64", 64),
+        ("model_classifier_num_layers", "2", 2),
+        ("model_classifier_f1_threshold", "0.9", 0.9),
+        ("model_classifier_accuracy_threshold", ".99", 0.99),
+        ("model_score_threshold", "0", 0.0),
+        ("model_path", " best.pt ", "best.pt"),
+        ("model_path", "", None),
+        ("model_crop", "Squash", "squash"),
+    ],
+)
+def test_parameters_are_read(name, text, value):
+    assert read_one(config(f'{name}="{text}"')).parameters[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("model_trainable", "maybe", "true or false"),
+        ("model_skip", "", "true or false"),
+        ("model_classifier_epochs", "0", "a whole number from 1 to 100000"),
+        ("model_classifier_epochs", "many", "a whole number from 1 to 100000"),
+        ("model_classifier_epochs", "1.5", "a whole number from 1 to 100000"),
+        ("model_classifier_sequence_size", "1", "a whole number from 2 to 4096"),
+        ("model_classifier_hidden_size", "-3", "a whole number from 1 to 1024"),
+        ("model_classifier_num_layers", "9", "a whole number from 1 to 8"),
+        ("model_classifier_f1_threshold", "95", "a number from 0 to 1"),
+        ("model_classifier_accuracy_threshold", "-0.1", "a number from 0 to 1"),
+        ("model_score_threshold", "nan", "a number from 0 to 1"),
+        ("model_score_threshold", "half", "a number from 0 to 1"),
+        ("model_crop", "round", "center or fit or squash"),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
+    with pytest.raises(ConfigError, match=f"<TimelineLabels name='tl'>: {name} must be {expected}, found '{text}'"):
+        read_labeling_config(config(f'{name}="{text}"'))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("model_trainabel", "model_trainable"),
+        ("model_epochs", "model_classifier_epochs"),
+        ("model_threshold", "model_score_threshold"),
+        ("model_PTAH", "model_path"),
+    ],
+)
+def test_an_unknown_model_attribute_is_refused_with_the_nearest_known_name(written, meant):
+    with pytest.raises(ConfigError, match=f"'tl'>: unknown attribute '{written.lower()}'; did you mean '{meant}'"):
+        read_labeling_config(config(f'{written}="1"'))
+
+
+def test_attributes_that_are_not_ours_are_left_alone():
+    assert read_one(config('showInline="true" modelling="x"')).from_name == "tl"
+
+
+@pytest.mark.parametrize("xml", ["", "   ", None])
+def test_an_empty_config_is_refused(xml):
+    with pytest.raises(ConfigError, match="the labeling config is empty"):
+        read_labeling_config(xml)
+
+
+@pytest.mark.parametrize("xml", ["<View>", "not XML", '{"a": 1}', "<View></Vue>", "<View/><View/>"])
+def test_what_is_not_xml_is_refused(xml):
+    with pytest.raises(ConfigError, match="the labeling config is not XML"):
+        read_labeling_config(xml)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<!DOCTYPE View [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;">]>',
+        '<!DOCTYPE View [<!ENTITY file SYSTEM "file:///etc/hostname">]>',
+        '<!DOCTYPE View SYSTEM "http://127.0.0.1:9/evil.dtd">',
+    ],
+)
+def test_a_dtd_is_refused(head):
+    with pytest.raises(ConfigError, match="has a DTD, entities or other things that are not allowed"):
+        read_labeling_config(head + config())
+
+
+def test_a_config_that_is_far_too_long_is_refused_before_it_is_parsed():
+    with pytest.raises(ConfigError, match="1200000 characters; at most 1000000"):
+        read_labeling_config("<" * 1_200_000)
+
+
+def test_a_config_without_timeline_labels_is_refused_with_what_it_has():
+    xml = '<View><Choices name="c" toName="t"><Choice value="a"/></Choices><Text name="t" value="$text"/></View>'
+    with pytest.raises(ConfigError, match="expected a <TimelineLabels .*found only <Choice>, <Choices>, <Text>, <View>"):
+        read_labeling_config(xml)
+
+
+@pytest.mark.parametrize(
+    ("to_name", "what"), [("sound", "a <Audio>"), ("nowhere", "nothing of that name"), ("", "nothing of that name")]
+)
+def test_timeline_labels_that_are_not_on_a_video_are_refused(to_name, what):
+    xml = (
+        f'<View><TimelineLabels name="tl" toName="{to_name}"><Label value="Rain"/></TimelineLabels>'
+        '<Audio name="sound" value="$audio"/><Video name="video" value="$video"/></View>'
+    )
+    with pytest.raises(ConfigError, match=f"'tl'>: expected toName to be the name of a <Video>, found '{to_name}', which is {what}"):
+        read_labeling_config(xml)
+
+
+@pytest.mark.parametrize("labels", ["", "<Choice value='Rain'/>"])
+def test_a_control_without_labels_is_refused(labels):
+    with pytest.raises(ConfigError, match="'tl'>: expected at least one <Label"):
+        read_labeling_config(config(labels=labels))
+
+
+def test_a_label_without_a_value_is_refused():
+    with pytest.raises(ConfigError, match="'tl'>: expected <Label value=.*found one without a value"):
+        read_labeling_config(config(labels="<Label/>"))
+
+
+def test_two_labels_of_one_name_are_refused():
+    labels = '<Label value="Rain"/><Label value="Drizzle" alias="Rain"/>'
+    with pytest.raises(ConfigError, match="'tl'>: two labels have the same name"):
+        read_labeling_config(config(labels=labels))
+
+
+@pytest.mark.parametrize("rate", ["-25", "Infinity"])
+def test_a_frame_rate_without_a_timeline_is_refused(rate):
+    with pytest.raises(ConfigError, match=f"<Video name='video'>: frameRate must be a .*{rate}"):
+        read_labeling_config(config(video=f'frameRate="{rate}"'))
+
+
+@pytest.mark.parametrize("value", ["video", "$", "/data/upload/a.mp4"])
+def test_a_video_that_is_no_field_of_the_task_is_refused(value):
+    with pytest.raises(ConfigError, match="<Video name='video'>: expected value="):
+        read_labeling_config(config().replace('value="$video"', f'value="{value}"'))
+
+
+def test_attribute_names_are_read_without_case():
+    xml = (
+        '<View><TimelineLabels NAME="tl" toname="video" MODEL_Trainable="true"><Label Value="Rain"/></TimelineLabels>'
+        '<Video Name="video" VALUE="$video" framerate="12.5"/></View>'
+    )
+    control = read_one(xml)
+    assert (control.from_name, control.to_name, control.trainable) == ("tl", "video", True)
+    assert control.label_names == ["Rain"]
+    assert control.frame_rate({}) == 12.5
+
+
+def test_an_alias_is_the_name_in_annotations_and_the_value_still_names_the_class():
+    (label,) = read_one(config(labels='<Label value="soccer ball" alias="Ball"/>')).labels
+    assert label.name == "Ball"
+    assert label.predicted_values == ("soccer ball",)
+
+
+def test_labels_keep_their_order_also_inside_other_tags():
+    labels = '<Label value="b"/><View><Label value="a"/></View><Label value="c"/>'
+    assert read_one(config(labels=labels)).label_names == ["b", "a", "c"]
+
+
+def test_a_video_of_another_name_and_field():
+    xml = (
+        '<View><Video name="clip" value="$url" frameRate="30"/>'
+        '<TimelineLabels name="acts" toName="clip"><Label value="Rain"/></TimelineLabels></View>'
+    )
+    control = read_one(xml)
+    assert (control.from_name, control.to_name, control.value_key) == ("acts", "clip", "url")
+    assert control.media_source({"url": " /data/upload/1/a.mp4 ", "video": "other.mp4"}) == "/data/upload/1/a.mp4"
+
+
+@pytest.mark.parametrize("data", [{}, {"video": None}, {"video": ""}, {"video": 7}])
+def test_a_task_without_its_video_is_refused(data):
+    with pytest.raises(RequestError, match="expected the video's address in 'video'"):
+        read_one(config()).media_source(data)
+
+
+@pytest.mark.parametrize(
+    ("video", "data", "frame_rate"),
+    [
+        ("", {}, 24.0),
+        ('frameRate="25"', {}, 25.0),
+        ('frameRate="0.04"', {}, 25.0),
+        ('frameRate="$fps"', {"fps": 12}, 12.0),
+        ('frameRate="$fps"', {"fps": "29.97"}, 29.97),
+        ('frameRate="$fps"', {}, 24.0),
+    ],
+)
+def test_the_frame_rate_of_a_task(video, data, frame_rate):
+    assert read_one(config(video=video)).frame_rate(data) == pytest.approx(frame_rate)
+
+
+def test_a_negative_frame_rate_in_a_task_is_refused():
+    with pytest.raises(RequestError, match="<Video name='video'>: frameRate must be a positive number, got -25"):
+        read_one(config(video='frameRate="$fps"')).frame_rate({"fps": -25})
+
+
+def test_a_skipped_control_is_left_out():
+    other = '<TimelineLabels name="other" toName="video" model_skip="true"><Label value="Sun"/></TimelineLabels>'
+    assert [c.from_name for c in read_labeling_config(config(before=other))] == ["tl"]
+
+
+def test_a_config_whose_every_control_is_skipped_is_refused():
+    with pytest.raises(ConfigError, match='every one has model_skip="true"'):
+        read_labeling_config(config('model_skip="true"'))
+
+
+def test_two_controls_are_both_read():
+    other = '<TimelineLabels name="other" toName="video" model_trainable="1"><Label value="Sun"/></TimelineLabels>'
+    assert [(c.from_name, c.trainable) for c in read_labeling_config(config(before=other))] == [("other", True), ("tl", False)]
+
+
+def test_the_score_threshold_of_the_service_holds_where_the_config_has_none():
+    assert read_labeling_config(config(), 0.3)[0].parameters["model_score_threshold"] == 0.3
+    assert read_labeling_config(config('model_score_threshold="0.7"'), 0.3)[0].parameters["model_score_threshold"] == 0.7
+
+
+CLASSES = {0: "soccer_ball", 1: "golf ball", 2: "Goal", 3: "lawn_mower"}
+
+
+@pytest.mark.parametrize(
+    ("label", "indices"),
+    [
+        ('<Label value="soccer_ball"/>', [0]),
+        ('<Label value="Soccer Ball"/>', [0]),
+        ('<Label value="GOLF_BALL"/>', [1]),
+        ('<Label value="x" predicted_values="soccer_ball, Golf Ball"/>', [0, 1]),
+        ('<Label value="x" predicted_values="goal,unheard of"/>', [2]),
+        ('<Label value="goal" alias="x"/>', [2]),
+    ],
+)
+def test_labels_stand_for_classes_without_case_and_underscores(label, indices):
+    control = read_one(config(labels=label))
+    assert match_classes(control, CLASSES) == {control.label_names[0]: indices}
+
+
+def test_labels_that_stand_for_no_class_are_left_out():
+    control = read_one(config(labels='<Label value="Rain"/><Label value="goal"/>'))
+    assert match_classes(control, CLASSES) == {"goal": [2]}
+
+
+def test_simple_mode_without_a_single_class_is_refused_with_near_ones():
+    control = read_one(config(labels='<Label value="soccer bal"/>'))
+    with pytest.raises(ConfigError, match="none of the labels .*'soccer bal'.*is a class .*'soccer ball'.*predicted_values"):
+        match_classes(control, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        config('model_score_threshold="0.6"'),
+        config('model_crop="fit"'),
+        config('model_path="other.pt"'),
+        config('model_trainable="true"'),
+        config(video='frameRate="25"'),
+        config(labels='<Label value="Rain"/>'),
+        config(labels='<Label value="Rain"/><Label value="Wind" predicted_values="Storm"/>'),
+    ],
+)
+def test_what_shapes_a_prediction_changes_its_key(changed):
+    assert read_one(config()).prediction_key() != read_one(changed).prediction_key()
+
+
+def test_what_shapes_no_prediction_leaves_its_key():
+    same = config('model_classifier_epochs="7" showInline="true"', before="<Header value='Hi'/>")
+    assert read_one(config()).prediction_key() == read_one(same).prediction_key()

@@ -1,0 +1,128 @@
+"""Settings come from the environment, flags beat it, and a wrong value is named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from framewise.core.errors import SettingsError
+from framewise.settings import Settings
+
+EVERYTHING = {
+    "HOST": "0.0.0.0",
+    "PORT": "8123",
+    "WORKERS": "3",
+    "THREADS": "5",
+    "LOG_LEVEL": "debug",
+    "BASIC_AUTH_USER": "ann",
+    "BASIC_AUTH_PASS": "s3cret-pass",
+    "WEBHOOK_TOKEN": "s3cret-hook",
+    "LABEL_STUDIO_URL": "http://localhost:8080/ls/",
+    "LABEL_STUDIO_API_KEY": "s3cret-key",
+    "MODEL_ROOT": "/srv/models",
+    "CACHE_DIR": "/srv/cache",
+    "DATA_DIR": "/srv/data",
+    "MODEL_PATH": "best.pt",
+    "MODEL_SCORE_THRESHOLD": "0.25",
+    "ALLOW_CUSTOM_MODEL_PATH": "no",
+    "LOCAL_FILES_ROOTS": os.pathsep.join(["/srv/a", "/srv/b"]),
+    "MEDIA_HOSTS": "Media.example, cdn.example",
+    "PREDICT_WAIT_SECONDS": "2.5",
+}
+
+
+def test_defaults():
+    settings = Settings.from_env({})
+    assert (settings.port, settings.log_level, settings.model_score_threshold) == (9090, "INFO", 0.5)
+    assert settings.model_path == "yolov8n-cls.pt"
+    assert settings.local_files_roots == ()
+    assert settings.label_studio_url is None
+    assert settings.allow_custom_model_path is True
+
+
+def test_every_setting_is_read():
+    settings = Settings.from_env(EVERYTHING)
+    assert settings == Settings(
+        host="0.0.0.0",
+        port=8123,
+        workers=3,
+        threads=5,
+        log_level="DEBUG",
+        basic_auth_user="ann",
+        basic_auth_pass="s3cret-pass",
+        webhook_token="s3cret-hook",
+        label_studio_url="http://localhost:8080/ls",
+        label_studio_api_key="s3cret-key",
+        model_root=Path("/srv/models"),
+        cache_dir=Path("/srv/cache"),
+        data_dir=Path("/srv/data"),
+        model_path="best.pt",
+        model_score_threshold=0.25,
+        allow_custom_model_path=False,
+        local_files_roots=(Path("/srv/a"), Path("/srv/b")),
+        media_hosts=("media.example", "cdn.example"),
+        predict_wait_seconds=2.5,
+    )
+
+
+@pytest.mark.parametrize("environ", [{}, EVERYTHING])
+def test_the_environment_of_a_child_gives_the_same_settings(environ):
+    settings = Settings.from_env(environ)
+    assert Settings.from_env(settings.to_env()) == settings
+
+
+def test_folders_are_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_env({"MODEL_ROOT": "here"}).model_root == tmp_path / "here"
+
+
+def test_flags_beat_the_environment():
+    settings = Settings.from_env({"PORT": "1000", "WORKERS": "3"}, {"port": "2000"})
+    assert (settings.port, settings.workers) == (2000, 3)
+
+
+def test_an_empty_variable_counts_as_not_set():
+    assert Settings.from_env({"PORT": "", "BASIC_AUTH_USER": "", "BASIC_AUTH_PASS": ""}) == Settings.from_env({})
+
+
+def test_label_studio_host_is_another_name_of_its_url():
+    assert Settings.from_env({"LABEL_STUDIO_HOST": "http://ls:8080"}).label_studio_url == "http://ls:8080"
+
+
+def test_label_studio_url_beats_its_other_name():
+    settings = Settings.from_env({"LABEL_STUDIO_HOST": "http://old:8080", "LABEL_STUDIO_URL": "http://new:8080"})
+    assert settings.label_studio_url == "http://new:8080"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "70000"),
+        ("WORKERS", "0"),
+        ("WORKERS", "1.5"),
+        ("THREADS", "1"),
+        ("LOG_LEVEL", "LOUD"),
+        ("LABEL_STUDIO_URL", "localhost:8080"),
+        ("LABEL_STUDIO_URL", "ftp://ls"),
+        ("MODEL_SCORE_THRESHOLD", "1.5"),
+        ("MODEL_SCORE_THRESHOLD", "nan"),
+        ("ALLOW_CUSTOM_MODEL_PATH", "perhaps"),
+        ("LOCAL_FILES_ROOTS", "relative/folder"),
+        ("PREDICT_WAIT_SECONDS", "-1"),
+        ("PREDICT_WAIT_SECONDS", "1000"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_variable(name, value):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({name: value})
+    assert str(caught.value).startswith(f"{name}: ")
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"BASIC_AUTH_USER": "ann"}, {"BASIC_AUTH_PASS": "s3cret-pass"}])
+def test_a_user_without_a_password_is_refused_and_the_password_not_shown(given):
+    with pytest.raises(SettingsError, match="BASIC_AUTH_USER and BASIC_AUTH_PASS must be set together") as caught:
+        Settings.from_env(given)
+    assert "s3cret" not in str(caught.value)
