@@ -7,6 +7,7 @@ not.
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ class Downloads:
                 return self._store(url, response, progress)
         except httpx.HTTPError as error:
             raise MediaError(f"{shown(url)}: could not be fetched, {type(error).__name__}: {error}") from None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise MediaError(f"{shown(url)}: could not be fetched, it led to an address that is none: {error}") from None
 
     def unchanged(self, url: str) -> Fetched | None:
         """What was fetched before, if the server says at once that it has not changed since; nothing is fetched."""
@@ -72,7 +75,7 @@ class Downloads:
         try:
             with self._open(url, known, QUICK_TIMEOUT) as response:
                 return known if response.status_code == 304 or _same(known, response) else None
-        except (httpx.HTTPError, FramewiseError):
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, FramewiseError):
             return None
 
     @contextmanager
@@ -91,7 +94,7 @@ class Downloads:
                         _refuse_failure(url, response)
                         yield response
                         return
-                    hop = urljoin(hop, response.headers["location"])
+                    hop = checked_url(urljoin(hop, response.headers["location"]))
             raise MediaError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
 
     def _store(self, url: str, response: httpx.Response, progress: Progress | None) -> Fetched:
@@ -128,6 +131,19 @@ def write_json(path: Path, value: object) -> None:
     with os.fdopen(handle, "w") as out:
         json.dump(value, out)
     os.replace(temporary, path)
+
+
+def checked_url(url: str) -> str:
+    """The URL itself. Raises MediaError for text that is none: no host, or a port or characters that none can have."""
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        problem = None if parts.hostname and parts.port != 0 else "it names no host"
+    except (httpx.InvalidURL, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise MediaError(f"{re.sub('//[^/]*@', '//', url.partition('?')[0])!r} is no address: {problem}")
+    return url
 
 
 def shown(url: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from framewise.core.errors import MediaError, MediaForbidden
 from framewise.label_studio import LabelStudioClient
-from framewise.media.fetch import Downloads, Progress, shown, write_json
+from framewise.media.fetch import Downloads, Progress, checked_url, shown, write_json
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ class MediaLibrary:
         return self._label_studio.owns(url) and "/data/upload/" in urlsplit(url).path
 
     def _url(self, source: str) -> str | None:
-        """The URL of a source, or None for a plain path. Raises for a scheme that is not read."""
-        if source.startswith(("/data/", "data/upload/")):
+        """The URL of a source, or None for a plain path. Raises for a scheme that is not read and for no address at all."""
+        # Label Studio behind a path prefix writes it into the addresses of uploads.
+        prefix = urlsplit(self._label_studio.url or "").path
+        if source.removeprefix(prefix).startswith(("/data/upload/", "data/upload/", "/data/local-files")):
             return self._label_studio.absolute("/" + source.lstrip("/"))
-        scheme = urlsplit(source).scheme.lower() if "://" in source else ""
+        scheme = source.partition("://")[0].lower() if "://" in source else ""
         if scheme in ("http", "https"):
-            return source
+            return checked_url(source)
         if scheme:
             raise MediaError(
                 f"{source}: addresses of scheme {scheme!r} are not read; expected a Label Studio upload or local file, "
@@ -88,11 +90,13 @@ class MediaLibrary:
         raise MediaForbidden(f"{shown(url)}: host {host!r} is not allowed; add it to MEDIA_HOSTS to fetch from it")
 
     def _local_path(self, source: str) -> Path:
+        if "\0" in source:
+            raise MediaError(f"{source!r}: no file can have a name with a zero byte")
         path = Path(os.path.realpath(source))
         if not any(path.is_relative_to(root) for root in self._local_roots):
             # Said before looking whether it exists: an answer either way would tell a stranger what is on this disk.
             raise MediaForbidden(f"{source}: not below any folder of LOCAL_FILES_ROOTS; add its folder there to read it")
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, also false for a name that is too long
             raise MediaError(f"{source}: there is no such file")
         return path
 
@@ -120,5 +124,6 @@ class MediaLibrary:
 
 
 def _stat_key(path: Path) -> str:
+    # The time of change too: copying over a file can keep its size and its time of modification.
     stat = path.stat()
-    return f"{path}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+    return f"{path}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"

@@ -94,7 +94,7 @@ def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
     ("written", "meant"),
     [
         ("model_trainabel", "model_trainable"),
-        ("model_epochs", "model_classifier_epochs"),
+        ("model_classifier_epoch", "model_classifier_epochs"),
         ("model_threshold", "model_score_threshold"),
         ("model_PTAH", "model_path"),
     ],
