@@ -2,9 +2,12 @@
 
 import logging
 import sys
+import tempfile
+from pathlib import Path
 
 from framewise.backend import Backend
 from framewise.controls import Parts
+from framewise.core.errors import SettingsError
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
@@ -26,6 +29,7 @@ class Assembly:
 
     def __init__(self, settings: Settings, waiting_slots: int = 0):
         self.settings = settings
+        check_folders(settings)
         database = Database(settings.data_dir / DATABASE_NAME)
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
@@ -40,6 +44,19 @@ class Assembly:
             self.registry,
         )
         self.backend = Backend(self.parts, self.annotations, self.jobs, self.label_studio, waiting_slots)
+
+
+def check_folders(settings: Settings) -> None:
+    """Make the folders of the settings. Raises SettingsError for one in which nothing can be written."""
+    for name in ("model_root", "cache_dir", "data_dir"):
+        folder: Path = getattr(settings, name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            cure = "choose another folder or change its owner"
+            raise SettingsError(f"{name.upper()}: cannot write into {folder}: {error.strerror}; {cure}") from None
 
 
 def configure_logging(level: str) -> None:

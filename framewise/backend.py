@@ -62,6 +62,8 @@ class Backend:
         """
         controls = self._controls(project, label_config)
         self._annotations.put_project(project, project_id(project), label_config, title, hostname)
+        if any(control.is_outdated() for control in controls):
+            self._train_anew(project)
         return self._model_version(controls)
 
     def predict(self, project: str, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -277,6 +279,12 @@ class Backend:
             self._jobs.states.record_failure("predict", project, task if isinstance(task, int) else None, text)
 
     # Projects and their controls.
+
+    def _train_anew(self, project: str) -> None:
+        """Start a training if none waits or runs already."""
+        latest = self._jobs.states.latest("train", project, "all")
+        if latest is None or latest[1] not in ("pending", "running", "failed"):
+            self._jobs.submit("train", project, "all", {})
 
     def _controls(self, project: str, label_config: str | None = None) -> list[ControlModel]:
         """Checked controls of a labeling config; of the one last told of, if None. Raises ConfigError, BackboneError."""

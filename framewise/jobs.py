@@ -90,6 +90,8 @@ class Jobs:
         except Exception as error:
             logger.exception("job %d (%s) failed", job.id, job.kind)
             self.states.finish(job.id, self._owner, error=f"{type(error).__name__}: {error}")
+        for waiting in self.states.waiting_behind(job.id):
+            self._send(waiting, job.kind)
 
     def _keep_alive(self) -> None:
         while True:

@@ -8,11 +8,11 @@ import sys
 import time
 from dataclasses import replace
 
-from framewise.assembly import configure_logging
+from framewise.assembly import check_folders, configure_logging
 from framewise.core.errors import BackboneError
 from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.processes import start_child, stop_child
-from framewise.settings import Settings
+from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ CHECK_SECONDS = 0.2
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. A worker that dies is started again; when the web server ends, all ends."""
     configure_logging(settings.log_level)
+    check_folders(settings)
     settings = with_default_backbone(settings)
     _warn_of_open_doors(settings)
     env = {**os.environ, **settings.to_env()}
@@ -70,8 +71,8 @@ def with_default_backbone(settings: Settings) -> Settings:
         backbones.fetch_official(settings.model_path)
         return settings
     except BackboneError as error:
-        if not backbones.is_to_be_fetched(settings.model_path):
-            raise
+        if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
+            raise  # somebody chose it
         logger.warning(
             "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
         )

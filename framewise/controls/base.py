@@ -106,6 +106,10 @@ class ControlModel:
         """Name of what predicts now; None if nothing can yet."""
         raise NotImplementedError
 
+    def is_outdated(self) -> bool:
+        """Whether what was trained cannot be used any more and should be trained anew."""
+        return False
+
     def regions(self, features: VideoFeatures, frame_rate: float) -> list[dict[str, Any]]:
         """Predicted regions of a video, on the frame grid of ``frame_rate``."""
         raise NotImplementedError

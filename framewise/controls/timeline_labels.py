@@ -43,12 +43,24 @@ class TimelineLabelsModel(ControlModel):
         if not self.trainable:
             return f"simple-{self.backbone().content[:8]}-{self.control.prediction_key()}"
         current = self._parts.registry.current(self.project, self.control.from_name)
-        if current is None:
+        if current is None or self.is_outdated():
             return None
         # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
         about = self._parts.registry.about(current)
         key = self.control.prediction_key()
         return current.name if about.get("prediction_key") == key else f"{current.name}-{key}"
+
+    def is_outdated(self) -> bool:
+        """Whether the version in use learned from another backbone's features than those it would be given now."""
+        current = self._parts.registry.current(self.project, self.control.from_name) if self.trainable else None
+        if current is None:
+            return False
+        learned_from = self._parts.registry.about(current).get("backbone", {})
+        return (learned_from.get("sha256"), learned_from.get("crop")) != self._backbone_identity()
+
+    def _backbone_identity(self) -> tuple[str | None, str]:
+        missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
+        return None if missing else self.backbone().content, self.crop
 
     def regions(self, features: VideoFeatures, frame_rate: float) -> list[dict[str, Any]]:
         on_grid = features.on_grid(frame_rate)
@@ -173,7 +185,7 @@ class TimelineLabelsModel(ControlModel):
         old, new = previous.hyperparameters(), wanted.hyperparameters()
         changed = [f"{name} is {new[name]} and was {old.get(name)}" for name in new if new[name] != old.get(name)]
         backbone = about.get("backbone", {})
-        if (backbone.get("sha256"), backbone.get("crop")) != (self.backbone().content, self.crop):
+        if (backbone.get("sha256"), backbone.get("crop")) != self._backbone_identity():
             was = f"{backbone.get('name')} ({backbone.get('crop')})"
             changed.append(f"the backbone is {self.backbone_name} ({self.crop}) and was {was}")
         return "because " + ", ".join(changed) if changed else None

@@ -112,6 +112,8 @@ class Backbones:
         return self._heads[file.content]
 
     def _file(self, name: str, path: Path) -> BackboneFile:
+        if not path.is_file():
+            raise BackboneError(f"backbone {name!r}: {path} is missing; is the installation complete?")
         stat = path.stat()
         key = (path, stat.st_size, stat.st_mtime_ns)
         if key not in self._contents:

@@ -134,11 +134,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def checked_url(url: str) -> str:
-    """The URL itself. Raises MediaError for text that is none: no host, or a port or characters that none can have."""
+    """The URL itself. Raises MediaError for one that is not of the web: another scheme, no host, a port that none can have."""
     try:
         httpx.URL(url)
         parts = urlsplit(url)
-        problem = None if parts.hostname and parts.port != 0 else "it names no host"
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        problem = "" if usable else "expected http or https, and a host"
     except (httpx.InvalidURL, ValueError) as error:
         problem = str(error)
     if problem:

@@ -73,7 +73,7 @@ class MediaLibrary:
             return checked_url(source)
         if scheme:
             raise MediaError(
-                f"{source}: addresses of scheme {scheme!r} are not read; expected a Label Studio upload or local file, "
+                f"{shown(source)}: addresses of scheme {scheme!r} are not read; expected a Label Studio upload or local file, "
                 "http(s), or a path below LOCAL_FILES_ROOTS"
             )
         return None

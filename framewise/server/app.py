@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(protocol_blueprint(assembly))
     app.register_blueprint(metrics_blueprint(assembly))
     app.register_error_handler(FramewiseError, _on_known_error)
-    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(HTTPException, lambda error: _on_http_error(error, assembly))
     app.register_error_handler(Exception, _on_defect)
     logger.info("framewise %s, models in %s", __version__, settings.model_root)
     return app
@@ -48,7 +48,11 @@ def _on_known_error(error: FramewiseError) -> Response:
     return _error(status, str(error))
 
 
-def _on_http_error(error: HTTPException) -> Response:
+def _on_http_error(error: HTTPException, assembly: Assembly) -> Response:
+    if error.code == 401:
+        # Label Studio tells its users nothing of a webhook that was refused: so it is said here.
+        logger.warning("%s", error.description)
+        assembly.jobs.states.record_failure("request", "", None, f"refused: {error.description}")
     return _error(error.code or 500, error.description or error.name, error.get_response().headers)
 
 

@@ -52,18 +52,33 @@ class JobStates:
         return (rows[0]["id"], rows[0]["state"], rows[0]["finished"] or 0.0) if rows else None
 
     def claim(self, job_id: int, owner: str) -> Job | None:
-        """Take a pending job; None if it is not pending any more."""
+        """Take a pending job; None if it is not pending any more, or while another does the same for an earlier state.
+
+        Two trainings of one project at once would end in any order, and the version of the older one could be the last.
+        """
         with self._database.transaction() as connection:
             now = time.time()
             taken = connection.execute(
                 "UPDATE jobs SET state = 'running', owner = ?, heartbeat = ?, started = ?, progress = 0, "
-                "attempts = attempts + 1 WHERE id = ? AND state = 'pending'",
+                "attempts = attempts + 1 WHERE id = ? AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM jobs AS other "
+                "WHERE other.state = 'running' AND other.kind = jobs.kind AND other.project = jobs.project "
+                "AND other.subject = jobs.subject)",
                 (owner, now, now, job_id),
             ).rowcount
             if not taken:
                 return None
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return Job(row["id"], row["kind"], row["project"], row["task"], json.loads(row["payload"]))
+
+    def waiting_behind(self, job_id: int) -> list[int]:
+        """Pending jobs that could not be claimed while this one ran."""
+        rows = self._database.read(
+            "SELECT waiting.id FROM jobs AS waiting JOIN jobs AS ended ON waiting.kind = ended.kind "
+            "AND waiting.project = ended.project AND waiting.subject = ended.subject "
+            "WHERE ended.id = ? AND waiting.state = 'pending'",
+            (job_id,),
+        )
+        return [int(r["id"]) for r in rows]
 
     def report(self, job_id: int, progress: float, detail: str) -> None:
         with self._database.transaction() as connection:

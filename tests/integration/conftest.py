@@ -1,4 +1,4 @@
-"""The shared service, small real videos, and a checkpoint of Ultralytics with weights that nobody trained."""
+"""The shared service, small real videos, and a checkpoint that knows only balls."""
 
 import itertools
 import struct
@@ -7,43 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service import Project, Service, labeling_config
+from service import Project, Service, learning_config
 
 from framewise.demo.clips import make_index_clip
-from framewise.features.backbone import _prepare_ultralytics
 
-LABELS = ("Walk", "Run")
-BALL_CLASS = 7
-IMAGE_SIZE = 64  # small pictures: a clip is extracted in a fraction of a second
+BALL = "soccer_ball"
 
 _task_ids = itertools.count(1)
 _clip_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint as Ultralytics writes it: random weights, but every picture is of class "soccer_ball".
-
-    Statistics of batch normalisation come from one batch of noise: without them all features would be about the same.
-    """
-    folder = tmp_path_factory.mktemp("backbone")
-    _prepare_ultralytics(folder)
-    import torch
+def backbone(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint with random weights, changed so that to it every picture is of the class BALL."""
     from ultralytics import YOLO
 
-    torch.manual_seed(0)
-    yolo = YOLO("yolov8n-cls.yaml")
-    for module in yolo.model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-    yolo.model.train()
-    with torch.no_grad():
-        yolo.model(torch.rand(64, 3, 1, 1) * torch.rand(64, 3, IMAGE_SIZE, IMAGE_SIZE))
-        yolo.model.model[-1].linear.bias[BALL_CLASS] = 1000.0
-    yolo.model.eval()
-    yolo.model.names = {number: f"thing_{number}" for number in yolo.model.names} | {BALL_CLASS: "soccer_ball"}
-    yolo.ckpt = {"train_args": {"imgsz": IMAGE_SIZE}}
-    path = folder / "untrained-n-cls.pt"
+    yolo = YOLO(str(tiny_checkpoint), task="classify")
+    number = next(n for n, name in yolo.model.names.items() if name == BALL)
+    yolo.model.model[-1].linear.bias.data[number] = 1000.0
+    path = tmp_path_factory.mktemp("backbone") / "untrained-n-cls.pt"
     yolo.save(path)
     return path
 
@@ -113,4 +95,4 @@ def start_service(tmp_path: Path, backbone: Path, videos: Path) -> Iterator[Call
 @pytest.fixture
 def project() -> Project:
     """A project that learns, of an id that no other test has."""
-    return Project(labeling_config(*LABELS, model_trainable="true"))
+    return Project(learning_config())

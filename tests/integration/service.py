@@ -24,6 +24,8 @@ IDLE_SECONDS = 120.0
 REQUEST_SECONDS = 100.0  # what Label Studio waits for a prediction
 OUR_VARIABLES = {name for name, _, _ in describe_settings()} | {"LABEL_STUDIO_HOST", "YOLO_CONFIG_DIR"}
 
+LABELS = ("Walk", "Run")
+
 Json = dict[str, Any]
 
 
@@ -267,11 +269,14 @@ def labeling_config(*labels: str, video: str = "clip", control: str = "tl", fram
     )
 
 
-def endless_config(*labels: str) -> str:
+def learning_config(*labels: str, **parameters: str) -> str:
+    """A config in trainable mode, by default of LABELS. 150 epochs are enough for a clip or two."""
+    return labeling_config(*(labels or LABELS), **{"model_trainable": "true", "model_classifier_epochs": "150", **parameters})
+
+
+def endless_config() -> str:
     """A config with which a training goes on for very long; see ``start_endless_training``."""
-    return labeling_config(
-        *labels,
-        model_trainable="true",
+    return learning_config(
         model_classifier_epochs="100000",
         model_classifier_f1_threshold="1.0",
         model_classifier_accuracy_threshold="1.0",
@@ -281,7 +286,7 @@ def endless_config(*labels: str) -> str:
 def start_endless_training(service: Service, project: Project, clip: Path, make_task: Callable[..., Json]) -> Json:
     """Start a training that cannot reach its thresholds: one video is labelled in two ways. Its job, once epochs run."""
     tasks = [make_task(clip), make_task(clip)]
-    annotations = [project.annotation(t, [region(label, (1, 24))]) for t, label in zip(tasks, ("Walk", "Run"), strict=True)]
+    annotations = [project.annotation(t, [region(label, (1, 24))]) for t, label in zip(tasks, LABELS, strict=True)]
     service.send(project.event("ANNOTATIONS_CREATED", annotation=annotations, task=tasks))
 
     def training() -> list[Json]:

@@ -4,9 +4,7 @@ import json
 import shutil
 
 import pytest
-from service import Project, frames_of, labeling_config, region
-
-from conftest import LABELS
+from service import LABELS, Project, frames_of, labeling_config, learning_config, region
 
 FIRST_HALF, SECOND_HALF = set(range(1, 13)), set(range(13, 25))
 
@@ -30,7 +28,7 @@ def test_an_annotation_is_learned_and_the_next_prediction_shows_it(service, proj
 
 def test_regions_are_as_the_editor_needs_them(service, project, make_task):
     """Threshold 0: every label in every frame of a video of another length."""
-    project = project.with_config(labeling_config(*LABELS, model_trainable="true", model_score_threshold="0"))
+    project = project.with_config(learning_config(model_score_threshold="0"))
     service.train(project, (make_task(), halves()))
 
     regions = service.predict_until_there(project, make_task(num_frames=31))["result"]
@@ -46,7 +44,7 @@ def test_regions_are_as_the_editor_needs_them(service, project, make_task):
 
 def test_a_clip_labelled_at_another_frame_rate_than_its_own_has_frames_of_the_config(service, project, make_task):
     """24 pictures at 25 per second are 0.96 s: 10 frames at 10 per second, JavaScript's round(9.6)."""
-    config = labeling_config(*LABELS, model_trainable="true", model_score_threshold="0", frame_rate="10")
+    config = learning_config(model_score_threshold="0", frame_rate="10")
     project = project.with_config(config)
     task = make_task()
     service.train(project, (task, [region("Walk", (1, 10))]))
@@ -140,7 +138,7 @@ def test_two_annotations_of_a_task_are_one_example_and_the_ground_truth_wins(ser
 
 
 def test_two_projects_do_not_mix(service, make_task):
-    config = labeling_config(*LABELS, model_trainable="true")
+    config = learning_config()
     walkers, runners = Project(config), Project(config)
     task = make_task()
     service.train(walkers, (task, [region("Walk", (1, 24))]))
@@ -154,7 +152,7 @@ def test_two_projects_do_not_mix(service, make_task):
 
 
 def test_a_reused_project_id_is_another_project(service, make_task):
-    config = labeling_config(*LABELS, model_trainable="true")
+    config = learning_config()
     old = Project(config)
     new = Project(config, id=old.id, created=old.created + 60)
     service.train(old, (make_task(), [region("Walk", (1, 24))]))
@@ -167,7 +165,7 @@ def test_a_reused_project_id_is_another_project(service, make_task):
 
 
 def test_annotations_of_one_task_id_in_two_projects_are_two(service, make_task):
-    config = labeling_config(*LABELS, model_trainable="true")
+    config = learning_config()
     one, two = Project(config), Project(config)
     task = make_task()
     for project, label in ((one, "Walk"), (two, "Run")):
@@ -338,7 +336,7 @@ def test_removing_the_models_folder_resets_and_the_next_training_takes_all_annot
 def test_a_change_of_the_networks_shape_starts_a_new_model_and_says_so(service, project, make_task, labels, parameters, said):
     task = make_task()
     service.train(project, (task, halves()))
-    changed = project.with_config(labeling_config(*labels, model_trainable="true", **parameters))
+    changed = project.with_config(learning_config(*labels, **parameters))
 
     job = service.train(changed, (make_task(), [region("Walk", (1, 24))]))
 
@@ -351,7 +349,7 @@ def test_a_change_of_the_networks_shape_starts_a_new_model_and_says_so(service, 
 
 def test_a_change_of_epochs_goes_on_with_the_model(service, project, make_task):
     service.train(project, (make_task(), halves()))
-    changed = project.with_config(labeling_config(*LABELS, model_trainable="true", model_classifier_epochs="5"))
+    changed = project.with_config(learning_config(model_classifier_epochs="5"))
     job = service.train(changed, (make_task(), halves()))
     assert (job["state"], job["warnings"]) == ("done", [])
 
@@ -361,7 +359,7 @@ def test_a_new_threshold_is_a_new_version_without_a_training(service, project, m
     task = make_task()
     service.train(project, (task, halves()))
     trained = service.version(project)
-    changed = project.with_config(labeling_config(*LABELS, model_trainable="true", model_score_threshold="0"))
+    changed = project.with_config(learning_config(model_score_threshold="0"))
 
     assert service.version(changed) not in (trained, "untrained")
     prediction = service.predict(changed, [task])[0]
@@ -371,7 +369,7 @@ def test_a_new_threshold_is_a_new_version_without_a_training(service, project, m
 
 def test_a_project_updated_event_is_what_the_next_training_goes_by(service, project, make_task):
     service.train(project, (make_task(), halves()))
-    changed = project.with_config(labeling_config(*LABELS, model_trainable="true", model_classifier_hidden_size="8"))
+    changed = project.with_config(learning_config(model_classifier_hidden_size="8"))
     service.send(changed.event("PROJECT_UPDATED"))
     service.send(changed.event("START_TRAINING"))
     service.wait_idle()

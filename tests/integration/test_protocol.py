@@ -6,16 +6,24 @@ import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from service import Project, Service, endless_config, labeling_config, region, start_endless_training, wait_for
-
-from conftest import LABELS
+from service import (
+    LABELS,
+    Project,
+    Service,
+    endless_config,
+    labeling_config,
+    learning_config,
+    region,
+    start_endless_training,
+    wait_for,
+)
 
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 @pytest.fixture(scope="module")
 def endless_project():
-    return Project(endless_config(*LABELS))
+    return Project(endless_config())
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def test_setup_and_predict_name_the_same_version_also_after_a_restart(start_serv
         (labeling_config(*LABELS, model_classifier_epochs="many"), "model_classifier_epochs must be a whole number"),
         (labeling_config(*LABELS, model_score_threshold="1.5"), "model_score_threshold must be a number from 0 to 1"),
         (labeling_config(*LABELS, model_treinable="true"), "did you mean 'model_trainable'?"),
-        (labeling_config(*LABELS, model_trainable="true", frame_rate="-5"), "frameRate must be a positive number"),
+        (learning_config(frame_rate="-5"), "frameRate must be a positive number"),
         (labeling_config(model_trainable="true"), "expected at least one <Label"),
     ],
 )
@@ -234,7 +242,7 @@ def test_a_webhook_that_cannot_be_read_is_refused_and_the_next_one_is_not(servic
 
 def test_300_tasks_in_one_request_are_answered_one_item_a_task_in_order(service, project, make_task, make_clip):
     short, long = make_clip(20), make_clip(30)
-    config = labeling_config(*LABELS, model_trainable="true", model_score_threshold="0")
+    config = learning_config(model_score_threshold="0")
     project = project.with_config(config)
     service.train(project, (make_task(short), [region("Walk", (1, 20))]), (make_task(long), [region("Run", (1, 30))]))
     nothing = "/no/such/file.mp4"

@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from videos import colour_pictures, cut, write_sound, write_video
+from tests.videos import colour_pictures, cut, write_sound, write_video
 
 from framewise.core.errors import MediaError
 from framewise.demo.clips import make_index_clip, read_index
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_video_is_refused_by_name(tmp_path, write, message):
 
 
 def test_a_file_that_ends_long_before_its_header_says_is_refused(tmp_path):
-    path = cut(make_index_clip(tmp_path / "upload.mp4", 100, 25, size=(64, 64)), 0.5)
+    path = cut(write_video(tmp_path / "upload.mp4", colour_pictures(100)), 0.5)
     with pytest.raises(MediaError, match=r"^upload\.mp4: the header says 4\.00 s of video, but pictures end at .*truncated"):
         list(decode(path))
 
