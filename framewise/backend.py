@@ -93,11 +93,12 @@ class Backend:
         if not isinstance(project, Mapping):
             return {"status": "ignored", "reason": f"{action} without a project"}
         key = self._project_key(project)
-        self._annotations.put_project(
-            key, project_id(key), str(project.get("label_config") or ""), str(project.get("title") or "")
-        )
-        self._annotations.record_event(key, action, event)
-        if not self._apply(key, action, event):
+        config, title = str(project.get("label_config") or ""), str(project.get("title") or "")
+        with self._annotations.together():
+            self._annotations.put_project(key, project_id(key), config, title)
+            self._annotations.record_event(key, action, event)
+            training_follows = self._apply(key, action, event)
+        if not training_follows:
             return {"status": "recorded"}
         return {"status": "recorded", "job": str(self._jobs.submit("train", key, "all", {}))}
 

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -90,8 +91,7 @@ class Backbones:
                     f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into "
                     f"the models folder, or use {SHIPPED_NAME!r}, the one that ships with framewise"
                 ) from None
-            self._model_root.mkdir(parents=True, exist_ok=True)
-            os.replace(fetched.path, self._model_root / name)
+            _move(Path(fetched.path), self._model_root / name)
         return self.find(name)
 
     def load(self, file: BackboneFile) -> "Backbone":
@@ -119,6 +119,25 @@ class Backbones:
         if key not in self._contents:
             self._contents[key] = hashlib.sha256(path.read_bytes()).hexdigest()
         return BackboneFile(name, path, self._contents[key])
+
+
+def _move(source: Path, target: Path) -> None:
+    """Put a fetched file into its place: copied beside it and renamed, for the two may be on different volumes."""
+    temporary = ""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        os.close(handle)
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except OSError as error:
+        if not target.exists():  # else another process that fetched it too was faster
+            raise BackboneError(f"backbone {target.name!r} was fetched but cannot be put into the models folder: {error}") from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+    source.unlink(missing_ok=True)
 
 
 def check_backbone_name(name: str) -> None:

@@ -28,7 +28,12 @@ class NpyStoreBackend(FileSystemStoreBackend):
         self._concurrency_safe_write(item, self._item_path(call_id), _save_array)
 
     def contains_item(self, call_id: Any) -> bool:
-        return os.path.exists(self._item_path(call_id))
+        # A file that cannot be read, cut by a full disk or a crash, is none: it is computed again and replaced.
+        try:
+            self.load_item(call_id)
+        except (OSError, ValueError, EOFError):
+            return False
+        return True
 
     def _item_path(self, call_id: Any) -> str:
         return os.path.join(self.location, *call_id, "output.npy")

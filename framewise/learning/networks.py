@@ -68,11 +68,13 @@ class MultiLabelLSTM(BaseNN):
         self.hidden_size, self.num_layers, self.sequence_size = hidden_size, num_layers, sequence_size
         self.dropout_rate, self.weight_decay, self.learning_rate = dropout_rate, weight_decay, learning_rate
         self.label_map = {str(column): column for column in range(output_size)}
-        self.fc_input = nn.Linear(input_size, fc_size)
-        self.layer_norm = nn.LayerNorm(fc_size)
-        self.dropout = nn.Dropout(dropout_rate)
-        self.lstm = nn.LSTM(fc_size, hidden_size, num_layers, batch_first=True, bidirectional=True)
-        self.fc = nn.Linear(2 * hidden_size, output_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.SEED)  # training is repeatable from the first weights on
+            self.fc_input = nn.Linear(input_size, fc_size)
+            self.layer_norm = nn.LayerNorm(fc_size)
+            self.dropout = nn.Dropout(dropout_rate)
+            self.lstm = nn.LSTM(fc_size, hidden_size, num_layers, batch_first=True, bidirectional=True)
+            self.fc = nn.Linear(2 * hidden_size, output_size)
 
     def hyperparameters(self) -> dict[str, Any]:
         names = ("input_size", "output_size", "fc_size", "hidden_size", "num_layers", "sequence_size")

@@ -1,8 +1,10 @@
 """Projects, tasks and annotations as Label Studio told of them. Events may come twice, late and out of order."""
 
+import datetime
 import json
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,10 @@ class Annotations:
 
     def __init__(self, database: Database):
         self._database = database
+
+    def together(self) -> AbstractContextManager[object]:
+        """What is written inside is written as a whole or not at all."""
+        return self._database.transaction()
 
     def record_event(self, project: str, action: str, payload: Mapping[str, Any]) -> None:
         """Keep an event as it came: what cannot be used yet is not lost."""
@@ -87,7 +93,7 @@ class Annotations:
 
     def put_annotation(self, project: str, annotation: Mapping[str, Any], task: int) -> None:
         """Remember an annotation. An older state of it, or one that was deleted, changes nothing."""
-        updated_at = str(annotation.get("updated_at") or "")
+        updated_at = _sortable(annotation.get("updated_at"))
         values = (
             project, int(annotation["id"]), task, json.dumps(annotation.get("result") or []),
             bool(annotation.get("was_cancelled")), bool(annotation.get("ground_truth")), updated_at, time.time(),
@@ -151,3 +157,16 @@ class Annotations:
                 "ON CONFLICT (project, id) DO UPDATE SET deleted = 1",
                 [(project, i) for i in ids],
             )
+
+
+def _sortable(moment: Any) -> str:
+    """An ISO time as text that sorts by time: in UTC, to the microsecond. What is no time is older than any.
+
+    Label Studio leaves the fraction out where it is zero, and writes its own time zone.
+    """
+    try:
+        parsed = datetime.datetime.fromisoformat(str(moment))
+    except ValueError:
+        return ""
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
+    return aware.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -47,8 +47,14 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name."""
+        """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name.
+
+        Inside another one of this thread it is a part of that: what belongs together is written at once.
+        """
         connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service import Project, Service, learning_config
 
 from framewise.demo.clips import make_index_clip
+from tests.integration.service import Project, Service, learning_config
 
 BALL = "soccer_ball"
 

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -61,7 +61,7 @@ class Service:
         outside = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
         self.env = {**outside, "OMP_NUM_THREADS": "1", **self.settings}
         self.url = f"http://127.0.0.1:{self.settings['PORT']}"
-        self.client = httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS)
+        self.client = self._new_client()
         self._log = self.log_path.open("ab")
         self._supervisor: Any = None
 
@@ -73,6 +73,9 @@ class Service:
         self.stop()
         self.client.close()
         self._log.close()
+
+    def _new_client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=REQUEST_SECONDS)
 
     # Processes.
 
@@ -90,6 +93,8 @@ class Service:
         return False
 
     def stop(self) -> None:
+        self.client.close()  # gunicorn waits for open connections before it ends
+        self.client = self._new_client()
         if self._supervisor is not None:
             stop_child(self._supervisor, seconds=30)
             self._supervisor = None
@@ -98,16 +103,23 @@ class Service:
         self.stop()
         self.start()
 
-    def end_by(self, number: signal.Signals, seconds: float) -> int:
-        """Signal the supervisor alone; its exit code."""
-        os.kill(self._supervisor.pid, number)
-        code: int = self._supervisor.wait(timeout=seconds)
+    def end_by(self, number: signal.Signals, pid: int | None = None) -> int:
+        """Signal one process, the supervisor if none is given; the supervisor's exit code."""
+        self.client.close()
+        self.client = self._new_client()
+        os.kill(pid or self._supervisor.pid, number)
+        code: int = self._supervisor.wait(timeout=60)
         self._supervisor = None
         return code
 
     def children(self) -> dict[int, str]:
         """Process id -> command line of all processes below the supervisor."""
         return _descendants(self._supervisor.pid)
+
+    def web_pids(self) -> list[int]:
+        """Process ids of gunicorn: the master, then those that answer requests."""
+        found = [pid for pid, command in self.children().items() if " -m gunicorn " in command]
+        return sorted(found, key=lambda pid: _parent(pid) != self._supervisor.pid)
 
     def worker_pid(self) -> int:
         """Process id of the worker; waits for one."""
@@ -337,11 +349,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 def _descendants(root: int) -> dict[int, str]:
-    parents, commands = {}, {}
-    for pid, stat, command in _processes():
-        parents[pid] = int(stat.rsplit(")", 1)[1].split()[1])
-        commands[pid] = command
+    commands, parents = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            pid = int(folder.name)
+            commands[pid] = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+            parents[pid] = _parent(pid)
     found: dict[int, str] = {}
     todo = [root]
     while todo:
@@ -350,13 +368,6 @@ def _descendants(root: int) -> dict[int, str]:
         found.update({pid: commands[pid] for pid in below})
         todo += below
     return found
-
-
-def _processes() -> Iterator[tuple[int, str, str]]:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            command = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
-            yield int(folder.name), (folder / "stat").read_text(), command
 
 
 def _now() -> str:

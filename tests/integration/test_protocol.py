@@ -6,7 +6,8 @@ import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from service import (
+
+from tests.integration.service import (
     LABELS,
     Project,
     Service,

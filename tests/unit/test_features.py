@@ -217,7 +217,7 @@ def test_the_cache_holds_plain_arrays_and_no_pickle(tmp_path, extract, video):
     extract(video)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
     arrays = [path for path in files if path.suffix == ".npy"]
-    assert {path.name for path in files if path not in arrays} <= {"func_code.py", "metadata.json"}
+    assert {path.name for path in files if path not in arrays} <= {"func_code.py", "metadata.json", ".gitignore"}
     assert len(arrays) == 2  # one chunk of features, and the times
     for path in arrays:
         np.load(path, allow_pickle=False)
@@ -375,6 +375,7 @@ def test_an_official_checkpoint_is_fetched_also_where_models_are_on_another_volu
 
 
 def test_an_official_checkpoint_that_cannot_be_fetched_is_named_with_the_cure(backbones, monkeypatch):
+    # a port on which nobody listens any more
     closed = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     closed.server_close()
     monkeypatch.setattr(backbone_module, "OFFICIAL_URL", f"http://127.0.0.1:{closed.server_address[1]}/{{name}}")

@@ -1,0 +1,456 @@
+"""What is remembered: annotations whose events come twice, late and out of order; jobs whose workers die; versions."""
+
+import json
+import sqlite3
+import time
+
+import pytest
+
+from framewise.store.annotations import AnnotatedTask, Annotations
+from framewise.store.database import Database
+from framewise.store.job_state import MAX_ATTEMPTS, STALE_SECONDS, JobStates
+from framewise.store.registry import Registry
+
+PROJECT = "1.1795200057"
+EARLY, LATER, LAST = "2025-01-01T10:00:00.100000Z", "2025-01-01T10:00:00.900000Z", "2025-01-01T10:00:01.500000Z"
+
+
+@pytest.fixture
+def database(tmp_path):
+    return Database(tmp_path / "data" / "framewise.sqlite")
+
+
+# Annotations.
+
+
+@pytest.fixture
+def annotations(database):
+    store = Annotations(database)
+    store.put_project(PROJECT, 1, "<View/>", "Football", "http://localhost:8080")
+    store.put_task(PROJECT, 10, {"video": "a.mp4"})
+    return store
+
+
+def annotation(number, label="Rain", updated_at=EARLY, **more):
+    return {"id": number, "result": [{"label": label}], "updated_at": updated_at, **more}
+
+
+def chosen(store, project=PROJECT):
+    """task -> (annotation, label) of the training set."""
+    return {item.task: (item.annotation, item.result[0]["label"]) for item in store.training_set(project)}
+
+
+def test_an_annotated_task_is_in_the_training_set(annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    assert annotations.training_set(PROJECT) == [AnnotatedTask(10, {"video": "a.mp4"}, 5, [{"label": "Rain"}])]
+
+
+def test_an_update_takes_the_place_of_what_was(annotations):
+    annotations.put_annotation(PROJECT, annotation(5, "Rain", EARLY), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, "Wind", LATER), task=10)
+    assert chosen(annotations) == {10: (5, "Wind")}
+
+
+def test_an_older_update_that_comes_late_changes_nothing(annotations):
+    annotations.put_annotation(PROJECT, annotation(5, "Wind", LATER), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, "Rain", EARLY), task=10)
+    assert chosen(annotations) == {10: (5, "Wind")}
+
+
+def test_an_event_that_comes_twice_changes_nothing(annotations):
+    for _ in range(2):
+        annotations.put_annotation(PROJECT, annotation(5), task=10)
+    assert chosen(annotations) == {10: (5, "Rain")}
+    assert annotations.counts()["annotations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Django leaves the fraction out where it is zero
+        ("2025-01-01T10:00:00Z", "2025-01-01T10:00:00.500000Z"),
+        # a server in Berlin, at the end of summer time: 02:30 +02:00 is 00:30 UTC, 02:10 +01:00 is 01:10 UTC
+        ("2025-10-26T02:30:00+02:00", "2025-10-26T02:10:00+01:00"),
+    ],
+)
+def test_times_are_compared_as_times_and_not_as_text(annotations, before, after):
+    annotations.put_annotation(PROJECT, annotation(5, "old", before), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, "new", after), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, "old", before), task=10)
+    assert chosen(annotations) == {10: (5, "new")}
+
+
+def test_a_deleted_annotation_is_left_out(annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    annotations.put_annotation(PROJECT, annotation(6, "Wind", LATER), task=10)
+    annotations.delete_annotations(PROJECT, [6])
+    assert chosen(annotations) == {10: (5, "Rain")}
+
+
+def test_a_deleted_annotation_stays_deleted_when_its_event_comes_late(annotations):
+    annotations.delete_annotations(PROJECT, [5])
+    annotations.put_annotation(PROJECT, annotation(5, updated_at=LAST), task=10)
+    assert chosen(annotations) == {}
+
+
+def test_a_skipped_task_is_left_out(annotations):
+    annotations.put_annotation(PROJECT, annotation(5, was_cancelled=True), task=10)
+    assert chosen(annotations) == {}
+
+
+def test_an_annotation_that_is_skipped_later_is_left_out(annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, updated_at=LATER, was_cancelled=True), task=10)
+    assert chosen(annotations) == {}
+
+
+def test_of_several_annotations_the_newest_counts(annotations):
+    annotations.put_annotation(PROJECT, annotation(7, "Wind", LATER), task=10)
+    annotations.put_annotation(PROJECT, annotation(8, "Rain", EARLY), task=10)
+    assert chosen(annotations) == {10: (7, "Wind")}
+
+
+def test_a_ground_truth_wins_over_a_newer_annotation(annotations):
+    annotations.put_annotation(PROJECT, annotation(5, "Truth", EARLY, ground_truth=True), task=10)
+    annotations.put_annotation(PROJECT, annotation(6, "Guess", LAST), task=10)
+    assert chosen(annotations) == {10: (5, "Truth")}
+
+
+def test_an_annotation_without_regions_says_that_nothing_happens(annotations):
+    annotations.put_annotation(PROJECT, {"id": 5, "result": [], "updated_at": EARLY}, task=10)
+    assert [item.result for item in annotations.training_set(PROJECT)] == [[]]
+
+
+def test_tasks_come_by_number(annotations):
+    for task in (30, 20):
+        annotations.put_task(PROJECT, task, {"video": f"{task}.mp4"})
+        annotations.put_annotation(PROJECT, annotation(task), task)
+    assert list(chosen(annotations)) == [20, 30]
+
+
+def test_a_deleted_task_is_left_out_and_does_not_come_back(annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    annotations.delete_tasks(PROJECT, [10])
+    annotations.put_task(PROJECT, 10, {"video": "a.mp4"})
+    assert chosen(annotations) == {}
+    assert annotations.task_data(PROJECT, 10) is None
+
+
+def test_task_data_is_that_of_the_last_event(annotations):
+    annotations.put_task(PROJECT, 10, {"video": "b.mp4"})
+    assert annotations.task_data(PROJECT, 10) == {"video": "b.mp4"}
+
+
+def test_a_reused_project_number_is_another_project(annotations):
+    reused = "1.1795999999"
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    annotations.put_project(reused, 1, "<View/>")
+    assert chosen(annotations, reused) == {}
+    assert annotations.newest_project_key(1) == reused
+    assert annotations.newest_project_key(2) is None
+
+
+def test_an_empty_text_leaves_what_is_known_of_a_project(annotations):
+    annotations.put_project(PROJECT, 1, "")
+    assert annotations.project(PROJECT).label_config == "<View/>"
+    annotations.put_project(PROJECT, 1, "<View><Text/></View>")
+    assert annotations.project(PROJECT).label_config == "<View><Text/></View>"
+    assert annotations.project("2.2") is None
+
+
+def test_no_number_of_a_training_is_given_twice(annotations):
+    annotations.put_project("2.2", 2, "")
+    assert [annotations.next_training(PROJECT) for _ in range(3)] == [1, 2, 3]
+    assert annotations.next_training("2.2") == 1
+
+
+def test_an_event_is_kept_as_it_came(annotations, database):
+    annotations.record_event(PROJECT, "UNHEARD_OF", {"a": [1, None, "é"]})
+    (row,) = database.read("SELECT project, action, payload FROM events")
+    assert (row["project"], row["action"], json.loads(row["payload"])) == (PROJECT, "UNHEARD_OF", {"a": [1, None, "é"]})
+
+
+def test_a_promised_prediction_is_taken_once(annotations):
+    for task in (10, 11, 10):
+        annotations.promise_prediction(1, task)
+    annotations.promise_prediction(2, 12)
+    annotations.withdraw_promise(1, 11)
+    assert annotations.take_promises(1) == [10]
+    assert annotations.take_promises(1) == []
+    assert annotations.take_promises(2) == [12]
+
+
+# Jobs.
+
+
+@pytest.fixture
+def jobs(database):
+    return JobStates(database)
+
+
+def states(store):
+    """Job's number -> state."""
+    return {job["id"]: job["state"] for job in store.overview()["jobs"]}
+
+
+def let_the_worker_die(database, job):
+    """Its last sign of life is longer ago than is believed."""
+    with database.transaction() as connection:
+        connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time() - STALE_SECONDS - 1, job))
+
+
+def test_a_job_that_waits_to_do_the_same_is_not_added_again(jobs):
+    first = jobs.add("train", PROJECT, "all", {})
+    assert jobs.add("train", PROJECT, "all", {}) == first
+    others = [jobs.add("extract", PROJECT, "all", {}), jobs.add("train", "2.2", "all", {}), jobs.add("train", PROJECT, "b", {})]
+    assert len({first, *others}) == 4
+    assert jobs.pending() == [first, *others]
+
+
+def test_while_a_job_runs_the_same_can_wait(jobs):
+    first = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(first, "worker")
+    second = jobs.add("train", PROJECT, "all", {})
+    assert second != first
+    assert states(jobs) == {first: "running", second: "pending"}
+
+
+def test_a_job_is_claimed_once(jobs):
+    job = jobs.add("extract", PROJECT, "a.mp4", {"source": "a.mp4"}, task=10)
+    claimed = jobs.claim(job, "one")
+    assert (claimed.id, claimed.kind, claimed.project, claimed.task, claimed.payload) == (
+        job, "extract", PROJECT, 10, {"source": "a.mp4"},
+    )  # fmt: skip
+    assert jobs.claim(job, "two") is None
+    assert jobs.claim(999, "two") is None
+
+
+def test_a_finished_job_keeps_its_result(jobs):
+    job = jobs.add("extract", PROJECT, "a.mp4", {})
+    jobs.claim(job, "one")
+    jobs.finish(job, "one", result={"content": "abc"})
+    assert jobs.outcomes([job, 999]) == {job: ("done", {"content": "abc"})}
+    (shown,) = jobs.overview()["jobs"]
+    assert (shown["state"], shown["progress"], shown["error"]) == ("done", 1.0, None)
+    assert jobs.claim(job, "two") is None
+
+
+def test_a_failed_job_says_why_and_how_far_it_was(jobs):
+    job = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(job, "one")
+    jobs.report(job, 0.25, "epoch 5")
+    jobs.warn(job, "task 7 was left out")
+    jobs.warn(job, "and 'task' \"8\"")
+    jobs.finish(job, "one", error="no video")
+    (shown,) = jobs.overview()["jobs"]
+    assert (shown["state"], shown["error"], shown["progress"], shown["detail"]) == ("failed", "no video", 0.25, "epoch 5")
+    assert shown["warnings"] == ["task 7 was left out", "and 'task' \"8\""]
+
+
+def test_the_job_of_a_dead_worker_waits_again(jobs, database):
+    job = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(job, "dead")
+    let_the_worker_die(database, job)
+    jobs.revive()
+    assert states(jobs) == {job: "pending"}
+    assert jobs.claim(job, "alive") is not None
+
+
+def test_the_job_of_a_living_worker_is_left_to_it(jobs, database):
+    job = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(job, "alive")
+    let_the_worker_die(database, job)
+    jobs.heartbeat("alive")
+    jobs.revive()
+    assert states(jobs) == {job: "running"}
+
+
+def test_a_sign_of_life_is_for_the_own_jobs_alone(jobs, database):
+    job = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(job, "dead")
+    let_the_worker_die(database, job)
+    jobs.heartbeat("alive")
+    jobs.revive()
+    assert states(jobs) == {job: "pending"}
+
+
+def test_a_worker_whose_job_was_taken_from_it_ends_nothing(jobs, database):
+    job = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(job, "slow")
+    let_the_worker_die(database, job)
+    jobs.revive()
+    jobs.claim(job, "other")
+    jobs.finish(job, "slow", error="too late")
+    assert states(jobs) == {job: "running"}
+    jobs.finish(job, "other")
+    assert states(jobs) == {job: "done"}
+
+
+def test_a_dead_job_ends_where_the_same_waits_already(jobs, database):
+    dead = jobs.add("train", PROJECT, "all", {})
+    jobs.claim(dead, "dead")
+    waiting = jobs.add("train", PROJECT, "all", {})
+    let_the_worker_die(database, dead)
+    jobs.revive()
+    assert states(jobs) == {dead: "failed", waiting: "pending"}
+
+
+def test_a_job_that_kills_its_workers_is_given_up(jobs, database):
+    job = jobs.add("extract", PROJECT, "a.mp4", {})
+    for attempt in range(MAX_ATTEMPTS):
+        assert jobs.claim(job, f"worker {attempt}") is not None
+        let_the_worker_die(database, job)
+        jobs.revive()
+    (shown,) = jobs.overview()["jobs"]
+    assert shown["state"] == "failed"
+    assert f"its worker died {MAX_ATTEMPTS} times" in shown["error"]
+    assert jobs.pending() == []
+
+
+def test_the_last_job_of_a_subject(jobs):
+    assert jobs.latest("extract", PROJECT, "a.mp4") is None
+    first = jobs.add("extract", PROJECT, "a.mp4", {})
+    assert jobs.latest("extract", PROJECT, "a.mp4") == (first, "pending", 0.0)
+    jobs.claim(first, "one")
+    before = time.time()
+    jobs.finish(first, "one", error="broken")
+    number, state, finished = jobs.latest("extract", PROJECT, "a.mp4")
+    assert (number, state) == (first, "failed")
+    assert before <= finished <= time.time()
+
+
+def test_the_overview_counts_and_shows_what_is_not_finished_before_the_rest(jobs):
+    waiting, running, done = (jobs.add("extract", PROJECT, name, {}) for name in "abc")
+    jobs.claim(running, "one")
+    jobs.claim(done, "one")
+    jobs.finish(done, "one")
+    jobs.record_failure("predict", PROJECT, 7, "task 7 has no video")
+    overview = jobs.overview(limit=3)
+    assert (overview["pending"], overview["running"]) == (1, 1)
+    assert [job["id"] for job in overview["jobs"][:2]] == [running, waiting]
+    assert (overview["jobs"][2]["state"], overview["jobs"][2]["error"]) == ("failed", "task 7 has no video")
+    assert jobs.counts() == {
+        ("extract", "pending"): 1, ("extract", "running"): 1, ("extract", "done"): 1, ("predict", "failed"): 1,
+    }  # fmt: skip
+
+
+def test_times_are_shown_as_utc(jobs, database):
+    job = jobs.add("train", PROJECT, "all", {})
+    with database.transaction() as connection:
+        connection.execute("UPDATE jobs SET created = 1735689600 WHERE id = ?", (job,))  # date -u -d @1735689600
+    (shown,) = jobs.overview()["jobs"]
+    assert (shown["created"], shown["started"]) == ("2025-01-01T00:00:00Z", None)
+
+
+# The database.
+
+
+def test_a_transaction_that_fails_leaves_nothing(database):
+    with pytest.raises(sqlite3.OperationalError), database.transaction() as connection:  # noqa: PT012
+        connection.execute("INSERT INTO promised_predictions VALUES (1, 2)")
+        connection.execute("INSERT INTO no_such_table VALUES (1)")
+    assert database.read("SELECT * FROM promised_predictions") == []
+
+
+def test_what_was_written_is_there_in_another_process(tmp_path, annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    assert chosen(Annotations(Database(tmp_path / "data" / "framewise.sqlite"))) == {10: (5, "Rain")}
+
+
+# Versions.
+
+
+@pytest.fixture
+def registry(tmp_path, database):
+    return Registry(tmp_path / "models", database)
+
+
+def write_weights(folder):
+    (folder / "weights.safetensors").write_bytes(b"numbers")
+
+
+def test_nothing_is_in_use_before_the_first_version(registry):
+    assert registry.current(PROJECT, "tl") is None
+    assert registry.versions() == []
+
+
+def test_a_published_version_is_in_use_in_the_folder_that_the_guide_names(tmp_path, registry, database):
+    folder = registry.publish(PROJECT, "tl", "v1", {"videos": 3}, write_weights)
+    assert folder == tmp_path / "models" / f"timelinelabels-{PROJECT}-tl" / "v1"
+    assert (folder / "weights.safetensors").read_bytes() == b"numbers"
+    assert registry.about(folder) == {"version": "v1", "videos": 3}
+    assert Registry(tmp_path / "models", database).current(PROJECT, "tl") == folder
+
+
+def test_the_last_published_version_is_in_use_and_the_earlier_one_stays(registry):
+    first = registry.publish(PROJECT, "tl", "v1", {"trained_at": "2025-01-01T00:00:00Z"}, write_weights)
+    second = registry.publish(PROJECT, "tl", "v2", {"trained_at": "2025-01-02T00:00:00Z"}, write_weights)
+    assert registry.current(PROJECT, "tl") == second
+    assert first.is_dir()
+    assert [(v["version"], v["current"]) for v in registry.versions()] == [("v2", True), ("v1", False)]
+
+
+def test_projects_and_controls_have_versions_of_their_own(registry):
+    registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    assert registry.current(PROJECT, "other") is None
+    assert registry.current("1.1795999999", "tl") is None
+
+
+@pytest.mark.parametrize("removed", ["the version", "all versions", "the models"])
+def test_a_removed_folder_means_that_nothing_is_trained(tmp_path, registry, removed):
+    import shutil
+
+    folder = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    shutil.rmtree({"the version": folder, "all versions": folder.parent, "the models": tmp_path / "models"}[removed])
+    assert registry.current(PROJECT, "tl") is None
+    assert registry.versions() == []
+    again = registry.publish(PROJECT, "tl", "v2", {}, write_weights)
+    assert registry.current(PROJECT, "tl") == again
+
+
+@pytest.mark.parametrize("name", ["../../etc", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "x" * 500, "naïve label ⚽"])
+def test_a_hostile_name_stays_inside_the_models_folder(tmp_path, registry, name):
+    for project, control in ((name, "tl"), (PROJECT, name)):
+        folder = registry.publish(project, control, "v1", {}, write_weights)
+        assert folder.resolve().parent.parent == tmp_path / "models"
+        assert registry.current(project, control) == folder
+    assert {path.parent for path in tmp_path.glob("*")} == {tmp_path}
+    assert {path.name for path in tmp_path.iterdir()} == {"models", "data"}
+
+
+def test_names_that_look_alike_on_disk_are_kept_apart(registry):
+    folders = {registry.folder(PROJECT, name) for name in ("a/b", "a b", "a_b", "a:b", "x" * 90, "x" * 91)}
+    assert len(folders) == 6
+
+
+def test_a_half_written_version_is_never_seen(registry):
+    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    seen = []
+
+    def write_and_look(folder):
+        write_weights(folder)
+        seen.append((registry.current(PROJECT, "tl"), [v["version"] for v in registry.versions()], (first.parent / "v2").exists()))
+
+    registry.publish(PROJECT, "tl", "v2", {}, write_and_look)
+    assert seen == [(first, ["v1"], False)]
+
+
+def test_a_version_that_could_not_be_written_leaves_nothing(registry):
+    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+
+    def fails(folder):
+        write_weights(folder)
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        registry.publish(PROJECT, "tl", "v2", {}, fails)
+    assert registry.current(PROJECT, "tl") == first
+    assert list(first.parent.iterdir()) == [first]
+
+
+def test_a_version_is_never_overwritten(registry):
+    first = registry.publish(PROJECT, "tl", "v1", {"videos": 1}, write_weights)
+    with pytest.raises(OSError, match="."):
+        registry.publish(PROJECT, "tl", "v1", {"videos": 2}, write_weights)
+    assert registry.about(first)["videos"] == 1
+    assert list(first.parent.iterdir()) == [first]
