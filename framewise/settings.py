@@ -145,6 +145,8 @@ class Settings:
 def _as_text(value: Any) -> str:
     if isinstance(value, tuple):
         return (os.pathsep if value and isinstance(value[0], Path) else ",").join(str(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else str(value)
 
 

@@ -10,7 +10,9 @@ LABEL_MAP = {"Walk": 0, "Run": 1}
 def test_convert_probs_to_timelinelabels():
     probs = np.array([[0.9, 0.1], [0.8, 0.1], [0.2, 0.5], [0.1, 0.7], [0.6, 0.2]])
     regions = convert_probs_to_timelinelabels(probs, LABEL_MAP, score_threshold=0.5)
-    found = sorted((r["value"]["timelinelabels"][0], r["value"]["ranges"][0]["start"], r["value"]["ranges"][0]["end"]) for r in regions)
+    found = sorted(
+        (r["value"]["timelinelabels"][0], r["value"]["ranges"][0]["start"], r["value"]["ranges"][0]["end"]) for r in regions
+    )
     assert found == [("Run", 3, 4), ("Walk", 1, 2), ("Walk", 5, 5)]
 
 

@@ -133,7 +133,9 @@ def _move(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     except OSError as error:
         if not target.exists():  # else another process that fetched it too was faster
-            raise BackboneError(f"backbone {target.name!r} was fetched but cannot be put into the models folder: {error}") from None
+            raise BackboneError(
+                f"backbone {target.name!r} was fetched but cannot be put into the models folder: {error}"
+            ) from None
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

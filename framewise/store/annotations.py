@@ -166,7 +166,7 @@ def _sortable(moment: Any) -> str:
     """
     try:
         parsed = datetime.datetime.fromisoformat(str(moment))
-    except ValueError:
+        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
+        return aware.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
         return ""
-    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
-    return aware.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -152,7 +152,9 @@ def test_timeline_labels_that_are_not_on_a_video_are_refused(to_name, what):
         f'<View><TimelineLabels name="tl" toName="{to_name}"><Label value="Rain"/></TimelineLabels>'
         '<Audio name="sound" value="$audio"/><Video name="video" value="$video"/></View>'
     )
-    with pytest.raises(ConfigError, match=f"'tl'>: expected toName to be the name of a <Video>, found '{to_name}', which is {what}"):
+    with pytest.raises(
+        ConfigError, match=f"'tl'>: expected toName to be the name of a <Video>, found '{to_name}', which is {what}"
+    ):
         read_labeling_config(xml)
 
 

@@ -192,7 +192,8 @@ def test_where_no_label_occurs_only_the_accuracy_ends_the_training():
 
 
 @pytest.mark.parametrize(
-    ("f1_threshold", "accuracy_threshold", "epochs"), [(0.0, 2.0, 1), (2.0, 0.0, 1), (2.0, 2.0, 7), (0.66, 2.0, 1), (0.67, 2.0, 7)]
+    ("f1_threshold", "accuracy_threshold", "epochs"),
+    [(0.0, 2.0, 1), (2.0, 0.0, 1), (2.0, 2.0, 7), (0.66, 2.0, 1), (0.67, 2.0, 7)],
 )
 def test_training_stops_at_either_threshold(f1_threshold, accuracy_threshold, epochs):
     labels = np.array([[1, 0]] * 4 + [[0, 0]] * 4, dtype=np.float32)  # F1 2 / 3, accuracy 12 / 16

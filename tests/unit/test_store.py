@@ -1,6 +1,7 @@
 """What is remembered: annotations whose events come twice, late and out of order; jobs whose workers die; versions."""
 
 import json
+import shutil
 import sqlite3
 import time
 
@@ -78,6 +79,13 @@ def test_times_are_compared_as_times_and_not_as_text(annotations, before, after)
     annotations.put_annotation(PROJECT, annotation(5, "new", after), task=10)
     annotations.put_annotation(PROJECT, annotation(5, "old", before), task=10)
     assert chosen(annotations) == {10: (5, "new")}
+
+
+@pytest.mark.parametrize("nonsense", [None, "", "yesterday", "0001-01-01T00:00:00+05:00"])
+def test_what_is_no_time_is_older_than_any(annotations, nonsense):
+    annotations.put_annotation(PROJECT, annotation(5, "Rain", EARLY), task=10)
+    annotations.put_annotation(PROJECT, annotation(5, "Wind", nonsense), task=10)
+    assert chosen(annotations) == {10: (5, "Rain")}
 
 
 def test_a_deleted_annotation_is_left_out(annotations):
@@ -398,8 +406,6 @@ def test_projects_and_controls_have_versions_of_their_own(registry):
 
 @pytest.mark.parametrize("removed", ["the version", "all versions", "the models"])
 def test_a_removed_folder_means_that_nothing_is_trained(tmp_path, registry, removed):
-    import shutil
-
     folder = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
     shutil.rmtree({"the version": folder, "all versions": folder.parent, "the models": tmp_path / "models"}[removed])
     assert registry.current(PROJECT, "tl") is None
@@ -429,7 +435,9 @@ def test_a_half_written_version_is_never_seen(registry):
 
     def write_and_look(folder):
         write_weights(folder)
-        seen.append((registry.current(PROJECT, "tl"), [v["version"] for v in registry.versions()], (first.parent / "v2").exists()))
+        seen.append(
+            (registry.current(PROJECT, "tl"), [v["version"] for v in registry.versions()], (first.parent / "v2").exists())
+        )
 
     registry.publish(PROJECT, "tl", "v2", {}, write_and_look)
     assert seen == [(first, ["v1"], False)]

@@ -1,0 +1,176 @@
+"""Processes that are killed or told to end: nothing that was recorded is lost, and nothing is left running."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from framewise.processes import STOP_SECONDS
+from framewise.store.job_state import STALE_SECONDS
+from tests.integration.service import (
+    Project,
+    endless_config,
+    frames_of,
+    is_alive,
+    learning_config,
+    region,
+    start_endless_training,
+    wait_for,
+)
+
+
+def all_dead(processes):
+    return wait_for(lambda: not any(is_alive(pid) for pid in processes), f"the end of {processes}", 30)
+
+
+def assert_current_version_is_whole(service, project):
+    """The version in use has every file, and its network's weights are read by who predicts."""
+    (row,) = service.rows("SELECT control, version FROM current_versions WHERE project = ?", project.key)
+    (folder,) = service.model_folders(project)
+    version = folder / row["version"]
+    assert {path.name for path in version.iterdir()} == {"network.json", "version.json", "weights.safetensors"}
+    assert json.loads((version / "version.json").read_text())["version"] == row["version"] == service.version(project)
+
+
+@pytest.fixture
+def interrupted(start_service, make_clip, make_task):
+    """A service in the middle of a training and of an extraction, that are short once they are begun again."""
+    service, project, clip = start_service(PREDICT_WAIT_SECONDS="0"), Project(endless_config()), make_clip()
+    start_endless_training(service, project, clip, make_task)
+    quick = project.with_config(learning_config(model_classifier_epochs="3", model_score_threshold="0"))
+    service.send(quick.event("PROJECT_UPDATED"))
+    long = make_task(num_frames=6000)
+    service.predict(quick, [long])
+    # A chunk of the cache has 1024 pictures: the first is stored, the last is not.
+    wait_for(lambda: [j for j in service.jobs(project, "extract") if j["progress"] > 0.3], "a third of an extraction")
+    return service, quick, long
+
+
+def test_a_killed_workers_training_and_extraction_are_done_again(interrupted, make_task):
+    """Takes about 20 s: a worker's jobs are given to another when it was silent for STALE_SECONDS."""
+    service, project, long = interrupted
+    chunks = {path: path.stat().st_mtime_ns for path in service.cache.rglob("*.npy") if path.stat().st_size > 10_000}
+    assert service.version(project) == "untrained"
+
+    killed = service.kill_worker()
+
+    # The web goes on, and what it is told meanwhile is kept.
+    late = make_task()
+    service.send(project.annotation_event(late, [region("Walk", (1, 24))]))
+    assert service.version(project) == "untrained"
+    service.wait_idle()
+
+    assert service.worker_pid() != killed
+    (extraction,) = service.jobs(project, "extract")
+    assert (extraction["state"], extraction["attempts"], extraction["progress"]) == ("done", 2, 1)
+    # The interrupted training and that of the late annotation are one piece of work: it is enough to do it once.
+    trainings = service.jobs(project, "train")
+    assert trainings[0]["state"] == "done"
+    assert {t["state"] for t in trainings} <= {"done", "failed"}
+    assert [t["error"] for t in trainings if t["state"] == "failed"] in ([], ["its worker died; the same job waits again"])
+    assert_current_version_is_whole(service, project)
+    assert service.client.get("/versions").json()["details"][0]["videos"] == 3
+    assert len(service.rows("SELECT * FROM annotations WHERE project = ?", project.key)) == 3
+    assert frames_of(service.predict(project, [long])[0], "Walk") == set(range(1, 6001))
+    # What was in the cache is used, not made again.
+    assert chunks
+    assert {path: path.stat().st_mtime_ns for path in chunks} == chunks
+
+
+def test_a_killed_workers_training_alone_is_attempted_again(start_service, make_clip, make_task):
+    """Takes about 20 s: see above. A version that was being written when the worker died is never in use."""
+    service, project = start_service(), Project(endless_config())
+    start_endless_training(service, project, make_clip(), make_task)
+    quick = project.with_config(learning_config(model_classifier_epochs="3"))
+    service.send(quick.event("PROJECT_UPDATED"))
+    half_written = service.model_root / f"timelinelabels-{project.key}-tl" / ".writing-x"
+    half_written.mkdir(parents=True)
+    (half_written / "version.json").write_text('{"version": "v1-half"}')
+
+    service.kill_worker()
+    started = time.monotonic()
+    assert service.version(quick) == "untrained"
+    service.wait_idle()
+
+    (training,) = service.jobs(project, "train")
+    assert (training["state"], training["attempts"], training["error"]) == ("done", 2, None)
+    assert time.monotonic() - started > STALE_SECONDS - 3, "a worker that only is slow must not lose its jobs"
+    assert_current_version_is_whole(service, quick)
+    assert service.client.get("/versions").json()["versions"] == [service.version(quick)]
+
+
+def test_a_killed_supervisor_leaves_no_process_and_a_new_one_finishes_the_work(interrupted, make_task):
+    """Takes about 25 s: see above."""
+    service, project, long = interrupted
+    waiting = [make_task(num_frames=100) for _ in range(5)]
+    service.predict(project, waiting)
+    processes = service.children()
+    assert len(processes) >= 3
+
+    assert service.end_by(signal.SIGKILL) == -signal.SIGKILL
+    all_dead(processes)
+    assert service.rows("SELECT * FROM jobs WHERE state IN ('pending', 'running')"), "all was done before the kill"
+
+    service.start()
+    service.wait_idle()
+
+    assert {job["state"] for job in service.jobs(project)} == {"done"}
+    assert max(job["attempts"] for job in service.jobs(project, "train")) == 2
+    assert_current_version_is_whole(service, project)
+    found = service.predict(project, [long, *waiting])
+    assert [max(frames_of(prediction, "Walk")) for prediction in found] == [6000, *[100] * 5]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_ends_everything_at_once_also_in_the_middle_of_work(interrupted, number):
+    service, project, _ = interrupted
+    processes = service.children()
+
+    started = time.monotonic()
+    code = service.end_by(number)
+    seconds = time.monotonic() - started
+
+    assert code == 0
+    assert not [pid for pid in processes if is_alive(pid)]
+    assert seconds < STOP_SECONDS, "a process was waited for in vain, and killed"
+    assert "Traceback" not in service.log()
+    # The work is not lost: a new service takes it up.
+    rows = service.rows("SELECT kind FROM jobs WHERE state IN ('pending', 'running') AND project = ?", project.key)
+    assert "train" in {row["kind"] for row in rows}
+
+
+def test_a_killed_web_master_ends_the_service_so_that_it_is_started_again(start_service):
+    service = start_service()
+    processes, master = service.children(), service.web_pids()[0]
+    assert service.end_by(signal.SIGKILL, master) not in (0, None)
+    all_dead(processes)
+
+
+def test_a_killed_web_process_is_replaced(start_service, project):
+    service = start_service()
+    master, serving = service.web_pids()
+    service.client.close()
+    service.client = service._new_client()
+    os.kill(serving, signal.SIGKILL)
+    wait_for(lambda: not is_alive(serving), "the end of the web process", 10)
+    wait_for(lambda: service._is_up(), "the service answers again")
+    assert service.version(project) == "untrained"
+    assert service.web_pids()[0] == master
+    assert service.web_pids()[1] != serving
+
+
+def test_a_port_that_is_taken_ends_the_service_with_an_error(start_service):
+    service = start_service()
+    other = shutil.copytree(service.model_root, service.folder / "other-models")
+    from tests.integration.service import Service
+
+    second = Service(
+        service.folder / "second", next(other.glob("*.pt")), service.videos, PORT=service.settings["PORT"]
+    )
+    with pytest.raises(AssertionError, match="the service ended"):
+        second.start()
+    assert "in use" in second.log()
+    assert service.client.get("/health").status_code == 200
