@@ -178,7 +178,7 @@ class Backend:
                 file = self._parts.media.open(control.control.media_source(task.data), step)
                 features = control.features(file, step)
                 examples.append(control.example(features, control.control.frame_rate(task.data), task.result))
-            except FramewiseError as error:
+            except (FramewiseError, OSError) as error:
                 problems.append(f"task {task.task} is left out of the training: {error}")
                 logger.warning("project %s, %s", job.project, problems[-1])
                 self._jobs.states.warn(job.id, problems[-1])

@@ -1,5 +1,6 @@
 """Every setting, read from the environment here and nowhere else. Flags of the command line override it."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,17 +15,19 @@ OFFICIAL_DEFAULT_BACKBONE = "yolov8n-cls.pt"
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
+        if not text.strip().lstrip("+-").isdecimal() or not low <= int(text) <= high:
             raise ValueError(f"expected a whole number from {low} to {high}")
-        return value
+        return int(text)
 
     return parse
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
         if not low <= value <= high:
             raise ValueError(f"expected a number from {low:g} to {high:g}")
         return value
@@ -68,7 +71,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _setting(default: Any, parse: Callable[[str], Any], help: str, secret: bool = False, also: str | None = None) -> Any:
-    return field(default=default, metadata={"parse": parse, "help": help, "secret": secret, "also": also})
+    return field(default=default, repr=not secret, metadata={"parse": parse, "help": help, "secret": secret, "also": also})
 
 
 @dataclass(frozen=True)

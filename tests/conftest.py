@@ -51,7 +51,6 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 network(torch.nn.functional.interpolate(coarse, size=(TINY_IMAGE_SIZE, TINY_IMAGE_SIZE)))
         torch.nn.init.normal_(network.model[-1].linear.weight, std=0.3)
         network.eval()
-    network.args = {**network.args, "imgsz": TINY_IMAGE_SIZE} if isinstance(getattr(network, "args", None), dict) else {}
     yolo.ckpt = {"train_args": {"imgsz": TINY_IMAGE_SIZE, "task": "classify"}}
     path = folder / "models" / "tiny-cls.pt"
     path.parent.mkdir()

@@ -268,8 +268,14 @@ def draw_cup(pen: Pen, rng: Rng, inks: Inks) -> None:
     pen.oval((-0.07, -0.75), 0.72, 0.16, tone(inks.main, 0.6))
 
 
-def _limb(pen: Pen, start: Point, lengths: tuple[float, float], angles: tuple[float, float], width: float,
-          colours: tuple[Colour, Colour]) -> Point:
+def _limb(
+    pen: Pen,
+    start: Point,
+    lengths: tuple[float, float],
+    angles: tuple[float, float],
+    width: float,
+    colours: tuple[Colour, Colour],
+) -> Point:
     """Two joined segments; angles from straight down, in radians.  Returns the far end."""
     points = [start]
     for length, angle in zip(lengths, angles, strict=True):
@@ -290,15 +296,13 @@ def draw_person(pen: Pen, rng: Rng, inks: Inks) -> None:
     stride = rng.uniform(-0.7, 0.7)
     for side in (-1, 1):
         hip, thigh = (side * 0.1, 0.12), side * stride * rng.uniform(0.6, 1.1) + rng.normal(0, 0.1)
-        foot = _limb(pen, hip, (0.42, 0.42), (thigh, thigh - rng.uniform(0, 0.7) * np.sign(stride)), width,
-                     (trousers, bare))
+        foot = _limb(pen, hip, (0.42, 0.42), (thigh, thigh - rng.uniform(0, 0.7) * np.sign(stride)), width, (trousers, bare))
         if not stick:
             toe = 0.14 * (1 if stride > 0 else -1)
             pen.line([foot, (foot[0] + toe, foot[1])], width * 0.7, inks.dark)
     for side in (-1, 1):
         upper = side * rng.uniform(0.1, 1.6)
-        _limb(pen, (side * 0.18, -0.42), (0.32, 0.3), (upper, upper + rng.uniform(-0.9, 0.9)), width * 0.75,
-              (inks.main, flesh))
+        _limb(pen, (side * 0.18, -0.42), (0.32, 0.3), (upper, upper + rng.uniform(-0.9, 0.9)), width * 0.75, (inks.main, flesh))
     if stick:
         pen.line([(0, -0.5), (0, 0.12)], width, inks.main)
     else:
@@ -845,8 +849,17 @@ class Target:
         """All of it in one row of numbers; ``Columns`` names them."""
         present = np.zeros(len(CLASS_NAMES), np.float32)
         present[list(self.present)] = 1
-        rest = [self.label, self.background, self.count, self.has_object, *self.place, *self.hue, self.has_pair,
-                self.touch, *self.offset]
+        rest = [
+            self.label,
+            self.background,
+            self.count,
+            self.has_object,
+            *self.place,
+            *self.hue,
+            self.has_pair,
+            self.touch,
+            *self.offset,
+        ]
         return np.concatenate([np.asarray(rest, np.float32), present])
 
 
@@ -1396,16 +1409,19 @@ def save(network: nn.Module, folder: Path, options: argparse.Namespace) -> None:
     path = folder / f"{STEM}.safetensors"
     save_file(state, path)
     path.chmod(0o644)  # it is written for its owner alone, but belongs to everybody who installs the package
-    write_card(folder, {
-        "architecture": ARCHITECTURE,
-        "names": CLASS_NAMES,
-        "image_size": IMAGE_SIZE,
-        "trained_on": "pictures rendered by tools/train_backbone.py, and nothing else; "
-        f"random initialisation, seed {options.seed}, effort {options.effort:g}"
-        + (f", cut short after {options.minutes:g} minutes" if options.minutes else ""),
-        "held_out_accuracy": None,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    })
+    write_card(
+        folder,
+        {
+            "architecture": ARCHITECTURE,
+            "names": CLASS_NAMES,
+            "image_size": IMAGE_SIZE,
+            "trained_on": "pictures rendered by tools/train_backbone.py, and nothing else; "
+            f"random initialisation, seed {options.seed}, effort {options.effort:g}"
+            + (f", cut short after {options.minutes:g} minutes" if options.minutes else ""),
+            "held_out_accuracy": None,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+    )
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
@@ -1594,8 +1610,11 @@ def check(folder: Path, held_out: int, frames: int, workers: int) -> None:
     labels = rows[:, Columns.LABEL].long()
     accuracy = float((predicted == labels).float().mean())
     print(f"held-out accuracy, {held_out} pictures, eval mode, {IMAGE_SIZE} px: {accuracy:.4f}")
-    by_class = {name: float((predicted == labels)[labels == index].float().mean())
-                for index, name in enumerate(card["names"]) if bool((labels == index).any())}
+    by_class = {
+        name: float((predicted == labels)[labels == index].float().mean())
+        for index, name in enumerate(card["names"])
+        if bool((labels == index).any())
+    }
     weakest = sorted(by_class, key=by_class.__getitem__)[:8]
     print("weakest: " + ", ".join(f"{name} {by_class[name]:.2f}" for name in weakest))
     card["held_out_accuracy"] = round(accuracy, 4)
@@ -1610,8 +1629,10 @@ def check(folder: Path, held_out: int, frames: int, workers: int) -> None:
         ours = probe_accuracy(embed(network, pictures)[0], truth)
         bare = [probe_accuracy(embed(other, pictures)[0], truth) for other in plain]
         normed = [probe_accuracy(embed(other, pictures)[0], truth) for other in settled]
-        print(f"linear probe, {name} ({frames} frames): {ours:.4f}; untrained networks {_listed(bare)}, "
-              f"with settled batch statistics {_listed(normed)}")
+        print(
+            f"linear probe, {name} ({frames} frames): {ours:.4f}; untrained networks {_listed(bare)}, "
+            f"with settled batch statistics {_listed(normed)}"
+        )
 
 
 def _listed(values: list[float]) -> str:

@@ -51,7 +51,7 @@ def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[
 
 def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frames: int) -> int:
     if end is None:
-        end = num_frames
+        end = max(start, num_frames)
     if start > num_frames or end > num_frames + END_TOLERANCE_FRAMES:
         raise RangeOutsideVideo(
             f"region {region.id!r}: frames {start}-{end} are outside a video of {num_frames} frames; "

@@ -84,9 +84,10 @@ class Service:
         ready = self.log().count("worker ready")
         command = [sys.executable, "-m", "framewise", "serve"]
         self._supervisor = start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log)
-        wait_for(lambda: self._is_up() and self.log().count("worker ready") > ready, "the service is up", START_SECONDS)
+        wait_for(lambda: self.is_up() and self.log().count("worker ready") > ready, "the service is up", START_SECONDS)
 
-    def _is_up(self) -> bool:
+    def is_up(self) -> bool:
+        """Whether it answers; fails if it ended."""
         assert self._supervisor.poll() is None, f"the service ended:\n{self.log()}"
         with contextlib.suppress(httpx.TransportError):
             return self.client.get("/health").status_code == 200
@@ -114,7 +115,7 @@ class Service:
 
     def children(self) -> dict[int, str]:
         """Process id -> command line of all processes below the supervisor."""
-        return _descendants(self._supervisor.pid)
+        return descendants(self._supervisor.pid)
 
     def web_pids(self) -> list[int]:
         """Process ids of gunicorn: the master, then those that answer requests."""
@@ -353,7 +354,8 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def _descendants(root: int) -> dict[int, str]:
+def descendants(root: int) -> dict[int, str]:
+    """Process id -> command line of all processes below one."""
     commands, parents = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile

@@ -12,6 +12,7 @@ from framewise.processes import STOP_SECONDS
 from framewise.store.job_state import STALE_SECONDS
 from tests.integration.service import (
     Project,
+    Service,
     endless_config,
     frames_of,
     is_alive,
@@ -152,11 +153,9 @@ def test_a_killed_web_master_ends_the_service_so_that_it_is_started_again(start_
 def test_a_killed_web_process_is_replaced(start_service, project):
     service = start_service()
     master, serving = service.web_pids()
-    service.client.close()
-    service.client = service._new_client()
     os.kill(serving, signal.SIGKILL)
     wait_for(lambda: not is_alive(serving), "the end of the web process", 10)
-    wait_for(lambda: service._is_up(), "the service answers again")
+    wait_for(service.is_up, "the service answers again")
     assert service.version(project) == "untrained"
     assert service.web_pids()[0] == master
     assert service.web_pids()[1] != serving
@@ -165,11 +164,7 @@ def test_a_killed_web_process_is_replaced(start_service, project):
 def test_a_port_that_is_taken_ends_the_service_with_an_error(start_service):
     service = start_service()
     other = shutil.copytree(service.model_root, service.folder / "other-models")
-    from tests.integration.service import Service
-
-    second = Service(
-        service.folder / "second", next(other.glob("*.pt")), service.videos, PORT=service.settings["PORT"]
-    )
+    second = Service(service.folder / "second", next(other.glob("*.pt")), service.videos, PORT=service.settings["PORT"])
     with pytest.raises(AssertionError, match="the service ended"):
         second.start()
     assert "in use" in second.log()

@@ -126,3 +126,15 @@ def test_a_user_without_a_password_is_refused_and_the_password_not_shown(given):
     with pytest.raises(SettingsError, match="BASIC_AUTH_USER and BASIC_AUTH_PASS must be set together") as caught:
         Settings.from_env(given)
     assert "s3cret" not in str(caught.value)
+
+
+def test_secrets_are_not_in_a_printed_settings_object():
+    settings = Settings.from_env({"LABEL_STUDIO_API_KEY": "key-3f9", "WEBHOOK_TOKEN": "token-3f9"})
+    assert "3f9" not in repr(settings)
+
+
+def test_number_that_is_none_is_named_with_what_was_expected():
+    with pytest.raises(SettingsError, match=r"PORT: expected a whole number from 1 to 65535, found 'http'"):
+        Settings.from_env({"PORT": "http"})
+    with pytest.raises(SettingsError, match=r"MODEL_SCORE_THRESHOLD: expected a number from 0 to 1, found 'half'"):
+        Settings.from_env({"MODEL_SCORE_THRESHOLD": "half"})

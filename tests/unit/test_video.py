@@ -6,11 +6,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from tests.videos import colour_pictures, cut, write_sound, write_video
 
 from framewise.core.errors import MediaError
 from framewise.demo.clips import make_index_clip, read_index
 from framewise.media.video import decode, probe
+from tests.videos import colour_pictures, cut, write_sound, write_video
 
 
 def seconds_and_indices(path):
