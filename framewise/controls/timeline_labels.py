@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class TimelineLabelsModel(ControlModel):
     def version(self) -> str | None:
         if not self.trainable:
             return f"simple-{self.backbone().content[:8]}-{self.control.prediction_key()}"
-        current = self._parts.registry.current(self.project, self.control.from_name)
+        current = self._current
         if current is None or self.is_outdated():
             return None
         # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
@@ -52,11 +53,17 @@ class TimelineLabelsModel(ControlModel):
 
     def is_outdated(self) -> bool:
         """Whether the version in use learned from another backbone's features than those it would be given now."""
-        current = self._parts.registry.current(self.project, self.control.from_name) if self.trainable else None
+        current = self._current
         if current is None:
             return False
         learned_from = self._parts.registry.about(current).get("backbone", {})
         return (learned_from.get("sha256"), learned_from.get("crop")) != self._backbone_identity()
+
+    @cached_property
+    def _current(self) -> Path | None:
+        """Folder of the version in use when this object was first asked: one request's answers come from one version, also
+        when a training ends meanwhile."""
+        return self._parts.registry.current(self.project, self.control.from_name) if self.trainable else None
 
     def _backbone_identity(self) -> tuple[str | None, str]:
         missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
@@ -90,6 +97,7 @@ class TimelineLabelsModel(ControlModel):
             "fit": {**asdict(result), "measured_on": "the training videos themselves"},
         }
         self._parts.registry.publish(self.project, self.control.from_name, version, _without_nan(about), network.save)
+        self.__dict__.pop("_current", None)
         logger.info("project %s, %s: version %s, %s", self.project, self.control.from_name, version, result)
         return notes
 
@@ -123,9 +131,10 @@ class TimelineLabelsModel(ControlModel):
 
     def get_classifier_path(self, project_id: str | None = None) -> Path:
         """Folder of the trained version in use; where versions will be, if there is none yet."""
-        project = self.project if project_id is None else str(project_id)
-        registry = self._parts.registry
-        return registry.current(project, self.control.from_name) or registry.folder(project, self.control.from_name)
+        registry, from_name = self._parts.registry, self.control.from_name
+        if project_id is None:
+            return self._current or registry.folder(self.project, from_name)
+        return registry.current(str(project_id), from_name) or registry.folder(str(project_id), from_name)
 
     def _on_grid(self, video_path: str) -> npt.NDArray[np.float32]:
         features = self.features(self._parts.media.open(video_path), _quiet)
@@ -164,7 +173,7 @@ class TimelineLabelsModel(ControlModel):
             sequence_size=parameters["model_classifier_sequence_size"],
         )
         network.set_label_map(get_label_map(self.control.label_names))
-        current = self._parts.registry.current(self.project, self.control.from_name)
+        current = self._current
         if current is None:
             return network, []
         try:

@@ -64,7 +64,7 @@ class Registry:
         """Every version of every project on disk, newest first, with what is known of it."""
         found = []
         for row in self._database.read("SELECT DISTINCT project, control, version AS current FROM current_versions"):
-            for about in self.folder(row["project"], row["control"]).glob(f"*/{ABOUT}"):
+            for about in self.folder(row["project"], row["control"]).glob(f"[!.]*/{ABOUT}"):  # not .writing-*
                 entry = {"project": row["project"], "control": row["control"], **self.about(about.parent)}
                 found.append({**entry, "current": entry["version"] == row["current"]})
         return sorted(found, key=lambda v: str(v.get("trained_at", "")), reverse=True)

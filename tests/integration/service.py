@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +41,13 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = IDLE_SECO
 
 
 class Service:
-    """``framewise serve`` in a folder of its own. Settings are given by their names in the environment."""
+    """``framewise serve`` in a folder of its own. Settings are given by their names in the environment.
 
-    def __init__(self, folder: Path, backbone: Path, videos: Path, **settings: str):
-        self.folder, self.videos = folder, videos
+    ``with`` starts and stops it; with ``start=False`` it only stops it.
+    """
+
+    def __init__(self, folder: Path, backbone: Path, videos: Path, start: bool = True, **settings: str):
+        self.folder, self.videos, self._start = folder, videos, start
         self.model_root, self.cache, self.data = folder / "models", folder / "cache", folder / "data"
         self.model_root.mkdir(parents=True, exist_ok=True)
         (self.model_root / backbone.name).write_bytes(backbone.read_bytes())
@@ -66,7 +70,8 @@ class Service:
         self._supervisor: Any = None
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._start:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,11 +84,16 @@ class Service:
 
     # Processes.
 
+    def launch(self) -> "subprocess.Popen[bytes]":
+        """Start its supervisor, and wait for nothing."""
+        command = [sys.executable, "-m", "framewise", "serve"]
+        self._supervisor = start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log)
+        return self._supervisor
+
     def start(self) -> None:
         """Start it and wait until it answers and its worker is ready."""
         ready = self.log().count("worker ready")
-        command = [sys.executable, "-m", "framewise", "serve"]
-        self._supervisor = start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log)
+        self.launch()
         wait_for(lambda: self.is_up() and self.log().count("worker ready") > ready, "the service is up", START_SECONDS)
 
     def is_up(self) -> bool:

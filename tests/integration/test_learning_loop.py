@@ -5,7 +5,16 @@ import shutil
 
 import pytest
 
-from tests.integration.service import LABELS, Project, frames_of, labeling_config, learning_config, region
+from tests.integration.service import (
+    LABELS,
+    Project,
+    endless_config,
+    frames_of,
+    labeling_config,
+    learning_config,
+    region,
+    start_endless_training,
+)
 
 THOROUGH = learning_config(model_classifier_epochs="1000")
 
@@ -205,6 +214,20 @@ def test_start_training_trains_on_what_is_known(service, project, make_task):
     service.wait_idle()
     assert told["job"] == str(service.jobs(project, "train")[0]["id"])
     assert service.version(project) != before
+
+
+def test_a_training_waits_for_the_one_before_it_and_its_version_is_the_last(service, make_clip, make_task):
+    """The first is slow, the second quick: side by side, the version of the first would be published last and stay."""
+    slow = Project(endless_config().replace("100000", "400"))
+    start_endless_training(service, slow, make_clip(), make_task)
+    quick = slow.with_config(learning_config(model_classifier_epochs="1"))
+    service.send(quick.event("PROJECT_UPDATED"))
+    service.send(quick.event("START_TRAINING"))
+    service.wait_idle()
+
+    second, first = service.jobs(slow, "train")
+    assert second["started"] >= first["finished"]
+    assert service.version(quick).startswith("v2-")
 
 
 def test_start_training_before_any_annotation_is_no_failure(service, project):
