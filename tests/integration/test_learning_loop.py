@@ -16,7 +16,7 @@ from tests.integration.service import (
     start_endless_training,
 )
 
-THOROUGH = learning_config(model_classifier_epochs="1000")
+THOROUGH = learning_config(model_classifier_epochs="1000", model_classifier_f1_threshold="0.99")
 
 
 def halves():

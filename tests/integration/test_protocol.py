@@ -4,6 +4,7 @@ import re
 import statistics
 import time
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -52,8 +53,8 @@ def test_predict_of_an_untrained_project_has_one_empty_item_a_task(service, proj
     assert service.predict(project, [make_task(), make_task()]) == [[], []]
 
 
-def test_setup_and_predict_name_the_same_version_also_after_a_restart(start_service, project, make_task):
-    service = start_service()
+def test_setup_and_predict_of_every_web_process_name_the_same_version_also_after_a_restart(start_service, project, make_task):
+    service = start_service(WORKERS="2")
     task, other = make_task(), make_task()
     assert service.version(project) == "untrained"
     service.train(project, (task, [region("Walk", (1, 24))]))
@@ -64,8 +65,12 @@ def test_setup_and_predict_name_the_same_version_also_after_a_restart(start_serv
 
     service.restart()
 
-    assert service.version(project) == version
-    assert service.predict(project, [task])[0]["model_version"] == version
+    wait_for(lambda: len(service.web_pids()) == 3, "two web processes and their master")
+    # A connection stays with one process: each of these has its own.
+    setups = [httpx.post(f"{service.url}/setup", json=project.setup_body(), timeout=30) for _ in range(12)]
+    predictions = [httpx.post(f"{service.url}/predict", json=project.predict_body([task]), timeout=30) for _ in range(12)]
+    assert {answer.json()["model_version"] for answer in setups} == {version}
+    assert {answer.json()["results"][0]["model_version"] for answer in predictions} == {version}
     assert [v["version"] for v in service.client.get("/versions").json()["details"]] == [version]
 
 
