@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from framewise.controls import CONTROL_MODELS, ControlModel, Example, Parts
 from framewise.core.errors import ConfigError, FramewiseError, RequestError
@@ -93,7 +93,8 @@ class Backend:
         if not isinstance(project, Mapping):
             return {"status": "ignored", "reason": f"{action} without a project"}
         key = self._project_key(project)
-        config, title = str(project.get("label_config") or ""), str(project.get("title") or "")
+        config, title = storable(str(project.get("label_config") or "")), storable(str(project.get("title") or ""))
+        action = storable(action)
         with self._annotations.together():
             self._annotations.put_project(key, project_id(key), config, title)
             self._annotations.record_event(key, action, event)
@@ -106,14 +107,15 @@ class Backend:
         """Bring the store up to date; whether a training should follow."""
         if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
             for annotation, task in _pairs(event):
-                self._annotations.put_task(project, int(task["id"]), task.get("data") or {})
-                self._annotations.put_annotation(project, annotation, int(task["id"]))
+                self._annotations.put_task(project, task["id"], task.get("data") or {})
+                self._annotations.put_annotation(project, annotation, task["id"])
             return self._has_trainable(project)
         if action == "ANNOTATIONS_DELETED":
             self._annotations.delete_annotations(project, _ids(event.get("annotations")))
         elif action == "TASKS_CREATED":
             for task in _mappings(event.get("tasks")):
-                self._annotations.put_task(project, int(task["id"]), task.get("data") or {})
+                if _is_task(task):
+                    self._annotations.put_task(project, task["id"], task.get("data") or {})
         elif action == "TASKS_DELETED":
             self._annotations.delete_tasks(project, _ids(event.get("tasks")))
         return action == "START_TRAINING"
@@ -210,12 +212,12 @@ class Backend:
         if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
             asked.failed = True
             return
-        self._annotations.put_task(project, int(task["id"]), data)
+        self._annotations.put_task(project, task["id"], data)
         if latest and latest[1] in ("pending", "running"):
             job = latest[0]
         else:
             payload = {"control": control.control.from_name, "source": source}
-            job = self._jobs.submit("extract", project, subject, payload, int(task["id"]))
+            job = self._jobs.submit("extract", project, subject, payload, task["id"])
         asked.jobs.append((control, job))
 
     def _wait(self, asked: list[_Asked], deadline: float) -> None:
@@ -246,12 +248,14 @@ class Backend:
         for control, job in asked.jobs:
             if control.version():
                 # Promised before the job is looked at: one that ends in between finds the promise.
-                self._annotations.promise_prediction(job, int(asked.task["id"]))
+                self._annotations.promise_prediction(job, asked.task["id"])
         outcomes = self._jobs.states.outcomes([job for _, job in asked.jobs])
+        for _, job in asked.jobs:
+            if outcomes[job][0] in ("done", "failed"):
+                self._annotations.withdraw_promise(job, asked.task["id"])
         if any(outcomes[job][0] != "done" for _, job in asked.jobs):
             return False
         for control, job in asked.jobs:
-            self._annotations.withdraw_promise(job, int(asked.task["id"]))
             result = outcomes[job][1]
             asked.ready.append((control, MediaFile(Path(result["path"]), result["content"])))
         return True
@@ -277,7 +281,7 @@ class Backend:
             known = isinstance(error, FramewiseError)
             logger.log(logging.ERROR, "predict, project %s, task %s: %s", project, task, error, exc_info=not known)
             text = str(error) if known else f"{type(error).__name__}: {error}"
-            self._jobs.states.record_failure("predict", project, task if isinstance(task, int) else None, text)
+            self._jobs.states.record_failure("predict", project, task if _is_id(task) else None, storable(text))
 
     # Projects and their controls.
 
@@ -322,7 +326,7 @@ class Backend:
 
     def _project_key(self, project: Mapping[str, Any]) -> str:
         number = project.get("id")
-        if not isinstance(number, int):
+        if not _is_id(number):
             raise RequestError(f"webhook: expected the project's number in 'project.id', found {number!r}")
         created = project.get("created_at")
         if isinstance(created, str):
@@ -336,25 +340,46 @@ class Backend:
 def project_id(key: str) -> int:
     """Label Studio's number of a project from "<id>.<unix time>". Raises RequestError."""
     head = str(key).split(".")[0]
-    if not head.isdecimal():
+    if not (head.isdecimal() and head.isascii() and len(head) < 20 and _is_id(int(head))):
         raise RequestError(f"expected a project as '<id>.<time of creation>', found {key!r}")
     return int(head)
 
 
 def _task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:
     data = task.get("data") if isinstance(task, Mapping) else None
-    if not isinstance(data, Mapping) or not isinstance(task.get("id"), int):
+    if not isinstance(data, Mapping) or not _is_id(task.get("id")):
         raise RequestError(f"expected a task with a number 'id' and an object 'data', found {str(task)[:200]}")
     return data
 
 
 def _pairs(event: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """(annotation, task) of an event that holds one of each or a list of each. Raises RequestError."""
-    annotations, tasks = event.get("annotation"), event.get("task")
-    pairs = list(zip(_mappings(annotations), _mappings(tasks), strict=False))
-    if not pairs or not all(isinstance(a.get("id"), int) and isinstance(t.get("id"), int) for a, t in pairs):
-        raise RequestError("webhook: expected an annotation and its task, both with a number 'id'")
-    return pairs
+    annotations, tasks = _mappings(event.get("annotation")), _mappings(event.get("task"))
+    if not annotations or len(annotations) != len(tasks):
+        raise RequestError(f"webhook: expected annotations and the task of each, found {len(annotations)} and {len(tasks)}")
+    for annotation, task in zip(annotations, tasks, strict=True):
+        if not _is_id(annotation.get("id")) or not isinstance(annotation.get("result") or [], list):
+            raise RequestError(
+                "webhook: expected an annotation with a number 'id' and a list 'result', "
+                f"found {annotation.get('id')!r} and a {type(annotation.get('result')).__name__}"
+            )
+        if not _is_task(task):
+            raise RequestError(f"webhook: expected a task with a number 'id' and an object 'data', found {str(task)[:200]}")
+    return list(zip(annotations, tasks, strict=True))
+
+
+def _is_task(task: Mapping[str, Any]) -> bool:
+    return _is_id(task.get("id")) and isinstance(task.get("data") or {}, Mapping)
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value is a number that Label Studio and a database can have as an id; True is an int to Python only."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: JSON may carry half of a surrogate pair, which becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
@@ -363,7 +388,7 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _ids(value: Any) -> list[int]:
-    return [v["id"] for v in _mappings(value) if isinstance(v.get("id"), int)]
+    return [v["id"] for v in _mappings(value) if _is_id(v.get("id"))]
 
 
 def _part_of(progress: Progress, done: int, total: int) -> Progress:

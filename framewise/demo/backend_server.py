@@ -44,14 +44,11 @@ class BackendServer:
         with self._log_path.open("ab") as log:
             env = {**os.environ, **self.settings.to_env()}
             self._child = start_child([sys.executable, "-m", "framewise", "serve"], env, log=log)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._child.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                tail = self._log_path.read_text(errors="replace")[-LOG_TAIL_CHARS:]
-                raise FramewiseError(f"framewise did not start at {self.url}; the end of {self._log_path}:\n{tail}")
-            self._progress()
-            time.sleep(POLL_SECONDS)
+        try:
+            self._wait_until_up(self._child)
+        except BaseException:  # Ctrl-C as well: nobody else would stop it
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End it and everything it started. May be repeated."""
@@ -63,6 +60,15 @@ class BackendServer:
         """What /jobs answers."""
         answer: dict[str, Any] = httpx.get(f"{self.url}/jobs", timeout=10, trust_env=False).raise_for_status().json()
         return answer
+
+    def _wait_until_up(self, child: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if child.poll() is not None or time.monotonic() > deadline:
+                tail = self._log_path.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+                raise FramewiseError(f"framewise did not start at {self.url}; the end of {self._log_path}:\n{tail}")
+            self._progress()
+            time.sleep(POLL_SECONDS)
 
     def _answers(self) -> bool:
         try:

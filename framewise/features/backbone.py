@@ -64,7 +64,8 @@ class Backbones:
             official = OFFICIAL_NAME.fullmatch(name) is not None
             cure = "fetch it with 'framewise backbone'" if official else "put the file there"
             raise BackboneError(
-                f"backbone {name!r}: no such file in the models folder, which has {known or 'no .pt file'}; {cure}, "
+                f"backbone {name!r}: no such file in the models folder, which has "
+                f"{known or 'no .pt file'}; {cure}, "
                 f"or use {SHIPPED_NAME!r}, which needs none"
             )
         if not path.resolve().is_relative_to(self._model_root.resolve()):
@@ -89,7 +90,7 @@ class Backbones:
             except MediaError as error:
                 raise BackboneError(
                     f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into "
-                    f"the models folder, or use {SHIPPED_NAME!r}, the one that ships with framewise"
+                    f"{self._model_root}, or use {SHIPPED_NAME!r}, the one that ships with framewise"
                 ) from None
             _move(Path(fetched.path), self._model_root / name)
         return self.find(name)

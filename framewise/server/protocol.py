@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from framewise import __version__
 from framewise.assembly import Assembly
+from framewise.backend import storable
 from framewise.core.errors import RequestError
 
 
@@ -61,5 +62,5 @@ def _body() -> Mapping[str, Any]:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if isinstance(value, str) and value:
-        return value
+        return storable(value)
     raise RequestError(f"{request.path}: expected a text in {name!r}, found {value!r}")

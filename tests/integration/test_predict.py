@@ -1,5 +1,7 @@
 """What is answered for which videos: cold, cached, replaced, bad; simple mode."""
 
+import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +123,8 @@ def test_bad_videos_among_good_ones_are_empty_items_with_the_reason_under_jobs(s
         {"id": 900005, "data": None},
         {"id": 900006},
         {"id": "900007", "data": {"video": "x.mp4"}},
+        {"id": 10**30, "data": {"video": "x.mp4"}},
+        {"id": True, "data": {"video": "x.mp4"}},
         {"data": {"video": "x.mp4"}},
         "a task",
         None,
@@ -138,10 +142,17 @@ def test_a_task_that_is_none_spoils_no_other(service, trained, make_task, bad):
     assert reason["error"].startswith(("expected a task", "task data: expected the video's address in 'video'"))
 
 
-def test_a_path_with_a_null_byte_spoils_no_other(service, trained, make_task):
+@pytest.mark.parametrize(
+    "source", ["/a\x00b.mp4", "/\ud800.mp4", os.fsdecode(b"/\x80.mp4"), "/" + "a" * 300, "http://[::1/x.mp4"], ids=ascii
+)
+def test_a_strange_address_spoils_no_other(service, trained, make_task, source):
     good = make_task(num_frames=26)
-    results = service.predict(trained, [make_task("/a\x00b.mp4"), good])
-    assert (results[0], length_of(results[1])) == ([], 26)
+    content = json.dumps(trained.predict_body([make_task(source), good]))
+    answer = service.client.post("/predict", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["results"]
+    assert (first, length_of(second)) == ([], 26)
+    service.wait_idle()
 
 
 def test_a_failed_video_is_tried_again_when_it_was_replaced(service, trained, videos, make_task, make_clip):

@@ -1,5 +1,6 @@
 """The protocol of ML backends, spoken over HTTP to the running service."""
 
+import json
 import re
 import statistics
 import time
@@ -220,8 +221,9 @@ def test_predict_of_tasks_that_are_no_list_is_refused(service, project, tasks, n
     assert f"list of tasks in 'tasks', found {named}" in answer.json()["error"]
 
 
-def test_a_project_that_is_no_number_is_refused(service, project):
-    answer = service.post("/setup", {**project.setup_body(), "project": "../../etc"})
+@pytest.mark.parametrize("key", ["../../etc", "9" * 5000, "²", "-1.0", " "])
+def test_a_project_that_is_no_number_is_refused(service, project, key):
+    answer = service.post("/setup", {**project.setup_body(), "project": key})
     assert answer.status_code == 400
     assert "<id>.<time of creation>" in answer.json()["error"]
 
@@ -236,6 +238,13 @@ def test_a_project_that_is_no_number_is_refused(service, project):
         {"annotation": None},
         {"task": None},
         {"annotation": {"id": "x"}},
+        {"annotation": {"id": 10**30, "result": []}},
+        {"annotation": {"id": 1, "result": "walking"}},
+        {"task": {"id": 10**30, "data": {}}},
+        {"task": {"id": 1, "data": "a.mp4"}},
+        {"task": []},
+        {"project": {"id": 10**30}},
+        {"project": {"id": True}},
     ],
 )
 def test_a_webhook_that_cannot_be_read_is_refused_and_the_next_one_is_not(service, project, make_task, change):
@@ -275,6 +284,26 @@ def test_a_wrong_method_is_json_too(service):
     answer = service.client.get("/setup")
     assert answer.status_code == 405
     assert answer.json()["error"]
+
+
+def test_half_of_a_surrogate_pair_in_a_text_harms_nothing(service, project):
+    """JSON can carry what UTF-8 cannot: "\\ud800" alone."""
+    for body in (project.event("NEW\ud800"), {**project.event("PROJECT_UPDATED"), "project": {"id": 7, "title": "a\ud800"}}):
+        assert post_ascii(service, "/webhook", body).status_code == 200
+    answer = post_ascii(service, "/setup", {**project.setup_body(), "schema": project.config.replace("Walk", "\ud800")})
+    assert answer.status_code == 200
+
+
+def post_ascii(service, path, body):
+    return service.client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+
+
+def test_deleted_and_created_things_without_a_usable_number_are_passed_over(service, project, make_task):
+    good = make_task()
+    service.send(project.event("TASKS_CREATED", tasks=[{"id": "x", "data": {}}, {"data": {}}, {"id": 10**30}, None, good]))
+    service.send(project.event("TASKS_DELETED", tasks=[{"id": 10**30}, {}, None]))
+    service.send(project.event("ANNOTATIONS_DELETED", annotations=None))
+    assert [row["id"] for row in service.rows("SELECT id FROM tasks WHERE project = ?", project.key)] == [good["id"]]
 
 
 def test_an_unknown_webhook_action_is_answered_200(service, project):
