@@ -124,20 +124,24 @@ class Backend:
 
     def register(self) -> None:
         """Make this process one that does the jobs."""
+        self._jobs.register_chore(self._keep_promises)
         self._jobs.register("extract", self._extract)
         self._jobs.register("train", self._train)
         self._jobs.register("push", self._push)
 
     def _extract(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Fetch and extract one video of a task; push the prediction if the task was promised one."""
+        """Fetch and extract one video of a task."""
         control = self._control(job.project, job.payload["control"])
-        try:
-            file = self._parts.media.open(job.payload["source"], progress)
-            control.features(file, progress)
-        finally:
-            for task in self._annotations.take_promises(job.id):
-                self._jobs.submit("push", job.project, str(task), {}, task)
+        file = self._parts.media.open(job.payload["source"], progress)
+        control.features(file, progress)
         return {"content": file.content, "path": str(file.path)}
+
+    def _keep_promises(self) -> None:
+        """Have the predictions pushed that were promised and can be made by now."""
+        for job, project, task, succeeded in self._annotations.due_promises():
+            if succeeded:
+                self._jobs.submit("push", project, str(task), {}, task)
+            self._annotations.withdraw_promise(job, task)
 
     def _push(self, job: Job, progress: Progress) -> None:
         """Send a promised prediction to Label Studio, if its address and a key are known."""
@@ -245,14 +249,11 @@ class Backend:
 
     def _collect(self, asked: _Asked) -> bool:
         """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
-        for control, job in asked.jobs:
-            if control.version():
-                # Promised before the job is looked at: one that ends in between finds the promise.
-                self._annotations.promise_prediction(job, asked.task["id"])
         outcomes = self._jobs.states.outcomes([job for _, job in asked.jobs])
-        for _, job in asked.jobs:
-            if outcomes[job][0] in ("done", "failed"):
-                self._annotations.withdraw_promise(job, asked.task["id"])
+        for control, job in asked.jobs:
+            # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
+            if outcomes[job][0] in ("pending", "running") and control.version():
+                self._annotations.promise_prediction(job, asked.task["id"])
         if any(outcomes[job][0] != "done" for _, job in asked.jobs):
             return False
         for control, job in asked.jobs:

@@ -52,6 +52,7 @@ class Jobs:
         self.states = states
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._handlers: dict[str, Handler] = {}
+        self._chore: Callable[[], None] = lambda: None
         self._huey = SqliteHuey("framewise", filename=str(queue_path), results=False, serializer=JsonSerializer(), timeout=30)
         self._do = self._huey.task(name="do")(self._run)
 
@@ -64,6 +65,10 @@ class Jobs:
     def register(self, kind: str, handler: Handler) -> None:
         """Say who does jobs of a kind, in this process."""
         self._handlers[kind] = handler
+
+    def register_chore(self, chore: Callable[[], None]) -> None:
+        """Say what is to be looked after when a job has ended, and now and then: it must not matter if it is done twice."""
+        self._chore = chore
 
     def work(self) -> None:
         """Do jobs until the process is told to stop (SIGTERM, SIGINT)."""
@@ -92,12 +97,14 @@ class Jobs:
             self.states.finish(job.id, self._owner, error=f"{type(error).__name__}: {error}")
         for waiting in self.states.waiting_behind(job.id):
             self._send(waiting, job.kind)
+        self._chore()
 
     def _keep_alive(self) -> None:
         while True:
             try:
                 self.states.heartbeat(self._owner)
                 self.states.revive()
+                self._chore()
                 sent = {m.args[0] for m in self._huey.pending()}
                 for job_id in self.states.pending():
                     if job_id not in sent:

@@ -139,11 +139,13 @@ class Annotations:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM promised_predictions WHERE job = ? AND task = ?", (job, task))
 
-    def take_promises(self, job: int) -> list[int]:
-        """Tasks that wait for a job; they no longer do afterwards."""
-        with self._database.transaction() as connection:
-            rows = connection.execute("DELETE FROM promised_predictions WHERE job = ? RETURNING task", (job,)).fetchall()
-        return [int(row["task"]) for row in rows]
+    def due_promises(self) -> list[tuple[int, str, int, bool]]:
+        """(job, project, task, whether the job succeeded) of tasks whose job has ended."""
+        rows = self._database.read(
+            "SELECT p.job, j.project, p.task, j.state FROM promised_predictions p JOIN jobs j ON j.id = p.job "
+            "WHERE j.state IN ('done', 'failed')"
+        )
+        return [(r["job"], r["project"], r["task"], r["state"] == "done") for r in rows]
 
     def counts(self) -> dict[str, int]:
         """How many projects, tasks and annotations are known."""

@@ -178,14 +178,20 @@ def test_an_event_is_kept_as_it_came(annotations, database):
     assert (row["project"], row["action"], json.loads(row["payload"])) == (PROJECT, "UNHEARD_OF", {"a": [1, None, "é"]})
 
 
-def test_a_promised_prediction_is_taken_once(annotations):
-    for task in (10, 11, 10):
-        annotations.promise_prediction(1, task)
-    annotations.promise_prediction(2, 12)
-    annotations.withdraw_promise(1, 11)
-    assert annotations.take_promises(1) == [10]
-    assert annotations.take_promises(1) == []
-    assert annotations.take_promises(2) == [12]
+def test_a_promise_is_due_once_its_job_has_ended(annotations, database):
+    """Three tasks wait for two jobs; one of the jobs fails, and one task gets its answer otherwise."""
+    states = JobStates(database)
+    first, second = (states.add("extract", PROJECT, name, {}) for name in ("a.mp4", "b.mp4"))
+    for job, task in ((first, 10), (first, 11), (first, 10), (second, 12)):
+        annotations.promise_prediction(job, task)
+    assert annotations.due_promises() == []
+
+    for job, error in ((first, None), (second, "broken")):
+        states.claim(job, "me")
+        states.finish(job, "me", error=error)
+    annotations.withdraw_promise(first, 11)
+
+    assert sorted(annotations.due_promises()) == [(first, PROJECT, 10, True), (second, PROJECT, 12, False)]
 
 
 # Jobs.
