@@ -89,8 +89,8 @@ class Backbones:
                 fetched = Downloads(self._data_dir / "downloads", lambda _: {}).fetch(url)
             except MediaError as error:
                 raise BackboneError(
-                    f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into "
-                    f"{self._model_root}, or use {SHIPPED_NAME!r}, the one that ships with framewise"
+                    f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into the "
+                    f"models folder, {self._model_root}, or use {SHIPPED_NAME!r}, the one that ships with framewise"
                 ) from None
             _move(Path(fetched.path), self._model_root / name)
         return self.find(name)
