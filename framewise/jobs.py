@@ -86,8 +86,10 @@ class Jobs:
         if job is None:
             return
         logger.info("job %d: %s, project %s, task %s", job.id, job.kind, job.project, job.task)
+        progress = _Throttled(self.states, job.id)
         try:
-            result = self._handlers[job.kind](job, _Throttled(self.states, job.id))
+            result = self._handlers[job.kind](job, progress)
+            progress.flush()
             self.states.finish(job.id, self._owner, result=result)
         except FramewiseError as error:
             logger.error("job %d (%s, project %s, task %s): %s", job.id, job.kind, job.project, job.task, error)
@@ -119,9 +121,15 @@ class _Throttled:
 
     def __init__(self, states: JobStates, job_id: int):
         self._states, self._job_id, self._last = states, job_id, 0.0
+        self._unsaid: tuple[float, str] | None = None
 
     def __call__(self, share: float, detail: str) -> None:
-        now = time.monotonic()
-        if now - self._last >= REPORT_SECONDS:
-            self._last = now
-            self._states.report(self._job_id, share, detail)
+        self._unsaid = (share, detail)
+        if time.monotonic() - self._last >= REPORT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was told last, so that a job that is done shows its end."""
+        if self._unsaid:
+            self._states.report(self._job_id, *self._unsaid)
+            self._last, self._unsaid = time.monotonic(), None
