@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framewise.features.backbone import _prepare_ultralytics
+from framewise.features.backbone import prepare_ultralytics
 
 TINY_CLASSES = ("person", "soccer_ball", "golf_ball", "boot", "grass", "goal")
 TINY_IMAGE_SIZE = 64
@@ -28,7 +28,7 @@ head:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classification checkpoint as Ultralytics itself writes it, with random weights: ``models/tiny-cls.pt``."""
     folder = tmp_path_factory.mktemp("tiny")
-    _prepare_ultralytics(folder / "data")
+    prepare_ultralytics(folder / "data")
     import torch
     from ultralytics import YOLO
 

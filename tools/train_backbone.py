@@ -23,8 +23,7 @@ import colorsys
 import hashlib
 import json
 import math
-import os
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -41,6 +40,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
+
+from framewise.features.backbone import prepare_ultralytics
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -1158,32 +1159,9 @@ def render_pool(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _import_ultralytics() -> None:
-    """Import Ultralytics without letting it reach for the network.
-
-    A torchvision built for another torch lacks its compiled operators and fails on import; classification needs none of
-    them, so declaring their names is enough to go on.
-    """
-    os.environ.setdefault("YOLO_OFFLINE", "true")
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in ("nms", "qnms"):
-            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(library)  # the declarations go when the library object goes
-    import ultralytics  # noqa: F401
-
-
-_KEPT: list[Any] = []
-
-
 def build_network(classes: int = len(CLASS_NAMES)) -> nn.Module:
     """The architecture with random weights."""
-    _import_ultralytics()
+    prepare_ultralytics(Path(tempfile.gettempdir()))
     from ultralytics.nn.tasks import ClassificationModel
 
     network: nn.Module = ClassificationModel(ARCHITECTURE, nc=classes, verbose=False)
@@ -1537,7 +1515,7 @@ def probe_contact(rng: Rng, positive: bool) -> Image.Image:
 
 def embed(network: nn.Module, pictures: list[Image.Image]) -> tuple[Tensor, Tensor]:
     """Features and predicted classes, with Ultralytics' own preprocessing."""
-    _import_ultralytics()
+    prepare_ultralytics(Path(tempfile.gettempdir()))
     from ultralytics.data.augment import classify_transforms
 
     transform = classify_transforms(IMAGE_SIZE)

@@ -242,7 +242,7 @@ def _write_head(backbone: Backbone, record: Path) -> None:
 
 
 def _load(file: BackboneFile, data_dir: Path) -> Backbone:
-    _prepare_ultralytics(data_dir)
+    prepare_ultralytics(data_dir)
     try:
         network, names, size = _load_shipped(file.path) if file.name == SHIPPED_NAME else _load_checkpoint(file.path)
     except Exception as error:
@@ -274,7 +274,7 @@ def _load_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
     return network, dict(enumerate(about["names"])), int(about["image_size"])
 
 
-def _prepare_ultralytics(data_dir: Path) -> None:
+def prepare_ultralytics(data_dir: Path) -> None:
     """Before Ultralytics is imported: its settings go below our own folder, and it neither installs packages nor phones."""
     folder = data_dir / "ultralytics"
     folder.mkdir(parents=True, exist_ok=True)
