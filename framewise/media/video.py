@@ -94,8 +94,8 @@ def _describe(container: Any, path: Path) -> VideoInfo:
         raise MediaError(f"{path.name}: expected a video stream, found {', '.join(kinds)}")
     stream = container.streams.video[0]
     video_seconds = _stream_end(stream)
-    # The latest end minus the earliest start over all streams, data tracks too (FFmpeg 7 and later): Chromium 156 gave the
-    # same for each of 17 files, with audio that is longer, starts late or is cut by an edit list, and for mp4, mkv and webm.
+    # The latest end minus the earliest start over all streams, data tracks too (FFmpeg 7 and later). Chromium 156 gave the same
+    # for audio that is longer, starts late or is cut by an edit list, in mp4, mkv and webm; but see extraction for late starts.
     container_seconds = float(Fraction(container.duration, av.time_base)) if container.duration else 0.0
     return VideoInfo(
         stream.width,
