@@ -47,16 +47,14 @@ class TimelineLabelsModel(ControlModel):
         if current is None or self.is_outdated():
             return None
         # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
-        about = self._parts.registry.about(current)
         key = self.control.prediction_key()
-        return current.name if about.get("prediction_key") == key else f"{current.name}-{key}"
+        return current.name if self._about.get("prediction_key") == key else f"{current.name}-{key}"
 
     def is_outdated(self) -> bool:
         """Whether the version in use learned from another backbone's features than those it would be given now."""
-        current = self._current
-        if current is None:
+        if self._current is None:
             return False
-        learned_from = self._parts.registry.about(current).get("backbone", {})
+        learned_from = self._about.get("backbone", {})
         return (learned_from.get("sha256"), learned_from.get("crop")) != self._backbone_identity()
 
     @cached_property
@@ -64,6 +62,11 @@ class TimelineLabelsModel(ControlModel):
         """Folder of the version in use when this object was first asked: one request's answers come from one version, also
         when a training ends meanwhile."""
         return self._parts.registry.current(self.project, self.control.from_name) if self.trainable else None
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """What is known of the version in use: asked for with every task of a request, read once."""
+        return self._parts.registry.about(self._current) if self._current else {}
 
     def _backbone_identity(self) -> tuple[str | None, str]:
         missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
@@ -97,7 +100,8 @@ class TimelineLabelsModel(ControlModel):
             "fit": {**asdict(result), "measured_on": "the training videos themselves"},
         }
         self._parts.registry.publish(self.project, self.control.from_name, version, _without_nan(about), network.save)
-        self.__dict__.pop("_current", None)
+        for known in ("_current", "_about"):
+            self.__dict__.pop(known, None)
         logger.info("project %s, %s: version %s, %s", self.project, self.control.from_name, version, result)
         return notes
 
@@ -178,7 +182,7 @@ class TimelineLabelsModel(ControlModel):
             return network, []
         try:
             previous = BaseNN.load(current)
-            reason = self._difference(network, previous, self._parts.registry.about(current))
+            reason = self._difference(network, previous)
         except (ModelError, OSError, ValueError) as error:
             previous, reason = network, str(error)
         if not reason and isinstance(previous, MultiLabelLSTM):
@@ -187,14 +191,14 @@ class TimelineLabelsModel(ControlModel):
         logger.warning("project %s, %s", self.project, note)
         return network, [note]
 
-    def _difference(self, wanted: MultiLabelLSTM, previous: BaseNN, about: Mapping[str, Any]) -> str | None:
+    def _difference(self, wanted: MultiLabelLSTM, previous: BaseNN) -> str | None:
         """Why training cannot go on from ``previous``; None if it can."""
         if wanted.get_label_map() != previous.get_label_map():
             return f"because the labels are {list(wanted.get_label_map())} and were {list(previous.get_label_map())}"
         old, new = previous.hyperparameters(), wanted.hyperparameters()
         changed = [f"{name} is {new[name]} and was {old.get(name)}" for name in new if new[name] != old.get(name)]
-        backbone = about.get("backbone", {})
-        if (backbone.get("sha256"), backbone.get("crop")) != self._backbone_identity():
+        if self.is_outdated():
+            backbone = self._about.get("backbone", {})
             was = f"{backbone.get('name')} ({backbone.get('crop')})"
             changed.append(f"the backbone is {self.backbone_name} ({self.crop}) and was {was}")
         return "because " + ", ".join(changed) if changed else None

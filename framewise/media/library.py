@@ -79,12 +79,9 @@ class MediaLibrary:
         return None
 
     def _headers_for(self, url: str) -> dict[str, str]:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https"):
-            raise MediaForbidden(f"{shown(url)}: expected http or https")
         if self._label_studio.owns(url):
             return self._label_studio.auth_headers()
-        host = (parts.hostname or "").lower()
+        host = (urlsplit(url).hostname or "").lower()
         if "*" in self._hosts or host in self._hosts:
             return {}
         raise MediaForbidden(f"{shown(url)}: host {host!r} is not allowed; add it to MEDIA_HOSTS to fetch from it")

@@ -5,7 +5,6 @@ import datetime
 import itertools
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from framewise.demo.backend_server import free_port
 from framewise.processes import start_child, stop_child
 from framewise.settings import describe_settings
 
@@ -343,13 +343,6 @@ def frames_of(prediction: Mapping[str, Any], label: str) -> set[int]:
         for span in item["value"]["ranges"]
         for frame in range(span["start"], span["end"] + 1)
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_alive(pid: int) -> bool:
