@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeGuard
 
 from framewise.controls import CONTROL_MODELS, ControlModel, Example, Parts
-from framewise.core.errors import ConfigError, FramewiseError, RequestError
+from framewise.core.errors import ConfigError, FramewiseError, RequestError, is_disk_full
+from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import LabelStudioClient
 from framewise.labeling_config import read_labeling_config
-from framewise.media.library import MediaFile
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.job_state import Job
 
@@ -36,7 +35,7 @@ class _Asked:
     """A task of a prediction request: what is known of it so far."""
 
     task: Mapping[str, Any]
-    ready: list[tuple[ControlModel, MediaFile]] = field(default_factory=list)
+    ready: list[tuple[ControlModel, str]] = field(default_factory=list)  # the content of its file
     jobs: list[tuple[ControlModel, int]] = field(default_factory=list)
     failed: bool = False
 
@@ -132,9 +131,21 @@ class Backend:
     def _extract(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Fetch and extract one video of a task."""
         control = self._control(job.project, job.payload["control"])
-        file = self._parts.media.open(job.payload["source"], progress)
-        control.features(file, progress)
-        return {"content": file.content, "path": str(file.path)}
+        content, _ = self._features(job, control, job.payload["source"], job.task, progress)
+        if job.payload.get("then") == "train":
+            self._jobs.submit("train", job.project, "all", {})
+        return {"content": content}
+
+    def _features(
+        self, job: Job, control: ControlModel, source: str, task: int | None, progress: Progress
+    ) -> tuple[str, VideoFeatures]:
+        """Content and features of a file: from the cache if it is known, else it is fetched, extracted and let go of."""
+        content = self._parts.media.known_content(source, task)
+        cached = control.cached_features(content) if content else None
+        if content and cached:
+            return content, cached
+        with self._parts.media.opened(source, task, progress) as file:
+            return file.content, control.features(file, progress)
 
     def _keep_promises(self) -> None:
         """Have the predictions pushed that were promised and can be made by now."""
@@ -153,9 +164,8 @@ class Backend:
         asked = _Asked({"id": task, "data": data})
         for control in controls:
             if control.version():
-                file = self._parts.media.open(control.control.media_source(data), progress)
-                control.features(file, progress)
-                asked.ready.append((control, file))
+                content, _ = self._features(job, control, control.control.media_source(data), task, progress)
+                asked.ready.append((control, content))
         if asked.ready:
             prediction = self._prediction(self._model_version(controls), asked)
             self._label_studio.push_prediction(task, **prediction)
@@ -181,10 +191,15 @@ class Backend:
         for done, task in enumerate(tasks):
             step = _part_of(_part_of(progress, 0, 2), done, len(tasks))
             try:
-                file = self._parts.media.open(control.control.media_source(task.data), step)
-                features = control.features(file, step)
+                source = control.control.media_source(task.data)
+                _, features = self._features(job, control, source, task.task, step)
                 examples.append(control.example(features, control.control.frame_rate(task.data), task.result))
             except (FramewiseError, OSError) as error:
+                if is_disk_full(error):
+                    raise
+                if isinstance(error, FramewiseError) and error.temporary:
+                    # It is fetched as soon as that is possible, and learned then.
+                    self._submit_extraction(job.project, control, source, task.task, then="train")
                 problems.append(f"task {task.task} is left out of the training: {error}")
                 logger.warning("project %s, %s", job.project, problems[-1])
                 self._jobs.states.warn(job.id, problems[-1])
@@ -201,9 +216,9 @@ class Backend:
             data = _task_data(task)
             for control in controls:
                 source = control.control.media_source(data)
-                file = self._parts.media.peek(source)
-                if file and control.cached_features(file.content):
-                    asked.ready.append((control, file))
+                content = self._parts.media.known_content(source, task["id"])
+                if content and control.cached_features(content):
+                    asked.ready.append((control, content))
                 else:
                     self._ask_for(project, control, task, data, source, asked)
         return asked
@@ -211,8 +226,7 @@ class Backend:
     def _ask_for(
         self, project: str, control: ControlModel, task: Mapping[str, Any], data: Mapping[str, Any], source: str, asked: _Asked
     ) -> None:
-        subject = f"{control.backbone_name} {control.crop} {self._parts.media.stamp(source)}"
-        latest = self._jobs.states.latest("extract", project, subject)
+        latest = self._jobs.states.latest("extract", project, self._subject(control, source))
         if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
             asked.failed = True
             return
@@ -220,9 +234,15 @@ class Backend:
         if latest and latest[1] in ("pending", "running"):
             job = latest[0]
         else:
-            payload = {"control": control.control.from_name, "source": source}
-            job = self._jobs.submit("extract", project, subject, payload, task["id"])
+            job = self._submit_extraction(project, control, source, task["id"])
         asked.jobs.append((control, job))
+
+    def _subject(self, control: ControlModel, source: str, then: str = "") -> str:
+        return f"{control.backbone_name} {control.crop} {self._parts.media.stamp(source)}{then and f' then {then}'}"
+
+    def _submit_extraction(self, project: str, control: ControlModel, source: str, task: int, then: str = "") -> int:
+        payload = {"control": control.control.from_name, "source": source, "then": then}
+        return self._jobs.submit("extract", project, self._subject(control, source, then), payload, task)
 
     def _wait(self, asked: list[_Asked], deadline: float) -> None:
         """Wait for the jobs of a request, but never on the last free threads of this process."""
@@ -242,7 +262,7 @@ class Backend:
         with self._spoils_only(project, asked):
             if asked.failed or not self._collect(asked):
                 return []
-            asked.ready = [(control, file) for control, file in asked.ready if control.version()]
+            asked.ready = [(control, content) for control, content in asked.ready if control.version()]
             if asked.ready:
                 return self._prediction(version, asked)
         return []
@@ -252,19 +272,18 @@ class Backend:
         outcomes = self._jobs.states.outcomes([job for _, job in asked.jobs])
         for control, job in asked.jobs:
             # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
-            if outcomes[job][0] in ("pending", "running") and control.version():
+            if outcomes[job][0] in ("pending", "postponed", "running") and control.version():
                 self._annotations.promise_prediction(job, asked.task["id"])
         if any(outcomes[job][0] != "done" for _, job in asked.jobs):
             return False
         for control, job in asked.jobs:
-            result = outcomes[job][1]
-            asked.ready.append((control, MediaFile(Path(result["path"]), result["content"])))
+            asked.ready.append((control, outcomes[job][1]["content"]))
         return True
 
     def _prediction(self, version: str, asked: _Asked) -> dict[str, Any]:
         regions: list[dict[str, Any]] = []
-        for control, file in asked.ready:
-            features = control.cached_features(file.content)
+        for control, content in asked.ready:
+            features = control.cached_features(content)
             if features is None:
                 raise FramewiseError("the features were removed from the cache; ask again")
             regions += control.regions(features, control.control.frame_rate(_task_data(asked.task)))

@@ -3,6 +3,7 @@
 The row is the truth. A message that is lost with a killed worker is sent again, one that comes twice finds the job taken.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -12,19 +13,19 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from huey import SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
-from framewise.core.errors import FramewiseError
+from framewise.core.errors import FramewiseError, StorageFull, is_disk_full
 from framewise.store.job_state import Job, JobStates
 
 logger = logging.getLogger(__name__)
 
 WORKER_THREADS = 2  # so that a long extraction does not keep a training waiting
-HEARTBEAT_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 1.0
 REPORT_SECONDS = 0.5
 # Label Studio's user waits for what was just annotated: a training goes before the extractions that wait.
 PRIORITIES = {"train": 10, "push": 5}
@@ -48,18 +49,24 @@ class Jobs:
     """Submitting jobs, and doing them where handlers are registered. ``states`` is the table, queue_path huey's file."""
 
     def __init__(self, states: JobStates, queue_path: Path):
-        queue_path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_folder = queue_path.parent / "workers"
+        self._lock_folder.mkdir(parents=True, exist_ok=True)
         self.states = states
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._handlers: dict[str, Handler] = {}
         self._chore: Callable[[], None] = lambda: None
+        self._lock: IO[str] | None = None
+        self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
         self._huey = SqliteHuey("framewise", filename=str(queue_path), results=False, serializer=JsonSerializer(), timeout=30)
         self._do = self._huey.task(name="do")(self._run)
 
     def submit(self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None) -> int:
         """Id of a job that will do this: a new one, or one that waits to do the same."""
         job_id = self.states.add(kind, project, subject, payload, task)
-        self._send(job_id, kind)
+        try:
+            self._send(job_id, kind)
+        except Exception as error:
+            logger.warning("job %d is recorded, and sent to a worker as soon as that is possible: %s", job_id, error)
         return job_id
 
     def register(self, kind: str, handler: Handler) -> None:
@@ -72,6 +79,8 @@ class Jobs:
 
     def work(self) -> None:
         """Do jobs until the process is told to stop (SIGTERM, SIGINT)."""
+        self._lock = (self._lock_folder / self._owner).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         consumer = self._huey.create_consumer(
             workers=WORKER_THREADS, worker_type="thread", periodic=False, initial_delay=0.05, max_delay=0.2
         )
@@ -86,34 +95,76 @@ class Jobs:
         if job is None:
             return
         logger.info("job %d: %s, project %s, task %s", job.id, job.kind, job.project, job.task)
-        progress = _Throttled(self.states, job.id)
+        end = self._outcome(job)
         try:
-            result = self._handlers[job.kind](job, progress)
-            progress.flush()
-            self.states.finish(job.id, self._owner, result=result)
-        except FramewiseError as error:
-            logger.error("job %d (%s, project %s, task %s): %s", job.id, job.kind, job.project, job.task, error)
-            self.states.finish(job.id, self._owner, error=str(error))
-        except Exception as error:
-            logger.exception("job %d (%s) failed", job.id, job.kind)
-            self.states.finish(job.id, self._owner, error=f"{type(error).__name__}: {error}")
+            end()
+        except StorageFull as error:
+            logger.error("job %d ended, but that could not be written yet: %s", job.id, error)
+            self._unwritten.append(end)
+            return
         for waiting in self.states.waiting_behind(job.id):
             self._send(waiting, job.kind)
         self._chore()
 
+    def _outcome(self, job: Job) -> Callable[[], None]:
+        """Do a job; what is to be written of how it ended."""
+        progress = _Throttled(self.states, job.id)
+        about = f"job {job.id} ({job.kind}, project {job.project}, task {job.task})"
+        try:
+            result = self._handlers[job.kind](job, progress)
+            progress.flush()
+            return lambda: self.states.finish(job.id, self._owner, result=result)
+        except Exception as error:
+            reason = _reason(error)
+            if _is_temporary(error):
+                logger.warning("%s is tried again later: %s", about, reason)
+                return lambda: self.states.postpone(job, self._owner, reason)
+            logger.error("%s: %s", about, reason, exc_info=not isinstance(error, FramewiseError))
+            return lambda: self.states.finish(job.id, self._owner, error=reason)
+
     def _keep_alive(self) -> None:
         while True:
             try:
-                self.states.heartbeat(self._owner)
-                self.states.revive()
+                while self._unwritten:
+                    self._unwritten[0]()
+                    del self._unwritten[0]
+                self.states.revive(self._is_alive)
                 self._chore()
                 sent = {m.args[0] for m in self._huey.pending()}
-                for job_id in self.states.pending():
+                for job_id, kind in self.states.due():
                     if job_id not in sent:
-                        self._send(job_id, self.states.kind_of(job_id) or "")
+                        self._send(job_id, kind)
+            except StorageFull as error:
+                logger.error("%s", error)
             except Exception:
-                logger.exception("keeping jobs alive")  # a full disk or a locked database must not end this thread
-            time.sleep(HEARTBEAT_SECONDS)
+                logger.exception("keeping jobs alive")  # whatever it is must not end this thread
+            time.sleep(KEEP_ALIVE_SECONDS)
+
+    def _is_alive(self, owner: str) -> bool:
+        """Whether the process of an owner lives: it holds a lock, which the system takes from it when it dies."""
+        if owner == self._owner:
+            return True
+        path = self._lock_folder / owner
+        try:
+            with path.open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        path.unlink(missing_ok=True)
+        return False
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Whether the same may work later: a disk that is full, a server that is not there."""
+    return is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and is_disk_full(error):
+        return f"no room on the disk ({error.strerror}: {error.filename or 'CACHE_DIR, MODEL_ROOT or DATA_DIR'}); make room"
+    return str(error) if isinstance(error, FramewiseError) else f"{type(error).__name__}: {error}"
 
 
 class _Throttled:

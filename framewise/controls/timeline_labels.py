@@ -127,8 +127,8 @@ class TimelineLabelsModel(ControlModel):
         if event not in LEARNED_FROM:
             return False
         task_data = data["task"]["data"]
-        file = self._parts.media.open(self.control.media_source(task_data))
-        features = self.features(file, _quiet)
+        with self._parts.media.opened(self.control.media_source(task_data), data["task"].get("id")) as file:
+            features = self.features(file, _quiet)
         example = self.example(features, self.control.frame_rate(task_data), data["annotation"]["result"])
         self.train([example], time.strftime("fit-%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{time.monotonic_ns()}", _quiet)
         return True
@@ -141,8 +141,8 @@ class TimelineLabelsModel(ControlModel):
         return registry.current(str(project_id), from_name) or registry.folder(str(project_id), from_name)
 
     def _on_grid(self, video_path: str) -> npt.NDArray[np.float32]:
-        features = self.features(self._parts.media.open(video_path), _quiet)
-        return features.on_grid(self.default_frame_rate())
+        with self._parts.media.opened(video_path) as file:
+            return self.features(file, _quiet).on_grid(self.default_frame_rate())
 
     def _regions_simple(self, on_grid: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
         head = self._parts.backbones.head(self.backbone())

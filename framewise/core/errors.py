@@ -3,9 +3,21 @@
 HTTP status codes are chosen in the server alone.
 """
 
+import errno
+
 
 class FramewiseError(Exception):
-    """Base of every error that is about input or surroundings, and not a defect of framewise."""
+    """Base of every error that is about input or surroundings, and not a defect of framewise.
+
+    temporary: whether the same may work later, with nobody changing what was asked for.
+    """
+
+    temporary = False
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or one's share of it, is full."""
+    return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 class SettingsError(FramewiseError):
@@ -40,6 +52,18 @@ class MediaForbidden(MediaError):
     """A media location that this backend is not allowed to read."""
 
 
+class MediaUnavailable(MediaError):
+    """A media file whose server cannot be reached now, or says that it is too busy."""
+
+    temporary = True
+
+
+class StorageFull(FramewiseError):
+    """There is no room on a disk for what has to be written."""
+
+    temporary = True
+
+
 class BackboneError(FramewiseError):
     """A backbone that cannot be found, fetched or used."""
 
@@ -49,4 +73,10 @@ class ModelError(FramewiseError):
 
 
 class LabelStudioError(FramewiseError):
-    """Label Studio cannot be reached, or refused a request."""
+    """Label Studio refused a request, or cannot be asked at all."""
+
+
+class LabelStudioUnavailable(LabelStudioError):
+    """Label Studio cannot be reached now."""
+
+    temporary = True

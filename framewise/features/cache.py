@@ -4,10 +4,14 @@ Keys are contents: of the file, of the weights, and how pictures were preprocess
 enters, so one cache serves every frame rate. Arrays are read with ``allow_pickle=False`` and memory-mapped.
 """
 
+import contextlib
+import io
 import os
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +19,8 @@ from joblib import Memory, register_store_backend
 from joblib._store_backends import FileSystemStoreBackend
 
 CHUNK_PICTURES = 1024
+PARTIAL = ".part-"
+STALE_SECONDS = 600.0  # an array is written in far less
 
 
 class NpyStoreBackend(FileSystemStoreBackend):
@@ -24,8 +30,18 @@ class NpyStoreBackend(FileSystemStoreBackend):
         return np.load(self._item_path(call_id), mmap_mode="r", allow_pickle=False)
 
     def dump_item(self, call_id: Any, item: Any, verbose: int = 1) -> None:
-        self.create_location(os.path.dirname(self._item_path(call_id)))
-        self._concurrency_safe_write(item, self._item_path(call_id), _save_array)
+        path = Path(self._item_path(call_id))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, 0o644)  # other users of the machine may share the cache
+                _save_array(item, file)
+            os.replace(temporary, path)
+        except BaseException:  # on a full disk, a part of a file would take the room that is missing
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def contains_item(self, call_id: Any) -> bool:
         # A file that cannot be read, cut by a full disk or a crash, is none: it is computed again and replaced.
@@ -39,11 +55,20 @@ class NpyStoreBackend(FileSystemStoreBackend):
         return os.path.join(self.location, *call_id, "output.npy")
 
 
-def _save_array(item: npt.NDArray[Any], filename: str) -> None:
-    with open(filename, "wb") as file:
-        np.save(file, item, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
+def _save_array(item: npt.NDArray[Any], file: IO[bytes]) -> None:
+    content = io.BytesIO()
+    np.save(content, item, allow_pickle=False)
+    file.write(content.getbuffer())  # numpy itself would not say that it was a full disk that stopped it
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what writers left behind that were killed."""
+    for partial in folder.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                partial.unlink()
 
 
 # joblib takes a change of a memoised function's source for a change of its results, and empties its cache. So these two do

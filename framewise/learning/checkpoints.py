@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from framewise.core.errors import ModelError
 
@@ -24,7 +25,9 @@ _cache: dict[tuple[str, int], "BaseNN"] = {}
 def save(network: "BaseNN", folder: Path) -> None:
     """Write a network into ``folder``, which is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
+    # Written here and not by safetensors, whose error of a full disk is none of the system's.
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(to_bytes(tensors))
     description = {
         "class": type(network).__name__,
         "hyperparameters": network.hyperparameters(),

@@ -6,6 +6,8 @@ Addresses come from strangers: only Label Studio's own files, hosts that were al
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +34,20 @@ class MediaLibrary:
         self._hosts = hosts
         self._hashes = data_dir / "hashes"
         self._downloads = Downloads(data_dir / "downloads", self._headers_for)
+
+    @contextmanager
+    def opened(self, source: str, task: int | None = None, progress: Progress | None = None) -> Iterator[MediaFile]:
+        """The file of an address in task data, fetched or looked up; it is there as long as the context lasts.
+
+        task: Label Studio's number, with which it resolves addresses in cloud storage. May take long. Raises MediaError,
+        LabelStudioError.
+        """
+        yield self.open(source, progress)
+
+    def known_content(self, source: str, task: int | None = None) -> str | None:
+        """The content of an address if that is known without reading or fetching the file, which may be gone by now."""
+        found = self.peek(source)
+        return found.content if found else None
 
     def open(self, source: str, progress: Progress | None = None) -> MediaFile:
         """The file of an address in task data, fetched or looked up. May take long. Raises MediaError, LabelStudioError."""

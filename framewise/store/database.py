@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from framewise.core.errors import SettingsError, StorageFull
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS projects (
     key TEXT PRIMARY KEY, label_studio_id INTEGER NOT NULL, title TEXT NOT NULL DEFAULT '',
@@ -31,7 +33,17 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE UNIQUE INDEX IF NOT EXISTS one_pending_job ON jobs (kind, project, subject) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
+# What was changed since the first schema, in order; a database says by its user_version how many of these it has.
+MIGRATIONS = (
+    """
+    ALTER TABLE jobs DROP COLUMN heartbeat;
+    ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+    """,
+)
 BUSY_TIMEOUT_SECONDS = 30.0
+# SQLITE_FULL, and what the shared memory file or the log beside the database meets on a full disk.
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
 
 
 class Database:
@@ -41,13 +53,12 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._local = threading.local()
-        with self.transaction() as connection:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
+        self._make_tables()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name.
+        """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name. Raises
+        StorageFull.
 
         Inside another one of this thread it is a part of that: what belongs together is written at once.
         """
@@ -55,17 +66,45 @@ class Database:
         if connection.in_transaction:
             yield connection
             return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+        with self._room():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                if connection.in_transaction:  # SQLite itself rolls back where a disk is full
+                    connection.rollback()
+                raise
 
     def read(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """All rows of a query."""
-        return self._connection().execute(sql, parameters).fetchall()
+        """All rows of a query. Raises StorageFull where the disk has no room for SQLite's own files."""
+        with self._room():
+            return self._connection().execute(sql, parameters).fetchall()
+
+    def _make_tables(self) -> None:
+        with self.transaction() as connection:
+            done = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if done > len(MIGRATIONS):
+                raise SettingsError(
+                    f"{self._path} was written by a later framewise (its format is {done}, this one knows {len(MIGRATIONS)}); "
+                    "install that one, or restore the back-up made before it"
+                )
+            for script in (SCHEMA, *MIGRATIONS[done:]):
+                for statement in script.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in NO_ROOM:
+                raise
+            raise StorageFull(
+                f"{self._path.parent} (DATA_DIR): no room on the disk for the database ({error}); make room, and "
+                "what waits goes on"
+            ) from None
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

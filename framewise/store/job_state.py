@@ -2,14 +2,19 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from framewise.core.errors import StorageFull
 from framewise.store.database import Database
 
-# A worker tells every few seconds that it lives; after this long without a word its jobs are done again by another.
-STALE_SECONDS = 12.0
 MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
+# What cannot be done now, because Label Studio or a disk is not there for it, is tried again, less and less often.
+FIRST_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 60.0
+GIVE_UP_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,11 @@ class JobStates:
         with self._database.transaction() as connection:
             now = time.time()
             taken = connection.execute(
-                "UPDATE jobs SET state = 'running', owner = ?, heartbeat = ?, started = ?, progress = 0, "
-                "attempts = attempts + 1 WHERE id = ? AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM jobs AS other "
+                "UPDATE jobs SET state = 'running', owner = ?, started = ?, progress = 0, detail = '', attempts = attempts + 1 "
+                "WHERE id = ? AND state = 'pending' AND not_before <= ? AND NOT EXISTS (SELECT 1 FROM jobs AS other "
                 "WHERE other.state = 'running' AND other.kind = jobs.kind AND other.project = jobs.project "
                 "AND other.subject = jobs.subject)",
-                (owner, now, now, job_id),
+                (owner, now, job_id, now),
             ).rowcount
             if not taken:
                 return None
@@ -102,7 +107,7 @@ class JobStates:
     def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
         """Show under /jobs what went wrong outside of a job; the same thing again only moves its time."""
         now = time.time()
-        with self._database.transaction() as connection:
+        with suppress(StorageFull), self._database.transaction() as connection:  # it is in the log all the same
             again = connection.execute(
                 "UPDATE jobs SET finished = ? WHERE kind = ? AND project = ? AND task IS ? AND error = ? AND subject = ''",
                 (now, kind, project, task, error),
@@ -115,42 +120,69 @@ class JobStates:
                 (kind, project, task, error, now, now, now),
             )
 
-    def heartbeat(self, owner: str) -> None:
+    def postpone(self, job: Job, owner: str, reason: str) -> None:
+        """Have a job that cannot be done now done later; after a day it ends as failed. ``reason`` is shown until then."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET heartbeat = ? WHERE owner = ? AND state = 'running'", (time.time(), owner))
+            row = connection.execute(
+                "SELECT retries, created FROM jobs WHERE id = ? AND owner = ? AND state = 'running'", (job.id, owner)
+            ).fetchone()
+            if row is None:
+                return
+            if time.time() - row["created"] > GIVE_UP_SECONDS:
+                self._end(connection, job.id, reason)
+                return
+            seconds = min(FIRST_RETRY_SECONDS * 2 ** row["retries"], LONGEST_RETRY_SECONDS)
+            waits = connection.execute(
+                "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL, attempts = attempts - 1, retries = retries + 1, "
+                "not_before = ?, detail = ? WHERE id = ?",
+                (time.time() + seconds, f"is tried again every now and then: {reason}", job.id),
+            )
+            if not waits.rowcount:
+                self._end(connection, job.id, f"{reason}; the same job waits again")
 
-    def revive(self) -> None:
-        """Make jobs of dead workers pending again; if the same work waits already, the dead one only ends."""
+    def revive(self, is_alive: Callable[[str], bool]) -> None:
+        """Make jobs of dead workers pending again; if the same work waits already, the dead one only ends.
+
+        is_alive: whether an owner of jobs still works.
+        """
+        if not any(not is_alive(owner) for owner in self.owners()):
+            return
         with self._database.transaction() as connection:
-            dead = connection.execute(
-                "SELECT id, attempts FROM jobs WHERE state = 'running' AND heartbeat < ?", (time.time() - STALE_SECONDS,)
-            ).fetchall()
-            for row in dead:
+            running = connection.execute("SELECT id, owner, attempts FROM jobs WHERE state = 'running'").fetchall()
+            for row in (r for r in running if not is_alive(r["owner"])):
                 if row["attempts"] >= MAX_ATTEMPTS:
-                    error = f"its worker died {row['attempts']} times; see the worker's log"
-                else:
-                    error = "its worker died; the same job waits again"
-                    again = connection.execute(
-                        "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL WHERE id = ?", (row["id"],)
-                    )
-                    if again.rowcount:
-                        continue
-                connection.execute(
-                    "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE id = ?", (error, time.time(), row["id"])
+                    self._end(connection, row["id"], f"its worker died {row['attempts']} times; see the worker's log")
+                    continue
+                again = connection.execute(
+                    "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL WHERE id = ?", (row["id"],)
                 )
+                if not again.rowcount:
+                    self._end(connection, row["id"], "its worker died; the same job waits again")
 
-    def pending(self) -> list[int]:
-        return [int(r["id"]) for r in self._database.read("SELECT id FROM jobs WHERE state = 'pending' ORDER BY id")]
+    def owners(self) -> list[str]:
+        """Workers that have a job."""
+        return [r["owner"] for r in self._database.read("SELECT DISTINCT owner FROM jobs WHERE state = 'running'")]
+
+    def _end(self, connection: Any, job_id: int, error: str) -> None:
+        sql = "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE id = ?"
+        connection.execute(sql, (error, time.time(), job_id))
+
+    def due(self) -> list[tuple[int, str]]:
+        """(id, kind) of jobs that could be done now."""
+        rows = self._database.read(
+            "SELECT id, kind FROM jobs WHERE state = 'pending' AND not_before <= ? ORDER BY id", (time.time(),)
+        )
+        return [(r["id"], r["kind"]) for r in rows]
 
     def outcomes(self, job_ids: list[int]) -> dict[int, tuple[str, dict[str, Any]]]:
-        """State and result of each job."""
+        """State and result of each job; one that could not be done and is tried again later is "postponed"."""
         marks = ",".join("?" * len(job_ids))
-        rows = self._database.read(f"SELECT id, state, result FROM jobs WHERE id IN ({marks})", tuple(job_ids))
+        rows = self._database.read(
+            "SELECT id, result, CASE WHEN state = 'pending' AND not_before > ? THEN 'postponed' ELSE state END AS state "
+            f"FROM jobs WHERE id IN ({marks})",
+            (time.time(), *job_ids),
+        )
         return {r["id"]: (r["state"], json.loads(r["result"] or "null") or {}) for r in rows}
-
-    def kind_of(self, job_id: int) -> str | None:
-        rows = self._database.read("SELECT kind FROM jobs WHERE id = ?", (job_id,))
-        return rows[0]["kind"] if rows else None
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(kind, state) -> number of jobs."""

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from framewise.store.database import Database
 
 ABOUT = "version.json"
+WRITING = ".writing-"
+STALE_SECONDS = 3600.0  # a version is written in a second or two
 
 
 class Registry:
@@ -42,7 +45,8 @@ class Registry:
         """Store a version and make it the one in use. ``write(folder)`` writes the network's files."""
         parent = self.folder(project, control)
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=".writing-"))
+        _remove_stale(parent)
+        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=WRITING))
         try:
             write(temporary)
             (temporary / ABOUT).write_text(json.dumps({"version": version, **about}, indent=2))
@@ -73,6 +77,13 @@ class Registry:
 def _plain(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove what trainings left behind that were killed while they wrote."""
+    for folder in parent.glob(f"{WRITING}*"):
+        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

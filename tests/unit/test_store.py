@@ -1,5 +1,6 @@
 """What is remembered: annotations whose events come twice, late and out of order; jobs whose workers die; versions."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -7,9 +8,10 @@ import time
 
 import pytest
 
+from framewise.core.errors import SettingsError
 from framewise.store.annotations import AnnotatedTask, Annotations
-from framewise.store.database import Database
-from framewise.store.job_state import MAX_ATTEMPTS, STALE_SECONDS, JobStates
+from framewise.store.database import SCHEMA, Database
+from framewise.store.job_state import GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS, MAX_ATTEMPTS, JobStates
 from framewise.store.registry import Registry
 
 PROJECT = "1.1795200057"
@@ -207,10 +209,9 @@ def states(store):
     return {job["id"]: job["state"] for job in store.overview()["jobs"]}
 
 
-def let_the_worker_die(database, job):
-    """Its last sign of life is longer ago than is believed."""
-    with database.transaction() as connection:
-        connection.execute("UPDATE jobs SET heartbeat = ? WHERE id = ?", (time.time() - STALE_SECONDS - 1, job))
+def only(*living):
+    """Whether an owner of a job is one of these."""
+    return lambda owner: owner in living
 
 
 def test_a_job_that_waits_to_do_the_same_is_not_added_again(jobs):
@@ -218,7 +219,7 @@ def test_a_job_that_waits_to_do_the_same_is_not_added_again(jobs):
     assert jobs.add("train", PROJECT, "all", {}) == first
     others = [jobs.add("extract", PROJECT, "all", {}), jobs.add("train", "2.2", "all", {}), jobs.add("train", PROJECT, "b", {})]
     assert len({first, *others}) == 4
-    assert jobs.pending() == [first, *others]
+    assert [job for job, _ in jobs.due()] == [first, *others]
 
 
 def test_while_a_job_runs_the_same_can_wait(jobs):
@@ -261,64 +262,107 @@ def test_a_failed_job_says_why_and_how_far_it_was(jobs):
     assert shown["warnings"] == ["task 7 was left out", "and 'task' \"8\""]
 
 
-def test_the_job_of_a_dead_worker_waits_again(jobs, database):
+def test_the_job_of_a_dead_worker_waits_again(jobs):
     job = jobs.add("train", PROJECT, "all", {})
     jobs.claim(job, "dead")
-    let_the_worker_die(database, job)
-    jobs.revive()
+    jobs.revive(only("alive"))
     assert states(jobs) == {job: "pending"}
     assert jobs.claim(job, "alive") is not None
 
 
-def test_the_job_of_a_living_worker_is_left_to_it(jobs, database):
+def test_the_job_of_a_living_worker_is_left_to_it(jobs):
+    others = jobs.add("extract", PROJECT, "a.mp4", {})
+    jobs.claim(others, "dead")
     job = jobs.add("train", PROJECT, "all", {})
     jobs.claim(job, "alive")
-    let_the_worker_die(database, job)
-    jobs.heartbeat("alive")
-    jobs.revive()
-    assert states(jobs) == {job: "running"}
+    jobs.revive(only("alive"))
+    assert states(jobs) == {job: "running", others: "pending"}
 
 
-def test_a_sign_of_life_is_for_the_own_jobs_alone(jobs, database):
+def test_a_worker_whose_job_was_taken_from_it_ends_nothing(jobs):
     job = jobs.add("train", PROJECT, "all", {})
-    jobs.claim(job, "dead")
-    let_the_worker_die(database, job)
-    jobs.heartbeat("alive")
-    jobs.revive()
-    assert states(jobs) == {job: "pending"}
-
-
-def test_a_worker_whose_job_was_taken_from_it_ends_nothing(jobs, database):
-    job = jobs.add("train", PROJECT, "all", {})
-    jobs.claim(job, "slow")
-    let_the_worker_die(database, job)
-    jobs.revive()
+    slow = jobs.claim(job, "slow")
+    jobs.revive(only())
     jobs.claim(job, "other")
     jobs.finish(job, "slow", error="too late")
+    jobs.postpone(slow, "slow", "too late")
     assert states(jobs) == {job: "running"}
     jobs.finish(job, "other")
     assert states(jobs) == {job: "done"}
 
 
-def test_a_dead_job_ends_where_the_same_waits_already(jobs, database):
+def test_a_dead_job_ends_where_the_same_waits_already(jobs):
     dead = jobs.add("train", PROJECT, "all", {})
     jobs.claim(dead, "dead")
     waiting = jobs.add("train", PROJECT, "all", {})
-    let_the_worker_die(database, dead)
-    jobs.revive()
+    jobs.revive(only())
     assert states(jobs) == {dead: "failed", waiting: "pending"}
 
 
-def test_a_job_that_kills_its_workers_is_given_up(jobs, database):
+def test_a_job_that_kills_its_workers_is_given_up(jobs):
     job = jobs.add("extract", PROJECT, "a.mp4", {})
     for attempt in range(MAX_ATTEMPTS):
         assert jobs.claim(job, f"worker {attempt}") is not None
-        let_the_worker_die(database, job)
-        jobs.revive()
+        jobs.revive(only())
     (shown,) = jobs.overview()["jobs"]
     assert shown["state"] == "failed"
     assert f"its worker died {MAX_ATTEMPTS} times" in shown["error"]
-    assert jobs.pending() == []
+    assert jobs.due() == []
+
+
+def let_the_time_come(database, job):
+    with database.transaction() as connection:
+        connection.execute("UPDATE jobs SET not_before = ? WHERE id = ?", (time.time(), job))
+
+
+def test_a_job_that_cannot_be_done_now_is_done_later_and_does_not_count_as_one_that_kills(jobs, database):
+    job = jobs.add("push", PROJECT, "7", {}, task=7)
+    for _ in range(MAX_ATTEMPTS + 1):
+        claimed = jobs.claim(job, "worker")
+        jobs.postpone(claimed, "worker", "Label Studio is not there")
+        assert jobs.due() == []
+        assert jobs.claim(job, "worker") is None
+        assert jobs.outcomes([job])[job][0] == "postponed"
+        let_the_time_come(database, job)
+    (shown,) = jobs.overview()["jobs"]
+    assert (shown["state"], shown["attempts"]) == ("pending", 0)
+    assert shown["detail"] == "is tried again every now and then: Label Studio is not there"
+    assert jobs.due() == [(job, "push")]
+    assert jobs.outcomes([job])[job][0] == "pending"
+    jobs.claim(job, "worker")
+    jobs.finish(job, "worker")
+    assert states(jobs) == {job: "done"}
+
+
+def test_a_job_is_tried_again_less_and_less_often(jobs, database):
+    job = jobs.add("push", PROJECT, "7", {})
+    waits = []
+    for _ in range(8):
+        jobs.postpone(jobs.claim(job, "worker"), "worker", "no")
+        before = time.time()
+        (row,) = database.read("SELECT not_before FROM jobs")
+        waits.append(row["not_before"] - before)
+        let_the_time_come(database, job)
+    assert waits[:5] == pytest.approx([2, 4, 8, 16, 32], abs=0.5)
+    assert waits[5:] == pytest.approx([LONGEST_RETRY_SECONDS] * 3, abs=0.5)
+
+
+def test_a_job_that_could_not_be_done_for_a_day_ends(jobs, database):
+    job = jobs.add("push", PROJECT, "7", {})
+    claimed = jobs.claim(job, "worker")
+    with database.transaction() as connection:
+        connection.execute("UPDATE jobs SET created = ?", (time.time() - GIVE_UP_SECONDS - 1,))
+    jobs.postpone(claimed, "worker", "Label Studio is not there")
+    (shown,) = jobs.overview()["jobs"]
+    assert (shown["state"], shown["error"]) == ("failed", "Label Studio is not there")
+
+
+def test_a_job_that_cannot_be_done_now_ends_where_the_same_waits_already(jobs):
+    first = jobs.add("train", PROJECT, "all", {})
+    claimed = jobs.claim(first, "worker")
+    second = jobs.add("train", PROJECT, "all", {})
+    jobs.postpone(claimed, "worker", "the disk is full")
+    assert states(jobs) == {first: "failed", second: "pending"}
 
 
 def test_the_last_job_of_a_subject(jobs):
@@ -468,3 +512,32 @@ def test_a_version_is_never_overwritten(registry):
         registry.publish(PROJECT, "tl", "v1", {"videos": 2}, write_weights)
     assert registry.about(first)["videos"] == 1
     assert list(first.parent.iterdir()) == [first]
+
+
+# The database's format.
+
+
+def test_a_database_of_the_first_format_is_brought_up_to_date_and_keeps_what_it_has(tmp_path):
+    path = tmp_path / "framewise.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA)
+        connection.execute(
+            "INSERT INTO jobs (kind, project, subject, payload, state, created, owner, heartbeat) "
+            "VALUES ('train', ?, 'all', '{}', 'running', 1.0, 'a worker of old', 2.0)",
+            (PROJECT,),
+        )
+        connection.commit()
+    for _ in range(2):  # the second time there is nothing to do
+        jobs = JobStates(Database(path))
+    jobs.revive(only())
+    assert states(jobs) == {1: "pending"}
+    assert jobs.claim(1, "worker") is not None
+
+
+def test_a_database_of_a_later_format_is_refused_with_the_cure(tmp_path):
+    path = tmp_path / "framewise.sqlite"
+    Database(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SettingsError, match=r"written by a later framewise \(its format is 99.*restore the back-up"):
+        Database(path)
