@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from framewise.core.errors import SettingsError
 
 OFFICIAL_DEFAULT_BACKBONE = "yolov8n-cls.pt"
+MAX_SECRET_CHARS = 10_000
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -124,13 +125,16 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> "Settings":
         """Settings from environment variables and, stronger, from ``overrides`` (field name -> text).
 
-        An empty variable counts as not set. Raises SettingsError that names the variable, its value and what it takes.
+        An empty variable counts as not set; of a secret ``NAME``, ``NAME_FILE`` may name a file that holds it. Raises
+        SettingsError that names the variable, its value and what it takes.
         """
         values: dict[str, Any] = {}
         for item in fields(cls):
             name = item.name.upper()
             candidates = [(overrides or {}).get(item.name), environ.get(name), environ.get(item.metadata["also"] or "")]
             text = next((c for c in candidates if c), None)
+            if item.metadata["secret"] and not (overrides or {}).get(item.name):
+                text = _secret(name, text, environ.get(f"{name}_FILE"))
             if text is None:
                 continue
             try:
@@ -142,7 +146,25 @@ class Settings:
 
     def to_env(self) -> dict[str, str]:
         """The environment that gives these settings again, for a child process."""
-        return {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
+        values = {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
+        return {**values, **{f"{item.name.upper()}_FILE": "" for item in fields(self) if item.metadata["secret"]}}
+
+
+def _secret(name: str, text: str | None, file: str | None) -> str | None:
+    """A secret from its variable or from the file that the other variable names. Raises SettingsError."""
+    if not file:
+        return text
+    if text:
+        raise SettingsError(f"{name} and {name}_FILE are both set; unset one of them")
+    try:
+        with open(file, encoding="utf-8") as lines:
+            secret = lines.read(MAX_SECRET_CHARS).strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise SettingsError(f"{name}_FILE: cannot read {file!r}: {reason}") from None
+    if not secret or "\n" in secret:
+        raise SettingsError(f"{name}_FILE: expected one line in {file!r}, found {'several' if secret else 'none'}")
+    return secret
 
 
 def _as_text(value: Any) -> str:
@@ -158,5 +180,6 @@ def describe_settings() -> list[tuple[str, str, str]]:
     rows = []
     for item in fields(Settings):
         also = f" (or {item.metadata['also']})" if item.metadata["also"] else ""
-        rows.append((item.name.upper(), _as_text(item.default), item.metadata["help"] + also))
+        file = f"; or {item.name.upper()}_FILE, a file that holds it" if item.metadata["secret"] else ""
+        rows.append((item.name.upper(), _as_text(item.default), item.metadata["help"] + also + file))
     return rows

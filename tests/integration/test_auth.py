@@ -4,7 +4,7 @@ import pytest
 
 from framewise.server import create_app
 from framewise.settings import Settings
-from tests.integration.service import Project, Service, labeling_config, learning_config, region
+from tests.integration.service import Project, Service, labeling_config, learning_config, region, wait_for
 
 USER, PASSWORD, TOKEN, API_KEY = "studio", "pass-Tz4kQ", "token-9fWb2", "key-Lm7xR"
 BASIC = (USER, PASSWORD)
@@ -142,11 +142,9 @@ def test_no_secret_is_shown_anywhere(guarded, project, make_task, make_clip):
     guarded.wait_idle()
     trained = project.with_config(learning_config(model_score_threshold="0"))
     shown.append(guarded.post("/predict", trained.predict_body([make_task(clip), upload]), auth=BASIC).text)
-    guarded.wait_idle()
+    # Label Studio was to be asked, and is not reached: that is tried again and again.
+    wait_for(lambda: "127.0.0.1:9" in guarded.jobs(project, "extract")[0]["detail"], "the job says what it waits for")
     shown += [guarded.client.get(path, auth=BASIC).text for path in ("/jobs", "/versions", "/metrics")]
-    failed = guarded.jobs(project, "extract")[0]
-
-    assert "127.0.0.1:9" in failed["error"], "Label Studio was to be asked, and not reached"
     text = "\n".join((guarded.log(), *shown, *guarded.children().values()))
     assert "DEBUG" in guarded.log()
     assert [secret for secret in secrets if secret in text] == []

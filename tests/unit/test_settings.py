@@ -133,6 +133,56 @@ def test_secrets_are_not_in_a_printed_settings_object():
     assert "3f9" not in repr(settings)
 
 
+SECRETS = ("BASIC_AUTH_PASS", "WEBHOOK_TOKEN", "LABEL_STUDIO_API_KEY")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_may_be_in_a_file(name, tmp_path):
+    (tmp_path / "secret").write_text("  s3cret-3f9 \n")
+    settings = Settings.from_env({"BASIC_AUTH_USER": "ann", "BASIC_AUTH_PASS": "" if name == "BASIC_AUTH_PASS" else "x",
+                                  f"{name}_FILE": str(tmp_path / "secret")})  # fmt: skip
+    assert getattr(settings, name.lower()) == "s3cret-3f9"
+    child = {"BASIC_AUTH_USER": "ann", f"{name}_FILE": str(tmp_path / "secret"), **settings.to_env()}
+    assert Settings.from_env(child) == settings
+
+
+def test_a_flag_beats_the_file_of_a_secret(tmp_path):
+    (tmp_path / "secret").write_text("from the file")
+    given = {"WEBHOOK_TOKEN_FILE": str(tmp_path / "secret")}
+    assert Settings.from_env(given, {"webhook_token": "from the flag"}).webhook_token == "from the flag"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "expected one line in .*, found none"),
+        (b" \n", "expected one line in .*, found none"),
+        (b"s3cret\nsecond", "expected one line in .*, found several"),
+        (b"s3cret\xff", "cannot read .*: it is no text in UTF-8"),
+        (None, "cannot read .*: No such file or directory"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named_and_not_shown(tmp_path, content, problem):
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"^WEBHOOK_TOKEN_FILE: {problem}") as caught:
+        Settings.from_env({"WEBHOOK_TOKEN_FILE": str(path)})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_secret_given_twice_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+    with pytest.raises(SettingsError, match="WEBHOOK_TOKEN and WEBHOOK_TOKEN_FILE are both set") as caught:
+        Settings.from_env({"WEBHOOK_TOKEN": "s3cret", "WEBHOOK_TOKEN_FILE": str(tmp_path / "secret")})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_what_is_no_secret_is_read_from_no_file(tmp_path):
+    (tmp_path / "port").write_text("8123")
+    assert Settings.from_env({"PORT_FILE": str(tmp_path / "port")}).port == 9090
+
+
 def test_number_that_is_none_is_named_with_what_was_expected():
     with pytest.raises(SettingsError, match=r"PORT: expected a whole number from 1 to 65535, found 'http'"):
         Settings.from_env({"PORT": "http"})
