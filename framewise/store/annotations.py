@@ -10,6 +10,8 @@ from typing import Any
 
 from framewise.store.database import Database
 
+KEPT_EVENTS = 10_000
+
 
 @dataclass(frozen=True)
 class Project:
@@ -40,12 +42,13 @@ class Annotations:
         return self._database.transaction()
 
     def record_event(self, project: str, action: str, payload: Mapping[str, Any]) -> None:
-        """Keep an event as it came: what cannot be used yet is not lost."""
+        """Keep an event as it came, the last KEPT_EVENTS of them, to find out one day what happened."""
         with self._database.transaction() as connection:
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO events (received, project, action, payload) VALUES (?, ?, ?, ?)",
                 (time.time(), project, action, json.dumps(payload)),
             )
+            connection.execute("DELETE FROM events WHERE id <= ?", ((added.lastrowid or 0) - KEPT_EVENTS,))
 
     def put_project(self, key: str, label_studio_id: int, label_config: str, title: str = "", hostname: str = "") -> None:
         """Remember a project; empty texts leave what is known. Writes nothing where all of it is known: every request of

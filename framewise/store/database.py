@@ -39,6 +39,7 @@ MIGRATIONS = (
     ALTER TABLE jobs DROP COLUMN heartbeat;
     ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_by_subject ON jobs (kind, project, subject, id);
     """,
 )
 BUSY_TIMEOUT_SECONDS = 30.0

@@ -15,6 +15,7 @@ MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 GIVE_UP_SECONDS = 24 * 3600.0
+KEPT_JOBS = 10_000  # finished ones that were made longer ago are forgotten
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class JobStates:
                 "WHERE id = ? AND owner = ? AND state = 'running'",
                 (state, error, json.dumps(result), time.time(), job_id, owner),
             )
+            connection.execute("DELETE FROM jobs WHERE id <= ? AND state IN ('done', 'failed')", (job_id - KEPT_JOBS,))
 
     def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
         """Show under /jobs what went wrong outside of a job; the same thing again only moves its time."""

@@ -38,6 +38,13 @@ def annotation(number, label="Rain", updated_at=EARLY, **more):
     return {"id": number, "result": [{"label": label}], "updated_at": updated_at, **more}
 
 
+def test_the_last_events_are_kept(annotations, database, monkeypatch):
+    monkeypatch.setattr("framewise.store.annotations.KEPT_EVENTS", 3)
+    for number in range(5):
+        annotations.record_event(PROJECT, "START_TRAINING", {"number": number})
+    assert [json.loads(row["payload"])["number"] for row in database.read("SELECT payload FROM events")] == [2, 3, 4]
+
+
 def chosen(store, project=PROJECT):
     """task -> (annotation, label) of the training set."""
     return {item.task: (item.annotation, item.result[0]["label"]) for item in store.training_set(project)}
@@ -363,6 +370,16 @@ def test_a_job_that_cannot_be_done_now_ends_where_the_same_waits_already(jobs):
     second = jobs.add("train", PROJECT, "all", {})
     jobs.postpone(claimed, "worker", "the disk is full")
     assert states(jobs) == {first: "failed", second: "pending"}
+
+
+def test_finished_jobs_of_long_ago_are_forgotten_and_others_are_not(jobs, database, monkeypatch):
+    monkeypatch.setattr("framewise.store.job_state.KEPT_JOBS", 3)
+    waiting = jobs.add("push", PROJECT, "waits", {})
+    for number in range(5):
+        job = jobs.add("push", PROJECT, str(number), {})
+        jobs.claim(job, "worker")
+        jobs.finish(job, "worker")
+    assert states(jobs) == {waiting: "pending", job - 2: "done", job - 1: "done", job: "done"}
 
 
 def test_the_last_job_of_a_subject(jobs):

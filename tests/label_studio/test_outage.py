@@ -1,0 +1,49 @@
+"""Label Studio is down for a while: what was to be fetched from it and sent to it waits, and goes on by itself."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from framewise.demo.backend_server import BackendServer
+from framewise.demo.clips import ClipTruth
+from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.run import LABEL_CONFIG, true_regions
+from tests.label_studio.fixtures import wait_for_version, wait_until
+
+
+def test_fetches_and_pushes_resume(
+    api: LabelStudioApi,
+    label_studio: LabelStudioServer,
+    other_backend: Callable[..., BackendServer],
+    clips: list[ClipTruth],
+    project: int,
+) -> None:
+    """One task's video has to be fetched from Label Studio; another's is on this disk, so that only its push has to wait."""
+    backend = other_backend(predict_wait_seconds=0.0, local_files_roots=(Path(clips[0].path).parent,))
+    api.connect_backend(project, backend.url, "framewise")
+    tasks = api.import_files(project, [clips[0].path, clips[1].path])
+    tasks += api.import_tasks(project, [{"video": str(clips[2].path)}])
+    api.submit_annotation(tasks[0]["id"], true_regions(clips[0]))
+    version = wait_for_version(api, project, other_than="untrained")
+    created = datetime.datetime.fromisoformat(api.project(project)["created_at"])
+
+    label_studio.stop()
+    try:
+        asked = {"tasks": tasks[1:], "project": f"{project}.{int(created.timestamp())}", "label_config": LABEL_CONFIG}
+        answer = httpx.post(f"{backend.url}/predict", json=asked, timeout=60, trust_env=False).json()
+        assert answer == {"results": [[], []]}
+
+        def both_wait() -> bool:
+            waiting = {j["kind"]: j["detail"] for j in backend.jobs()["jobs"] if j["state"] == "pending"}
+            return all(label_studio.url in waiting.get(kind, "") for kind in ("extract", "push"))
+
+        wait_until(both_wait, "a fetch and a push that say what they wait for")
+    finally:
+        label_studio.start()
+
+    for task in tasks[1:]:
+        pushed = wait_until(lambda task=task: api.predictions(task["id"]), f"the prediction of task {task['id']}")
+        assert [p["model_version"] for p in pushed] == [version]
+    assert all(job["state"] == "done" for job in backend.jobs()["jobs"])
