@@ -12,13 +12,16 @@ STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
 LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help env label-studio serve demo test lint clean
+.PHONY: help env label-studio serve demo test torture load fuzz lint clean
 
 help:
-	@echo "make demo   a real Label Studio with a project that framewise learns and fills in"
-	@echo "make serve  the backend alone, on port 9090"
-	@echo "make test   every test"
-	@echo "make env    the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
+	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
+	@echo "make serve    the backend alone, on port 9090"
+	@echo "make test     every test"
+	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"
+	@echo "make load     20 clients for ten minutes: how fast it answers, and its memory"
+	@echo "make fuzz     half an hour of hostile labeling configs and events (MINUTES=5: less)"
+	@echo "make env      the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
 
 env: $(STAMP)
 
@@ -46,10 +49,20 @@ demo: $(STAMP) $(LS_STAMP)
 test: $(STAMP) $(LS_STAMP) lint
 	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest $(ARGS)
 
+torture: $(STAMP)
+	$(VENV)/bin/python tools/torture.py $(ARGS)
+
+load: $(STAMP)
+	$(VENV)/bin/python tools/load.py $(ARGS)
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+fuzz: $(STAMP)
+	$(VENV)/bin/pip install atheris==3.0.0
+	$(VENV)/bin/python tools/fuzz.py --minutes $(or $(MINUTES),30)
+
 clean:
-	rm -rf $(VENV) $(LS_VENV) .demo
+	rm -rf $(VENV) $(LS_VENV) .demo .fuzz

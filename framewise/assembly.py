@@ -13,6 +13,7 @@ from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
+from framewise.media.fetch import Limits
 from framewise.media.library import MediaLibrary
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
@@ -38,7 +39,13 @@ class Assembly:
         self.backbones = Backbones(settings.model_root, settings.data_dir)
         self.parts = Parts(
             settings,
-            MediaLibrary(settings.data_dir, self.label_studio, settings.local_files_roots, settings.media_hosts),
+            MediaLibrary(
+                settings.data_dir,
+                self.label_studio,
+                settings.local_files_roots,
+                settings.media_hosts,
+                Limits(max_bytes=settings.media_max_bytes),
+            ),
             self.backbones,
             Extractor(FeatureCache(settings.cache_dir)),
             self.registry,

@@ -5,13 +5,16 @@ The web process answers from what is there and records; workers fetch, extract, 
 
 import datetime
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, TypeGuard
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.controls import CONTROL_MODELS, ControlModel, Example, Parts
 from framewise.core.errors import ConfigError, FramewiseError, RequestError, is_disk_full
@@ -19,6 +22,8 @@ from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import LabelStudioClient
 from framewise.labeling_config import read_labeling_config
+from framewise.media.advice import timing_advice
+from framewise.media.video import VideoInfo, probe
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.job_state import Job
 
@@ -97,10 +102,12 @@ class Backend:
         with self._annotations.together():
             self._annotations.put_project(key, project_id(key), config, title)
             self._annotations.record_event(key, action, event)
-            training_follows = self._apply(key, action, event)
-        if not training_follows:
+            # The training is recorded together with what it is to learn: a process that is killed here leaves both or none.
+            training = self._jobs.states.add("train", key, "all", {}) if self._apply(key, action, event) else None
+        if training is None:
             return {"status": "recorded"}
-        return {"status": "recorded", "job": str(self._jobs.submit("train", key, "all", {}))}
+        self._jobs.announce(training, "train")
+        return {"status": "recorded", "job": str(training)}
 
     def _apply(self, project: str, action: str, event: Mapping[str, Any]) -> bool:
         """Bring the store up to date; whether a training should follow."""
@@ -145,7 +152,22 @@ class Backend:
         if content and cached:
             return content, cached
         with self._parts.media.opened(source, task, progress) as file:
-            return file.content, control.features(file, progress)
+            features = control.features(file, progress)
+            self._advise(job, control, source, task, probe(file.path), features)
+            return file.content, features
+
+    def _advise(
+        self, job: Job, control: ControlModel, source: str, task: int | None, info: VideoInfo, features: VideoFeatures
+    ) -> None:
+        """Show under /jobs and in the log what the user should know of a video before it is annotated."""
+        data = self._annotations.task_data(job.project, task) if task is not None else None
+        try:
+            frame_rate = control.control.frame_rate(data or {})
+        except RequestError:
+            return  # said where a prediction is asked for
+        for advice in timing_advice(file_name(source), info, features.timeline.pts, frame_rate):
+            logger.warning("project %s, task %s: %s", job.project, task, advice)
+            self._jobs.states.warn(job.id, f"task {task}: {advice}")
 
     def _keep_promises(self) -> None:
         """Have the predictions pushed that were promised and can be made by now."""
@@ -194,14 +216,16 @@ class Backend:
                 source = control.control.media_source(task.data)
                 _, features = self._features(job, control, source, task.task, step)
                 examples.append(control.example(features, control.control.frame_rate(task.data), task.result))
-            except (FramewiseError, OSError) as error:
+            except Exception as error:
                 if is_disk_full(error):
                     raise
+                known = isinstance(error, FramewiseError | OSError)
                 if isinstance(error, FramewiseError) and error.temporary:
                     # It is fetched as soon as that is possible, and learned then.
                     self._submit_extraction(job.project, control, source, task.task, then="train")
-                problems.append(f"task {task.task} is left out of the training: {error}")
-                logger.warning("project %s, %s", job.project, problems[-1])
+                text = str(error) if known else f"{type(error).__name__}: {error}"
+                problems.append(f"task {task.task} is left out of the training: {text}")
+                logger.warning("project %s, %s", job.project, problems[-1], exc_info=not known)
                 self._jobs.states.warn(job.id, problems[-1])
         if not examples:
             raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
@@ -242,7 +266,7 @@ class Backend:
 
     def _submit_extraction(self, project: str, control: ControlModel, source: str, task: int, then: str = "") -> int:
         payload = {"control": control.control.from_name, "source": source, "then": then}
-        return self._jobs.submit("extract", project, self._subject(control, source, then), payload, task)
+        return self._jobs.submit("extract", project, self._subject(control, source, then), payload, task, or_running=True)
 
     def _wait(self, asked: list[_Asked], deadline: float) -> None:
         """Wait for the jobs of a request, but never on the last free threads of this process."""
@@ -363,6 +387,17 @@ def project_id(key: str) -> int:
     if not (head.isdecimal() and head.isascii() and len(head) < 20 and _is_id(int(head))):
         raise RequestError(f"expected a project as '<id>.<time of creation>', found {key!r}")
     return int(head)
+
+
+def file_name(source: str) -> str:
+    """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
+    path = source
+    if "://" in source or "/data/" in source:
+        url = urlsplit(source)
+        path = unquote(url.path)
+        if path.rstrip("/").endswith("/local-files"):
+            path = parse_qs(url.query).get("d", [""])[0]
+    return re.sub(r"[\x00-\x1f\x7f]", "?", PurePosixPath(path).name) or "video"
 
 
 def _task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -60,14 +60,20 @@ class Jobs:
         self._huey = SqliteHuey("framewise", filename=str(queue_path), results=False, serializer=JsonSerializer(), timeout=30)
         self._do = self._huey.task(name="do")(self._run)
 
-    def submit(self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None) -> int:
-        """Id of a job that will do this: a new one, or one that waits to do the same."""
-        job_id = self.states.add(kind, project, subject, payload, task)
+    def submit(
+        self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None, or_running: bool = False
+    ) -> int:
+        """Id of a job that will do this: see ``JobStates.add``."""
+        job_id = self.states.add(kind, project, subject, payload, task, or_running)
+        self.announce(job_id, kind)
+        return job_id
+
+    def announce(self, job_id: int, kind: str) -> None:
+        """Tell the workers of a job that was added to the table. Without it they find it themselves, a little later."""
         try:
             self._send(job_id, kind)
         except Exception as error:
             logger.warning("job %d is recorded, and sent to a worker as soon as that is possible: %s", job_id, error)
-        return job_id
 
     def register(self, kind: str, handler: Handler) -> None:
         """Say who does jobs of a kind, in this process."""

@@ -15,13 +15,16 @@ from xml.etree.ElementTree import Element
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from framewise.core.errors import ConfigError, RequestError
+from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.settings import parse_bool
 
 CROPS = ("center", "fit", "squash")
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
+# A label is a column of arrays with a row a frame, and a control is a network: far above any that people annotate with.
+MAX_LABELS = 1000
+MAX_CONTROLS = 20
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -129,6 +132,8 @@ class ControlSettings:
         text: Any = self.frame_rate_text
         if text and text.startswith("$"):
             text = task_data.get(text[1:])
+        if not isinstance(text, str | int | float | None):
+            raise RequestError(f"<Video name={self.to_name!r}>: frameRate must be a number, found {brief(text)}")
         try:
             return parse_frame_rate(text)
         except ValueError as error:
@@ -138,7 +143,7 @@ class ControlSettings:
         """Where the task's video is. Raises RequestError if the task has none."""
         source = task_data.get(self.value_key)
         if not isinstance(source, str) or not source.strip():
-            raise RequestError(f"task data: expected the video's address in {self.value_key!r}, found {source!r}")
+            raise RequestError(f"task data: expected the video's address in {self.value_key!r}, found {brief(source)}")
         return source.strip()
 
     def prediction_key(self) -> str:
@@ -158,6 +163,10 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     found = [e for e in root.iter() if e.tag == "TimelineLabels"]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
+    if len(active) > MAX_CONTROLS:
+        raise ConfigError(
+            f'{len(active)} controls <TimelineLabels>; at most {MAX_CONTROLS} are filled in, set model_skip="true"'
+        )
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
         raise ConfigError(f'expected a <TimelineLabels name=".." toName=".."> on a <Video> in the labeling config, {hint}')
@@ -252,9 +261,11 @@ def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
         labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
     if not labels:
         raise ConfigError(f'{where}: expected at least one <Label value="..">, found none')
+    if len(labels) > MAX_LABELS:
+        raise ConfigError(f"{where}: expected at most {MAX_LABELS} labels, found {len(labels)}")
     names = [label.name for label in labels]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{where}: two labels have the same name, in {names}")
+        raise ConfigError(f"{where}: two labels have the same name, in {brief(names)}")
     return tuple(labels)
 
 
@@ -275,8 +286,8 @@ def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> d
     near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=0.5)
     hint = f"near {wanted!r} are {near}" if near else f"its classes begin {list(class_names.values())[:5]}"
     raise ConfigError(
-        f"<TimelineLabels name={control.from_name!r}>: simple mode, and none of the labels {control.label_names} is a class "
-        f'of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
+        f"<TimelineLabels name={control.from_name!r}>: simple mode, and none of the labels {brief(control.label_names)} is a "
+        f'class of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
     )
 
 

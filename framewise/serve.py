@@ -53,7 +53,7 @@ def web_command(settings: Settings) -> list[str]:
         sys.executable, "-m", "gunicorn",
         "--bind", f"{settings.host}:{settings.port}",
         "--workers", str(settings.workers),
-        "--worker-class", "gthread",
+        "--worker-class", "framewise.server.gunicorn_worker.PatientWorker",
         "--threads", str(settings.threads),
         "--timeout", str(REQUEST_TIMEOUT_SECONDS),
         "--no-control-socket",  # it would be one file in the home folder for all servers of a user

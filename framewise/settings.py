@@ -1,7 +1,9 @@
 """Every setting, read from the environment here and nowhere else. Flags of the command line override it."""
 
+import ipaddress
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -54,7 +56,7 @@ def _log_level(text: str) -> str:
 
 def _http_url(text: str) -> str:
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # the port raises a ValueError if it is none
         raise ValueError("expected an address such as http://localhost:8080")
     return text.rstrip("/")
 
@@ -67,8 +69,18 @@ def _folders(text: str) -> tuple[Path, ...]:
     return folders
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for host in hosts:
+        try:
+            ipaddress.ip_network(host.strip("[]"))
+        except ValueError:
+            if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*", host) or re.fullmatch(r"[\d.]+", host):
+                raise ValueError(
+                    "expected names (media.example.org, *.example.org or *), addresses or networks (192.168.1.0/24), "
+                    f"without scheme and port; {host!r} is none"
+                ) from None
+    return hosts
 
 
 def _setting(default: Any, parse: Callable[[str], Any], help: str, secret: bool = False, also: str | None = None) -> Any:
@@ -109,8 +121,12 @@ class Settings:
         (), _folders, f"folders, separated by {os.pathsep!r}, from which plain paths in task data may be read"
     )
     media_hosts: tuple[str, ...] = _setting(
-        (), _names, "hosts, separated by commas, from which media may be fetched besides Label Studio's; * for any"
+        (),
+        _hosts,
+        "hosts from which media may be fetched besides Label Studio's, separated by commas: names, *.example.org, * for any; "
+        "what is in an inner network only if its address or network (192.168.1.0/24) is listed",
     )
+    media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "the largest file that is fetched, in bytes")
     predict_wait_seconds: float = _setting(
         15.0, _number(0, 90), "how long one prediction request waits for videos that are not extracted yet"
     )

@@ -1,6 +1,8 @@
 """Composition root of the worker: registers the use cases as the queue's handlers and works."""
 
 import logging
+import os
+import sys
 
 from framewise.assembly import Assembly
 from framewise.settings import Settings
@@ -9,8 +11,14 @@ logger = logging.getLogger(__name__)
 
 
 def work(settings: Settings) -> None:
-    """Do jobs until told to stop. Logging is set up by the caller."""
+    """Do jobs until told to stop; then the process ends. Logging is set up by the caller."""
     assembly = Assembly(settings)
+    assembly.parts.media.sweep()
     assembly.backend.register()
     logger.info("worker ready; data in %s, models in %s", settings.data_dir, settings.model_root)
     assembly.jobs.work()
+    # Jobs that were interrupted are begun again by the next worker. Here they are threads that compute in C++: an interpreter
+    # that ends in the usual way takes itself from under them, and they abort the process with a core dump.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)

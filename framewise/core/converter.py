@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.core.errors import RangeOutsideVideo, UnknownLabel
+from framewise.core.errors import RangeOutsideVideo, UnknownLabel, brief
+from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.regions import TimelineRegion, read_regions, write_region
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[
         for label in region.labels:
             if label not in columns:
                 raise UnknownLabel(
-                    f"region {region.id!r}: label {label!r} is not in the labeling config, which has {list(labels)}; "
-                    "was the label renamed after the annotation?"
+                    f"region {region.id!r}: label {brief(label)} is not in the labeling config, which has "
+                    f"{brief(list(labels))}; was the label renamed after the annotation?"
                 )
         for start, end in region.ranges:
             stop = _clamped_stop(region, start, end, num_frames)
@@ -91,6 +92,8 @@ def convert_timelinelabels_to_probs(
     parsed = read_regions(regions)
     if max_frame is None:
         max_frame = max((end or start for region in parsed for start, end in region.ranges), default=0)
+        if max_frame > MAX_FRAMES:
+            raise RangeOutsideVideo(f"a region ends past frame {MAX_FRAMES}, the last that a timeline may have")
     ordered = sorted(label_map, key=lambda label: label_map[label])
     return regions_to_frame_labels(parsed, ordered, max_frame), {label for region in parsed for label in region.labels}
 

@@ -4,6 +4,10 @@ HTTP status codes are chosen in the server alone.
 """
 
 import errno
+import reprlib
+from typing import Any
+
+MAX_MESSAGE_CHARS = 2000
 
 
 class FramewiseError(Exception):
@@ -13,6 +17,19 @@ class FramewiseError(Exception):
     """
 
     temporary = False
+
+    def __init__(self, message: str = ""):
+        # Messages quote what was found, and are stored, logged and sent: a stranger must not make them as long as they like.
+        super().__init__(message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 4] + " ...")
+
+
+def brief(value: Any) -> str:
+    """A value as it is shown in messages: short, however large or deep it is."""
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxstring, _BRIEF.maxother = 3, 12, 12, 200, 200
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framewise.core.errors import RangeOutsideVideo, RegionError
+from framewise.core.errors import RangeOutsideVideo, RegionError, brief
 
 REGION_TYPE = "timelinelabels"
 
@@ -38,21 +38,22 @@ def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[Ti
 
 
 def _read_region(item: Mapping[str, Any]) -> TimelineRegion:
-    region_id = str(item.get("id") or "")
+    given_id = item.get("id") or ""
+    region_id = given_id if isinstance(given_id, str) and len(given_id) <= 200 else brief(given_id)
     value = item.get("value")
     if not isinstance(value, Mapping):
-        raise RegionError(f"region {region_id!r}: expected an object 'value' with ranges and labels, found {value!r}")
+        raise RegionError(f"region {region_id!r}: expected an object 'value' with ranges and labels, found {brief(value)}")
     labels, ranges = value.get(REGION_TYPE), value.get("ranges")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise RegionError(f"region {region_id!r}: expected a list of label names in {REGION_TYPE!r}, found {labels!r}")
+        raise RegionError(f"region {region_id!r}: expected a list of label names in {REGION_TYPE!r}, found {brief(labels)}")
     if not isinstance(ranges, list):
-        raise RegionError(f"region {region_id!r}: expected a list of ranges, found {ranges!r}")
+        raise RegionError(f"region {region_id!r}: expected a list of ranges, found {brief(ranges)}")
     return TimelineRegion(tuple(labels), tuple(_read_range(r, region_id) for r in ranges), region_id)
 
 
 def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
     if not isinstance(item, Mapping):
-        raise RegionError(f"region {region_id!r}: expected a range with start and end, found {item!r}")
+        raise RegionError(f"region {region_id!r}: expected a range with start and end, found {brief(item)}")
     start = _read_frame(item.get("start"), "start", region_id)
     end = None if item.get("end") is None else _read_frame(item["end"], "end", region_id)
     if start < 1:
@@ -65,7 +66,7 @@ def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
 def _read_frame(value: Any, name: str, region_id: str) -> int:
     # 5.0 is a frame; 5.5, NaN and Infinity, which JSON as Python reads it may hold, are none; True is an int to Python only.
     if isinstance(value, bool) or not isinstance(value, int | float) or not (isinstance(value, int) or value.is_integer()):
-        raise RegionError(f"region {region_id!r}: {name} must be a whole frame number, found {value!r}")
+        raise RegionError(f"region {region_id!r}: {name} must be a whole frame number, found {brief(value)}")
     return int(value)
 
 

@@ -3,8 +3,8 @@
 A picture's features are the input of the network's last linear layer (1280 numbers for yolov8n-cls). The class
 probabilities of simple mode are that layer applied to cached features, so one cache serves both modes.
 
-Checkpoints (*.pt) are pickles and can run code: only files that an administrator put into the models folder are loaded, and
-the official ones, which are fetched into it by name. The backbone that ships with framewise is safetensors and JSON.
+Checkpoints (*.pt) are pickles, and are read as in ``ultralytics_checkpoint``: only those that an administrator put into the
+models folder, and the official ones, which are fetched into it by name. The one that ships is safetensors and JSON.
 """
 
 import hashlib
@@ -25,12 +25,15 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import BackboneError, MediaError
-from framewise.media.fetch import Downloads, write_json
+from framewise.features.ultralytics_checkpoint import read_checkpoint
+from framewise.media.addresses import MediaHosts, checked_url
+from framewise.media.fetch import Downloads, Permit, Remote, write_json
 
 SHIPPED_NAME = "framewise-n-cls"
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
 OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
 OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
+OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its own choice; none of them is in an inner network
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,15 @@ class Backbones:
     def fetch_official(self, name: str) -> BackboneFile:
         """``find``, after fetching an official checkpoint into the models folder if it is not there."""
         if self.is_to_be_fetched(name):
-            url = OFFICIAL_URL.format(name=name)
+            downloads = Downloads(self._data_dir / "downloads", lambda url, before: Permit(hosts=OFFICIAL_HOSTS))
             try:
-                fetched = Downloads(self._data_dir / "downloads", lambda _: {}).fetch(url)
+                with downloads.held(Remote.at(checked_url(OFFICIAL_URL.format(name=name)))) as (path, _):
+                    _move(path, self._model_root / name)
             except MediaError as error:
                 raise BackboneError(
                     f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into the "
                     f"models folder, {self._model_root}, or use {SHIPPED_NAME!r}, the one that ships with framewise"
                 ) from None
-            _move(Path(fetched.path), self._model_root / name)
         return self.find(name)
 
     def load(self, file: BackboneFile) -> "Backbone":
@@ -244,24 +247,12 @@ def _write_head(backbone: Backbone, record: Path) -> None:
 def _load(file: BackboneFile, data_dir: Path) -> Backbone:
     prepare_ultralytics(data_dir)
     try:
-        network, names, size = _load_shipped(file.path) if file.name == SHIPPED_NAME else _load_checkpoint(file.path)
+        network, names, size = _load_shipped(file.path) if file.name == SHIPPED_NAME else read_checkpoint(file.path)
+    except BackboneError as error:
+        raise BackboneError(f"backbone {file.name!r} cannot be loaded: {error}") from None
     except Exception as error:
         raise BackboneError(f"backbone {file.name!r} cannot be loaded: {type(error).__name__}: {error}") from None
-    head = network.model[-1]
-    if type(head).__name__ != "Classify":
-        raise BackboneError(
-            f"backbone {file.name!r}: expected a YOLO classification network (such as yolov8n-cls.pt), found one that ends "
-            f"in {type(head).__name__}"
-        )
     return Backbone(network.float().eval(), names, size)
-
-
-def _load_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
-    from ultralytics import YOLO
-
-    model = YOLO(str(path), task="classify")
-    size = model.overrides.get("imgsz", 224)
-    return model.model, {int(k): str(v) for k, v in model.names.items()}, int(size if isinstance(size, int) else max(size))
 
 
 def _load_shipped(path: Path) -> tuple[Any, dict[int, str], int]:

@@ -5,7 +5,7 @@ import fcntl
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import MediaError
-from framewise.core.frame_grid import count_frames, picture_rows
+from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache
 from framewise.media.library import MediaFile
@@ -34,8 +34,21 @@ class Timeline:
     time_base: Fraction
     duration_seconds: float
 
+    @classmethod
+    def of(cls, info: VideoInfo, pts: Sequence[int]) -> "Timeline":
+        """From a file's header and the times of all of its pictures."""
+        # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
+        duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
+        return cls(np.array(pts, dtype=np.int64), info.time_base, duration)
+
     def num_frames(self, frame_rate: float) -> int:
-        """Frames on Label Studio's timeline at the labeling config's frame rate; at least one."""
+        """Frames on Label Studio's timeline at the labeling config's frame rate; at least one. Raises MediaError if the file or
+        the config asks for more than can be."""
+        if not self.duration_seconds * frame_rate <= MAX_FRAMES:
+            raise MediaError(
+                f"a video of {self.duration_seconds:.0f} s at frameRate {frame_rate:g} would have more than {MAX_FRAMES} "
+                "frames; is the file damaged, or frameRate in the <Video> tag too high? Else cut the video into parts"
+            )
         return max(count_frames(self.duration_seconds, frame_rate), 1)
 
     def rows(self, frame_rate: float) -> npt.NDArray[np.int64]:
@@ -122,10 +135,7 @@ class Extractor:
                 collections.deque(group, maxlen=0)  # only their times are still needed
             else:
                 self._cache.chunk(key, chunk, functools.partial(_features, backbone, group, crop))
-        # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
-        duration = max(info.duration_seconds, float(pictures.pts[-1] * info.time_base))
-        timeline = Timeline(np.array(pictures.pts, dtype=np.int64), info.time_base, duration)
-        self._cache.times(file.content, timeline.to_array)
+        self._cache.times(file.content, Timeline.of(info, pictures.pts).to_array)
 
     @contextmanager
     def _only_one(self, name: str) -> Iterator[None]:
@@ -165,7 +175,7 @@ def _report(progress: Progress, done: int, expected: int) -> None:
 
 
 def _expected_pictures(info: VideoInfo) -> int:
-    return max(round(info.video_seconds * float(info.average_rate or 25)), 1)
+    return max(round((info.video_seconds or info.duration_seconds) * float(info.average_rate or 25)), 1)
 
 
 def _not_cached() -> npt.NDArray[Any]:

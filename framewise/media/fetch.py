@@ -1,172 +1,473 @@
-"""Fetching a file over HTTP to disk: streamed, with timeouts, written under a temporary name and renamed.
+"""Fetching a file over HTTP to disk, for as long as somebody needs it there.
 
-What was fetched is kept with the server's validators, so that a file that changed is fetched again and one that did not is
-not.
+Streamed, bounded in time and size, written under a temporary name and renamed. Of what was fetched a small record stays: its
+hash and the server's validators. So a file that did not change is known again although its bytes are gone.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
+import ssl
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from typing import BinaryIO
+from urllib.parse import urljoin
 
+import httpcore
 import httpx
 
-from framewise.core.errors import FramewiseError, MediaError, MediaForbidden
+from framewise.core.errors import FramewiseError, MediaError, MediaForbidden, MediaUnavailable, StorageFull, is_disk_full
+from framewise.label_studio import is_untrusted_certificate
+from framewise.media.addresses import Deadline, MediaHosts, Network, PinnedBackend, checked_url, shown
 
-TIMEOUT = httpx.Timeout(connect=10.0, read=30.0, write=30.0, pool=10.0)
-QUICK_TIMEOUT = httpx.Timeout(2.0)
 MAX_REDIRECTS = 5
-CHUNK_BYTES = 1 << 20
+CHECK_ROOM_BYTES = 64_000_000
+RECORD_NAME = "record.json"
 
 Progress = Callable[[float, str], None]
-HeadersFor = Callable[[str], dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A file on disk and what the server said of it. ``sha256`` identifies the content."""
+class Limits:
+    """What a server may cost.
 
-    path: str
+    A fetch ends after first_seconds + bytes / slowest_bytes_per_second, after longest_seconds, or after max_bytes, whichever is
+    first: no server, however slow, holds a worker for longer, and none fills the disk, of which reserve_bytes stay free.
+    connect_seconds and silence_seconds (between two bytes) make one that is gone noticed sooner.
+    """
+
+    connect_seconds: float = 10.0
+    silence_seconds: float = 30.0
+    first_seconds: float = 60.0
+    slowest_bytes_per_second: float = 50_000.0
+    longest_seconds: float = 6 * 3600.0
+    max_bytes: int = 50_000_000_000
+    reserve_bytes: int = 500_000_000
+
+    def deadline(self) -> Deadline:
+        return Deadline(self.first_seconds, self.slowest_bytes_per_second, self.longest_seconds)
+
+
+QUICK = Limits(connect_seconds=2.0, silence_seconds=2.0, first_seconds=5.0)
+
+
+@dataclass(frozen=True)
+class Permit:
+    """What may be done with an address. headers: what it gets besides. hosts: which addresses its host may have, None for Label
+    Studio itself, whose address an administrator wrote. vouches: its redirects may lead to hosts that are not listed."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    hosts: MediaHosts | None = None
+    vouches: bool = False
+
+
+# The permit of an address, given that of the address that redirected to it. Raises MediaForbidden.
+Rule = Callable[[httpx.URL, Permit | None], Permit]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file elsewhere. name: for messages. key: what its record is found by. cloud: ``url`` tells where the file is, at an
+    address that is signed anew each time; a record then counts for the place that it is of, without the signature."""
+
+    url: httpx.URL
+    name: str
+    key: str
+    cloud: bool = False
+
+    @classmethod
+    def at(cls, url: httpx.URL) -> "Remote":
+        return cls(url, shown(url), str(url))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a file that was fetched. ``sha256`` identifies the content; ``place`` is where it was, without query."""
+
     sha256: str
     etag: str | None
     last_modified: str | None
+    place: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came back from ``place``. known: the record of that very place, whose validators stood in the question."""
+
+    response: httpx.Response
+    place: str
+    known: Record | None
+
+    def record(self, sha256: str) -> Record:
+        headers = self.response.headers
+        return Record(sha256, headers.get("etag"), headers.get("last-modified"), self.place)
+
+    def unchanged(self) -> Record | None:
+        """The known record if the file is still that. Servers that send validators but ignore them in a question answer 200."""
+        if self.known is None or self.response.status_code == 304:
+            return self.known
+        now = self.record(self.known.sha256)
+        if self.known.etag or now.etag:
+            return self.known if self.known.etag == now.etag else None
+        return self.known if now.last_modified is not None and self.known.last_modified == now.last_modified else None
 
 
 class Downloads:
-    """Files fetched by URL below ``folder``. ``headers_for(url)`` gives a hop's headers, and raises MediaForbidden for
-    a host that may not be asked; it is called again for every redirect."""
+    """Files fetched below ``folder``, each in a folder of its own, where processes meet.
 
-    def __init__(self, folder: Path, headers_for: HeadersFor):
+    Two locks are there. Who uses the bytes holds ``use.lock`` together with others, and the last one to leave, who alone gets
+    it exclusively, deletes them. Who fetches holds ``fetch.lock`` exclusively besides. Both end with a process that is killed.
+    """
+
+    def __init__(self, folder: Path, rule: Rule, limits: Limits | None = None, network: Network | None = None):
         self.folder = folder
-        self._headers_for = headers_for
+        self._rule = rule
+        self._limits = limits or Limits()
+        self._network = network or Network()
 
-    def known(self, url: str) -> Fetched | None:
-        """What was fetched from ``url`` before, if it is still there; the server is not asked."""
+    @contextmanager
+    def held(self, remote: Remote, progress: Progress | None = None) -> Iterator[tuple[Path, Record]]:
+        """A file, fetched unless another has it here and the server says that it has not changed. It is deleted at the end of
+        the context if nobody else is in one. Raises MediaError, StorageFull."""
+        folder = self._folder(remote)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / "use.lock", fcntl.LOCK_SH) as in_use:
+            try:
+                with _locked(folder / "fetch.lock", fcntl.LOCK_EX):
+                    _remove(folder.glob(".*-*"))  # parts of processes that were killed
+                    record = self._fetched(remote, folder, progress)
+                yield folder / record.sha256, record
+            finally:
+                _drop(folder, in_use)
+
+    def known(self, remote: Remote) -> Record | None:
+        """What was fetched before; the server is not asked."""
         try:
-            record = Fetched(**json.loads(self._record(url).read_text()))
+            return Record(**json.loads((self._folder(remote) / RECORD_NAME).read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return record if os.path.exists(record.path) else None
 
-    def fetch(self, url: str, progress: Progress | None = None) -> Fetched:
-        """The file at ``url``, fetched unless the server says that it has not changed. Raises MediaError."""
-        known = self.known(url)
-        try:
-            with self._open(url, known) as response:
-                if known and (response.status_code == 304 or _same(known, response)):
-                    return known
-                return self._store(url, response, progress)
-        except httpx.HTTPError as error:
-            raise MediaError(f"{shown(url)}: could not be fetched, {type(error).__name__}: {error}") from None
-        except (httpx.InvalidURL, ValueError) as error:
-            raise MediaError(f"{shown(url)}: could not be fetched, it led to an address that is none: {error}") from None
-
-    def unchanged(self, url: str) -> Fetched | None:
+    def unchanged(self, remote: Remote) -> Record | None:
         """What was fetched before, if the server says at once that it has not changed since; nothing is fetched."""
-        known = self.known(url)
+        known = self.known(remote)
         if known is None:
             return None
         try:
-            with self._open(url, known, QUICK_TIMEOUT) as response:
-                return known if response.status_code == 304 or _same(known, response) else None
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, FramewiseError):
+            with _explained(remote), self._open(remote, QUICK, QUICK.deadline(), known) as answer:
+                return answer.unchanged()
+        except FramewiseError:
             return None
 
+    def sweep(self) -> None:
+        """Delete the bytes that killed processes left and nobody uses."""
+        for folder in self.folder.glob("*/"):
+            if any(_content_of(folder)):
+                with _locked(folder / "use.lock", fcntl.LOCK_SH) as in_use:
+                    _drop(folder, in_use)
+
+    def _folder(self, remote: Remote) -> Path:
+        return self.folder / hashlib.sha256(remote.key.encode()).hexdigest()[:24]
+
+    def _fetched(self, remote: Remote, folder: Path, progress: Progress | None) -> Record:
+        known = self.known(remote)
+        if known and not (folder / known.sha256).exists():
+            known = None
+        deadline = self._limits.deadline()
+        with _explained(remote), _Part(folder, remote.name, self._limits, progress) as part:
+            with self._open(remote, self._limits, deadline, known) as answer:
+                if unchanged := answer.unchanged():
+                    return unchanged
+                complete = part.receive(answer.response)
+            while not complete:
+                with self._open(remote, self._limits, deadline, rest_of=part) as rest:
+                    complete = part.receive(rest.response)
+            record = answer.record(part.finished())
+        with _storage_explained(folder):
+            write_json(folder / RECORD_NAME, asdict(record))
+        return record
+
     @contextmanager
-    def _open(self, url: str, known: Fetched | None, timeout: httpx.Timeout = TIMEOUT) -> Iterator[httpx.Response]:
-        validators = {}
-        if known and known.etag:
-            validators["If-None-Match"] = known.etag
-        elif known and known.last_modified:
-            validators["If-Modified-Since"] = known.last_modified
-        # Redirects are followed by hand: each hop is checked, and gets only the headers that are meant for it.
-        with httpx.Client(timeout=timeout, follow_redirects=False) as client:
-            hop = url
-            for _ in range(MAX_REDIRECTS + 1):
-                with client.stream("GET", hop, headers={**validators, **self._headers_for(hop)}) as response:
-                    if not response.is_redirect or "location" not in response.headers:
-                        _refuse_failure(url, response)
-                        yield response
-                        return
-                    hop = checked_url(urljoin(hop, response.headers["location"]))
-            raise MediaError(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+    def _open(
+        self, remote: Remote, limits: Limits, deadline: Deadline, known: Record | None = None, rest_of: "_Part | None" = None
+    ) -> Iterator[_Answer]:
+        """The answer that redirects lead to. Each hop is checked, and gets only the headers that are meant for it."""
+        url, permit = remote.url, None
+        for _ in range(MAX_REDIRECTS + 1):
+            permit = self._rule(url, permit)
+            place = shown(url)
+            asked = known if known and (not remote.cloud or known.place == place) else None
+            headers = {**permit.headers, **_validators(asked), **(rest_of.question() if rest_of else {})}
+            with self._request(url, permit, headers, limits, deadline) as response:
+                if not response.has_redirect_location:
+                    _refuse_failure(remote, response, permit, 206 if rest_of else 304 if asked else 200)
+                    yield _Answer(response, place, asked)
+                    return
+                url = _joined(url, response.headers["location"])
+        raise MediaError(f"{remote.name}: more than {MAX_REDIRECTS} redirects")
 
-    def _store(self, url: str, response: httpx.Response, progress: Progress | None) -> Fetched:
-        folder = self._record(url).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        expected = int(response.headers.get("content-length") or 0)
-        digest, received = hashlib.sha256(), 0
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
+    @contextmanager
+    def _request(
+        self, url: httpx.URL, permit: Permit, headers: dict[str, str], limits: Limits, deadline: Deadline
+    ) -> Iterator[httpx.Response]:
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        # Some servers refuse clients without a name. One that ends a body early is noticed at once only if it closes the
+        # connection.
+        ours = {"Host": url.netloc.decode("ascii"), "User-Agent": "framewise", "Accept": "*/*"}
+        ours |= {"Accept-Encoding": "identity", "Connection": "close"}
+        seconds = {"connect": limits.connect_seconds, "read": limits.silence_seconds, "write": limits.silence_seconds}
+        with (
+            self._pool(url, permit, deadline) as pool,
+            pool.stream("GET", target, headers=list((ours | headers).items()), extensions={"timeout": seconds}) as answer,
+        ):
+            yield httpx.Response(answer.status, headers=answer.headers, content=answer.iter_stream())
+
+    def _pool(self, url: httpx.URL, permit: Permit, deadline: Deadline) -> httpcore.ConnectionPool:
+        """Where a request goes: to a checked address of its host, or to the proxy that the environment names."""
+        proxy = _proxy_of(url)
+        if proxy is None:
+            addresses = self._network.addresses(url, permit.hosts)
+            backend = PinnedBackend(self._network.connect, addresses, deadline)
+            return httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend)
+        if permit.hosts:
+            with suppress(MediaUnavailable):  # the proxy may know names that this machine does not
+                self._network.addresses(url, permit.hosts)
+        return httpcore.HTTPProxy(
+            proxy_url=httpcore.URL(scheme=proxy.raw_scheme, host=proxy.raw_host, port=proxy.port, target=b"/"),
+            proxy_auth=(proxy.username, proxy.password) if proxy.userinfo else None,
+            proxy_ssl_context=self._tls if proxy.scheme == "https" else None,
+            ssl_context=self._tls,
+            network_backend=PinnedBackend(self._network.connect, None, deadline),
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # As the Label Studio SDK has it: SSL_CERT_FILE, SSL_CERT_DIR, else certifi's authorities.
         try:
-            with os.fdopen(handle, "wb") as out:
-                for block in response.iter_bytes(CHUNK_BYTES):
-                    out.write(block)
-                    digest.update(block)
-                    received += len(block)
-                    if progress and expected:
-                        progress(min(received / expected, 1.0), f"fetching, {received / 1e6:.1f} MB")
-            path = folder / digest.hexdigest()
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        fetched = Fetched(str(path), digest.hexdigest(), response.headers.get("etag"), response.headers.get("last-modified"))
-        write_json(self._record(url), asdict(fetched))
-        return fetched
+            return httpx.create_ssl_context()
+        except OSError as error:
+            raise MediaError(f"SSL_CERT_FILE or SSL_CERT_DIR names no certificates that can be read: {error}") from None
 
-    def _record(self, url: str) -> Path:
-        return self.folder / hashlib.sha256(url.encode()).hexdigest()[:24] / "record.json"
+
+class _Part:
+    """A file that is being received, in one answer or, from servers that can, in several; deleted unless it was finished."""
+
+    def __init__(self, folder: Path, name: str, limits: Limits, progress: Progress | None):
+        self._folder, self._name, self._limits, self._progress = folder, name, limits, progress
+        self._digest = hashlib.sha256()
+        self._temporary: Path | None = None
+        self._out: BinaryIO | None = None
+        self._received = 0
+        self._expected: int | None = None
+        self._etag: str | None = None
+
+    def __enter__(self) -> "_Part":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._out:
+            with suppress(OSError):  # of what could not be written, which was said before
+                self._out.close()
+        if self._temporary:
+            self._temporary.unlink(missing_ok=True)
+
+    def question(self) -> dict[str, str]:
+        """Headers that ask for what is missing of the very file that was begun."""
+        return {"Range": f"bytes={self._received}-", "If-Range": self._etag or ""}
+
+    def receive(self, response: httpx.Response) -> bool:
+        """Take an answer's body. Whether the file is complete; if not, the rest can be asked for."""
+        if self._out is None:
+            self._begin(response)
+        else:
+            self._check_rest(response)
+        before = self._received
+        try:
+            for block in response.iter_bytes():
+                self._write(block)
+        except (httpcore.ReadError, httpcore.ReadTimeout, httpcore.RemoteProtocolError):
+            # Label Studio ends the files that it hands on after 20 s (RESOLVER_PROXY_TIMEOUT), and then gives 8 MB at a time.
+            if self._etag is None or self._received == before:
+                raise
+        complete = self._expected is None or self._received == self._expected
+        if not complete and self._received == before:
+            raise MediaUnavailable(f"{self._name}: the server sends no more of it than {self._received} bytes")
+        return complete
+
+    def finished(self) -> str:
+        """Give the file its name, the SHA-256 of its bytes. Raises MediaError if it is empty."""
+        if not self._out or not self._temporary or not self._received:
+            raise MediaError(f"{self._name}: the file is empty")
+        with _storage_explained(self._folder):
+            self._out.close()
+            os.replace(self._temporary, self._folder / self._digest.hexdigest())
+        return self._digest.hexdigest()
+
+    def _begin(self, response: httpx.Response) -> None:
+        headers = response.headers
+        encoding = headers.get("content-encoding", "identity").lower()
+        if encoding not in ("identity", "gzip", "deflate"):
+            raise MediaError(f"{self._name}: expected the file as it is, the server sent it in encoding {encoding!r}")
+        if encoding == "identity" and "content-length" in headers and "transfer-encoding" not in headers:
+            self._expected = int(headers["content-length"])  # h11 takes nothing but digits
+            strong = headers.get("etag", "").startswith('"')
+            self._etag = headers["etag"] if strong and headers.get("accept-ranges") == "bytes" else None
+        self._check_size(self._expected or 0)
+        self._check_room(self._expected or 0)
+        with _storage_explained(self._folder):
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".part-")
+            self._temporary, self._out = Path(name), os.fdopen(handle, "wb")
+
+    def _check_rest(self, response: httpx.Response) -> None:
+        answered = re.match(r"bytes (\d+)-\d+/(\d+)$", response.headers.get("content-range", ""))
+        expected = (str(self._received), str(self._expected))
+        if not answered or answered.groups() != expected or response.headers.get("etag") != self._etag:
+            raise MediaUnavailable(f"{self._name}: the file changed while it was fetched")
+
+    def _write(self, block: bytes) -> None:
+        assert self._out
+        if (self._received + len(block)) // CHECK_ROOM_BYTES > self._received // CHECK_ROOM_BYTES:
+            self._check_room(len(block))
+        self._received += len(block)
+        self._check_size(self._received)
+        self._digest.update(block)
+        with _storage_explained(self._folder):
+            self._out.write(block)
+        if self._progress and self._expected:
+            self._progress(min(self._received / self._expected, 1.0), f"fetching, {self._received / 1e6:.1f} MB")
+
+    def _check_size(self, num_bytes: int) -> None:
+        if self._expected is not None and num_bytes > self._expected:
+            raise MediaError(f"{self._name}: expected {self._expected} bytes, the server sends more")
+        if num_bytes > self._limits.max_bytes:
+            raise MediaError(f"{self._name}: larger than {self._limits.max_bytes} bytes, the most that MEDIA_MAX_BYTES allows")
+
+    def _check_room(self, num_bytes: int) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free - num_bytes < self._limits.reserve_bytes:
+            raise StorageFull(
+                f"{self._name}: no room for it below {self._folder.parent}: {free} bytes are free, {num_bytes} are needed and "
+                f"{self._limits.reserve_bytes} are kept free; make room or choose another DATA_DIR"
+            )
+
+
+# Files and locks.
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[int]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, kind)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _drop(folder: Path, in_use: int) -> None:
+    """Delete the bytes, unless another holds them. Of several who leave at once the last gets the lock: each gives up its own
+    before it asks for all of it (flock(2): a conversion is no single step)."""
+    try:
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    _remove(_content_of(folder))
+
+
+def _content_of(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name not in (RECORD_NAME, "use.lock", "fetch.lock"))
+
+
+def _remove(paths: Iterator[Path]) -> None:
+    for path in list(paths):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".json-")
-    with os.fdopen(handle, "w") as out:
-        json.dump(value, out)
-    os.replace(temporary, path)
-
-
-def checked_url(url: str) -> str:
-    """The URL itself. Raises MediaError for one that is not of the web: another scheme, no host, a port that none can have."""
     try:
-        httpx.URL(url)
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        problem = "" if usable else "expected http or https, and a host"
-    except (httpx.InvalidURL, ValueError) as error:
-        problem = str(error)
-    if problem:
-        raise MediaError(f"{re.sub('//[^/]*@', '//', url.partition('?')[0])!r} is no address: {problem}")
-    return url
+        with os.fdopen(handle, "w") as out:
+            json.dump(value, out)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
-def shown(url: str) -> str:
-    """A URL without its query and user, which may carry secrets."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else url.split("?")[0]
+@contextmanager
+def _storage_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFull(f"no room left below {folder.parent}; make room or choose another DATA_DIR") from None
+        raise
 
 
-def _same(known: Fetched, response: httpx.Response) -> bool:
-    """Servers that send validators but ignore them in the question answer 200: the body need not be read again then."""
-    etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
-    if known.etag or etag:
-        return bool(known.etag == etag)
-    return modified is not None and known.last_modified == modified
+# Questions and answers.
 
 
-def _refuse_failure(url: str, response: httpx.Response) -> None:
-    if response.status_code == 304 or response.is_success:
+def _proxy_of(url: httpx.URL) -> httpx.URL | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for an address."""
+    proxies = urllib.request.getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    if not named or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    proxy = httpx.URL(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in ("http", "https"):
+        raise MediaError(f"{shown(url)}: the environment names a proxy of scheme {proxy.scheme!r}, expected http or https")
+    return proxy
+
+
+def _validators(known: Record | None) -> dict[str, str]:
+    if known and known.etag:
+        return {"If-None-Match": known.etag}
+    return {"If-Modified-Since": known.last_modified} if known and known.last_modified else {}
+
+
+def _joined(url: httpx.URL, location: str) -> httpx.URL:
+    try:
+        joined = urljoin(str(url), location)
+    except ValueError:
+        joined = location
+    return checked_url(joined)
+
+
+def _refuse_failure(remote: Remote, response: httpx.Response, permit: Permit, also: int) -> None:
+    """Raises for an answer that is neither a file (200) nor ``also``."""
+    status, name = response.status_code, remote.name
+    if status in (200, also):
         return
-    if response.status_code in (401, 403):
-        raise MediaForbidden(
-            f"{shown(url)}: the server answered {response.status_code}; may the user of LABEL_STUDIO_API_KEY see this file?"
-        )
-    raise MediaError(f"{shown(url)}: expected a file, the server answered {response.status_code} {response.reason_phrase}")
+    if status >= 500 or status in (408, 425, 429):
+        raise MediaUnavailable(f"{name}: expected a file, the server answered {status} {response.reason_phrase}")
+    if status in (401, 403):
+        raise MediaForbidden(f"{name}: the server answered {status}; may the user of LABEL_STUDIO_API_KEY see this file?")
+    cure = ""
+    if remote.cloud and permit.hosts is None:
+        cure = "; has the task's project in Label Studio a storage of this bucket, and does that reach the file?"
+    raise MediaError(f"{name}: expected a file, the server answered {status} {response.reason_phrase}{cure}")
+
+
+@contextmanager
+def _explained(remote: Remote) -> Iterator[None]:
+    """Errors of connections as ours. Their texts hold no address, so no secret of one."""
+    try:
+        yield
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError, httpcore.ProxyError) as error:
+        what = f"{remote.name}: could not be fetched, {type(error).__name__}: {error}"
+        if is_untrusted_certificate(error):
+            raise MediaError(f"{what}; if an authority of your own signs certificates, SSL_CERT_FILE names its file") from None
+        if isinstance(error, httpcore.ProxyError) and not str(error).startswith("5"):
+            raise MediaError(what) from None
+        raise MediaUnavailable(what) from None
+    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.DecodingError) as error:
+        raise MediaError(f"{remote.name}: could not be fetched, {type(error).__name__}: {error}") from None

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from framewise.core.errors import MediaError, MediaForbidden
 from framewise.label_studio import LabelStudioClient
-from framewise.media.fetch import Downloads, Progress, checked_url, shown, write_json
+from framewise.media.addresses import MediaHosts, Network, checked_url, host_of, shown
+from framewise.media.fetch import Downloads, Limits, Permit, Progress, Remote, write_json
+
+# Storages whose addresses stand raw in task data and that Label Studio resolves: url_scheme in its io_storages/*/models.py.
+CLOUD_SCHEMES = ("s3", "gs", "azure-blob")
 
 
 @dataclass(frozen=True)
@@ -26,81 +32,115 @@ class MediaFile:
 
 
 class MediaLibrary:
-    """Files of tasks. data_dir keeps downloads and the hashes of local files; local_roots and hosts are allow-lists."""
+    """Files of tasks. data_dir keeps downloads and the hashes of local files; local_roots and hosts are allow-lists.
 
-    def __init__(self, data_dir: Path, label_studio: LabelStudioClient, local_roots: tuple[Path, ...], hosts: tuple[str, ...]):
+    limits: what a server may cost. network: how names are resolved, for tests.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        label_studio: LabelStudioClient,
+        local_roots: tuple[Path, ...],
+        hosts: tuple[str, ...],
+        limits: Limits | None = None,
+        network: Network | None = None,
+    ):
         self._label_studio = label_studio
         self._local_roots = tuple(root.resolve() for root in local_roots)
-        self._hosts = hosts
+        self._hosts = MediaHosts(hosts)
         self._hashes = data_dir / "hashes"
-        self._downloads = Downloads(data_dir / "downloads", self._headers_for)
+        self._downloads = Downloads(data_dir / "downloads", self._permit, limits, network)
 
     @contextmanager
     def opened(self, source: str, task: int | None = None, progress: Progress | None = None) -> Iterator[MediaFile]:
         """The file of an address in task data, fetched or looked up; it is there as long as the context lasts.
 
-        task: Label Studio's number, with which it resolves addresses in cloud storage. May take long. Raises MediaError,
-        LabelStudioError.
+        A fetched file is deleted at the end, unless another process or thread has it open. task: Label Studio's number, with
+        which it resolves addresses in cloud storage. May take long; ``Limits`` says how long. Raises MediaError,
+        LabelStudioError, StorageFull.
         """
-        yield self.open(source, progress)
+        remote = self._remote(source, task)
+        if remote is None:
+            path = self._local_path(source)
+            yield MediaFile(path, self._content_of(path))
+            return
+        with self._downloads.held(remote, progress) as (path, record):
+            yield MediaFile(path, record.sha256)
 
     def known_content(self, source: str, task: int | None = None) -> str | None:
-        """The content of an address if that is known without reading or fetching the file, which may be gone by now."""
-        found = self.peek(source)
-        return found.content if found else None
+        """The content of an address if that is known without reading or fetching the file, which may be gone by now.
 
-    def open(self, source: str, progress: Progress | None = None) -> MediaFile:
-        """The file of an address in task data, fetched or looked up. May take long. Raises MediaError, LabelStudioError."""
-        url = self._url(source)
-        if url is None:
-            path = self._local_path(source)
-            return MediaFile(path, self._content_of(path))
-        fetched = self._downloads.fetch(url, progress)
-        return MediaFile(Path(fetched.path), fetched.sha256)
-
-    def peek(self, source: str) -> MediaFile | None:
-        """The file if that is known without reading or fetching it: a local file by its size and time of change, an upload
-        of Label Studio, whose names are never used again, by its URL, another by asking the server whether it changed.
-        None means: ``open`` it to know."""
-        url = self._url(source)
-        if url is None:
-            path = self._local_path(source)
-            content = self._known_hash(path)
-            return MediaFile(path, content) if content else None
-        known = self._downloads.known(url) if self._is_upload(url) else self._downloads.unchanged(url)
-        return MediaFile(Path(known.path), known.sha256) if known else None
+        A local file is known by its size and time of change, an upload of Label Studio, whose names are never used again, by
+        its URL, another by asking its server, for seconds at most, whether it changed; for one in cloud storage Label Studio
+        says first whether the task may see it. None means: open it to know. Raises MediaError, LabelStudioError.
+        """
+        remote = self._remote(source, task)
+        if remote is None:
+            return self._known_hash(self._local_path(source))
+        record = self._downloads.known(remote) if self._is_upload(remote.url) else self._downloads.unchanged(remote)
+        return record.sha256 if record else None
 
     def stamp(self, source: str) -> str:
         """Text that changes when a local file is replaced; for other sources the source itself."""
-        url = self._url(source)
-        return url if url is not None else _stat_key(self._local_path(source))
+        if _scheme(source) in CLOUD_SCHEMES:
+            return source
+        remote = self._remote(source, None)
+        return str(remote.url) if remote else _stat_key(self._local_path(source))
 
-    def _is_upload(self, url: str) -> bool:
-        return self._label_studio.owns(url) and "/data/upload/" in urlsplit(url).path
+    def sweep(self) -> None:
+        """Delete what killed processes left of their downloads."""
+        self._downloads.sweep()
 
-    def _url(self, source: str) -> str | None:
-        """The URL of a source, or None for a plain path. Raises for a scheme that is not read and for no address at all."""
-        # Label Studio behind a path prefix writes it into the addresses of uploads.
-        prefix = urlsplit(self._label_studio.url or "").path
-        if source.removeprefix(prefix).startswith(("/data/upload/", "data/upload/", "/data/local-files")):
-            return self._label_studio.absolute("/" + source.lstrip("/"))
-        scheme = source.partition("://")[0].lower() if "://" in source else ""
-        if scheme in ("http", "https"):
-            return checked_url(source)
-        if scheme:
+    def _remote(self, source: str, task: int | None) -> Remote | None:
+        """Where a source is fetched from, or None for a plain path. Raises for a scheme that is not read and for no address."""
+        scheme = _scheme(source)
+        if scheme in CLOUD_SCHEMES:
+            if not isinstance(task, int):
+                raise MediaError(f"{shown(source)}: Label Studio resolves addresses in cloud storage for a task; none is given")
+            try:
+                return self._in_cloud(source, checked_url(self._label_studio.presign_url(source, task)))
+            except UnicodeEncodeError:  # half a character, which JSON can write
+                raise MediaError(f"{source!r} is no address: it holds what is no text") from None
+        if self._is_path_of_label_studio(source):
+            url = checked_url(self._label_studio.absolute("/" + source.lstrip("/")))
+        elif scheme in ("http", "https"):
+            url = checked_url(source)
+        elif scheme:
             raise MediaError(
                 f"{shown(source)}: addresses of scheme {scheme!r} are not read; expected a Label Studio upload or local file, "
-                "http(s), or a path below LOCAL_FILES_ROOTS"
+                f"http(s), {', '.join(CLOUD_SCHEMES)}, or a path below LOCAL_FILES_ROOTS"
             )
-        return None
+        else:
+            return None
+        stored = self._label_studio.storage_uri(url)
+        return self._in_cloud(stored, url) if stored else Remote.at(url)
 
-    def _headers_for(self, url: str) -> dict[str, str]:
+    def _in_cloud(self, storage_uri: str, url: httpx.URL) -> Remote:
+        # The same bucket's name may mean another one to another Label Studio.
+        return Remote(url, shown(storage_uri), f"{self._label_studio.url}\n{storage_uri}", cloud=True)
+
+    def _is_path_of_label_studio(self, source: str) -> bool:
+        # Label Studio behind a path prefix writes it into the addresses of uploads.
+        path = source.removeprefix(urlsplit(self._label_studio.url or "").path)
+        resolves = path.startswith(("/tasks/", "/projects/")) and "fileuri=" in path
+        return resolves or path.startswith(("/data/upload/", "data/upload/", "/data/local-files"))
+
+    def _is_upload(self, url: httpx.URL) -> bool:
+        return self._label_studio.owns(url) and self._label_studio.path_of(url).startswith("/data/upload/")
+
+    def _permit(self, url: httpx.URL, before: Permit | None) -> Permit:
+        """What may be done with an address in a task, or with one that an address ``before`` redirected to."""
         if self._label_studio.owns(url):
-            return self._label_studio.auth_headers()
-        host = (urlsplit(url).hostname or "").lower()
-        if "*" in self._hosts or host in self._hosts:
-            return {}
-        raise MediaForbidden(f"{shown(url)}: host {host!r} is not allowed; add it to MEDIA_HOSTS to fetch from it")
+            if before and before.hosts is not None:
+                raise MediaForbidden(f"{shown(url)}: redirects of other hosts to Label Studio are not followed")
+            headers = self._label_studio.media_headers(url)
+            return Permit(headers, vouches=self._label_studio.storage_uri(url) is not None)
+        vouched = before is not None and before.vouches
+        host = host_of(url)
+        if not vouched and not self._hosts.may_ask(host):
+            raise MediaForbidden(f"{shown(url)}: host {host!r} is not allowed; add it to MEDIA_HOSTS to fetch from it")
+        return Permit(hosts=self._hosts, vouches=vouched)
 
     def _local_path(self, source: str) -> Path:
         if "\0" in source:
@@ -134,6 +174,10 @@ class MediaLibrary:
 
     def _hash_record(self, path: Path) -> Path:
         return self._hashes / (hashlib.sha256(str(path).encode()).hexdigest()[:24] + ".json")
+
+
+def _scheme(source: str) -> str:
+    return source.partition("://")[0].lower() if "://" in source else ""
 
 
 def _stat_key(path: Path) -> str:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from framewise import __version__
@@ -16,7 +16,10 @@ from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 256 * 1024 * 1024  # 300 tasks with all of their annotations are normal
+# /predict brings 300 tasks with all of their annotations and predictions, a webhook all annotations that were made at once, and
+# /setup a labeling config. A body is in memory several times over as long as it is worked on.
+MAX_BODY_BYTES = 256 * 1024 * 1024
+MAX_BODY_BYTES_OF = {"/webhook": 64 * 1024 * 1024, "/setup": 8 * 1024 * 1024}
 STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (RequestError, 400),
     (ConfigError, 400),
@@ -34,13 +37,24 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("framewise")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(require_auth(settings))
+    app.before_request(_limit_body)
     app.register_blueprint(protocol_blueprint(assembly))
     app.register_blueprint(metrics_blueprint(assembly))
     app.register_error_handler(FramewiseError, _on_known_error)
     app.register_error_handler(HTTPException, lambda error: _on_http_error(error, assembly))
+    app.register_error_handler(RecursionError, _on_deep_nesting)
     app.register_error_handler(Exception, _on_defect)
     logger.info("framewise %s, models in %s", __version__, settings.model_root)
     return app
+
+
+def _limit_body() -> None:
+    request.max_content_length = MAX_BODY_BYTES_OF.get(request.path, MAX_BODY_BYTES)
+
+
+def _on_deep_nesting(error: RecursionError) -> Response:
+    logger.error("%s: %s", request.path, error)
+    return _error(400, f"{request.path}: expected JSON of a few levels, found some that are nested too deeply to be read")
 
 
 def _on_known_error(error: FramewiseError) -> Response:
@@ -54,7 +68,10 @@ def _on_http_error(error: HTTPException, assembly: Assembly) -> Response:
         # Label Studio tells its users nothing of a webhook that was refused: so it is said here.
         logger.warning("%s", error.description)
         assembly.jobs.states.record_failure("request", "", None, f"refused: {error.description}")
-    return _error(error.code or 500, error.description or error.name, error.get_response().headers)
+    message = error.description or error.name
+    if error.code == 413:
+        message = f"{request.path}: expected a body of at most {request.max_content_length} bytes, found a larger one"
+    return _error(error.code or 500, message, error.get_response().headers)
 
 
 def _on_defect(error: Exception) -> Response:

@@ -1,14 +1,16 @@
 """The ML backend protocol of Label Studio (label-studio-ml 2.x), as a running Label Studio speaks it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.backend import storable
-from framewise.core.errors import RequestError
+from framewise.core.errors import RequestError, brief
 
 
 def protocol_blueprint(assembly: Assembly) -> Blueprint:
@@ -53,6 +55,14 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
 
 
 def _body() -> Mapping[str, Any]:
+    try:
+        received = len(request.get_data())
+    except HTTPException:
+        raise
+    except Exception as error:  # each server has its own errors for a body that is none
+        raise RequestError(f"{request.path}: the body cannot be read, {type(error).__name__}: {error}") from None
+    if request.content_length is None and received >= (request.max_content_length or math.inf):
+        raise RequestEntityTooLarge  # a body in chunks, of which werkzeug reads as much as may be and no more
     body = request.get_json(silent=True)
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")
@@ -63,4 +73,4 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if isinstance(value, str) and value:
         return storable(value)
-    raise RequestError(f"{request.path}: expected a text in {name!r}, found {value!r}")
+    raise RequestError(f"{request.path}: expected a text in {name!r}, found {brief(value)}")

@@ -63,7 +63,8 @@ class Database:
 
         Inside another one of this thread it is a part of that: what belongs together is written at once.
         """
-        connection = self._connection()
+        with self._room():
+            connection = self._connection()
         if connection.in_transaction:
             yield connection
             return

@@ -35,19 +35,25 @@ class JobStates:
     def __init__(self, database: Database):
         self._database = database
 
-    def add(self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None) -> int:
-        """Id of a pending job: a new one, or the one that waits to do just that."""
+    def add(
+        self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None, or_running: bool = False
+    ) -> int:
+        """Id of a pending job: a new one, or the one that waits to do just that.
+
+        or_running: one that does it already will do as well. Not so where it may have begun with an earlier state of things.
+        """
         with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO jobs (kind, project, subject, payload, task, state, created) "
-                "VALUES (?, ?, ?, ?, ?, 'pending', ?)",
-                (kind, project, subject, json.dumps(payload), task, time.time()),
-            )
-            row = connection.execute(
-                "SELECT id FROM jobs WHERE kind = ? AND project = ? AND subject = ? AND state = 'pending'",
-                (kind, project, subject),
-            ).fetchone()
-        return int(row["id"])
+            same = (kind, project, subject)
+            alike = "SELECT id FROM jobs WHERE kind = ? AND project = ? AND subject = ? AND state = ?"
+            found = connection.execute(alike, (*same, "running")).fetchone() if or_running else None
+            if found is None:
+                connection.execute(
+                    "INSERT OR IGNORE INTO jobs (kind, project, subject, payload, task, state, created) "
+                    "VALUES (?, ?, ?, ?, ?, 'pending', ?)",
+                    (*same, json.dumps(payload), task, time.time()),
+                )
+                found = connection.execute(alike, (*same, "pending")).fetchone()
+        return int(found["id"])
 
     def latest(self, kind: str, project: str, subject: str) -> tuple[int, str, float] | None:
         """(id, state, when it finished or 0) of the last job of this kind about this subject."""

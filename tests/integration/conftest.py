@@ -1,14 +1,13 @@
 """The shared service, small real videos, and a checkpoint that knows only balls."""
 
 import itertools
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from framewise.demo.clips import make_index_clip
+from framewise.demo.clips import copy_distinct, make_index_clip
 from tests.integration.service import Project, Service, learning_config
 
 BALL = "soccer_ball"
@@ -46,16 +45,9 @@ def make_clip(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         if not original.exists():
             make_index_clip(original, num_frames, 25, (64, 64))
         number = next(_clip_numbers)
-        path = videos / (name or f"clip-{number}.mp4")
-        path.write_bytes(original.read_bytes() + _free_box(number))
-        return path
+        return copy_distinct(original, videos / (name or f"clip-{number}.mp4"), number)
 
     return make
-
-
-def _free_box(number: int) -> bytes:
-    """A box of ISO 14496-12, 8.1.2, "free space": players pass over it."""
-    return struct.pack(">I4sQ", 16, b"free", number)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,21 @@
 """The whole service as processes, and a client that speaks to it as Label Studio does."""
 
 import contextlib
-import datetime
-import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
 from framewise.demo.backend_server import free_port
+from framewise.demo.messages import Json, Project, frames_of, labeling_config, region
+from framewise.demo.process_tree import descendants, is_alive, web_pids, worker_pids
 from framewise.processes import start_child, stop_child
 from framewise.settings import describe_settings
 
@@ -25,9 +24,12 @@ IDLE_SECONDS = 120.0
 REQUEST_SECONDS = 100.0  # what Label Studio waits for a prediction
 OUR_VARIABLES = {name for name, _, _ in describe_settings()} | {"LABEL_STUDIO_HOST", "YOLO_CONFIG_DIR"}
 
+OFFLINE = Path(__file__).parents[1] / "offline"  # with it, a process asks no name server
+
 LABELS = ("Walk", "Run")
 
-Json = dict[str, Any]
+# Tests take the messages of Label Studio and the look at processes from here as well.
+__all__ = ["Project", "Service", "descendants", "frames_of", "is_alive", "labeling_config", "region", "wait_for"]
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = IDLE_SECONDS) -> Any:
@@ -63,11 +65,12 @@ class Service:
         }
         self.settings = {**own, **settings}
         outside = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
-        self.env = {**outside, "OMP_NUM_THREADS": "1", **self.settings}
+        self.env = {**outside, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(OFFLINE), **self.settings}
         self.url = f"http://127.0.0.1:{self.settings['PORT']}"
         self.client = self._new_client()
         self._log = self.log_path.open("ab")
         self._supervisor: Any = None
+        self._further_workers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         if self._start:
@@ -109,6 +112,8 @@ class Service:
         if self._supervisor is not None:
             stop_child(self._supervisor, seconds=30)
             self._supervisor = None
+        while self._further_workers:
+            stop_child(self._further_workers.pop(), seconds=30)
 
     def restart(self) -> None:
         self.stop()
@@ -129,14 +134,20 @@ class Service:
 
     def web_pids(self) -> list[int]:
         """Process ids of gunicorn: the master, then those that answer requests."""
-        found = [pid for pid, command in self.children().items() if " -m gunicorn " in command]
-        return sorted(found, key=lambda pid: _parent(pid) != self._supervisor.pid)
+        return web_pids(self._supervisor.pid)
 
     def worker_pid(self) -> int:
-        """Process id of the worker; waits for one."""
-        found = wait_for(lambda: [p for p, c in self.children().items() if c.endswith("framewise work")], "a worker")
+        """Process id of the worker that the supervisor started; waits for one. Further workers are not below it."""
+        found = wait_for(lambda: worker_pids(self._supervisor.pid), "a worker")
         assert len(found) == 1, f"expected one worker, found {self.children()}"
         return int(found[0])
+
+    def start_worker(self) -> None:
+        """Start a further worker with the same settings, and wait until it is ready."""
+        ready = self.log().count("worker ready")
+        command = [sys.executable, "-m", "framewise", "work"]
+        self._further_workers.append(start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log))
+        wait_for(lambda: self.log().count("worker ready") > ready, "a further worker is ready", START_SECONDS)
 
     def kill_worker(self) -> int:
         """``kill -9`` of the worker; its process id."""
@@ -223,75 +234,6 @@ class Service:
         return self.jobs(project, "train")[0]
 
 
-_project_ids = itertools.count(1001)
-_annotation_ids = itertools.count(50001)
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project of Label Studio, and the messages that it sends about it."""
-
-    config: str
-    id: int = field(default_factory=lambda: next(_project_ids))
-    created: int = 1_795_200_057
-
-    @property
-    def key(self) -> str:
-        return f"{self.id}.{self.created}"
-
-    def with_config(self, config: str) -> "Project":
-        """The same project after its labeling config was edited."""
-        return replace(self, config=config)
-
-    def setup_body(self) -> Json:
-        return {
-            "project": self.key,
-            "schema": self.config,
-            "hostname": "http://localhost:8080",
-            "access_token": "",
-            "extra_params": None,
-        }
-
-    def predict_body(self, tasks: Sequence[Any]) -> Json:
-        params = {"login": None, "password": None, "context": None}
-        return {"tasks": list(tasks), "project": self.key, "label_config": self.config, "params": params}
-
-    def event(self, action: str, **rest: Any) -> Json:
-        created = datetime.datetime.fromtimestamp(self.created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        project = {"id": self.id, "title": "A project", "label_config": self.config, "created_at": created}
-        return {"action": action, "project": project, **rest}
-
-    def annotation_event(
-        self, task: Json, result: Sequence[Json], action: str = "ANNOTATION_CREATED", annotation: int | None = None, **more: Any
-    ) -> Json:
-        return self.event(action, annotation=self.annotation(task, result, annotation, **more), task=task)
-
-    def annotation(self, task: Json, result: Sequence[Json], annotation: int | None = None, **more: Any) -> Json:
-        return {
-            "id": annotation or next(_annotation_ids),
-            "result": list(result),
-            "was_cancelled": False,
-            "ground_truth": False,
-            "created_at": _now(),
-            "updated_at": _now(),
-            "lead_time": 3.2,
-            "result_count": len(result),
-            "task": task["id"],
-            "project": self.id,
-            **more,
-        }
-
-
-def labeling_config(*labels: str, video: str = "clip", control: str = "tl", frame_rate: str = "25", **parameters: str) -> str:
-    """A labeling config with TimelineLabels on a Video that is not called "video". A label may be XML of its own."""
-    attributes = "".join(f' {name}="{value}"' for name, value in parameters.items())
-    tags = "".join(label if label.startswith("<") else f'<Label value="{label}"/>' for label in labels)
-    return (
-        f'<View><TimelineLabels name="{control}" toName="{video}"{attributes}>{tags}</TimelineLabels>'
-        f'<Video name="{video}" value="$video" frameRate="{frame_rate}"/></View>'
-    )
-
-
 def learning_config(*labels: str, **parameters: str) -> str:
     """A config in trainable mode, by default of LABELS. 150 epochs are enough for a clip or two."""
     return labeling_config(*(labels or LABELS), **{"model_trainable": "true", "model_classifier_epochs": "150", **parameters})
@@ -317,63 +259,3 @@ def start_endless_training(service: Service, project: Project, clip: Path, make_
 
     found: Json = wait_for(training, "a training is in its epochs")[0]
     return found
-
-
-def region(
-    label: str | Sequence[str], *ranges: tuple[Any, Any], control: str = "tl", video: str = "clip", id: str = ""
-) -> Json:
-    """A region as the editor saves it."""
-    labels = [label] if isinstance(label, str) else list(label)
-    return {
-        "id": id or f"r-{next(_annotation_ids)}",
-        "from_name": control,
-        "to_name": video,
-        "type": "timelinelabels",
-        "origin": "manual",
-        "value": {"ranges": [{"start": start, "end": end} for start, end in ranges], "timelinelabels": labels},
-    }
-
-
-def frames_of(prediction: Mapping[str, Any], label: str) -> set[int]:
-    """Frames of a label in a prediction."""
-    return {
-        frame
-        for item in prediction["result"]
-        if label in item["value"]["timelinelabels"]
-        for span in item["value"]["ranges"]
-        for frame in range(span["start"], span["end"] + 1)
-    }
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def descendants(root: int) -> dict[int, str]:
-    """Process id -> command line of all processes below one."""
-    commands, parents = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            pid = int(folder.name)
-            commands[pid] = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
-            parents[pid] = _parent(pid)
-    found: dict[int, str] = {}
-    todo = [root]
-    while todo:
-        parent = todo.pop()
-        below = [pid for pid, of in parents.items() if of == parent and is_alive(pid)]
-        found.update({pid: commands[pid] for pid in below})
-        todo += below
-    return found
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -9,7 +9,7 @@ import pytest
 
 from framewise import __version__
 from framewise.settings import describe_settings
-from tests.integration.service import OUR_VARIABLES
+from tests.integration.service import OFFLINE, OUR_VARIABLES
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def framewise(tmp_path):
     def run(*args, **settings):
         env = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
         env |= {name: str(tmp_path / name.lower()) for name in ("MODEL_ROOT", "CACHE_DIR", "DATA_DIR")}
-        env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200", **settings}
+        env |= {"PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path(__file__).parents[2])]), "COLUMNS": "200", **settings}
         command = [sys.executable, "-m", "framewise", *args]
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 

@@ -49,7 +49,7 @@ def interrupted(start_service, make_clip, make_task):
 
 
 def test_a_killed_workers_training_and_extraction_are_done_again(interrupted, make_task):
-    """Takes about 20 s: a worker's jobs are given to another when it was silent for 12 s, no sooner."""
+    """A dead worker's jobs wait again within about a second; most of the time here goes into the start of another."""
     service, project, long = interrupted
     chunks = {path: path.stat().st_mtime_ns for path in service.cache.rglob("*.npy") if path.stat().st_size > 10_000}
     assert service.version(project) == "untrained"
@@ -85,7 +85,6 @@ def test_a_killed_workers_training_and_extraction_are_done_again(interrupted, ma
 
 
 def test_a_killed_supervisor_leaves_no_process_and_a_new_one_finishes_the_work(interrupted, make_task):
-    """Takes about 25 s: see above."""
     service, project, long = interrupted
     waiting = [make_task(num_frames=100) for _ in range(5)]
     service.predict(project, waiting)
@@ -124,6 +123,7 @@ def test_a_signal_ends_everything_at_once_also_in_the_middle_of_work(interrupted
     assert not [pid for pid in processes if is_alive(pid)]
     assert seconds < STOP_SECONDS, "a process was waited for in vain, and killed"
     assert "Traceback" not in service.log()
+    assert "terminate called" not in service.log(), "the worker's threads aborted it"
     # The work is not lost: a new service takes it up.
     rows = service.rows("SELECT kind FROM jobs WHERE state IN ('pending', 'running') AND project = ?", project.key)
     assert "train" in {row["kind"] for row in rows}

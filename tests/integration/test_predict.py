@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from framewise.demo.clips import make_index_clip
 from tests.integration.conftest import BALL
 from tests.integration.service import Project, frames_of, labeling_config, learning_config, region, wait_for
 from tests.videos import cut, write_sound
@@ -363,3 +364,15 @@ def test_without_internet_the_shipped_backbone_stands_in_for_the_default_and_for
     assert job["state"] == "failed"
     assert "backbone 'yolov8s-cls.pt' is not in the models folder and could not be fetched" in job["error"]
     assert service.version(chosen) == "untrained"
+
+
+def test_the_user_is_told_of_a_video_that_does_not_fit_and_how_to_cure_it(service, trained, make_task, videos):
+    """MPEG-4 Part 2 is what OpenCV writes; the labeling config has frameRate 25."""
+    path = make_index_clip(videos / "from opencv.mp4", 30, 30, (64, 64), codec_name="mpeg4")
+    assert length_of(service.predict(trained, [make_task(path)])[0]) == 25
+    codec, rate = service.jobs(trained, "extract")[0]["warnings"]
+    assert "from opencv.mp4: browsers do not play the codec MPEG-4 Part 2" in codec
+    assert "ffmpeg -i 'from opencv.mp4' -c:v libx264" in codec
+    assert "it has 30 pictures a second, the labeling config's frameRate is 25" in rate
+    assert 'frameRate="30"' in rate
+    assert "browsers do not play" in service.log()

@@ -198,3 +198,26 @@ def test_columns_follow_the_label_map_and_not_its_order():
     array, _ = convert_timelinelabels_to_probs([region((1, 1), labels=("Wind",))], label_map, max_frame=2)
     np.testing.assert_array_equal(array, [[0, 1], [0, 0]])
     assert convert_probs_to_timelinelabels(array, label_map)[0]["value"]["timelinelabels"] == ["Wind"]
+
+
+def test_the_frames_of_regions_alone_make_no_timeline_without_measure():
+    with pytest.raises(RangeOutsideVideo, match="a region ends past frame 1000000, the last that a timeline may have"):
+        convert_timelinelabels_to_probs([region((1, 10**12))], {"Rain": 0})
+
+
+def test_what_is_quoted_of_a_region_is_short_however_deep_it_is():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    places = [
+        {"type": "timelinelabels", "id": "r", "value": deep},
+        {"type": "timelinelabels", "id": "r", "value": {"timelinelabels": deep, "ranges": []}},
+        {"type": "timelinelabels", "id": "r", "value": {"timelinelabels": [], "ranges": [deep]}},
+        {"type": "timelinelabels", "id": "r", "value": {"timelinelabels": [], "ranges": [{"start": deep}]}},
+        {"type": "timelinelabels", "id": deep, "value": None},
+        {"type": "timelinelabels", "id": "x" * 100_000, "value": "y" * 100_000},
+    ]
+    for place in places:
+        with pytest.raises(RegionError) as caught:
+            read_regions([place])
+        assert len(str(caught.value)) < 1000

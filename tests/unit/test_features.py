@@ -17,6 +17,7 @@ from framewise.features import extraction
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.media.addresses import MediaHosts
 from framewise.media.library import MediaFile
 from tests.conftest import TINY_CLASSES, TINY_IMAGE_SIZE
 from tests.videos import colour_pictures, pictures_of, write_video
@@ -329,7 +330,8 @@ def test_a_detector_is_refused_by_name(models_folder, backbones):
         "nc: 2\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\n  - [-1, 1, Conv, [8, 3, 2]]\nhead:\n  - [[1], 1, Detect, [nc]]\n"
     )
     YOLO(str(description), task="detect").save(models_folder / "detect.pt")
-    with pytest.raises(BackboneError, match=r"'detect\.pt': expected a YOLO classification network .*ends in Detect"):
+    message = r"'detect\.pt' cannot be loaded: expected a YOLO classification network .*ends in Detect"
+    with pytest.raises(BackboneError, match=message):
         backbones.load(backbones.find("detect.pt"))
 
 
@@ -347,6 +349,7 @@ def releases(tmp_path, tiny_checkpoint, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     monkeypatch.setattr(backbone_module, "OFFICIAL_URL", f"http://127.0.0.1:{server.server_address[1]}/{{name}}")
+    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
     yield folder
     server.shutdown()
     server.server_close()
@@ -379,10 +382,19 @@ def test_an_official_checkpoint_that_cannot_be_fetched_is_named_with_the_cure(ba
     closed = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     closed.server_close()
     monkeypatch.setattr(backbone_module, "OFFICIAL_URL", f"http://127.0.0.1:{closed.server_address[1]}/{{name}}")
+    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
     backbones.check("yolo11n-cls.pt")
     message = r"'yolo11n-cls\.pt' is not in the models folder and could not be fetched: .*Put the file into the models folder"
     with pytest.raises(BackboneError, match=message):
         backbones.fetch_official("yolo11n-cls.pt")
+
+
+def test_an_official_checkpoint_is_not_fetched_from_an_inner_address(models_folder, backbones, releases, monkeypatch):
+    """GitHub redirects to hosts of its own choice; a name server that lies must not make it one of ours."""
+    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("*",)))
+    with pytest.raises(BackboneError, match="leads to an address that is not public"):
+        backbones.fetch_official("yolov8n-cls.pt")
+    assert {path.name for path in models_folder.iterdir()} == {"tiny-cls.pt"}
 
 
 @pytest.mark.parametrize("name", ["yolov8n.pt", "yolov8n-cls.pt.pt", "tiny-cls.pt", "my-yolov8n-cls.pt"])

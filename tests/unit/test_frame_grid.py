@@ -32,6 +32,19 @@ def test_seek_time_is_rounded_to_the_two_millisecond_grid_before_one_step_is_add
     assert seek_times([2], 30.0)[0] == pytest.approx(0.036, abs=1e-9)
 
 
+def test_29_97_is_itself_and_not_30000_over_1001():
+    # (931 - 1) / 29.97 = 31.031031.. s, (931 - 1) * 1001 / 30000 = 31.031 s: on two sides of a half step of the grid
+    assert seek_times([930], 29.97) == seek_times([930], 30000 / 1001)
+    assert seek_times([931], 29.97)[0] == pytest.approx(31.034, abs=1e-9)
+    assert seek_times([931], 30000 / 1001)[0] == pytest.approx(31.032, abs=1e-9)
+
+
+def test_seek_times_are_float64_in_the_editors_order_of_operations():
+    # JavaScript, Math.round((N - 1) / frameRate / 0.002) * 0.002 + 0.002, as its console prints them
+    recorded = {(918, 29.97): 30.599999999999998, (1560, 24.0): 64.96, (1931, 29.97): 64.39999999999999}
+    assert {key: float(seek_times([key[0]], key[1])[0]) for key in recorded} == recorded
+
+
 def test_a_15_fps_file_at_25_shows_the_recorded_pictures():
     rows = picture_rows(picture_seconds(15, 150), 25.0, 250)
     assert {frame: int(rows[frame - 1]) for frame in SHOWN_15_AT_25} == SHOWN_15_AT_25
@@ -76,6 +89,30 @@ def test_before_the_first_picture_it_is_the_first_and_after_the_last_the_last():
 
 def test_a_picture_at_the_seek_time_itself_is_on_screen():
     assert picture_rows([0.0, 0.5, float(seek_times([3], 2.0)[0])], 2.0, 3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("file_rate", "frame_rate", "frame", "row"),
+    [
+        # float64 of (N - 1) / frameRate / 0.002, rounded, * 0.002 + 0.002, in microseconds, against the picture's own:
+        (50, 24.0, 1560, 3247),  # 64959999.99999999: before picture 3248 at 64960000
+        (50, 24.0, 1608, 3347),  # 66959999.99999999
+        (15, 29.97, 1937, 968),  # 64599999.99999999
+        (30, 29.97, 918, 917),  # 30599999.999999996
+        (50, 23.976, 2247, 4684),  # 93.67999999999999 s, but 93680000.0 microseconds: picture 4684 itself
+        (25, 29.97, 538, 448),  # 17.919999999999998 s, 17920000.0 microseconds
+        (50, 24.0, 25, 50),  # 1.002 s, inside the picture
+    ],
+)
+def test_times_are_compared_in_whole_microseconds_a_seek_cut_and_a_picture_rounded(file_rate, frame_rate, frame, row):
+    """Recorded in Chromium 156, each eight times from other places of the clip."""
+    assert int(picture_rows(picture_seconds(file_rate, 121 * file_rate), frame_rate, frame)[-1]) == row
+
+
+def test_times_of_pictures_are_rounded_to_the_nearest_microsecond():
+    # frame 2 at 24 a second seeks to 0.044 s: 43999.6 microseconds are shown from 44000 on, 44000.6 only from 44001 on
+    assert picture_rows([0.0, 0.0439996], 24.0, 2).tolist() == [0, 1]
+    assert picture_rows([0.0, 0.0440006], 24.0, 2).tolist() == [0, 0]
 
 
 def test_a_video_without_pictures_is_refused():
@@ -125,7 +162,7 @@ def test_frame_rate_is_read_as_the_editor_reads_it(text, frame_rate):
     assert parse_frame_rate(text) == pytest.approx(frame_rate, abs=1e-12)
 
 
-@pytest.mark.parametrize("text", ["-25", "-0.5", "Infinity", "-Infinity", "1e999", -1])
+@pytest.mark.parametrize("text", ["-25", "-0.5", "Infinity", "-Infinity", "1e999", -1, "1e-320"])
 def test_a_frame_rate_without_a_timeline_is_refused(text):
     with pytest.raises(ValueError, match="frameRate must be a"):
         parse_frame_rate(text)

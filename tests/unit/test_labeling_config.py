@@ -1,5 +1,7 @@
 """A labeling config is read as the editor reads it, and refused with a message that says how to mend it."""
 
+import time
+
 import pytest
 
 from framewise.core.errors import ConfigError, RequestError
@@ -314,3 +316,50 @@ def test_what_shapes_a_prediction_changes_its_key(changed):
 def test_what_shapes_no_prediction_leaves_its_key():
     same = config('model_classifier_epochs="7" showInline="true"', before="<Header value='Hi'/>")
     assert read_one(config()).prediction_key() == read_one(same).prediction_key()
+
+
+def test_more_labels_than_people_annotate_with_are_refused():
+    labels = "".join(f'<Label value="{number}"/>' for number in range(1001))
+    with pytest.raises(ConfigError, match="'tl'>: expected at most 1000 labels, found 1001"):
+        read_labeling_config(config(labels=labels))
+
+
+def test_more_controls_than_people_annotate_with_are_refused():
+    others = "".join(f'<TimelineLabels name="o{n}" toName="video"><Label value="a"/></TimelineLabels>' for n in range(20))
+    with pytest.raises(ConfigError, match="21 controls <TimelineLabels>; at most 20 are filled in"):
+        read_labeling_config(config(before=others))
+    assert len(read_labeling_config(config('model_skip="true"', before=others))) == 20
+
+
+@pytest.mark.parametrize("depth", [1000, 140_000])
+def test_a_config_that_is_nested_deeply_is_read_like_any_other(depth):
+    inside = config().removeprefix("<View>").removesuffix("</View>")
+    assert read_one("<a>" * depth + inside + "</a>" * depth).from_name == "tl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" * 400_000 + "x", "1" * 400_000 + ".", "." * 400_000, " " * 400_000 + "x", "1e" + "9" * 400_000],
+    ids=["digits and a letter", "digits and a point", "points", "spaces", "an exponent"],
+)
+@pytest.mark.parametrize("attribute", ["frameRate", "model_score_threshold", "model_classifier_epochs", "model_trainable"])
+def test_a_long_text_where_a_number_should_be_is_answered_at_once(attribute, text):
+    start = time.monotonic()
+    try:
+        read_labeling_config(config(f'{attribute}="{text}"' if attribute != "frameRate" else "", f'frameRate="{text}"'))
+    except ConfigError as error:
+        assert len(str(error)) <= 2000  # noqa: PT017
+    assert time.monotonic() - start < 2
+
+
+def test_what_is_quoted_of_a_config_is_short():
+    for xml in (config(f'model_crop="{"x" * 500_000}"'), f"<{'x' * 500_000}/>", config(labels='<Label value="a"/>' * 20_000)):
+        with pytest.raises(ConfigError) as caught:
+            read_labeling_config(xml)
+        assert len(str(caught.value)) <= 2000
+
+
+@pytest.mark.parametrize("rate", [[25], {"fps": 25}, [[[]]]])
+def test_a_frame_rate_that_is_no_number_at_all_is_refused(rate):
+    with pytest.raises(RequestError, match="<Video name='video'>: frameRate must be a number, found"):
+        read_one(config(video='frameRate="$fps"')).frame_rate({"fps": rate})

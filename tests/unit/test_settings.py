@@ -26,7 +26,8 @@ EVERYTHING = {
     "MODEL_SCORE_THRESHOLD": "0.25",
     "ALLOW_CUSTOM_MODEL_PATH": "no",
     "LOCAL_FILES_ROOTS": os.pathsep.join(["/srv/a", "/srv/b"]),
-    "MEDIA_HOSTS": "Media.example, cdn.example",
+    "MEDIA_HOSTS": "Media.example, *.cdn.example, 192.168.1.0/24, ::1",
+    "MEDIA_MAX_BYTES": "2000000000",
     "PREDICT_WAIT_SECONDS": "2.5",
 }
 
@@ -60,7 +61,8 @@ def test_every_setting_is_read():
         model_score_threshold=0.25,
         allow_custom_model_path=False,
         local_files_roots=(Path("/srv/a"), Path("/srv/b")),
-        media_hosts=("media.example", "cdn.example"),
+        media_hosts=("media.example", "*.cdn.example", "192.168.1.0/24", "::1"),
+        media_max_bytes=2_000_000_000,
         predict_wait_seconds=2.5,
     )
 
@@ -110,6 +112,16 @@ def test_label_studio_url_beats_its_other_name():
         ("MODEL_SCORE_THRESHOLD", "nan"),
         ("ALLOW_CUSTOM_MODEL_PATH", "perhaps"),
         ("LOCAL_FILES_ROOTS", "relative/folder"),
+        ("MEDIA_HOSTS", "http://media.example"),
+        ("MEDIA_HOSTS", "media.example:8080"),
+        ("MEDIA_HOSTS", "media.example/videos"),
+        ("MEDIA_HOSTS", "media.*.example"),
+        ("MEDIA_HOSTS", "192.168.1.0/33"),
+        ("MEDIA_HOSTS", "192.168.1.7/24"),
+        ("MEDIA_HOSTS", "192.168.1"),
+        ("MEDIA_MAX_BYTES", "50 GB"),
+        ("MEDIA_MAX_BYTES", "0"),
+        ("LABEL_STUDIO_URL", "http://ls:99999"),
         ("PREDICT_WAIT_SECONDS", "-1"),
         ("PREDICT_WAIT_SECONDS", "1000"),
     ],

@@ -237,6 +237,15 @@ def test_while_a_job_runs_the_same_can_wait(jobs):
     assert states(jobs) == {first: "running", second: "pending"}
 
 
+def test_a_job_that_does_the_same_already_will_do_where_that_is_said(jobs):
+    first = jobs.add("extract", PROJECT, "a.mp4", {})
+    assert jobs.add("extract", PROJECT, "a.mp4", {}, or_running=True) == first
+    jobs.claim(first, "worker")
+    assert jobs.add("extract", PROJECT, "a.mp4", {}, or_running=True) == first
+    jobs.finish(first, "worker")
+    assert jobs.add("extract", PROJECT, "a.mp4", {}, or_running=True) != first
+
+
 def test_a_job_is_claimed_once(jobs):
     job = jobs.add("extract", PROJECT, "a.mp4", {"source": "a.mp4"}, task=10)
     claimed = jobs.claim(job, "one")

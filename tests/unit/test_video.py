@@ -58,6 +58,40 @@ def test_sound_that_is_longer_than_the_pictures_counts_in_the_duration(tmp_path)
     assert info.duration_seconds == pytest.approx(4.5, abs=0.03)
 
 
+def test_sound_that_is_longer_makes_no_truncated_matroska(tmp_path):
+    """Matroska says how long the whole is, and of its streams in tags alone; without those the pictures' end is unknown."""
+    source = make_index_clip(tmp_path / "clip.mp4", 50, 25, size=(64, 64), audio_seconds=5)
+    path, untagged = tmp_path / "clip.mkv", tmp_path / "untagged.mkv"
+    with av.open(str(source)) as read, av.open(str(path), "w") as write:
+        streams = [write.add_stream_from_template(stream) for stream in read.streams]
+        for packet in read.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                write.mux(packet)
+    untagged.write_bytes(path.read_bytes().replace(b"DURATION", b"SOMETHIN"))
+    for file, video_seconds in ((path, pytest.approx(2.0, abs=0.05)), (untagged, 0.0)):
+        assert probe(file).duration_seconds == pytest.approx(5.0, abs=0.05)
+        assert probe(file).video_seconds == video_seconds
+        assert len(list(decode(file))) == 50
+
+
+def test_the_header_names_format_and_container_not_a_decoder(tmp_path):
+    path = tmp_path / "clip.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libsvtav1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(colour_pictures(1)[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    info = probe(path)
+    assert (info.codec, info.pixel_format, info.container) == ("av1", "yuv420p", "matroska,webm")
+
+
+def test_the_header_says_when_the_first_stream_starts(tmp_path):
+    alone = make_index_clip(tmp_path / "alone.mp4", 5, 25, size=(64, 64), start_offset=1)
+    with_sound = make_index_clip(tmp_path / "sound.mp4", 5, 25, size=(64, 64), start_offset=1, audio_seconds=1)
+    assert (probe(alone).start_seconds, probe(with_sound).start_seconds) == (1.0, 0.0)
+
+
 def test_pictures_have_the_colours_that_were_written(tmp_path):
     written = colour_pictures(3)
     path = write_video(tmp_path / "clip.mp4", written)

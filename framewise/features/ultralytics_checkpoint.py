@@ -1,0 +1,182 @@
+"""Ultralytics checkpoints (*.pt), read without running anything that they say.
+
+Such a file is a pickle, and a pickle names what is to be called. Here no name in it is ever looked up: each stands for an
+inert class that keeps what it is given. The network is then built anew, from layers of ``LAYERS`` alone, with the file's
+tensors and plain values. Not even constructors run: Ultralytics' own would evaluate text of the file as Python.
+See docs/decisions/0011.
+"""
+
+import importlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import BackboneError
+
+# What classification networks of Ultralytics consist of (yolov8, yolo11, yolo12 and yolo26 -cls, and their ResNets), and the
+# activations that a description may ask for. Their code must do nothing with plain values but compute.
+LAYERS = {
+    "torch.nn": [
+        "Sequential", "ModuleList", "Conv2d", "BatchNorm2d", "Linear", "Identity", "Dropout", "Flatten", "Upsample",
+        "AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d",
+        "SiLU", "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "Mish", "Hardswish", "Sigmoid", "Softmax",
+    ],
+    "ultralytics.nn.modules.conv": ["Conv", "Conv2", "DWConv", "GhostConv", "LightConv", "RepConv", "Concat"],
+    "ultralytics.nn.modules.block": [
+        "Bottleneck", "C2f", "C3", "C3k", "C3k2", "C2PSA", "PSABlock", "PSA", "Attention", "SPPF", "SCDown",
+        "A2C2f", "ABlock", "AAttn", "ResNetLayer", "ResNetBlock", "GhostBottleneck", "HGStem", "HGBlock",
+    ],
+    "ultralytics.nn.modules.head": ["Classify"],
+    "ultralytics.nn.tasks": ["ClassificationModel"],
+}  # fmt: skip
+# Names from elsewhere belong to no checkpoint that Ultralytics writes. They would be inert too, but whoever put the file
+# there should know of them.
+USUAL_SOURCES = {"torch", "torchvision", "ultralytics", "numpy", "pathlib", "collections", "types", "datetime", "PIL"}
+MAX_IMAGE_SIZE = 2048
+# Weights are kept in half precision and used in single; anything above is one tensor's storage told of many times over.
+MAX_GROWTH = 4
+
+
+class _Inert:
+    """An object of a pickle: the name of what it should have been, and its state. It does nothing."""
+
+    name = ""
+    state: Any = None
+
+    def __new__(cls, *_: Any) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def read_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
+    """A classification network, its classes' names, and the side of the square pictures that it takes.
+
+    Raises BackboneError for a file that is none, or that names what belongs to no network.
+    """
+    content = _fields(_unpickle(path))
+    root = content.get("ema") or content.get("model")
+    if not isinstance(root, _Inert):
+        raise BackboneError(f"expected a checkpoint that Ultralytics wrote, found {type(root).__name__} as its model")
+    _check_task(root)
+    network = _Builder(MAX_GROWTH * path.stat().st_size).build(root)
+    names = {int(k): str(v) for k, v in _fields(root.state.get("names")).items()}
+    size = _image_size(_fields(content.get("train_args")).get("imgsz"))
+    network = network.float().eval()
+    _try_out(network, len(names), size)
+    return network, names, size
+
+
+def _unpickle(path: Path) -> Any:
+    import torch
+
+    if not zipfile.is_zipfile(path):
+        raise BackboneError("expected a checkpoint that torch.save wrote, found something else; is the file complete?")
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise BackboneError("expected a checkpoint as torch.save writes it, found a compressed archive")
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+    strange = sorted(name for name in names if name.partition(".")[0] not in USUAL_SOURCES)
+    if strange:
+        raise BackboneError(
+            f"expected a checkpoint of a network alone, found one that names {', '.join(strange)[:200]}, which could run code. "
+            "Nothing of it was run; use another file, and load this one nowhere else"
+        )
+    inert: list[Any] = [(type("_Inert", (_Inert,), {"name": name}), name) for name in names]
+    with torch.serialization.safe_globals(inert):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _fields(value: Any) -> dict[Any, Any]:
+    """A mapping, or the state of an object that is used as one (settings of early versions)."""
+    value = value.state if isinstance(value, _Inert) else value
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _check_task(root: _Inert) -> None:
+    layers = list(_children(_fields(root.state.get("_modules")).get("model")))
+    last = layers[-1].name.rpartition(".")[2] if layers else "nothing"
+    if last != "Classify":
+        raise BackboneError(f"expected a YOLO classification network (such as yolov8n-cls.pt), found one that ends in {last}")
+
+
+def _children(module: Any) -> Iterator[_Inert]:
+    yield from (m for m in _fields(_fields(module).get("_modules")).values() if isinstance(m, _Inert))
+
+
+class _Builder:
+    """Builds real layers from inert ones. ``budget``: bytes that all of its tensors may take together."""
+
+    def __init__(self, budget: int):
+        import torch
+
+        self._torch = torch
+        self._budget = budget
+        self._machinery = set(torch.nn.Module().__dict__) - {"training"}
+
+    def build(self, inert: _Inert) -> Any:
+        state = _fields(inert)
+        module = _layer(inert.name)
+        self._torch.nn.Module.__init__(module)
+        for name, value in state.items():
+            if name not in self._machinery and _is_plain(value):
+                module.__dict__[name] = value
+        for name, tensor in _fields(state.get("_parameters")).items():
+            checked = self._checked(tensor)
+            module.register_parameter(name, None if checked is None else self._torch.nn.Parameter(checked, requires_grad=False))
+        for name, tensor in _fields(state.get("_buffers")).items():
+            module.register_buffer(name, self._checked(tensor))
+        for name, child in _fields(state.get("_modules")).items():
+            module.add_module(name, self.build(child) if isinstance(child, _Inert) else None)
+        return module
+
+    def _checked(self, tensor: Any) -> Any:
+        if tensor is None:
+            return None
+        if not isinstance(tensor, self._torch.Tensor):
+            raise BackboneError(f"expected tensors as weights, found {type(tensor).__name__}")
+        self._budget -= tensor.numel() * tensor.element_size()
+        if self._budget < 0:
+            raise BackboneError("its weights are far larger than the file; is it damaged?")
+        return tensor.detach()
+
+
+def _layer(name: str) -> Any:
+    """An object of a layer's class, not initialised. Early versions had all of their modules in one file."""
+    home, _, kind = name.rpartition(".")
+    for module, kinds in LAYERS.items():
+        if kind in kinds and home.startswith(module.rpartition(".")[0]):
+            found = getattr(importlib.import_module(module), kind, None)
+            if found is not None:
+                return found.__new__(found)
+    raise BackboneError(f"its layer {name} is none that framewise knows of in a classification network")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _image_size(value: Any) -> int:
+    from ultralytics.cfg import DEFAULT_CFG_DICT
+
+    sizes = value if isinstance(value, list | tuple) and value else [value or DEFAULT_CFG_DICT["imgsz"]]
+    if not all(isinstance(size, int) and 0 < size <= MAX_IMAGE_SIZE for size in sizes):
+        raise BackboneError(f"expected pictures of 1 to {MAX_IMAGE_SIZE} pixels a side, found imgsz {str(value)[:100]}")
+    return int(max(sizes))
+
+
+def _try_out(network: Any, classes: int, size: int) -> None:
+    """A picture through the network: what does not fit together is found here, and not by the first video."""
+    import torch
+
+    with torch.inference_mode():
+        answer = network(torch.zeros(1, 3, size, size))
+    if not isinstance(answer, tuple) or len(answer) != 2 or answer[1].shape != (1, classes):
+        raise BackboneError(f"expected it to answer with a number for each of its {classes} classes, and it does not")

@@ -1,0 +1,267 @@
+"""Which addresses may be asked for media, and connections to nothing but the address that was checked.
+
+An address in a task comes from a stranger, and so does the answer of the name server that the stranger chose. Therefore a
+name is resolved once, every answer is checked, and the connection goes to a checked number, not to the name again. Names are
+left to TLS and to the Host header.
+"""
+
+import ipaddress
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import httpcore
+import httpx
+
+from framewise.core.errors import MediaError, MediaForbidden, MediaUnavailable, SettingsError
+
+LOG = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+Resolve = Callable[[str, int], Sequence[str]]
+Connect = Callable[[str, int, float], httpcore.NetworkStream]
+
+# Services that give secrets of a machine in a cloud to whoever asks from it: only listed word for word. Some lie in networks
+# that are public (168.63.129.16 of Azure), some in networks that one may well list (fd00::/8).
+METADATA_SERVICES = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "169.254.169.254",  # AWS, Google, Azure, OpenStack, ...
+        "169.254.170.2",  # AWS, containers
+        "169.254.170.23",  # AWS, EKS
+        "fd00:ec2::254",  # AWS
+        "fd00:ec2::23",  # AWS, EKS
+        "fd20:ce::254",  # Google
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle
+    )
+)
+# IPv6 addresses that stand for an IPv4 address: what counts is where they lead.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Tunnels to IPv4 addresses of the sender's choice. https://www.iana.org/assignments/ipv6-unicast-address-assignments
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_TUNNELS = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
+
+
+class MediaHosts:
+    """Hosts from which media may be fetched, as MEDIA_HOSTS lists them.
+
+    An entry is a name, ``*.example.org`` for the names below one, ``*`` for any, an address, or a network
+    (``192.168.1.0/24``). Names and ``*`` allow public addresses alone; an address or a network allows itself.
+    """
+
+    def __init__(self, entries: Iterable[str]):
+        self._networks, self._names = [], set()
+        for entry in entries:
+            try:
+                self._networks.append(ipaddress.ip_network(entry.strip("[]")))
+            except ValueError:
+                self._names.add(entry if entry == "*" else _name_of_entry(entry))
+
+    def may_ask(self, host: str) -> bool:
+        """Whether a host, as ``host_of`` gives it, is listed."""
+        literal = as_address(host)
+        if "*" in self._names or host in self._names or (literal and self._lists(literal)):
+            return True
+        return not literal and any(name.startswith("*.") and host.endswith(name[1:]) for name in self._names)
+
+    def may_reach(self, address: Address) -> bool:
+        """Whether an address may be connected to: a public one, or one that is listed as address or by its network."""
+        address = _without_disguise(address)
+        if address in METADATA_SERVICES:
+            return any(network.num_addresses == 1 and address in network for network in self._networks)
+        return self._lists(address) or _is_public(address)
+
+    def _lists(self, address: Address) -> bool:
+        return any(_without_disguise(address) in network for network in self._networks)
+
+
+def _name_of_entry(entry: str) -> str:
+    below = "*." if entry.startswith("*.") else ""
+    try:
+        return below + host_of(httpx.URL(f"http://{entry.removeprefix(below)}"))
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"MEDIA_HOSTS: {entry!r} is no name of a host: {error}") from None
+
+
+def _without_disguise(address: Address) -> Address:
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _is_public(address: Address) -> bool:
+    if not address.is_global or address.is_multicast or address.is_unspecified:
+        return False
+    return address.version == 4 or (address in _GLOBAL_UNICAST and not any(address in tunnel for tunnel in _TUNNELS))
+
+
+def as_address(host: str) -> Address | None:
+    """The number that a host is, also in the spellings of inet_aton that systems still understand (``127.1``,
+    ``2130706433``, ``0x7f.1``); None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host.rstrip(".")))
+    except (OSError, ValueError):
+        return None
+
+
+def checked_url(url: str) -> httpx.URL:
+    """A URL, read once for all: what is checked is what is connected to. Its user is gone, for nobody shall get it.
+
+    Raises MediaError for one that is not of the web: another scheme, no host, a port that none can have, a backslash, which
+    readers of URLs take for different things.
+    """
+    try:
+        read = httpx.URL(url)
+        host = host_of(read)
+        usable = read.scheme in ("http", "https") and (read.port is None or 0 < read.port < 65536) and "\\" not in url
+        if usable and "%" not in host and (_HOST_NAME.fullmatch(host) or as_address(host)):
+            return read.copy_with(userinfo=b"", fragment=None)
+    except (httpx.InvalidURL, ValueError, TypeError):  # their texts show parts of the address, which may be secret
+        pass
+    raise MediaError(f"{shown(url)!r} is no address: expected http or https, and a host")
+
+
+def host_of(url: httpx.URL) -> str:
+    """A URL's host as it is compared: in ASCII, lower case, without the dot of the root."""
+    return url.raw_host.decode("ascii").lower().rstrip(".")
+
+
+def shown(url: str | httpx.URL) -> str:
+    """A URL without its user and query, which may carry secrets."""
+    try:
+        parts = httpx.URL(url)
+        return str(parts.copy_with(userinfo=b"", query=None, fragment=None))
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return re.sub("//.*@", "//", str(url), flags=re.DOTALL).partition("?")[0].partition("#")[0]
+
+
+# Connections.
+
+
+def system_resolver(host: str, port: int) -> list[str]:
+    """The addresses of a name, as the system finds them. Raises OSError."""
+    return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+
+
+def system_connect(address: str, port: int, timeout: float) -> httpcore.NetworkStream:
+    """A TCP connection. Raises httpcore.ConnectError, httpcore.ConnectTimeout."""
+    return httpcore.SyncBackend().connect_tcp(address, port, timeout)
+
+
+@dataclass(frozen=True)
+class Network:
+    """How names become addresses and addresses connections; tests put their own in place."""
+
+    resolve: Resolve = system_resolver
+    connect: Connect = system_connect
+
+    def addresses(self, url: httpx.URL, hosts: MediaHosts | None) -> list[str]:
+        """The addresses of a URL's host, each of which ``hosts`` allows; any if that is None.
+
+        Raises MediaForbidden if one is not allowed, MediaUnavailable if the name has none now.
+        """
+        host, port = host_of(url), url.port or (443 if url.scheme == "https" else 80)
+        literal = as_address(host)
+        try:
+            found = [str(literal)] if literal else list(self.resolve(host, port))
+        except (OSError, UnicodeError) as error:
+            raise MediaUnavailable(f"{shown(url)}: host {host!r} is not known to the name service: {error}") from None
+        if hosts:
+            for address in found:
+                if not hosts.may_reach(ipaddress.ip_address(address)):
+                    # The number is for the log alone: errors are shown to people who may have typed in the address.
+                    LOG.warning("host %r leads to %s, which is not public and not listed in MEDIA_HOSTS", host, address)
+                    raise MediaForbidden(
+                        f"{shown(url)}: host {host!r} leads to an address that is not public; the log names it. If media may "
+                        "be fetched from there, add the address or its network (such as 192.168.1.0/24) to MEDIA_HOSTS"
+                    )
+        return found
+
+
+class Deadline:
+    """The time that a server has for one file: ``first_seconds``, and for each byte that it sends what the slowest server
+    that is waited for would take, up to ``longest_seconds`` in all."""
+
+    def __init__(self, first_seconds: float, slowest_bytes_per_second: float, longest_seconds: float):
+        self._slowest = slowest_bytes_per_second
+        self._end = time.monotonic() + first_seconds
+        self._last_end = time.monotonic() + longest_seconds
+
+    def earn(self, num_bytes: int) -> None:
+        self._end += num_bytes / self._slowest
+
+    def left(self, wanted: float | None) -> float:
+        """Seconds to wait for the next byte, at most ``wanted``. Raises httpcore.ReadTimeout if there are none."""
+        left = min(self._end, self._last_end) - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("it sends too slowly, or without an end")
+        return left if wanted is None else min(wanted, left)
+
+
+class PinnedBackend(httpcore.NetworkBackend):
+    """Connects to one of ``addresses``, whatever host it is asked for, or, if they are None, to that host: a proxy.
+
+    Every wait is bounded by the deadline, also while a server sends its headers byte by byte.
+    """
+
+    def __init__(self, connect: Connect, addresses: Sequence[str] | None, deadline: Deadline):
+        self._connect = connect
+        self._addresses = addresses
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: Exception = httpcore.ConnectError("it has no address")
+        for address in [host] if self._addresses is None else self._addresses:
+            try:
+                return _TimedStream(self._connect(address, port, self._deadline.left(timeout)), self._deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection with the deadline on every wait."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline):
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._stream.read(max_bytes, self._deadline.left(timeout))
+        self._deadline.earn(len(data))
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.left(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> "_TimedStream":
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left(timeout))
+        return _TimedStream(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

@@ -1,0 +1,59 @@
+"""What the header of an MP4 or QuickTime file declares, looked at before FFmpeg believes it.
+
+FFmpeg makes an index of as many entries as a header says, and 2 KB that say "80 million samples of 1 byte" took 4.7 GB.
+Other containers are indexed as they are read: there an entry takes bytes of the file.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from framewise.core.errors import MediaError
+
+# With what MP4 and QuickTime files begin. Only such a file may be read as one: what has another beginning was not looked at.
+FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"uuid"}
+# Boxes with a number of samples after so many bytes, counted from their name: ISO 14496-12, 8.7.3.2 and 8.8.8.
+SAMPLE_COUNTS = {b"stsz": 12, b"trun": 8}
+
+
+def is_checked_mp4(path: Path) -> bool:
+    """Whether a file is MP4 or QuickTime. Raises MediaError for one that declares more samples than it has bytes."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < 8 or file.read(8)[4:] not in FIRST_BOXES:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for start, stop in _headers(data, size):
+                for name, distance in SAMPLE_COUNTS.items():
+                    declared = max(_numbers(data, name, distance, start, stop), default=0)
+                    if declared > size:
+                        raise MediaError(
+                            f"{path.name}: not a video that can be read (its header declares {declared} samples in a file of "
+                            f"{size} bytes); is the upload complete?"
+                        )
+    return True
+
+
+def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:
+    """Where the boxes of the outermost level are, but for those with the samples themselves."""
+    start = 0
+    while start + 16 <= size:
+        length, name = struct.unpack_from(">I4s", data, start)
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, start + 8)
+        if length == 0:
+            length = size - start
+        if name != b"mdat":
+            yield start, min(start + length, size)
+        start += max(length, 8)
+
+
+def _numbers(data: mmap.mmap, name: bytes, distance: int, start: int, stop: int) -> Iterator[int]:
+    """The 32-bit numbers that stand ``distance`` bytes after each beginning of ``name``."""
+    at = data.find(name, start, stop)
+    while at >= 0:
+        if at + distance + 4 <= len(data):
+            yield struct.unpack_from(">I", data, at + distance)[0]
+        at = data.find(name, at + 4, stop)

@@ -1,0 +1,40 @@
+"""Servers and libraries of media that several tests share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framewise.label_studio import LabelStudioClient
+from framewise.media.addresses import Network
+from framewise.media.library import MediaLibrary
+from tests.media_help import LEGACY_KEY, loopback_only
+from tests.web_server import Server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def other_server() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Callable[..., MediaLibrary]:
+    """Makes a library; ``label_studio`` is its address, hosts and roots are allowed."""
+
+    def make(
+        label_studio: str | None = None, hosts: Any = ("127.0.0.1",), roots: Any = (), key: str = LEGACY_KEY, **more: Any
+    ) -> MediaLibrary:
+        more.setdefault("network", Network(loopback_only))
+        return MediaLibrary(tmp_path / "data", LabelStudioClient(label_studio, key), tuple(roots), tuple(hosts), **more)
+
+    return make

@@ -1,0 +1,304 @@
+"""How fast the service answers many clients while it extracts and trains, and whether its memory stays as it is.
+
+python tools/load.py [--seconds 600] [--clients 20] [--seed 3] [--picture memory.png]
+
+Renders clips, starts a backend on empty folders and asks as Label Studio does: predictions of cached and of cold videos,
+webhooks (each is followed by a training), /setup and /health. Prints how often and how fast each was answered, and how much
+memory (proportional set size) each process holds. Exit code 1 if a request failed, if /health or /setup took too long, or if
+the memory of a process grows.
+"""
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from framewise.demo.backend_server import BackendServer, free_port
+from framewise.demo.clips import ClipTruth, copy_distinct, render_clips
+from framewise.demo.messages import Json, Project, task_of
+from framewise.demo.process_tree import descendants, memory_bytes, web_pids
+from framewise.demo.run import LABEL_CONFIG, true_regions
+from framewise.features.backbone import SHIPPED_NAME
+from framewise.settings import Settings
+
+CLIPS = 8  # that are annotated, again and again: as many as there are, so that trainings stay as large as they are
+COLD_AT_ONCE = 3  # more would only wait for each other
+PAUSE_SECONDS = (0.1, 0.9)  # of a client between two requests
+REQUEST_SECONDS = 100.0  # what Label Studio waits for a prediction
+TRAINED_SECONDS = 300.0
+SAMPLE_SECONDS = 1.0
+LIMITS_MS = {"/health": 100.0, "/setup": 100.0}  # of the 99th percentile; Label Studio waits 1 s and 3 s
+WARM_UP = 1 / 3  # of the run: caches fill, libraries are loaded
+SECONDS_TO_JUDGE_MEMORY = 300.0  # a shorter run is all warm-up
+GROWTH, GROWTH_BYTES = 0.05, 16 * 2**20  # after the warm-up: of the mean, or in bytes if that is more
+MIB = 2**20
+
+
+@dataclass
+class Answers:
+    """What became of all requests, by what was asked."""
+
+    milliseconds: dict[str, list[float]] = field(default_factory=dict)
+    errors: dict[str, list[str]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, path: str, milliseconds: float, error: str | None) -> None:
+        with self.lock:
+            self.milliseconds.setdefault(path, []).append(milliseconds)
+            if error:
+                self.errors.setdefault(path, []).append(error)
+
+    def p99(self, path: str) -> float:
+        values = self.milliseconds[path]
+        return statistics.quantiles(values, n=100, method="inclusive")[98] if len(values) > 1 else values[0]
+
+
+class Clients:
+    """Label Studio's users: each does one thing after another, by chance."""
+
+    def __init__(self, settings: Settings, clips: list[ClipTruth], seed: int):
+        self._settings, self._clips, self._seed = settings, clips, seed
+        self._project = Project(LABEL_CONFIG)
+        self._tasks = [task_of(number, str(clip.path)) for number, clip in enumerate(clips)]
+        self._cold_numbers = itertools.count(len(clips))
+        self._cold_slots = threading.BoundedSemaphore(COLD_AT_ONCE)
+        self.answers = Answers()
+        self.stop = threading.Event()
+
+    def prepare(self) -> None:
+        """Annotate every clip, and wait for a version: until there is one, no prediction says anything."""
+        self._setup()
+        for number in range(len(self._clips)):
+            self._submit(number)
+        end = time.monotonic() + TRAINED_SECONDS
+        while self._predict("/predict cached", self._tasks[-1]) == [] and time.monotonic() < end:
+            time.sleep(0.5)
+        self.answers = Answers()
+
+    @contextlib.contextmanager
+    def at_work(self, number: int) -> Iterator[None]:
+        """So many clients while the context lasts."""
+        threads = [threading.Thread(target=self._client, args=(random.Random(f"{self._seed} {n}"),)) for n in range(number)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _client(self, rng: random.Random) -> None:
+        todo: list[tuple[Callable[[], object], int]] = [
+            (self._health, 30),
+            (self._setup, 25),
+            (lambda: self._predict("/predict cached", rng.choice(self._tasks)), 25),
+            (lambda: self._submit(rng.randrange(len(self._clips))), 12),
+            (lambda: self._predict_cold(rng), 8),
+        ]
+        while not self.stop.wait(rng.uniform(*PAUSE_SECONDS)):
+            rng.choices([do for do, _ in todo], [weight for _, weight in todo])[0]()
+
+    def _health(self) -> None:
+        self._request("/health", "GET", "/health", None)
+
+    def _setup(self) -> None:
+        self._request("/setup", "POST", "/setup", self._project.setup_body())
+
+    def _submit(self, number: int) -> None:
+        regions = true_regions(self._clips[number])
+        event = self._project.annotation_event(self._tasks[number], regions, "ANNOTATION_UPDATED", annotation=number + 1)
+        self._request("/webhook", "POST", "/webhook", event)
+
+    def _predict(self, name: str, task: Json) -> Json | list[Any]:
+        """The prediction of a task; [] if there is none."""
+        answer = self._request(name, "POST", "/predict", self._project.predict_body([task]))
+        return answer["results"][0] if answer else []
+
+    def _predict_cold(self, rng: random.Random) -> None:
+        """Ask for a video that nobody saw before, until there is a prediction."""
+        if not self._cold_slots.acquire(blocking=False):
+            return
+        try:
+            number = next(self._cold_numbers)
+            original = rng.choice(self._clips).path
+            path = copy_distinct(original, original.with_name(f"cold-{number}.mp4"), number)
+            while self._predict("/predict cold", task_of(number, str(path))) == [] and not self.stop.wait(1.0):
+                pass
+        finally:
+            self._cold_slots.release()
+
+    def _request(self, name: str, method: str, path: str, body: Json | None) -> Json | None:
+        """The answer; None for an error. A new connection each, as Label Studio makes it."""
+        content, error, answer = json.dumps(body).encode() if body else None, None, None
+        connection = http.client.HTTPConnection(self._settings.host, self._settings.port, timeout=REQUEST_SECONDS)
+        began = time.perf_counter()
+        try:
+            connection.request(method, path, content, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            text = response.read()
+            if response.status == 200:
+                answer = json.loads(text)
+            else:
+                error = f"{response.status} {text[:300]!r}"
+        except (OSError, http.client.HTTPException) as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        finally:
+            connection.close()
+        self.answers.add(name, 1000 * (time.perf_counter() - began), error)
+        return answer
+
+
+class Memory:
+    """Samples of the proportional set size of each process of a service."""
+
+    def __init__(self, supervisor: int):
+        self._supervisor, self._began = supervisor, time.monotonic()
+        self.samples: dict[str, list[tuple[float, float]]] = {}  # process -> (seconds, bytes)
+
+    def sample(self) -> None:
+        for pid, name in self._processes().items():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                here = (time.monotonic() - self._began, float(memory_bytes(pid)))
+                self.samples.setdefault(f"{name} ({pid})", []).append(here)
+
+    def _processes(self) -> dict[int, str]:
+        """Process id -> what it is called."""
+        master, *serving = web_pids(self._supervisor) or [0]
+        names = {self._supervisor: "framewise serve", master: "gunicorn", **{pid: "web process" for pid in serving}}
+        others = {p: "worker" if c.endswith("framewise work") else c for p, c in descendants(self._supervisor).items()}
+        return {pid: name for pid, name in {**others, **names}.items() if pid}
+
+    def trend(self, process: str, warm_up_seconds: float) -> tuple[float, float, float]:
+        """Of a straight line through the samples after the warm-up: mean in bytes, slope in bytes a second, growth in bytes.
+
+        NaN if there are too few samples, of a process that was started again.
+        """
+        points = np.array([p for p in self.samples[process] if p[0] >= warm_up_seconds]).reshape(-1, 2)
+        if len(points) < 3:
+            return math.nan, math.nan, math.nan
+        slope, _ = np.polyfit(points[:, 0], points[:, 1], 1)
+        return float(points[:, 1].mean()), float(slope), float(slope * (points[-1, 0] - points[0, 0]))
+
+
+def main() -> int:
+    """Run it and print; 0 if all is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long (default 600)")
+    parser.add_argument("--clients", type=int, default=20, help="that ask at the same time (default 20)")
+    parser.add_argument("--seed", type=int, default=3, help="of the clips and of who asks for what")
+    parser.add_argument("--picture", type=Path, help="a PNG of the memory over time")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="framewise-load-") as folder:
+        root = Path(folder)
+        clips = render_clips(root / "clips", CLIPS, args.seed)
+        settings = Settings(
+            port=free_port(),
+            model_root=root / "models",
+            cache_dir=root / "cache",
+            data_dir=root / "data",
+            model_path=SHIPPED_NAME,
+            local_files_roots=(root / "clips",),
+        )
+        with BackendServer(settings, root / "log") as backend:
+            clients = Clients(settings, clips, args.seed)
+            clients.prepare()
+            memory = Memory(backend.pid)
+            with clients.at_work(args.clients):
+                watch(memory, args.seconds)
+            jobs = backend.jobs()
+    print_answers(clients.answers)
+    print_memory(memory, args.seconds)
+    if args.picture:
+        draw_memory(memory, args.picture)
+    return report_faults(faults(clients.answers, memory, args.seconds) + failed_jobs(jobs))
+
+
+def watch(memory: Memory, seconds: float) -> None:
+    """Sample for so long."""
+    began, form = time.monotonic(), "{l_bar}{bar}| {n:.0f}/{total:.0f} s"
+    with tqdm(total=seconds, desc="under load", bar_format=form) as bar:
+        while (here := time.monotonic() - began) < seconds:
+            bar.update(here - bar.n)
+            memory.sample()
+            time.sleep(SAMPLE_SECONDS)
+
+
+def faults(answers: Answers, memory: Memory, seconds: float) -> list[str]:
+    """What is not as it should be, in words."""
+    found = [f"{path}: {len(errors)} requests failed; the first: {errors[0]}" for path, errors in answers.errors.items()]
+    for path, limit in ((p, ms) for p, ms in LIMITS_MS.items() if p in answers.milliseconds):
+        p99 = answers.p99(path)
+        if p99 > limit:
+            found.append(f"{path}: the 99th percentile is {p99:.0f} ms, above {limit:.0f}")
+    if seconds < SECONDS_TO_JUDGE_MEMORY:
+        print(f"\nwhether memory grows is judged from {SECONDS_TO_JUDGE_MEMORY:.0f} s on")
+        return found
+    for process in memory.samples:
+        mean, _, growth = memory.trend(process, WARM_UP * seconds)
+        if growth > max(GROWTH * mean, GROWTH_BYTES):
+            found.append(f"{process}: memory grew by {growth / MIB:.0f} MiB after the warm-up")
+    return found
+
+
+def failed_jobs(overview: Json) -> list[str]:
+    return [f"job {j['id']} ({j['kind']}) failed: {j['error']}" for j in overview["jobs"] if j["state"] == "failed"]
+
+
+def report_faults(found: list[str]) -> int:
+    """Print what is wrong; the exit code."""
+    for fault in found:
+        print(f"WRONG: {fault}", file=sys.stderr)
+    return 1 if found else 0
+
+
+def print_answers(answers: Answers) -> None:
+    """Number, errors, median, 99th percentile and maximum."""
+    print(f"\n{'':16} {'answers':>8} {'errors':>7} {'median':>8} {'p99':>8} {'max':>8}  ms")
+    for path, values in sorted(answers.milliseconds.items()):
+        wrong = len(answers.errors.get(path, []))
+        median = statistics.median(values)
+        print(f"{path:16} {len(values):8} {wrong:7} {median:8.1f} {answers.p99(path):8.1f} {max(values):8.1f}")
+
+
+def print_memory(memory: Memory, seconds: float) -> None:
+    """First, mean and last size, and the straight line after the warm-up."""
+    print(f"\n{'PSS, MiB':26} {'first':>7} {'mean':>7} {'last':>7} {'slope':>9}  after the first {WARM_UP * seconds:.0f} s")
+    for process, samples in memory.samples.items():
+        mean, slope, _ = memory.trend(process, WARM_UP * seconds)
+        shown = [f"{size / MIB:7.1f}" for size in (samples[0][1], mean, samples[-1][1])]
+        print(f"{process:26} {' '.join(shown)} {slope * 3600 / MIB:+9.1f}  MiB an hour")
+
+
+def draw_memory(memory: Memory, path: Path) -> None:
+    """One line a process."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    for process, samples in memory.samples.items():
+        axes.plot([s for s, _ in samples], [b / MIB for _, b in samples], label=process)
+    axes.set(xlabel="seconds", ylabel="proportional set size, MiB", ylim=(0, None), title="Memory under load")
+    axes.legend(loc="center right")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

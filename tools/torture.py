@@ -1,0 +1,621 @@
+"""Kills the service again and again, and checks that nothing was lost, half written or forgotten.
+
+python tools/torture.py [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
+
+In rounds: the service gets annotations and asks for predictions of cold videos while its processes are ended by kill -9,
+at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while a
+webhook is being answered. Then it may come to rest, and every promise is checked. The first one that is broken ends the run
+with exit code 1; what is on disk then is kept. A job is not killed more than four times: the fifth would end it as failed.
+"""
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from tqdm import tqdm
+
+from framewise.assembly import DATABASE_NAME, QUEUE_NAME
+from framewise.core.errors import FramewiseError
+from framewise.demo.backend_server import BackendServer, free_port
+from framewise.demo.clips import copy_distinct, make_index_clip
+from framewise.demo.messages import Json, Project, labeling_config, region, task_of
+from framewise.demo.process_tree import descendants, is_alive, web_pids, worker_pids
+from framewise.features.backbone import SHIPPED_NAME
+from framewise.learning.networks import BaseNN
+from framewise.processes import stop_child
+from framewise.settings import Settings
+from framewise.store.registry import ABOUT, WRITING
+
+LABELS = ("Walk", "Run")
+CONFIG = labeling_config(*LABELS, model_trainable="true", model_classifier_epochs="3", model_score_threshold="0")
+KEY = "a-legacy-token"
+# Frames of the clips. The last has two chunks in the cache.
+CLIP_LENGTHS = (24, 31, 60, 1100)
+LONG = len(CLIP_LENGTHS) - 1
+KILLS_A_ROUND = 6
+WORKER_KILLS_A_ROUND = 4  # one fewer than framewise.store.job_state.MAX_ATTEMPTS
+ROUNDS_A_PROJECT = 4  # then others are begun: a training of few videos is quick
+PROJECTS = 2
+IDLE_SECONDS = 180.0
+END_SECONDS = 90.0
+AIM_SECONDS = 6.0  # after which it is killed all the same
+STUDIO_SECONDS = 0.05  # that Label Studio takes to store a prediction
+COALESCED = "the same job waits again"
+FILES_OF_A_VERSION = {"network.json", "version.json", "weights.safetensors"}
+
+
+class Violation(Exception):
+    """A promise of the service that was broken."""
+
+
+class LabelStudioStandIn(ThreadingHTTPServer):
+    """What pushing needs of a Label Studio: a list of predictions behind a legacy token. A real one starts for a minute."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _PredictionsApi)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.predictions: list[Json] = []
+        self.arrived, self.stored = threading.Event(), threading.Event()  # a prediction, since they were cleared
+        # Tasks that were asked about while a prediction of them was on its way into the list: a killed worker's last
+        # request. Nobody outside of Label Studio can keep a second one from being made then.
+        self.excused: set[int] = set()
+        self._on_its_way: collections.Counter[int] = collections.Counter()
+        self._lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def listed(self, task: int) -> list[Json]:
+        with self._lock:
+            if self._on_its_way[task]:
+                self.excused.add(task)
+            return [p for p in self.predictions if p["task"] == task]
+
+    def store(self, prediction: Json) -> Json:
+        task = prediction["task"]
+        with self._lock:
+            self._on_its_way[task] += 1
+        self.arrived.set()
+        time.sleep(STUDIO_SECONDS)
+        with self._lock:
+            self._on_its_way[task] -= 1
+            self.predictions.append({**prediction, "id": len(self.predictions) + 1})
+        self.stored.set()
+        time.sleep(STUDIO_SECONDS)
+        return prediction
+
+
+class _PredictionsApi(BaseHTTPRequestHandler):
+    server: LabelStudioStandIn
+
+    def do_GET(self) -> None:
+        task = parse_qs(urlsplit(self.path).query)["task"][0]
+        self._answer(200, self.server.listed(int(task)))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(201, self.server.store(json.loads(body)))
+
+    def _answer(self, status: int, body: Any) -> None:
+        allowed = self.headers["Authorization"] == f"Token {KEY}"
+        path = urlsplit(self.path).path
+        if not allowed or path != "/api/predictions/":
+            status, body = (401 if path == "/api/predictions/" else 404), {"detail": "refused"}
+        with contextlib.suppress(ConnectionError):  # who asked was killed
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: it would be one line a request."""
+
+
+class Victims:
+    """``framewise serve`` and further workers: ends them, and starts what nobody else starts again."""
+
+    def __init__(self, settings: Settings, log: Path, further_workers: int):
+        self.backend = BackendServer(settings, log)
+        self._number = further_workers
+        self._further: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start what does not run, and wait until the service answers."""
+        if not self.backend.is_running():
+            self.backend.start()
+        self._further = [w for w in self._further if w.poll() is None]
+        while len(self._further) < self._number:
+            self._further.append(self.backend.start_worker())
+
+    def stop(self) -> None:
+        self.backend.stop()
+        for worker in self._further:
+            stop_child(worker)
+
+    def pids(self, target: str) -> list[int]:
+        """Processes of a target that live now: worker and workers, web (those that answer), master, supervisor, all."""
+        further = [w.pid for w in self._further if w.poll() is None]
+        if target in ("worker", "workers"):
+            return worker_pids(self.backend.pid) + further
+        if target == "supervisor":
+            return [self.backend.pid]
+        if target == "all":
+            return [self.backend.pid, *descendants(self.backend.pid), *further]
+        master, *serving = web_pids(self.backend.pid) or [0]
+        return serving if target == "web" else [master] if master else []
+
+    def aim(self, pids: list[int]) -> Callable[[], None]:
+        """``kill -9`` of processes, to be called at once when the moment comes: all looking around was done before. It waits
+        until the service is whole again, as far as this tool has to see to it."""
+        below = descendants(self.backend.pid)
+        needed = {self.backend.pid, *web_pids(self.backend.pid)[:1]}  # with one of these the whole service ends
+
+        def kill() -> None:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._recover(below, ended=bool(needed & set(pids)))
+
+        return kill
+
+    def _recover(self, below: dict[int, str], ended: bool) -> None:
+        if ended:
+            _wait(lambda: not self.backend.is_running(), END_SECONDS, "the supervisor ends when the web master was killed")
+            _wait(lambda: not any(is_alive(p) for p in below), END_SECONDS, "no process is left of a service that was killed")
+        self.start()
+
+
+@dataclass
+class Told:
+    """What was told to the service, and what it answered."""
+
+    events: list[str] = field(default_factory=list)  # recorded: answered with 200
+    # (project, annotation) -> its results since the one that was answered last, oldest first. Any may be the one in the store.
+    annotations: dict[tuple[str, int], list[list[Json]]] = field(default_factory=dict)
+    annotated: dict[int, tuple[Project, Json]] = field(default_factory=dict)  # annotation -> its project and task
+    clip_of: dict[int, int] = field(default_factory=dict)  # task -> which of CLIP_LENGTHS it shows
+    asked: dict[int, Project] = field(default_factory=dict)  # tasks that a prediction was asked for
+    unanswered: dict[int, tuple[Project, Json]] = field(default_factory=dict)  # ... and no answer came
+    promised: set[int] = field(default_factory=set)  # ... and the answer was []
+    lost: int = 0  # events to which no answer came
+
+
+class Traffic:
+    """Annotates and asks for predictions of clips that nobody saw before, one request after the other."""
+
+    def __init__(self, url: str, folder: Path, rng: random.Random, told: Told):
+        self._client = httpx.Client(base_url=url, timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._folder, self._rng, self.told = folder, rng, told
+        self.projects: list[Project] = []
+        self.webhook_sent = threading.Event()
+        self._stop = threading.Event()
+        self._originals = [
+            make_index_clip(folder / f"original-{n}.mp4", frames, 25, (64, 64)) for n, frames in enumerate(CLIP_LENGTHS)
+        ]
+        self.error: Exception | None = None
+
+    def begin_projects(self) -> None:
+        """Projects of which each has a version: from then on, predictions that are not ready are promised."""
+        self.projects = [Project(CONFIG) for _ in range(PROJECTS)]
+        for project in self.projects:
+            self._client.post("/setup", json=project.setup_body()).raise_for_status()
+            self.annotate(project)
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Requests without end while the context lasts; at its end, what was asked and not answered is asked again."""
+        self._stop.clear()
+        thread = threading.Thread(target=self._flow)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+        if self.error:
+            raise self.error
+        self.wait_until_up()
+        for project, task in list(self.told.unanswered.values()):
+            self.predict(project, task)
+
+    def wait_until_up(self) -> None:
+        def answers() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return self._client.get("/health").is_success
+            return False
+
+        _wait(answers, END_SECONDS, "the service answers /health")
+
+    def _flow(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.wait_until_up()
+                project = self._rng.choice(self.projects)
+                self._rng.choices((self.annotate, self.annotate_again, self.predict), (3, 2, 4))[0](project)
+                self._stop.wait(self._rng.uniform(0.1, 0.9))
+        except Exception as error:
+            self.error = error
+
+    def annotate(self, project: Project) -> None:
+        task = self._new_task(self._rng.randrange(LONG))
+        self._submit(project, project.annotation_event(task, self._regions(task)))
+
+    def annotate_again(self, project: Project) -> None:
+        known = [a for a, (of, _) in self.told.annotated.items() if of is project]
+        if known:
+            annotation = self._rng.choice(known)
+            task = self.told.annotated[annotation][1]
+            regions = self._regions(task)
+            self._submit(project, project.annotation_event(task, regions, "ANNOTATION_UPDATED", annotation))
+
+    def predict(self, project: Project, task: Json | None = None) -> None:
+        task = task or self._new_task(self._rng.choices(range(len(CLIP_LENGTHS)), (6, 6, 6, 1))[0])
+        number = task["id"]
+        self.told.asked[number], self.told.unanswered[number] = project, (project, task)
+        answer = self._post("/predict", project.predict_body([task]))
+        if answer is not None:
+            del self.told.unanswered[number]
+            if answer["results"] == [[]]:
+                self.told.promised.add(number)
+
+    def _submit(self, project: Project, event: Json) -> None:
+        annotation = event["annotation"]
+        states = self.told.annotations.setdefault((project.key, annotation["id"]), [])
+        states.append(annotation["result"])
+        self.told.annotated[annotation["id"]] = (project, event["task"])
+        self.webhook_sent.set()
+        answer = self._post("/webhook", event)
+        if answer is None:
+            self.told.lost += 1
+        elif answer.get("status") != "recorded":
+            raise Violation(f"a webhook was answered {answer}")
+        else:
+            self.told.events.append(_canonical(event))
+            del states[:-1]
+
+    def _post(self, path: str, body: Json) -> Json | None:
+        """The answer; None if none came, since a process was killed."""
+        try:
+            answer = self._client.post(path, json=body)
+        except httpx.TransportError:
+            return None
+        if answer.status_code != 200:
+            raise Violation(f"{path} was answered {answer.status_code}: {answer.text[:500]}")
+        told: Json = answer.json()
+        return told
+
+    def _new_task(self, clip: int) -> Json:
+        number = len(self.told.clip_of) + 1
+        self.told.clip_of[number] = clip
+        path = copy_distinct(self._originals[clip], self._folder / f"clip-{number}.mp4", number)
+        return task_of(number, str(path))
+
+    def _regions(self, task: Json) -> list[Json]:
+        frames = CLIP_LENGTHS[self.told.clip_of[task["id"]]]
+        start = self._rng.randint(1, frames - 5)
+        return [region(self._rng.choice(LABELS), (start, self._rng.randint(start, frames)))]
+
+
+class Killer:
+    """Chooses whom to kill and when."""
+
+    # (whom, when, how often)
+    PLANS = (
+        ("worker", "any time", 6), ("workers", "any time", 4),
+        ("worker", "a version is written", 4), ("workers", "a version is written", 7),
+        ("workers", "features are written", 7),
+        ("workers", "a prediction arrives", 7), ("workers", "a prediction is stored", 6),
+        ("web", "a webhook is sent", 20), ("web", "any time", 8),
+        ("master", "a webhook is sent", 4), ("master", "any time", 3),
+        ("supervisor", "any time", 5), ("supervisor", "a version is written", 3),
+        ("all", "any time", 3), ("all", "a webhook is sent", 4), ("all", "a version is written", 3),
+        ("all", "a prediction arrives", 3),
+    )  # fmt: skip
+
+    def __init__(self, victims: Victims, traffic: Traffic, studio: LabelStudioStandIn, rng: random.Random):
+        self._victims, self._traffic, self._studio, self._rng = victims, traffic, studio, rng
+        self._settings = victims.backend.settings
+        self.done: collections.Counter[tuple[str, str, str]] = collections.Counter()  # whom, when, whether it was met
+
+    def round(self, kills: int, on_kill: Callable[[], object]) -> None:
+        """So many kills, of which a few at most end workers."""
+        ending = 0
+        for _ in range(kills):
+            plans = [p for p in self.PLANS if p[0] == "web" or ending < WORKER_KILLS_A_ROUND]
+            target, moment, _ = self._rng.choices(plans, [weight for *_, weight in plans])[0]
+            ending += target != "web"
+            self._kill(target, moment)
+            on_kill()
+
+    def _kill(self, target: str, moment: str) -> None:
+        found: list[int] = _wait(lambda: self._victims.pids(target), END_SECONDS, f"there is a process to kill: {target}")
+        kill = self._victims.aim([self._rng.choice(found)] if target == "worker" else found)
+        met = self._await(moment)
+        kill()
+        self.done[target, moment, "" if met else " (missed)"] += 1
+
+    def _await(self, moment: str) -> bool:
+        """Wait for a moment, and for what may follow it by a hair; False if it does not come."""
+        events = {
+            "a webhook is sent": self._traffic.webhook_sent,
+            "a prediction arrives": self._studio.arrived,
+            "a prediction is stored": self._studio.stored,
+        }
+        if moment == "any time":
+            time.sleep(self._rng.uniform(0, 3))
+            return True
+        if moment in events:
+            events[moment].clear()
+            met = events[moment].wait(AIM_SECONDS)
+        else:
+            met = self._await_writing(moment)
+        time.sleep(self._rng.choice((0, 0, self._rng.uniform(0, 0.005), self._rng.uniform(0, 0.03))))
+        return met
+
+    def _await_writing(self, moment: str) -> bool:
+        """Until a folder appears below models or the cache: within milliseconds its files are written."""
+        if moment == "a version is written":
+            folders = [p for p in self._settings.model_root.glob("timelinelabels-*") if p.is_dir()]
+        else:
+            folders = [p for p in self._settings.cache_dir.rglob("features_chunk") if p.is_dir()]
+        before = {f: f.stat().st_mtime_ns for f in folders}
+        end = time.monotonic() + AIM_SECONDS
+        while time.monotonic() < end:
+            if any(f.stat().st_mtime_ns != at for f, at in before.items()):
+                return True
+            time.sleep(0.001)
+        return False
+
+
+class Checker:
+    """Every promise of the service, checked when it has come to rest."""
+
+    def __init__(self, settings: Settings, url: str, told: Told, studio: LabelStudioStandIn):
+        self._settings, self._url, self._told, self._studio = settings, url, told, studio
+        self._known_hashes: dict[tuple[Path, int], str] = {}
+        self.undisturbed: dict[int, collections.Counter[str]] = {}  # clip -> the hashes of its arrays
+
+    def wait_idle(self) -> None:
+        """Until no job waits or runs, and no promise is left. A promise is gone only when its push is a job."""
+
+        def idle() -> bool:
+            promised, waiting = self._rows("SELECT (SELECT count(*) FROM promised_predictions), count(*) FROM jobs "
+                                           "WHERE state IN ('pending', 'running')")[0]  # fmt: skip
+            return not promised and not waiting
+
+        _wait(idle, IDLE_SECONDS, "no job waits or runs")
+
+    def note_undisturbed(self, traffic: Traffic) -> None:
+        """Extract each clip with nothing else going on, and remember what came out."""
+        project = traffic.projects[0]
+        before = self._arrays()
+        for clip in range(len(CLIP_LENGTHS)):
+            traffic.predict(project, traffic._new_task(clip))
+            self.wait_idle()
+            after = self._arrays()
+            self.undisturbed[clip] = after - before
+            before = after
+
+    def check(self) -> None:
+        """Raises Violation."""
+        checks = (
+            self._databases, self._jobs, self._events, self._annotations, self._versions, self._features, self._pushes,
+            self._answers,
+        )  # fmt: skip
+        for check in checks:
+            check()
+
+    def _databases(self) -> None:
+        for name in (DATABASE_NAME, QUEUE_NAME):
+            with contextlib.closing(sqlite3.connect(self._settings.data_dir / name, timeout=30)) as connection:
+                found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            _demand(found == "ok", f"{name}: integrity_check says {found}")
+
+    def _jobs(self) -> None:
+        for row in self._rows("SELECT * FROM jobs"):
+            fine = row["state"] == "done" or str(row["error"]).endswith(COALESCED)
+            _demand(fine and row["warnings"] == "[]", f"a job did not end well: {dict(row)}")
+
+    def _events(self) -> None:
+        stored = collections.Counter(_canonical(json.loads(r["payload"])) for r in self._rows("SELECT payload FROM events"))
+        for event in self._told.events:
+            _demand(stored[event] == 1, f"an event that was answered 'recorded' is stored {stored[event]} times: {event}")
+
+    def _annotations(self) -> None:
+        stored = {(r["project"], r["id"]): json.loads(r["result"]) for r in self._rows("SELECT * FROM annotations")}
+        recorded = {(e["project"]["id"], e["annotation"]["id"]) for e in map(json.loads, self._told.events)}
+        for (project, number), states in self._told.annotations.items():
+            if (project, number) not in stored:
+                missing = (int(project.split(".")[0]), number) in recorded
+                _demand(not missing, f"annotation {number} of project {project} was recorded and is not in the store")
+                continue
+            found = stored[project, number]
+            _demand(found in states, f"annotation {number} of project {project} is {found}, and {states} was sent")
+
+    def _versions(self) -> None:
+        for folder in self._settings.model_root.glob("timelinelabels-*/*"):
+            if not folder.name.startswith(WRITING):
+                files = {path.name for path in folder.iterdir()}
+                _demand(files == FILES_OF_A_VERSION, f"version {folder} has the files {sorted(files)}")
+                _demand(json.loads((folder / ABOUT).read_text())["version"] == folder.name, f"{folder} is another version")
+                BaseNN.load(folder)
+        for row in self._rows("SELECT project, control, version FROM current_versions"):
+            self._is_up_to_date(*row)
+
+    def _is_up_to_date(self, project: str, control: str, version: str) -> None:
+        folder = self._settings.model_root / f"timelinelabels-{project}-{control}" / version
+        about = json.loads((folder / ABOUT).read_text())
+        last = self._rows("SELECT started, result FROM jobs WHERE kind = 'train' AND project = ? AND state = 'done' "
+                          "ORDER BY finished DESC LIMIT 1", project)[0]  # fmt: skip
+        told = self._rows("SELECT max(received), count(DISTINCT task) FROM annotations WHERE project = ?", project)[0]
+        _demand(about["videos"] == told[1], f"{folder} learned from {about['videos']} videos, and {told[1]} are annotated")
+        _demand(last["started"] >= told[0], f"project {project}: an annotation came after the last training began")
+        _demand(
+            json.loads(last["result"])["version"] == version, f"{folder} is in use, the last training made {last['result']}"
+        )
+
+    def _features(self) -> None:
+        """What is in the cache is what was extracted undisturbed, of every video that was learned from or asked for."""
+        tasks = {r["task"] for r in self._rows("SELECT DISTINCT task FROM annotations")} | self._told.asked.keys()
+        expected: collections.Counter[str] = collections.Counter()
+        for task in tasks:
+            expected += self.undisturbed[self._told.clip_of[task]]
+        found = self._arrays()
+        _demand(
+            found == expected, f"the cache lacks arrays {expected - found} and has {found - expected} beside the right ones"
+        )
+
+    def _pushes(self) -> None:
+        pushed = collections.Counter((p["task"], p["model_version"]) for p in self._studio.predictions)
+        for task in self._told.promised:
+            _demand(any(t == task for t, _ in pushed), f"task {task} was answered [], and its prediction never pushed")
+        for (task, version), times in pushed.items():
+            twice = times > 1 and task not in self._studio.excused
+            _demand(not twice, f"task {task} was given {times} predictions of version {version}")
+
+    def _answers(self) -> None:
+        # Of annotations in the store only: to ask for the video of one that was lost would have it extracted.
+        stored = {r["task"] for r in self._rows("SELECT DISTINCT task FROM annotations")}
+        known = [(project, task) for project, task in self._told.annotated.values() if task["id"] in stored]
+        for project, task in known[-PROJECTS:]:
+            current = self._rows("SELECT version FROM current_versions WHERE project = ?", project.key)[0]["version"]
+            with httpx.Client(base_url=self._url, timeout=60, trust_env=False) as client:
+                setup = client.post("/setup", json=project.setup_body()).raise_for_status().json()
+                answer = client.post("/predict", json=project.predict_body([task])).raise_for_status().json()["results"][0]
+            _demand(setup["model_version"] == current, f"/setup says {setup}, and {current} is in use")
+            _demand(answer and answer["model_version"] == current, f"/predict of a cached video answers {answer}")
+
+    def _arrays(self) -> collections.Counter[str]:
+        """SHA-256 of every array in the cache."""
+        return collections.Counter(self._hash(path) for path in self._settings.cache_dir.rglob("*.npy"))
+
+    def _hash(self, path: Path) -> str:
+        key = (path, path.stat().st_ctime_ns)
+        if key not in self._known_hashes:
+            self._known_hashes[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return self._known_hashes[key]
+
+    def _rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
+        with contextlib.closing(sqlite3.connect(self._settings.data_dir / DATABASE_NAME, timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(sql, parameters).fetchall()
+
+
+def main() -> int:
+    """Run it; 0 if no promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--seed", type=int, help="of what is done and when; drawn if not given")
+    parser.add_argument("--further-workers", type=int, default=1, help="beside the one of framewise serve (default 1)")
+    parser.add_argument("--folder", type=Path, help="where everything is; it is kept (default: a new one, kept on failure)")
+    args = parser.parse_args()
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="framewise-torture-"))
+    print(f"seed {seed}; everything is in {folder}", flush=True)
+    try:
+        torture(folder, args.kills, seed, args.further_workers)
+    except (Violation, FramewiseError, httpx.HTTPError) as error:
+        print(f"\nVIOLATED: {error}\nSee {folder}; seed {seed}", file=sys.stderr)
+        return 1
+    if args.folder is None:
+        shutil.rmtree(folder)
+    return 0
+
+
+def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
+    """The whole run. Raises Violation."""
+    rng = random.Random(seed)
+    studio, told = LabelStudioStandIn(), Told()
+    settings = _settings(folder, studio.url)
+    victims = Victims(settings, folder / "log.txt", further_workers)
+    checker = Checker(settings, victims.backend.url, told, studio)
+    settings.local_files_roots[0].mkdir(parents=True, exist_ok=True)
+    traffic = Traffic(victims.backend.url, settings.local_files_roots[0], rng, told)
+    killer = Killer(victims, traffic, studio, random.Random(seed + 1))
+    rounds = 0
+    try:
+        victims.start()
+        with tqdm(total=kills, unit="kill") as bar:
+            while bar.n < kills:
+                if rounds % ROUNDS_A_PROJECT == 0:
+                    traffic.begin_projects()
+                    checker.wait_idle()
+                if rounds == 0:
+                    checker.note_undisturbed(traffic)
+                with traffic.flowing():
+                    killer.round(min(KILLS_A_ROUND, kills - int(bar.n)), bar.update)
+                checker.wait_idle()
+                checker.check()
+                rounds += 1
+        _print_summary(killer, told, studio, checker, rounds)
+    finally:
+        victims.stop()
+        studio.shutdown()
+
+
+def _settings(folder: Path, studio: str) -> Settings:
+    return Settings(
+        port=free_port(),
+        model_root=folder / "models",
+        cache_dir=folder / "cache",
+        data_dir=folder / "data",
+        model_path=SHIPPED_NAME,
+        local_files_roots=((folder / "clips").absolute(),),
+        label_studio_url=studio,
+        label_studio_api_key=KEY,
+        predict_wait_seconds=0,
+    )
+
+
+def _print_summary(killer: Killer, told: Told, studio: LabelStudioStandIn, checker: Checker, rounds: int) -> None:
+    print(f"\n{'kills':>5}  {'of':12} when")
+    for (target, moment, missed), count in sorted(killer.done.items()):
+        print(f"{count:5}  {target:12} {moment}{missed}")
+    jobs = {(k, s): n for k, s, n in checker._rows("SELECT kind, state, count(*) FROM jobs GROUP BY kind, state")}
+    again = checker._rows("SELECT count(*) FROM jobs WHERE attempts > 1")[0][0]
+    print(f"\n{sum(killer.done.values())} kills in {rounds} rounds, after each of which everything was as promised:")
+    print(f"events recorded {len(told.events)}, without an answer {told.lost}")
+    print(f"predictions asked for {len(told.asked)}, promised {len(told.promised)}, pushed {len(studio.predictions)}", end="")
+    print(f", possibly twice {len(studio.excused)}")
+    print("jobs: " + ", ".join(f"{kind} {state} {n}" for (kind, state), n in sorted(jobs.items())) + f"; begun again {again}")
+
+
+def _canonical(event: Any) -> str:
+    return json.dumps(event, sort_keys=True)
+
+
+def _demand(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise Violation(otherwise)
+
+
+def _wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """The first true value of ``condition``. Raises Violation that says what did not come true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        _demand(time.monotonic() < end, f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
