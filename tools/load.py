@@ -81,13 +81,14 @@ class Clients:
         self.stop = threading.Event()
 
     def prepare(self) -> None:
-        """Annotate every clip, and wait for a version: until there is one, no prediction says anything."""
+        """Annotate every clip, and wait until each is predicted: the first training may know only the first of them."""
         self._setup()
         for number in range(len(self._clips)):
             self._submit(number)
         end = time.monotonic() + TRAINED_SECONDS
-        while self._predict("/predict cached", self._tasks[-1]) == [] and time.monotonic() < end:
-            time.sleep(0.5)
+        for task in self._tasks:
+            while self._predict("/predict cached", task) == [] and time.monotonic() < end:
+                time.sleep(0.5)
         self.answers = Answers()
 
     @contextlib.contextmanager

@@ -146,7 +146,7 @@ class Annotations:
         """(job, project, task, whether the job succeeded) of tasks whose job has ended."""
         rows = self._database.read(
             "SELECT p.job, j.project, p.task, j.state FROM promised_predictions p JOIN jobs j ON j.id = p.job "
-            "WHERE j.state IN ('done', 'failed')"
+            "WHERE j.state NOT IN ('pending', 'running')"
         )
         return [(r["job"], r["project"], r["task"], r["state"] == "done") for r in rows]
 

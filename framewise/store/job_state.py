@@ -110,7 +110,7 @@ class JobStates:
                 "WHERE id = ? AND owner = ? AND state = 'running'",
                 (state, error, json.dumps(result), time.time(), job_id, owner),
             )
-            connection.execute("DELETE FROM jobs WHERE id <= ? AND state IN ('done', 'failed')", (job_id - KEPT_JOBS,))
+            connection.execute("DELETE FROM jobs WHERE id <= ? AND state NOT IN ('pending', 'running')", (job_id - KEPT_JOBS,))
 
     def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
         """Show under /jobs what went wrong outside of a job; the same thing again only moves its time."""
@@ -129,7 +129,8 @@ class JobStates:
             )
 
     def postpone(self, job: Job, owner: str, reason: str) -> None:
-        """Have a job that cannot be done now done later; after a day it ends as failed. ``reason`` is shown until then."""
+        """Have a job that cannot be done now done later, or by the same one that waits already; after a day it ends as failed.
+        ``reason`` is shown until then."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT retries, created FROM jobs WHERE id = ? AND owner = ? AND state = 'running'", (job.id, owner)
@@ -146,10 +147,10 @@ class JobStates:
                 (time.time() + seconds, f"is tried again every now and then: {reason}", job.id),
             )
             if not waits.rowcount:
-                self._end(connection, job.id, f"{reason}; the same job waits again")
+                self._end(connection, job.id, reason, "superseded")
 
     def revive(self, is_alive: Callable[[str], bool]) -> None:
-        """Make jobs of dead workers pending again; if the same work waits already, the dead one only ends.
+        """Make jobs of dead workers pending again; if the same work waits already, the dead one ends as superseded by it.
 
         is_alive: whether an owner of jobs still works.
         """
@@ -165,15 +166,15 @@ class JobStates:
                     "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL WHERE id = ?", (row["id"],)
                 )
                 if not again.rowcount:
-                    self._end(connection, row["id"], "its worker died; the same job waits again")
+                    self._end(connection, row["id"], "its worker died", "superseded")
 
     def owners(self) -> list[str]:
         """Workers that have a job."""
         return [r["owner"] for r in self._database.read("SELECT DISTINCT owner FROM jobs WHERE state = 'running'")]
 
-    def _end(self, connection: Any, job_id: int, error: str) -> None:
-        sql = "UPDATE jobs SET state = 'failed', error = ?, finished = ? WHERE id = ?"
-        connection.execute(sql, (error, time.time(), job_id))
+    def _end(self, connection: Any, job_id: int, error: str, state: str = "failed") -> None:
+        sql = "UPDATE jobs SET state = ?, error = ?, finished = ? WHERE id = ?"
+        connection.execute(sql, (state, error, time.time(), job_id))
 
     def due(self) -> list[tuple[int, str]]:
         """(id, kind) of jobs that could be done now."""

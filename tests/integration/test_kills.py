@@ -103,7 +103,7 @@ def test_a_killed_supervisor_leaves_no_process_and_a_new_one_finishes_the_work(i
     # The interrupted training and the one that waited behind it are the same work: it is done once.
     last, interrupted_one = service.jobs(project, "train")
     assert last["state"] == "done"
-    assert (interrupted_one["state"], interrupted_one["error"]) == ("failed", "its worker died; the same job waits again")
+    assert (interrupted_one["state"], interrupted_one["error"]) == ("superseded", "its worker died")
     assert service.client.get("/versions").json()["details"][0]["videos"] == 3
     assert_current_version_is_whole(service, project)
     found = service.predict(project, [long, *waiting])

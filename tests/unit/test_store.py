@@ -312,7 +312,7 @@ def test_a_dead_job_ends_where_the_same_waits_already(jobs):
     jobs.claim(dead, "dead")
     waiting = jobs.add("train", PROJECT, "all", {})
     jobs.revive(only())
-    assert states(jobs) == {dead: "failed", waiting: "pending"}
+    assert states(jobs) == {dead: "superseded", waiting: "pending"}
 
 
 def test_a_job_that_kills_its_workers_is_given_up(jobs):
@@ -378,7 +378,7 @@ def test_a_job_that_cannot_be_done_now_ends_where_the_same_waits_already(jobs):
     claimed = jobs.claim(first, "worker")
     second = jobs.add("train", PROJECT, "all", {})
     jobs.postpone(claimed, "worker", "the disk is full")
-    assert states(jobs) == {first: "failed", second: "pending"}
+    assert states(jobs) == {first: "superseded", second: "pending"}
 
 
 def test_finished_jobs_of_long_ago_are_forgotten_and_others_are_not(jobs, database, monkeypatch):
