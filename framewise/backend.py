@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.controls import CONTROL_MODELS, ControlModel, Example, Parts
-from framewise.core.errors import ConfigError, FramewiseError, RequestError, is_disk_full
+from framewise.core.errors import ConfigError, FramewiseError, MediaError, RequestError, is_disk_full
 from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import LabelStudioClient
@@ -163,8 +163,9 @@ class Backend:
         data = self._annotations.task_data(job.project, task) if task is not None else None
         try:
             frame_rate = control.control.frame_rate(data or {})
-        except RequestError:
-            return  # said where a prediction is asked for
+            features.timeline.num_frames(frame_rate)
+        except (RequestError, MediaError):
+            return  # a rate that cannot be is said where the features are used
         for advice in timing_advice(file_name(source), info, features.timeline.pts, frame_rate):
             logger.warning("project %s, task %s: %s", job.project, task, advice)
             self._jobs.states.warn(job.id, f"task {task}: {advice}")

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ from huey import SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
-from framewise.core.errors import FramewiseError, StorageFull, is_disk_full
+from framewise.core.errors import FramewiseError, StorageBusy, StorageFull, is_disk_full
 from framewise.store.job_state import Job, JobStates
 
 logger = logging.getLogger(__name__)
@@ -85,13 +86,25 @@ class Jobs:
 
     def work(self) -> None:
         """Do jobs until the process is told to stop (SIGTERM, SIGINT)."""
-        self._lock = (self._lock_folder / self._owner).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = self._take_lock()
+        for owner in os.listdir(self._lock_folder):
+            self._is_alive(owner)  # removes the files of dead ones
         consumer = self._huey.create_consumer(
             workers=WORKER_THREADS, worker_type="thread", periodic=False, initial_delay=0.05, max_delay=0.2
         )
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
         consumer.run()
+
+    def _take_lock(self) -> IO[str]:
+        """The lock by which others see that this process lives. One that starts now may take its file for a dead one's."""
+        path = self._lock_folder / self._owner
+        while True:
+            lock = path.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    return lock
+            lock.close()
 
     def _send(self, job_id: int, kind: str) -> None:
         self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0)))
@@ -104,7 +117,7 @@ class Jobs:
         end = self._outcome(job)
         try:
             end()
-        except StorageFull as error:
+        except (StorageFull, StorageBusy) as error:
             logger.error("job %d ended, but that could not be written yet: %s", job.id, error)
             self._unwritten.append(end)
             return
@@ -140,7 +153,7 @@ class Jobs:
                 for job_id, kind in self.states.due():
                     if job_id not in sent:
                         self._send(job_id, kind)
-            except StorageFull as error:
+            except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)
             except Exception:
                 logger.exception("keeping jobs alive")  # whatever it is must not end this thread

@@ -32,6 +32,12 @@ _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxstring, _BRIEF.maxother = 3, 12, 12, 200, 200
 
 
+class StorageBusy(FramewiseError):
+    """Another process holds the database for longer than can be waited for."""
+
+    temporary = True
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk, or one's share of it, is full."""
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from framewise import __version__
 from framewise.assembly import Assembly
-from framewise.core.errors import BackboneError, ConfigError, FramewiseError, MediaError, RequestError, StorageFull
+from framewise.core.errors import BackboneError, ConfigError, FramewiseError, MediaError, RequestError, StorageBusy, StorageFull
 from framewise.server.auth import require_auth
 from framewise.server.metrics import metrics_blueprint
 from framewise.server.protocol import protocol_blueprint
@@ -26,6 +26,7 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (BackboneError, 400),
     (MediaError, 422),
     (StorageFull, 507),
+    (StorageBusy, 503),
 )
 # Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
 FREE_THREADS = 2

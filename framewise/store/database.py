@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from framewise.core.errors import SettingsError, StorageFull
+from framewise.core.errors import SettingsError, StorageBusy, StorageFull
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS projects (
@@ -101,6 +101,8 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StorageBusy(f"{self._path}: another process held it for {BUSY_TIMEOUT_SECONDS:g} s ({error})") from None
             if error.sqlite_errorcode not in NO_ROOM:
                 raise
             raise StorageFull(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from framewise.core.errors import SettingsError
+from framewise.core.errors import SettingsError, StorageBusy
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import SCHEMA, Database
 from framewise.store.job_state import GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS, MAX_ATTEMPTS, JobStates
@@ -567,3 +567,17 @@ def test_a_database_of_a_later_format_is_refused_with_the_cure(tmp_path):
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SettingsError, match=r"written by a later framewise \(its format is 99.*restore the back-up"):
         Database(path)
+
+
+def test_a_database_that_another_process_holds_is_busy_for_now(tmp_path, monkeypatch):
+    monkeypatch.setattr("framewise.store.database.BUSY_TIMEOUT_SECONDS", 0.1)
+    path = tmp_path / "framewise.sqlite"
+    jobs = JobStates(Database(path))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageBusy, match="another process held it for 0.1 s") as caught:
+            jobs.add("train", PROJECT, "all", {})
+        assert caught.value.temporary
+        other.execute("ROLLBACK")
+    assert states(jobs) == {}
+    assert jobs.add("train", PROJECT, "all", {}) == 1
