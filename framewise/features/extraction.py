@@ -134,7 +134,8 @@ class Extractor:
             if self._cache.has_chunk(key, chunk):
                 collections.deque(group, maxlen=0)  # only their times are still needed
             else:
-                self._cache.chunk(key, chunk, functools.partial(_features, backbone, group, crop))
+                self._cache.chunk(key, chunk, functools.partial(_features, file, backbone, group, crop))
+        file.check_unchanged()
         self._cache.times(file.content, Timeline.of(info, pictures.pts).to_array)
 
     @contextmanager
@@ -161,11 +162,12 @@ class _Noted(Iterator[Picture]):
         return picture
 
 
-def _features(backbone: Backbone, pictures: Iterator[Picture], crop: str) -> npt.NDArray[np.float32]:
+def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], crop: str) -> npt.NDArray[np.float32]:
     batches = []
     images = (backbone.preprocess(picture.rgb, crop) for picture in pictures)
     while batch := list(itertools.islice(images, BATCH_PICTURES)):
         batches.append(backbone.features(batch))
+    file.check_unchanged()  # else features of another video would be kept under this one's content
     return np.concatenate(batches)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framewise.core.errors import MediaError, MediaForbidden
+from framewise.core.errors import MediaError, MediaForbidden, MediaUnavailable
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts, Network, checked_url, host_of, shown
 from framewise.media.fetch import Downloads, Limits, Permit, Progress, Remote, write_json
@@ -25,10 +25,21 @@ CLOUD_SCHEMES = ("s3", "gs", "azure-blob")
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A readable file. ``content`` is the SHA-256 of its bytes: the same video under two names is one."""
+    """A readable file. ``content`` is the SHA-256 of its bytes: the same video under two names is one. ``stamp`` is what its
+    size and times were then, for a file that others may write."""
 
     path: Path
     content: str
+    stamp: str = ""
+
+    def check_unchanged(self) -> None:
+        """Raises MediaUnavailable if the file is not the one any more that ``content`` is of."""
+        try:
+            changed = bool(self.stamp) and _stat_key(self.path) != self.stamp
+        except OSError:
+            changed = True
+        if changed:
+            raise MediaUnavailable(f"{self.path.name}: the file changed while it was read")
 
 
 class MediaLibrary:
@@ -63,7 +74,10 @@ class MediaLibrary:
         remote = self._remote(source, task)
         if remote is None:
             path = self._local_path(source)
-            yield MediaFile(path, self._content_of(path))
+            stamp = _stat_key(path)
+            file = MediaFile(path, self._content_of(path), stamp)
+            file.check_unchanged()
+            yield file
             return
         with self._downloads.held(remote, progress) as (path, record):
             yield MediaFile(path, record.sha256)
@@ -160,8 +174,7 @@ class MediaLibrary:
         key = _stat_key(path)
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        if _stat_key(path) != key:
-            raise MediaError(f"{path.name}: the file changed while it was read; it will be tried again when next asked for")
+        MediaFile(path, content, key).check_unchanged()
         write_json(self._hash_record(path), {"key": key, "sha256": content})
         return content
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from framewise.core.errors import BackboneError, MediaError
+from framewise.core.errors import BackboneError, MediaError, MediaUnavailable
 from framewise.features import backbone as backbone_module
 from framewise.features import extraction
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts
-from framewise.media.library import MediaFile
+from framewise.media.library import MediaFile, MediaLibrary
 from tests.conftest import TINY_CLASSES, TINY_IMAGE_SIZE
 from tests.videos import colour_pictures, pictures_of, write_video
 
@@ -261,6 +262,29 @@ def test_an_interrupted_extraction_counts_as_none_and_goes_on_where_it_was(monke
     np.testing.assert_allclose(all_rows(extract(video)), whole, atol=1e-5)
     assert tiny.calls == [8, 8, 4]
     assert extractor.cached("content of clip.mp4", "w" * 64, "center") is not None
+
+
+def test_a_file_that_is_written_to_while_it_is_extracted_leaves_nothing_under_its_old_content(
+    monkeypatch, tmp_path, tiny, video, quiet
+):
+    monkeypatch.setattr(extraction, "CHUNK_PICTURES", 8)
+    library = MediaLibrary(tmp_path / "data", LabelStudioClient(None, None), (tmp_path,), ())
+    compute, tiny.calls[:] = tiny.features, []
+
+    def another_writes_during_the_second_chunk(images):
+        if len(tiny.calls) == 1:
+            with video.open("ab") as file:
+                file.write(b"\0\0\0\x08free")
+        return compute(images)
+
+    tiny.features = another_writes_during_the_second_chunk
+    with (
+        library.opened(str(video)) as file,
+        pytest.raises(MediaUnavailable, match=r"clip\.mp4: the file changed while it was read"),
+    ):
+        Extractor(FeatureCache(tmp_path / "cache")).extract(file, "w" * 64, lambda: tiny, "center", quiet)
+    arrays = [np.load(path, allow_pickle=False) for path in (tmp_path / "cache").rglob("*.npy")]
+    assert [len(array) for array in arrays] == [8], "only what was read before is kept"
 
 
 def test_a_truncated_video_never_counts_as_extracted(tmp_path, extract):
