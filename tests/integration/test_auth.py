@@ -2,7 +2,7 @@
 
 import pytest
 
-from framewise.server import create_app
+from framewise.server.app import create_app
 from framewise.settings import Settings
 from tests.integration.service import Project, Service, labeling_config, learning_config, region, wait_for
 
