@@ -20,7 +20,7 @@ import httpx
 
 from framewise.core.errors import MediaError, MediaForbidden, MediaUnavailable, SettingsError
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
@@ -185,7 +185,7 @@ class Network:
             for address in found:
                 if not hosts.may_reach(ipaddress.ip_address(address)):
                     # The number is for the log alone: errors are shown to people who may have typed in the address.
-                    LOG.warning("host %r leads to %s, which is not public and not listed in MEDIA_HOSTS", host, address)
+                    logger.warning("host %r leads to %s, which is not public and not listed in MEDIA_HOSTS", host, address)
                     raise MediaForbidden(
                         f"{shown(url)}: host {host!r} leads to an address that is not public; the log names it. If media may "
                         "be fetched from there, add the address or its network (such as 192.168.1.0/24) to MEDIA_HOSTS"

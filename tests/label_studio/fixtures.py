@@ -4,6 +4,7 @@ LABEL_STUDIO is the path of the label-studio program; ``make test`` installs one
 missing the tests fail, unless SKIP_LABEL_STUDIO=1 asks for them to be skipped.
 """
 
+import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,12 @@ def clips(label_studio: LabelStudioServer) -> list[ClipTruth]:
 @pytest.fixture
 def project(api: LabelStudioApi) -> int:
     return int(api.create_project("football", LABEL_CONFIG)["id"])
+
+
+def project_key(api: LabelStudioApi, project: int) -> str:
+    """Label Studio's name of a project for its backends."""
+    created = datetime.datetime.fromisoformat(api.project(project)["created_at"])
+    return f"{project}.{int(created.timestamp())}"
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:

@@ -12,7 +12,7 @@ from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioError, LabelStudioServer
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from tests.label_studio.fixtures import wait_for_version, wait_until
+from tests.label_studio.fixtures import project_key, wait_for_version, wait_until
 
 
 def _regions_of(prediction: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -43,19 +43,11 @@ def test_submit_and_update_reach_the_next_task(
     assert shown["predictions"][-1]["model_version"] == second
     asked = httpx.post(
         f"{backend.url}/predict",
-        json={"tasks": [shown], "project": _uid(api, project), "label_config": LABEL_CONFIG, "params": {}},
+        json={"tasks": [shown], "project": project_key(api, project), "label_config": LABEL_CONFIG, "params": {}},
         timeout=60,
         trust_env=False,
     ).json()["results"][0]
     assert _regions_of(shown["predictions"][-1]) == _regions_of(asked)
-
-
-def _uid(api: LabelStudioApi, project: int) -> str:
-    """Label Studio's name of a project for its backends."""
-    import datetime
-
-    created = datetime.datetime.fromisoformat(api.project(project)["created_at"])
-    return f"{project}.{int(created.timestamp())}"
 
 
 def test_local_files_and_a_legacy_token(

@@ -1,6 +1,5 @@
 """Label Studio is down for a while: what was to be fetched from it and sent to it waits, and goes on by itself."""
 
-import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from tests.label_studio.fixtures import wait_for_version, wait_until
+from tests.label_studio.fixtures import project_key, wait_for_version, wait_until
 
 
 def test_fetches_and_pushes_resume(
@@ -27,11 +26,11 @@ def test_fetches_and_pushes_resume(
     tasks += api.import_tasks(project, [{"video": str(clips[2].path)}])
     api.submit_annotation(tasks[0]["id"], true_regions(clips[0]))
     version = wait_for_version(api, project, other_than="untrained")
-    created = datetime.datetime.fromisoformat(api.project(project)["created_at"])
+    key = project_key(api, project)
 
     label_studio.stop()
     try:
-        asked = {"tasks": tasks[1:], "project": f"{project}.{int(created.timestamp())}", "label_config": LABEL_CONFIG}
+        asked = {"tasks": tasks[1:], "project": key, "label_config": LABEL_CONFIG}
         answer = httpx.post(f"{backend.url}/predict", json=asked, timeout=60, trust_env=False).json()
         assert answer == {"results": [[], []]}
 
