@@ -17,11 +17,12 @@ from framewise.media.fetch import Limits
 from framewise.media.library import MediaLibrary
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
-from framewise.store.database import Database
+from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.job_state import JobStates
+from framewise.store.projects import KnownProjects
+from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import Registry
 
-DATABASE_NAME = "framewise.sqlite"
 QUEUE_NAME = "queue.sqlite"
 
 
@@ -34,8 +35,9 @@ class Assembly:
         database = Database(settings.data_dir / DATABASE_NAME)
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
+        self.known = KnownProjects(database)
         self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME)
-        self.registry = Registry(settings.model_root, database)
+        self.registry = Registry(settings.model_root, database, settings.keep_versions)
         self.backbones = Backbones(settings.model_root, settings.data_dir)
         self.parts = Parts(
             settings,
@@ -50,7 +52,8 @@ class Assembly:
             Extractor(FeatureCache(settings.cache_dir)),
             self.registry,
         )
-        self.backend = Backend(self.parts, self.annotations, self.jobs, self.label_studio, waiting_slots)
+        pushed = PushedPredictions(database)
+        self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)
 
 
 def check_folders(settings: Settings) -> None:

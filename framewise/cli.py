@@ -5,10 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from framewise import __version__
 from framewise.core.errors import FramewiseError
 from framewise.settings import Settings
+
+PROJECT_HELP = "Label Studio's number of the project, or <number>.<time of creation> as /versions shows it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FramewiseError as error:
         print(f"framewise: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("framewise: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,12 +45,59 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(backbone)
     backbone.set_defaults(run=_backbone)
 
+    versions = commands.add_parser("versions", help="list the trained versions, how good they are, and which are in use")
+    versions.add_argument("project", nargs="?", metavar="PROJECT", help=f"{PROJECT_HELP}; all if left out")
+    _add_settings(versions)
+    versions.set_defaults(run=_versions)
+
+    roll_back = commands.add_parser("roll-back", help="predict with an earlier version, and stay with it")
+    roll_back.add_argument("project", metavar="PROJECT", help=PROJECT_HELP)
+    roll_back.add_argument("version", metavar="VERSION", help="its name, or as much of it as v3")
+    _add_settings(roll_back)
+    roll_back.set_defaults(run=_roll_back)
+
+    unpin = commands.add_parser("unpin", help="predict with the newest version again")
+    unpin.add_argument("project", metavar="PROJECT", help=PROJECT_HELP)
+    _add_settings(unpin)
+    unpin.set_defaults(run=_unpin)
+
+    forget = commands.add_parser("forget", help="remove all that is known of a project, and its models")
+    forget.add_argument("project", metavar="PROJECT", help=PROJECT_HELP)
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    _add_settings(forget)
+    forget.set_defaults(run=_forget)
+
+    train = commands.add_parser("train", help="learn from an export of Label Studio, and publish the version")
+    _add_files(train, "EXPORT.json", "Label Studio's Export > JSON", "not needed for a known project")
+    train.add_argument("--project", metavar="PROJECT", help=f"a known one: {PROJECT_HELP}; a new one if left out")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="how good a training on an export is on videos that it did not learn from")
+    _add_files(evaluate, "EXPORT.json", "Label Studio's Export > JSON", required=True)
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    evaluate.add_argument("--picture", type=Path, metavar="FILE.png", help="draw how often regions of a score are right")
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser("predict", help="write predictions of tasks, to be imported into Label Studio")
+    _add_files(predict, "TASKS.json", "an export, or a list of {'data': ...}", "the project's own if left out")
+    predict.add_argument("--project", metavar="PROJECT", help=f"whose version predicts: {PROJECT_HELP}")
+    predict.add_argument("--version", dest="model_version", metavar="VERSION", help="as much of it as v3; the one in use")
+    predict.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")
+    predict.set_defaults(run=_predict)
+
     demo = commands.add_parser("demo", help="a real Label Studio with a project that framewise learns and fills in")
     demo.add_argument("--label-studio", required=True, help="path of the label-studio program")
     demo.add_argument("--folder", required=True, help="where the demo keeps its files; made if it is not there")
     demo.add_argument("--exit", action="store_true", help="end after the printout; fail if the predictions are bad")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_files(parser: argparse.ArgumentParser, name: str, what: str, config: str = "", required: bool = False) -> None:
+    parser.add_argument("tasks", type=Path, metavar=name, help=what)
+    about = "the labeling config: Label Studio's Settings > Labeling Interface > Code"
+    parser.add_argument("--config", type=Path, required=required, metavar="FILE.xml", help=f"{about}; {config}".rstrip("; "))
+    _add_settings(parser)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +138,60 @@ def _backbone(args: argparse.Namespace) -> None:
     settings = _settings(args)
     file = Backbones(settings.model_root, settings.data_dir).fetch_official(args.name or settings.model_path)
     print(f"{file.path}  sha256 {file.content}")
+
+
+def _versions(args: argparse.Namespace) -> None:
+    from framewise.manage import show_versions
+
+    show_versions(_settings(args), args.project)
+
+
+def _roll_back(args: argparse.Namespace) -> None:
+    from framewise.manage import roll_back
+
+    roll_back(_settings(args), args.project, args.version)
+
+
+def _unpin(args: argparse.Namespace) -> None:
+    from framewise.manage import unpin
+
+    unpin(_settings(args), args.project)
+
+
+def _forget(args: argparse.Namespace) -> int:
+    from framewise.manage import forget
+
+    return forget(_settings(args), args.project, args.yes)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from framewise.offline import train
+
+    return train(_offline_settings(args, "ERROR"), args.tasks, args.config, args.project)  # warnings are in its answer
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from framewise.offline import evaluate
+
+    return evaluate(_offline_settings(args, "WARNING"), args.tasks, args.config, args.json, args.picture)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from framewise.offline import predict
+
+    settings = _offline_settings(args, "WARNING")
+    return predict(settings, args.tasks, args.config, args.project, args.model_version, args.output)
+
+
+def _offline_settings(args: argparse.Namespace, log_level: str) -> Settings:
+    """Settings of a command that somebody watches: the log is of no use where it only tells how far things are."""
+    from framewise.assembly import check_folders, configure_logging
+    from framewise.serve import with_default_backbone
+
+    settings = _settings(args)
+    configure_logging(log_level)
+    check_folders(settings)
+    return with_default_backbone(settings)
 
 
 def _demo(args: argparse.Namespace) -> int:

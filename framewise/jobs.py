@@ -29,10 +29,15 @@ WORKER_THREADS = 2  # so that a long extraction does not keep a training waiting
 KEEP_ALIVE_SECONDS = 1.0
 REPORT_SECONDS = 0.5
 # Label Studio's user waits for what was just annotated: a training goes before the extractions that wait.
-PRIORITIES = {"train": 10, "push": 5}
+# What nobody waits for comes last.
+PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
 
 Progress = Callable[[float, str], None]
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
+
+
+class GiveWay(Exception):
+    """Raised by a handler whose job can go on later, since others wait. It begins anew then."""
 
 
 class JsonSerializer(Serializer):
@@ -76,6 +81,11 @@ class Jobs:
         except Exception as error:
             logger.warning("job %d is recorded, and sent to a worker as soon as that is possible: %s", job_id, error)
 
+    def more_urgent_wait(self, kind: str, seconds: float) -> bool:
+        """Whether a job that goes before those of a kind has waited for so long, since every worker is at something."""
+        later = [k for k in {*PRIORITIES, kind} if PRIORITIES.get(k, 0) <= PRIORITIES.get(kind, 0)]
+        return self.states.others_wait(later, seconds)
+
     def register(self, kind: str, handler: Handler) -> None:
         """Say who does jobs of a kind, in this process."""
         self._handlers[kind] = handler
@@ -94,6 +104,33 @@ class Jobs:
         )
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
         consumer.run()
+
+    def do_now(self, kind: str, project: str, handler: Handler, progress: Progress) -> list[str]:
+        """Do a job about all of a project here, in a process that is no worker; what the user should know of it.
+
+        It is shown as any other, and no worker does the same meanwhile. Raises RequestError if one does already, and whatever
+        the handler raises: it is not tried again.
+        """
+        lock = self._take_lock()
+        try:
+            job = self.states.begin(kind, project, "all", self._owner)
+            shown = _Throttled(self.states, job.id)
+
+            def report(share: float, detail: str) -> None:
+                shown(share, detail)
+                progress(share, detail)
+
+            try:
+                result = handler(job, report)
+            except BaseException as error:  # also when it is interrupted: no worker is to go on with it
+                self.states.finish(job.id, self._owner, error=_reason(error))
+                raise
+            shown.flush()
+            self.states.finish(job.id, self._owner, result=result)
+            return self.states.warnings(job.id)
+        finally:
+            (self._lock_folder / self._owner).unlink(missing_ok=True)
+            lock.close()
 
     def _take_lock(self) -> IO[str]:
         """The lock by which others see that this process lives. One that starts now may take its file for a dead one's."""
@@ -133,6 +170,8 @@ class Jobs:
             result = self._handlers[job.kind](job, progress)
             progress.flush()
             return lambda: self.states.finish(job.id, self._owner, result=result)
+        except GiveWay:
+            return lambda: self.states.give_way(job, self._owner)
         except Exception as error:
             reason = _reason(error)
             if _is_temporary(error):
@@ -180,7 +219,7 @@ def _is_temporary(error: Exception) -> bool:
     return is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and is_disk_full(error):
         return f"no room on the disk ({error.strerror}: {error.filename or 'CACHE_DIR, MODEL_ROOT or DATA_DIR'}); make room"
     return str(error) if isinstance(error, FramewiseError) else f"{type(error).__name__}: {error}"

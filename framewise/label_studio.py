@@ -4,9 +4,12 @@ The key goes to LABEL_STUDIO_URL's origin alone, never to an address from a requ
 """
 
 import base64
+import json
 import re
 import ssl
 import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -15,8 +18,12 @@ import httpx
 
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable, MediaForbidden
 
-REQUEST_TIMEOUT_SECONDS = 30.0
+REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # a training waits while Label Studio is asked for its annotations
 MAX_DECODINGS = 4  # more than servers and proxies do
+TASKS_A_PAGE = 500
+ANNOTATED_TASKS_A_PAGE = 100  # with all regions of all annotations
+# Label Studio leaves out the other fields, at every depth; predictions would be most of an answer.
+FIELDS_OF_ANNOTATIONS = "id,data,updated_at,annotations,result,was_cancelled,ground_truth"
 HOW_TO_CONNECT = (
     "set LABEL_STUDIO_URL to the address of Label Studio as this backend reaches it, and LABEL_STUDIO_API_KEY to an "
     "access token (in Label Studio: Account & Settings > Personal Access Token)"
@@ -25,6 +32,14 @@ HOW_TO_CONNECT = (
 # them those that tell where a file in cloud storage is (io_storages/proxy_api.py). The key is sent to nothing else there.
 RESOLVING_PATH = re.compile(r"/(tasks|projects)/\d+/(presign|resolve)/?")
 MEDIA_PATH = re.compile(rf"/data/upload/.+|/data/local-files/?|/storage-data/uploaded/?|{RESOLVING_PATH.pattern}")
+
+
+def _filter(column: str, operator: str, type: str, value: Any) -> dict[str, Any]:
+    """A filter of the Data Manager (its managers.py reads it)."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": type, "value": value}
+
+
+NOT_ANNOTATED = _filter("total_annotations", "equal", "Number", 0)
 
 
 class LabelStudioClient:
@@ -104,39 +119,176 @@ class LabelStudioClient:
         except Exception as error:
             raise self._explained("exchanging LABEL_STUDIO_API_KEY for an access token", error) from None
 
-    def push_prediction(self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str) -> None:
-        """Store a prediction unless the task has one of this version already. Raises LabelStudioError."""
+    def push_prediction(
+        self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str, superseded: Collection[str] = ()
+    ) -> None:
+        """Store a prediction unless the task has one of this version already, also if that came meanwhile.
+
+        superseded: model versions of which a prediction becomes this one. Its number stays, which an open editor sends with
+        what is submitted: Label Studio refuses that if the number is gone. One from which an annotation came is left as it
+        is. Not for two at once about one task. Raises LabelStudioError.
+        """
         if not self.connected:
             raise LabelStudioError(f"predictions cannot be pushed: {HOW_TO_CONNECT}")
-        try:
+        with self._asking(f"pushing the prediction of task {task_id}"):
             existing = self._sdk.predictions.list(task=task_id)
             if any(p.model_version == model_version for p in existing):
                 return
-            self._sdk.predictions.create(task=task_id, result=result, score=score, model_version=model_version)
+            ours = {"result": result, "score": score, "model_version": model_version}
+            old = self._without_annotation([p for p in existing if p.model_version in superseded])
+            pushed = (
+                self._sdk.predictions.update(max(old), **ours) if old else self._sdk.predictions.create(task=task_id, **ours)
+            )
+            same = [p for p in self._sdk.predictions.list(task=task_id) if p.model_version == model_version]
+            if len(same) > 1:  # what Label Studio stored itself is open in somebody's editor
+                self._delete_predictions(self._without_annotation([p for p in same if p.id == pushed.id]))
+
+    def remove_predictions(self, task_id: int, versions: Collection[str]) -> int:
+        """Remove a task's predictions of these model versions but those from which an annotation came; how many there were.
+        Raises LabelStudioError."""
+        with self._asking(f"removing predictions of task {task_id}"):
+            found = [p for p in self._sdk.predictions.list(task=task_id) if p.model_version in versions]
+            return self._delete_predictions(self._without_annotation(found))
+
+    def is_annotated(self, task_id: int) -> bool:
+        """Whether a task has an annotation; having been skipped is none. Raises LabelStudioError."""
+        with self._asking(f"asking for the annotations of task {task_id}"):
+            return any(not a.was_cancelled for a in self._sdk.annotations.list(task_id))
+
+    def project_state(self, project_id: int) -> tuple[int, str]:
+        """When a project was made, in Unix seconds, and the model version that is chosen in it to prelabel tasks, or "".
+        Raises LabelStudioError."""
+        with self._asking(f"asking for project {project_id}"):
+            project = self._sdk.projects.get(project_id)
+            return int(project.created_at.timestamp()), project.model_version or ""
+
+    def choose_version(self, project_id: int, model_version: str) -> None:
+        """Choose the model version that prelabels a project's tasks. Raises LabelStudioError."""
+        with self._asking(f"choosing version {model_version} in project {project_id}"):
+            self._sdk.projects.update(project_id, model_version=model_version)
+
+    def tasks_without_annotation(self, project_id: int) -> dict[int, dict[str, Any]]:
+        """Data of a project's tasks without annotations, as they were imported, by id. Raises LabelStudioError."""
+        return {task.id: task.data if isinstance(task.data, dict) else {} for task in self._tasks(project_id, NOT_ANNOTATED)}
+
+    def tasks_with_versions(self, project_id: int, versions: Sequence[str]) -> list[int]:
+        """Tasks without annotations that have predictions of one of these versions, and on which nobody works: a draft tells.
+        Raises LabelStudioError."""
+        if not versions:
+            return []
+        of_versions = _filter("predictions_model_versions", "contains", "List", list(versions))
+        no_draft = _filter("draft_exists", "equal", "Boolean", False)
+        return sorted({task.id for task in self._tasks(project_id, NOT_ANNOTATED, of_versions, no_draft)})
+
+    def _tasks(self, project_id: int, *filters: dict[str, Any]) -> Iterator[Any]:
+        """Tasks of the list that the Data Manager shows: unlike a single task's address, it asks no backend for predictions."""
+        last = 0
+        while True:
+            after = _filter("id", "greater", "Number", last)  # so that none is passed over when others are annotated meanwhile
+            query = json.dumps({"filters": {"conjunction": "and", "items": [after, *filters]}, "ordering": ["tasks:id"]})
+            with self._asking(f"listing the tasks of project {project_id}"):
+                page = self._sdk.tasks.list(
+                    project=project_id,
+                    fields="task_only",
+                    include="id,data",
+                    resolve_uri=False,
+                    query=query,
+                    page_size=TASKS_A_PAGE,
+                )
+            yield from page.items or []
+            if not page.items or len(page.items) >= page.response.total:
+                return
+            last = max(task.id for task in page.items)
+
+    def task_pages(
+        self, project_id: int, page_size: int = ANNOTATED_TASKS_A_PAGE
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """All tasks of a project with their annotations, as Label Studio's JSON: (how many there are, those of a page).
+
+        Each page asks for tasks after the last one's number, so that none is passed over when others are deleted meanwhile.
+        Asks no backend for predictions. Raises LabelStudioError.
+        """
+        last, seen, total = 0, 0, 0
+        while True:
+            query = {"filters": {"conjunction": "and", "items": [_filter("id", "greater", "Number", last)]}}
+            asked = {"project": project_id, "fields": "all", "include": FIELDS_OF_ANNOTATIONS, "resolve_uri": "false"}
+            ordered = json.dumps({**query, "ordering": ["tasks:id"]})
+            answer = self._get("/api/tasks/", {**asked, "query": ordered, "page_size": page_size}, "listing annotations")
+            try:
+                page, left = list(answer["tasks"]), int(answer["total"])
+                numbers = [int(task["id"]) for task in page]
+            except (TypeError, KeyError, ValueError):
+                raise LabelStudioError(f"Label Studio at {self._shown}: its list of tasks cannot be read") from None
+            if page and min(numbers) <= last:
+                raise LabelStudioError(f"Label Studio at {self._shown}: it does not list tasks by their numbers")
+            last, seen, total = max(numbers, default=last), seen + len(page), max(total, seen + left)
+            if page:
+                yield total, page
+            if len(page) >= left:
+                return
+
+    def _get(self, path: str, parameters: dict[str, Any], doing: str) -> Any:
+        headers = self.auth_headers()
+        with self._asking(doing):
+            return self._http.get(self.absolute(path), params=parameters, headers=headers).json()
+
+    def _without_annotation(self, predictions: list[Any]) -> list[int]:
+        """Numbers of those of a task's predictions from which no annotation came.
+
+        A task's own list of annotations leaves out those that say that it was skipped; the Data Manager's has them.
+        """
+        if not predictions:
+            return []
+        query = json.dumps({"selectedItems": {"all": False, "included": [predictions[0].task]}})
+        tasks = self._sdk.tasks.list(project=predictions[0].project, fields="all", resolve_uri=False, query=query).items or []
+        if [task.id for task in tasks] != [predictions[0].task]:
+            return []  # it is gone, or not to be seen with this key
+        parents = {annotation["parent_prediction"] for annotation in tasks[0].annotations or []}
+        return [p.id for p in predictions if p.id not in parents]
+
+    def _delete_predictions(self, predictions: list[int]) -> int:
+        for number in predictions:
+            try:
+                self._sdk.predictions.delete(number)
+            except Exception as error:
+                if _status(error) != 404:  # somebody else was faster
+                    raise
+        return len(predictions)
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """What goes wrong inside is told as a LabelStudioError."""
+        try:
+            yield
         except Exception as error:
-            raise self._explained(f"pushing the prediction of task {task_id}", error) from None
+            raise self._explained(doing, error) from None
 
     @property
     def _prefix(self) -> str:
         return urlsplit(self.url or "").path
 
     @cached_property
-    def _sdk(self) -> Any:
-        from label_studio_sdk import LabelStudio  # imports for a second: only where it is needed
-
+    def _http(self) -> httpx.Client:
         # Redirects are not followed: they would take a personal access token, which is in a request's body, to wherever they
         # lead. The hook tells a failure by its status; the SDK's exchange of the token would try to read it as JSON.
-        client = httpx.Client(
-            timeout=REQUEST_TIMEOUT_SECONDS,
+        return httpx.Client(
+            timeout=REQUEST_TIMEOUT,
             follow_redirects=False,
             event_hooks={"response": [lambda response: response.raise_for_status()]},
         )
-        # With its slash the exchange of the token, too, is below a path prefix.
-        return LabelStudio(base_url=f"{self.url}/", api_key=self._api_key, timeout=REQUEST_TIMEOUT_SECONDS, httpx_client=client)
+
+    @cached_property
+    def _sdk(self) -> Any:
+        from label_studio_sdk import LabelStudio  # imports for a second: only where it is needed
+
+        # With its slash the exchange of the token, too, is below a path prefix. A job that fails is tried again as a whole, and
+        # looks first what was stored: sent again from here, a prediction would be there twice.
+        return LabelStudio(
+            base_url=f"{self.url}/", api_key=self._api_key, timeout=REQUEST_TIMEOUT, max_retries=0, httpx_client=self._http
+        )
 
     def _explained(self, doing: str, error: Exception) -> LabelStudioError:
-        answer = error.response if isinstance(error, httpx.HTTPStatusError) else error
-        status = getattr(answer, "status_code", None)
+        status = _status(error)
         # The text of a ValueError shows the answer that could not be read, in which a token may be.
         text = "its answer cannot be read" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         what = f"it answered {status}" if status else text
@@ -155,6 +307,13 @@ class LabelStudioClient:
     @property
     def _shown(self) -> str:
         return str(httpx.URL(self.url or "").copy_with(userinfo=b""))
+
+
+def _status(error: Exception) -> int | None:
+    """The status with which Label Studio answered, if it did."""
+    answer = error.response if isinstance(error, httpx.HTTPStatusError) else error
+    status: int | None = getattr(answer, "status_code", None)
+    return status
 
 
 def is_untrusted_certificate(error: BaseException | None) -> bool:

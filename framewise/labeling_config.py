@@ -20,6 +20,7 @@ from framewise.core.frame_grid import parse_frame_rate
 from framewise.settings import parse_bool
 
 CROPS = ("center", "fit", "squash")
+CLASSIFIERS = ("auto", "lstm")
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
 # A label is a column of arrays with a row a frame, and a control is a network: far above any that people annotate with.
@@ -63,6 +64,12 @@ def _crop(text: str) -> str:
     return text.strip().lower()
 
 
+def _classifier(text: str) -> str:
+    if text.strip().lower() not in CLASSIFIERS:
+        raise ValueError(" or ".join(CLASSIFIERS))
+    return text.strip().lower()
+
+
 @dataclass(frozen=True)
 class Parameter:
     """An attribute of a control tag. ``parse`` raises ValueError with what was expected."""
@@ -80,14 +87,22 @@ PARAMETERS = (
         _boolean,
         "learn from submitted annotations; if false, the backbone's own classes (simple mode)",
     ),
-    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "most epochs of one training"),
     Parameter(
-        "model_classifier_sequence_size", 16, _whole(2, 4096), "frames in one sequence of the LSTM; a change starts a new model"
+        "model_classifier_type",
+        "auto",
+        _classifier,
+        "what learns: auto, the best that framewise has; or lstm, the network of Label Studio's guide",
     ),
-    Parameter("model_classifier_hidden_size", 32, _whole(1, 1024), "size of the LSTM's state; a change starts a new model"),
-    Parameter("model_classifier_num_layers", 1, _whole(1, 8), "layers of the LSTM; a change starts a new model"),
-    Parameter("model_classifier_f1_threshold", 0.95, _share, "training stops at this F1, the mean over the labels that occur"),
-    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "training stops at this share of right frames"),
+    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "lstm: most epochs of one training"),
+    Parameter(
+        "model_classifier_sequence_size", 16, _whole(2, 4096), "lstm: frames in one sequence; a change starts a new model"
+    ),
+    Parameter("model_classifier_hidden_size", 32, _whole(1, 1024), "lstm: size of its state; a change starts a new model"),
+    Parameter("model_classifier_num_layers", 1, _whole(1, 8), "lstm: number of layers; a change starts a new model"),
+    Parameter(
+        "model_classifier_f1_threshold", 0.95, _share, "lstm: training stops at this F1, a mean over the labels that occur"
+    ),
+    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "lstm: training stops at this share of right frames"),
     Parameter("model_score_threshold", 0.5, _share, "least score of a frame to be labelled"),
     Parameter(
         "model_path", None, str.strip, "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls"
@@ -97,6 +112,13 @@ PARAMETERS = (
     ),
     Parameter("model_skip", False, _boolean, "leave this control alone"),
 )
+
+
+# What a change of does not make a trained version another one: how long to train, and what is done with its scores.
+OF_NO_VERSION = (
+    "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
+    "model_score_threshold", "model_skip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,11 @@ class ControlSettings:
         if not isinstance(source, str) or not source.strip():
             raise RequestError(f"task data: expected the video's address in {self.value_key!r}, found {brief(source)}")
         return source.strip()
+
+    def training_key(self) -> str:
+        """Changes when a version that was trained before is not the one that a training would begin with now."""
+        parameters = {name: value for name, value in self.parameters.items() if name not in OF_NO_VERSION}
+        return json.dumps([self.from_name, self.value_key, self.frame_rate_text, self.label_names, parameters], sort_keys=True)
 
     def prediction_key(self) -> str:
         """Changes when anything that shapes a prediction besides the trained weights changes."""
@@ -267,6 +294,25 @@ def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
     if len(set(names)) < len(names):
         raise ConfigError(f"{where}: two labels have the same name, in {brief(names)}")
     return tuple(labels)
+
+
+def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:
+    """from_name -> (name, other attributes) of each <Label>, in order, of every <TimelineLabels>; None for what is no XML.
+
+    Whether the rest of the labeling config can work does not matter: annotations are made all the same.
+    """
+    try:
+        root = _parse_xml(xml)
+    except ConfigError:
+        return None
+    controls = ((_attributes(element).get("name", ""), element) for element in root.iter("TimelineLabels"))
+    return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
+
+
+def _label_tag(element: Element) -> tuple[str, dict[str, str]]:
+    attributes = _attributes(element)
+    naming = "alias" if attributes.get("alias") else "value"
+    return attributes.pop(naming, ""), attributes
 
 
 def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> dict[str, list[int]]:

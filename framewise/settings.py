@@ -127,8 +127,29 @@ class Settings:
         "what is in an inner network only if its address or network (192.168.1.0/24) is listed",
     )
     media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "the largest file that is fetched, in bytes")
+    keep_versions: int = _setting(
+        20, _integer(1, 100_000), "versions of each control that are kept; older ones are removed, never the one in use"
+    )
     predict_wait_seconds: float = _setting(
         15.0, _number(0, 90), "how long one prediction request waits for videos that are not extracted yet"
+    )
+
+    push_predictions: bool = _setting(
+        True,
+        parse_bool,
+        "whether predictions of tasks without annotations are sent to Label Studio when there is a new version; if not, only "
+        "those that it asked for and that were not ready",
+    )
+    push_quiet_seconds: float = _setting(
+        20.0, _number(0, 86400), "how long there must be no newer version before the predictions of one are sent"
+    )
+    push_max_tasks: int = _setting(
+        200,
+        _integer(1, 1_000_000),
+        "how many tasks are sent predictions after a new version: those that the model is least sure of",
+    )
+    push_keep_superseded: bool = _setting(
+        False, parse_bool, "whether predictions of earlier versions stay in Label Studio; if not, later ones take their place"
     )
 
     def __post_init__(self) -> None:

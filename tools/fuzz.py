@@ -39,8 +39,13 @@ REGION = {
     "value": {"ranges": [{"start": 1, "end": 5}], "timelinelabels": ["Walk"]},
 }  # fmt: skip
 ANNOTATION = {"id": 1, "result": [REGION], "updated_at": "2025-01-01T00:00:00Z", "was_cancelled": False, "ground_truth": False}
-PROJECT = {"id": 1, "title": "t", "label_config": CONFIG, "created_at": "2025-01-01T00:00:00.5Z"}
-TASK = {"id": 1, "data": {"video": "a.mp4", "fps": 25}}
+PROJECT = {
+    "id": 1, "title": "t", "label_config": CONFIG, "created_at": "2025-01-01T00:00:00.5Z", "updated_at": "2025-01-02T00:00:00Z",
+    "total_annotations_number": 1, "skipped_annotations_number": 0, "min_annotations_to_start_training": 0,
+}  # fmt: skip
+KEY = "1.1735689600"  # the project, as long as nothing of it is changed
+RENAMED = {**PROJECT, "label_config": CONFIG.replace("Walk", "Stroll"), "updated_at": "2025-01-03T00:00:00Z"}
+TASK = {"id": 1, "data": {"video": "a.mp4", "fps": 25}, "updated_at": "2025-01-01T00:00:00Z", "total_annotations": 0}
 EVENTS: list[dict[str, Any]] = [
     {"action": "ANNOTATION_CREATED", "project": PROJECT, "annotation": ANNOTATION, "task": TASK},
     {"action": "ANNOTATION_UPDATED", "project": PROJECT, "annotation": ANNOTATION, "task": TASK},
@@ -48,6 +53,7 @@ EVENTS: list[dict[str, Any]] = [
     {"action": "ANNOTATIONS_DELETED", "project": PROJECT, "annotations": [{"id": 1}]},
     {"action": "TASKS_CREATED", "project": PROJECT, "tasks": [TASK]},
     {"action": "TASKS_DELETED", "project": PROJECT, "tasks": [{"id": 1}]},
+    {"action": "PROJECT_UPDATED", "project": RENAMED},
     {"action": "START_TRAINING", "project": PROJECT},
 ]  # fmt: skip
 TAGS = ["View", "TimelineLabels", "Video", "Label", "Audio", "Choices", "a:b"]
@@ -142,6 +148,7 @@ def event_target() -> Callable[[bytes], None]:
             assembly.backend.on_event(event)
         except (RequestError, RecursionError):  # the server answers both with 400
             return
+        assembly.annotations.training_set(KEY)
         annotation = event.get("annotation")
         result = annotation.get("result") if isinstance(annotation, dict) else None
         try:

@@ -3,18 +3,22 @@
 python tools/torture.py [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
 
 In rounds: the service gets annotations and asks for predictions of cold videos while its processes are ended by kill -9,
-at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while a
-webhook is being answered. Then it may come to rest, and every promise is checked. The first one that is broken ends the run
-with exit code 1; what is on disk then is kept. A job is not killed more than four times: the fifth would end it as failed.
+at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while
+tasks are fetched from Label Studio, while a webhook is being answered. Then it may come to rest, and every promise is checked.
+The first one that is broken ends the run with exit code 1; what is on disk then is kept. A job is not killed more than four
+times: the fifth would end it as failed.
 """
 
 import argparse
 import collections
 import contextlib
+import datetime
 import hashlib
+import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -33,20 +37,27 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from tqdm import tqdm
 
-from framewise.assembly import DATABASE_NAME, QUEUE_NAME
+from framewise.assembly import QUEUE_NAME
 from framewise.core.errors import FramewiseError
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import copy_distinct, make_index_clip
 from framewise.demo.messages import Json, Project, labeling_config, region, task_of
 from framewise.demo.process_tree import descendants, is_alive, web_pids, worker_pids
 from framewise.features.backbone import SHIPPED_NAME
-from framewise.learning.networks import BaseNN
+from framewise.learning.models import load_model
 from framewise.processes import stop_child
 from framewise.settings import Settings
+from framewise.store.database import DATABASE_NAME
 from framewise.store.registry import ABOUT, WRITING
 
 LABELS = ("Walk", "Run")
-CONFIG = labeling_config(*LABELS, model_trainable="true", model_classifier_epochs="3", model_score_threshold="0")
+CONFIG = labeling_config(
+    *LABELS,
+    model_trainable="true",
+    model_classifier_type="lstm",  # quick, so that a run has many trainings
+    model_classifier_epochs="3",
+    model_score_threshold="0",
+)
 KEY = "a-legacy-token"
 # Frames of the clips. The last has two chunks in the cache.
 CLIP_LENGTHS = (24, 31, 60, 1100)
@@ -59,6 +70,8 @@ IDLE_SECONDS = 180.0
 END_SECONDS = 90.0
 AIM_SECONDS = 6.0  # after which it is killed all the same
 STUDIO_SECONDS = 0.05  # that Label Studio takes to store a prediction
+PUSH_QUIET_SECONDS = 0.5
+TASKS_A_PAGE = 7  # few, so that there are several pages
 FILES_OF_A_VERSION = {"network.json", "version.json", "weights.safetensors"}
 
 
@@ -67,29 +80,73 @@ class Violation(Exception):
 
 
 class LabelStudioStandIn(ThreadingHTTPServer):
-    """What pushing needs of a Label Studio: a list of predictions behind a legacy token. A real one starts for a minute."""
+    """What framewise needs of a Label Studio, behind a legacy token: projects, tasks with their annotations in pages, and
+    predictions. A real one starts for a minute."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _PredictionsApi)
+        super().__init__(("127.0.0.1", 0), _Api)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.predictions: list[Json] = []
-        self.arrived, self.stored = threading.Event(), threading.Event()  # a prediction, since they were cleared
+        self.projects: dict[int, Project] = {}
+        self.tasks: dict[int, Json] = {}  # each with its project's number and its annotations
+        self.predictions: dict[int, Json] = {}
+        # What came since they were cleared.
+        self.listed, self.arrived, self.stored = threading.Event(), threading.Event(), threading.Event()
         # Tasks that were asked about while a prediction of them was on its way into the list: a killed worker's last
         # request. Nobody outside of Label Studio can keep a second one from being made then.
         self.excused: set[int] = set()
         self._on_its_way: collections.Counter[int] = collections.Counter()
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def listed(self, task: int) -> list[Json]:
-        with self._lock:
-            if self._on_its_way[task]:
-                self.excused.add(task)
-            return [p for p in self.predictions if p["task"] == task]
+    # What its users do.
 
-    def store(self, prediction: Json) -> Json:
+    def import_task(self, project: Project, task: Json) -> None:
+        with self._lock:
+            self.tasks[task["id"]] = {**task, "project": project.id, "annotations": []}
+
+    def annotate(self, project: Project, task: Json, annotation: Json) -> None:
+        """An annotation that is submitted or updated; Label Studio has it before it tells of it."""
+        with self._lock:
+            there = self.tasks.get(task["id"], {"annotations": []})["annotations"]
+            others = [a for a in there if a["id"] != annotation["id"]]
+            self.tasks[task["id"]] = {**task, "project": project.id, "annotations": [*others, annotation]}
+
+    def keep_answer(self, task: int, prediction: Json) -> None:
+        """A prediction with which a request was answered."""
+        with self._lock:
+            if prediction["model_version"] not in self._versions(task):
+                self._add({**prediction, "task": task})
+
+    def versions_of(self, task: int) -> list[str]:
+        """Model versions of a task's predictions, oldest first."""
+        with self._lock:
+            return self._versions(task)
+
+    # What it answers.
+
+    def get(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
+        with self._lock:
+            if path == "/api/predictions/":
+                task = int(query["task"])  # what is not asked about a task is refused
+                if self._on_its_way[task]:
+                    self.excused.add(task)
+                return 200, [p for p in self.predictions.values() if p["task"] == task]
+            if path == "/api/tasks/":
+                self.listed.set()
+                return 200, self._list(int(query["project"]), int(query.get("page_size", 30)), json.loads(query["query"]))
+            if found := re.fullmatch(r"/api/tasks/(\d+)/annotations/", path):
+                return 200, self.tasks[int(found[1])]["annotations"]
+            if found := re.fullmatch(r"/api/projects/(\d+)/", path):
+                created = datetime.datetime.fromtimestamp(self.projects[int(found[1])].created, datetime.UTC)
+                return 200, {"id": int(found[1]), "created_at": created.isoformat(), "model_version": "framewise"}
+        return 404, {"detail": "not found"}
+
+    def post(self, path: str, prediction: Json) -> tuple[int, Any]:
+        if path != "/api/predictions/":
+            return 404, {"detail": "not found"}
         task = prediction["task"]
         with self._lock:
             self._on_its_way[task] += 1
@@ -97,33 +154,88 @@ class LabelStudioStandIn(ThreadingHTTPServer):
         time.sleep(STUDIO_SECONDS)
         with self._lock:
             self._on_its_way[task] -= 1
-            self.predictions.append({**prediction, "id": len(self.predictions) + 1})
+            stored = self._add(prediction)
         self.stored.set()
         time.sleep(STUDIO_SECONDS)
-        return prediction
+        return 201, stored
+
+    def patch(self, path: str, change: Json) -> tuple[int, Any]:
+        number = self._prediction(path)
+        self.arrived.set()
+        time.sleep(STUDIO_SECONDS)
+        with self._lock:
+            if number not in self.predictions:
+                return 404, {"detail": "not found"}
+            self.predictions[number] = {**self.predictions[number], **change}
+            changed = self.predictions[number]
+        self.stored.set()
+        time.sleep(STUDIO_SECONDS)
+        return 200, changed
+
+    def delete(self, path: str) -> tuple[int, Any]:
+        with self._lock:
+            removed = self.predictions.pop(self._prediction(path), None)
+        return (204 if removed else 404), None
+
+    def _list(self, project: int, page_size: int, query: Json) -> Json:
+        """A page of a project's tasks as the Data Manager lists them; total: of all that the filters let through."""
+        asked = {f["filter"].removeprefix("filter:tasks:"): f["value"] for f in query.get("filters", {}).get("items", [])}
+        included = query.get("selectedItems", {}).get("included", self.tasks)
+        versions = asked.get("predictions_model_versions")
+        found = [
+            task
+            for number, task in sorted(self.tasks.items())
+            if task["project"] == project and number in included and number > asked.get("id", 0)
+            and not (asked.get("total_annotations") == 0 and task["annotations"])
+            and (versions is None or set(versions) & set(self._versions(number)))
+        ]  # fmt: skip
+        return {
+            "tasks": found[: min(page_size, TASKS_A_PAGE)], "total": len(found), "total_annotations": 0, "total_predictions": 0
+        }  # fmt: skip
+
+    def _versions(self, task: int) -> list[str]:
+        return [p["model_version"] for p in self.predictions.values() if p["task"] == task]
+
+    def _add(self, prediction: Json) -> Json:
+        number = next(self._numbers)
+        self.predictions[number] = {**prediction, "id": number, "project": self.tasks[prediction["task"]]["project"]}
+        return self.predictions[number]
+
+    def _prediction(self, path: str) -> int:
+        found = re.fullmatch(r"/api/predictions/(\d+)/", path)
+        return int(found[1]) if found else 0
 
 
-class _PredictionsApi(BaseHTTPRequestHandler):
+class _Api(BaseHTTPRequestHandler):
     server: LabelStudioStandIn
 
     def do_GET(self) -> None:
-        task = parse_qs(urlsplit(self.path).query)["task"][0]
-        self._answer(200, self.server.listed(int(task)))
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        self._answer(lambda path: self.server.get(path, query))
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(201, self.server.store(json.loads(body)))
+        body = self._body()
+        self._answer(lambda path: self.server.post(path, body))
 
-    def _answer(self, status: int, body: Any) -> None:
+    def do_PATCH(self) -> None:
+        body = self._body()
+        self._answer(lambda path: self.server.patch(path, body))
+
+    def do_DELETE(self) -> None:
+        self._answer(lambda path: self.server.delete(path))
+
+    def _body(self) -> Json:
+        body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return body
+
+    def _answer(self, found: Callable[[str], tuple[int, Any]]) -> None:
         allowed = self.headers["Authorization"] == f"Token {KEY}"
-        path = urlsplit(self.path).path
-        if not allowed or path != "/api/predictions/":
-            status, body = (401 if path == "/api/predictions/" else 404), {"detail": "refused"}
+        status, body = found(urlsplit(self.path).path) if allowed else (401, {"detail": "refused"})
         with contextlib.suppress(ConnectionError):  # who asked was killed
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            self.wfile.write(b"" if status == 204 else json.dumps(body).encode())
 
     def log_message(self, *_: Any) -> None:
         """Nothing: it would be one line a request."""
@@ -201,21 +313,23 @@ class Told:
 class Traffic:
     """Annotates and asks for predictions of clips that nobody saw before, one request after the other."""
 
-    def __init__(self, url: str, folder: Path, rng: random.Random, told: Told):
+    def __init__(self, url: str, folder: Path, rng: random.Random, told: Told, studio: LabelStudioStandIn):
         self._client = httpx.Client(base_url=url, timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-        self._folder, self._rng, self.told = folder, rng, told
+        self._folder, self._rng, self.told, self._studio = folder, rng, told, studio
         self.projects: list[Project] = []
         self.webhook_sent = threading.Event()
         self._stop = threading.Event()
         self._originals = [
             make_index_clip(folder / f"original-{n}.mp4", frames, 25, (64, 64)) for n, frames in enumerate(CLIP_LENGTHS)
         ]
+        self._doings = (self.annotate, self.annotate_again, self.predict, self.press_start_training)
         self.error: Exception | None = None
 
     def begin_projects(self) -> None:
         """Projects of which each has a version: from then on, predictions that are not ready are promised."""
         self.projects = [Project(CONFIG) for _ in range(PROJECTS)]
         for project in self.projects:
+            self._studio.projects[project.id] = project
             self._client.post("/setup", json=project.setup_body()).raise_for_status()
             self.annotate(project)
 
@@ -249,7 +363,7 @@ class Traffic:
             while not self._stop.is_set():
                 self.wait_until_up()
                 project = self._rng.choice(self.projects)
-                self._rng.choices((self.annotate, self.annotate_again, self.predict), (3, 2, 4))[0](project)
+                self._rng.choices(self._doings, (6, 4, 8, 1))[0](project)
                 self._stop.wait(self._rng.uniform(0.1, 0.9))
         except Exception as error:
             self.error = error
@@ -269,27 +383,40 @@ class Traffic:
     def predict(self, project: Project, task: Json | None = None) -> None:
         task = task or self._new_task(self._rng.choices(range(len(CLIP_LENGTHS)), (6, 6, 6, 1))[0])
         number = task["id"]
+        self._studio.import_task(project, task)
         self.told.asked[number], self.told.unanswered[number] = project, (project, task)
         answer = self._post("/predict", project.predict_body([task]))
         if answer is not None:
             del self.told.unanswered[number]
             if answer["results"] == [[]]:
                 self.told.promised.add(number)
+            else:
+                self._studio.keep_answer(number, answer["results"][0])
+
+    def press_start_training(self, project: Project) -> None:
+        """All annotations are fetched then: also those whose events were lost with a killed process."""
+        self._send(project.event("START_TRAINING", sent=time.time()))
 
     def _submit(self, project: Project, event: Json) -> None:
         annotation = event["annotation"]
         states = self.told.annotations.setdefault((project.key, annotation["id"]), [])
         states.append(annotation["result"])
         self.told.annotated[annotation["id"]] = (project, event["task"])
+        self._studio.annotate(project, event["task"], annotation)
+        if self._send(event):
+            del states[:-1]
+
+    def _send(self, event: Json) -> bool:
+        """Send a webhook; whether it was answered."""
         self.webhook_sent.set()
         answer = self._post("/webhook", event)
         if answer is None:
             self.told.lost += 1
-        elif answer.get("status") != "recorded":
+            return False
+        if answer.get("status") != "recorded":
             raise Violation(f"a webhook was answered {answer}")
-        else:
-            self.told.events.append(_canonical(event))
-            del states[:-1]
+        self.told.events.append(_canonical(event))
+        return True
 
     def _post(self, path: str, body: Json) -> Json | None:
         """The answer; None if none came, since a process was killed."""
@@ -322,7 +449,7 @@ class Killer:
         ("worker", "any time", 6), ("workers", "any time", 4),
         ("worker", "a version is written", 4), ("workers", "a version is written", 7),
         ("workers", "features are written", 7),
-        ("workers", "a prediction arrives", 7), ("workers", "a prediction is stored", 6),
+        ("workers", "a prediction arrives", 7), ("workers", "a prediction is stored", 6), ("workers", "tasks are listed", 4),
         ("web", "a webhook is sent", 20), ("web", "any time", 8),
         ("master", "a webhook is sent", 4), ("master", "any time", 3),
         ("supervisor", "any time", 5), ("supervisor", "a version is written", 3),
@@ -358,6 +485,7 @@ class Killer:
             "a webhook is sent": self._traffic.webhook_sent,
             "a prediction arrives": self._studio.arrived,
             "a prediction is stored": self._studio.stored,
+            "tasks are listed": self._studio.listed,
         }
         if moment == "any time":
             time.sleep(self._rng.uniform(0, 3))
@@ -441,7 +569,9 @@ class Checker:
 
     def _annotations(self) -> None:
         stored = {(r["project"], r["id"]): json.loads(r["result"]) for r in self._rows("SELECT * FROM annotations")}
-        recorded = {(e["project"]["id"], e["annotation"]["id"]) for e in map(json.loads, self._told.events)}
+        recorded = {
+            (e["project"]["id"], e["annotation"]["id"]) for e in map(json.loads, self._told.events) if "annotation" in e
+        }
         for (project, number), states in self._told.annotations.items():
             if (project, number) not in stored:
                 missing = (int(project.split(".")[0]), number) in recorded
@@ -456,15 +586,18 @@ class Checker:
                 files = {path.name for path in folder.iterdir()}
                 _demand(files == FILES_OF_A_VERSION, f"version {folder} has the files {sorted(files)}")
                 _demand(json.loads((folder / ABOUT).read_text())["version"] == folder.name, f"{folder} is another version")
-                BaseNN.load(folder)
+                load_model(folder)
         for row in self._rows("SELECT project, control, version FROM current_versions"):
             self._is_up_to_date(*row)
 
     def _is_up_to_date(self, project: str, control: str, version: str) -> None:
         folder = self._settings.model_root / f"timelinelabels-{project}-{control}" / version
         about = json.loads((folder / ABOUT).read_text())
-        last = self._rows("SELECT started, result FROM jobs WHERE kind = 'train' AND project = ? AND state = 'done' "
-                          "ORDER BY finished DESC LIMIT 1", project)[0]  # fmt: skip
+        last = self._rows(
+            "SELECT started, result FROM jobs WHERE kind IN ('train', 'refine') AND project = ? AND state = 'done' "
+            "AND json_extract(result, '$.version') IS NOT NULL ORDER BY finished DESC LIMIT 1",
+            project,
+        )[0]
         told = self._rows("SELECT max(received), count(DISTINCT task) FROM annotations WHERE project = ?", project)[0]
         _demand(about["videos"] == told[1], f"{folder} learned from {about['videos']} videos, and {told[1]} are annotated")
         _demand(last["started"] >= told[0], f"project {project}: an annotation came after the last training began")
@@ -484,12 +617,14 @@ class Checker:
         )
 
     def _pushes(self) -> None:
-        pushed = collections.Counter((p["task"], p["model_version"]) for p in self._studio.predictions)
-        for task in self._told.promised:
-            _demand(any(t == task for t, _ in pushed), f"task {task} was answered [], and its prediction never pushed")
-        for (task, version), times in pushed.items():
-            twice = times > 1 and task not in self._studio.excused
-            _demand(not twice, f"task {task} was given {times} predictions of version {version}")
+        """Every task without annotations has a prediction of the version in use, once, and none of another."""
+        in_use = {r["project"]: r["version"] for r in self._rows("SELECT project, version FROM current_versions")}
+        for task, project in self._told.asked.items():
+            versions, current = self._studio.versions_of(task), in_use[project.key]
+            if task in self._studio.excused:
+                _demand(current in versions, f"task {task} has predictions of {versions}, and {current} is in use")
+            else:
+                _demand(versions == [current], f"task {task} has predictions of {versions}, expected one of {current}")
 
     def _answers(self) -> None:
         # Of annotations in the store only: to ask for the video of one that was lost would have it extracted.
@@ -548,7 +683,7 @@ def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
     victims = Victims(settings, folder / "log.txt", further_workers)
     checker = Checker(settings, victims.backend.url, told, studio)
     settings.local_files_roots[0].mkdir(parents=True, exist_ok=True)
-    traffic = Traffic(victims.backend.url, settings.local_files_roots[0], rng, told)
+    traffic = Traffic(victims.backend.url, settings.local_files_roots[0], rng, told, studio)
     killer = Killer(victims, traffic, studio, random.Random(seed + 1))
     rounds = 0
     try:
@@ -582,6 +717,7 @@ def _settings(folder: Path, studio: str) -> Settings:
         label_studio_url=studio,
         label_studio_api_key=KEY,
         predict_wait_seconds=0,
+        push_quiet_seconds=PUSH_QUIET_SECONDS,
     )
 
 

@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from framewise.core.errors import ConfigError
 from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.labeling_config import ControlSettings
+from framewise.learning.tracks import LabelledVideo
 from framewise.media.library import MediaFile, MediaLibrary
 from framewise.settings import Settings
 from framewise.store.registry import Registry
@@ -32,10 +30,28 @@ class Parts:
 
 @dataclass(frozen=True)
 class Example:
-    """An annotated video: features on the frame grid (T, D) and which labels are on in each frame (T, L)."""
+    """An annotated video. notes: what of its annotation could not be learned, to be shown."""
 
-    features: npt.NDArray[np.float32]
-    frame_labels: npt.NDArray[np.uint8]
+    video: LabelledVideo
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training. current: whether its version is the one in use; else another is pinned. provisional: whether a
+    better version can be made of the same annotations, which takes longer."""
+
+    notes: list[str]
+    current: bool
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Regions of a video, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it."""
+
+    regions: list[dict[str, Any]]
+    certainty: float
 
 
 class ControlModel:
@@ -110,14 +126,28 @@ class ControlModel:
         """Whether what was trained cannot be used any more and should be trained anew."""
         return False
 
-    def regions(self, features: VideoFeatures, frame_rate: float) -> list[dict[str, Any]]:
-        """Predicted regions of a video, on the frame grid of ``frame_rate``."""
+    @property
+    def can_refine(self) -> bool:
+        """Whether a thorough training makes another version than a quick one."""
+        return False
+
+    def predict(self, features: VideoFeatures, frame_rate: float) -> Predicted:
+        """What is predicted for a video, on the frame grid of ``frame_rate``."""
         raise NotImplementedError
 
-    def example(self, features: VideoFeatures, frame_rate: float, result: Sequence[Any]) -> Example:
-        """An annotation's ``result`` as an example. Raises RegionError for one that cannot be."""
+    def example(
+        self,
+        features: VideoFeatures,
+        frame_rate: float,
+        result: Sequence[Any],
+        content: str,
+        told: Sequence[str] | None = None,
+    ) -> Example:
+        """An annotation's ``result`` as an example. content: of the video's file. told: labels that the labeling config had
+        when it was annotated, None if that is not known. Raises RegionError for a result that cannot be."""
         raise NotImplementedError
 
-    def train(self, examples: Sequence[Example], version: str, progress: Progress) -> list[str]:
-        """Train on all examples and publish the version; returns what the user should know."""
+    def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
+        """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
+        decide by that."""
         raise NotImplementedError

@@ -3,8 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.base import ControlModel, Example, Progress
+from framewise.controls.base import ControlModel, Example, Predicted, Progress, Trained
 from framewise.core.converter import get_label_map, regions_to_frame_labels, scores_to_segments, segments_to_regions
-from framewise.core.errors import ModelError
+from framewise.core.errors import ModelError, brief
 from framewise.core.regions import read_regions
-from framewise.features.extraction import VideoFeatures
+from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
-from framewise.learning.networks import BaseNN, MultiLabelLSTM
+from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
+from framewise.learning.models import Model, check_model, load_cached_model, load_model
+from framewise.learning.networks import MultiLabelLSTM
+from framewise.learning.tracks import LabelledVideo
 
 logger = logging.getLogger(__name__)
 
 LEARNED_FROM = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A model that was just made; ``about``: what its version's record should say of it."""
+
+    model: Model
+    about: dict[str, Any]
+    notes: list[str]
+    provisional: bool
 
 
 class TimelineLabelsModel(ControlModel):
@@ -68,42 +81,126 @@ class TimelineLabelsModel(ControlModel):
         """What is known of the version in use: asked for with every task of a request, read once."""
         return self._parts.registry.about(self._current) if self._current else {}
 
+    @cached_property
+    def _model(self) -> Model:
+        """What predicts in the version in use. Read once as well: the version may be removed while a request is answered."""
+        with self._parts.registry.reading(self._current):
+            model = load_cached_model(self.get_classifier_path())
+            if model is None:
+                raise ModelError(
+                    f"{self.control.from_name!r} of project {self.project} is not trained yet; submit an annotation"
+                )
+        return model
+
     def _backbone_identity(self) -> tuple[str | None, str]:
         missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
         return None if missing else self.backbone().content, self.crop
 
-    def regions(self, features: VideoFeatures, frame_rate: float) -> list[dict[str, Any]]:
-        on_grid = features.on_grid(frame_rate)
-        return self._regions_trainable(on_grid) if self.trainable else self._regions_simple(on_grid)
+    @property
+    def can_refine(self) -> bool:
+        return bool(self.control.parameters["model_classifier_type"] == "auto")
 
-    def example(self, features: VideoFeatures, frame_rate: float, result: Sequence[Any]) -> Example:
-        on_grid = features.on_grid(frame_rate)
+    def predict(self, features: VideoFeatures, frame_rate: float) -> Predicted:
+        rows = features.rows_on_grid(frame_rate)
+        return self._predict_trainable(rows) if self.trainable else self._predict_simple(rows)
+
+    def example(
+        self,
+        features: VideoFeatures,
+        frame_rate: float,
+        result: Sequence[Any],
+        content: str,
+        told: Sequence[str] | None = None,
+    ) -> Example:
+        rows, names = features.rows_on_grid(frame_rate), self.control.label_names
         regions = read_regions(result, self.control.from_name)
-        return Example(on_grid, regions_to_frame_labels(regions, self.control.label_names, len(on_grid)))
+        unknown = sorted({label for region in regions for label in region.labels} - set(names))
+        known = [replace(r, labels=tuple(x for x in r.labels if x in names)) for r in regions]
+        frame_labels = regions_to_frame_labels(known, names, len(rows))
+        # Of a label that was added later, an annotation says nothing: not that it is nowhere in the video.
+        taught = frame_labels.any(axis=0) | np.array([told is None or name in told for name in names])
+        notes = [f"regions of {brief(unknown)}, which the labeling config does not have, are left out"] if unknown else []
+        return Example(LabelledVideo(rows, frame_labels, taught, content), notes)
 
-    def train(self, examples: Sequence[Example], version: str, progress: Progress) -> list[str]:
-        network, notes = self._network_to_train(examples[0].features.shape[1])
-        parameters = self.control.parameters
-        result = network.fit_videos(
-            [(e.features, e.frame_labels) for e in examples],
-            epochs=parameters["model_classifier_epochs"],
-            f1_threshold=parameters["model_classifier_f1_threshold"],
-            accuracy_threshold=parameters["model_classifier_accuracy_threshold"],
-            progress=progress,
-        )
+    def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
+        videos = [example.video for example in examples]
+        if self.control.parameters["model_classifier_type"] == "lstm":
+            learned = self._learn_lstm(videos, progress)
+        elif thorough:
+            learned = self._learn_thoroughly(videos, progress)
+        else:
+            learned = self._learn_quickly(videos)
         about = {
             "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "videos": len(examples),
             "labels": self.control.label_names,
             "backbone": {"name": self.backbone_name, "sha256": self.backbone().content, "crop": self.crop},
             "prediction_key": self.control.prediction_key(),
-            "fit": {**asdict(result), "measured_on": "the training videos themselves"},
+            **learned.about,
         }
-        self._parts.registry.publish(self.project, self.control.from_name, version, _without_nan(about), network.save)
-        for known in ("_current", "_about"):
+        published = self._parts.registry.publish(
+            self.project,
+            self.control.from_name,
+            version,
+            _without_nan(about),
+            learned.model.save,
+            lambda folder: check_model(folder, videos[0].rows),
+        )
+        notes = learned.notes
+        if not published.current:
+            notes = [*notes, f"{self.control.from_name!r}: {version} is kept, and not in use: another version is pinned"]
+        for known in ("_current", "_about", "_model"):
             self.__dict__.pop(known, None)
-        logger.info("project %s, %s: version %s, %s", self.project, self.control.from_name, version, result)
-        return notes
+        logger.info("project %s, %s: version %s, %s", self.project, self.control.from_name, version, learned.about)
+        return Trained(notes, published.current, learned.provisional)
+
+    def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
+        """Without the networks over time, and decided as the version before."""
+        classifier = learn_quickly(videos, self.control.label_names, self._previous())
+        return _Learned(classifier, {"stage": "quick"}, [], provisional=True)
+
+    def _learn_thoroughly(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
+        classifier, quality = learn_thoroughly(videos, self.control.label_names, progress)
+        measured = quality.to_json() if quality else None
+        return _Learned(classifier, {"stage": "validated", "quality": measured}, self._fallen(measured), provisional=False)
+
+    def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
+        appearance = [(v.rows.read(np.arange(len(v.rows)))[:, : -v.rows.motion_size], v.frame_labels) for v in videos]
+        network, notes = self._network_to_train(appearance[0][0].shape[1])
+        parameters = self.control.parameters
+        result = network.fit_videos(
+            appearance,
+            epochs=parameters["model_classifier_epochs"],
+            f1_threshold=parameters["model_classifier_f1_threshold"],
+            accuracy_threshold=parameters["model_classifier_accuracy_threshold"],
+            progress=progress,
+        )
+        fit = {**asdict(result), "measured_on": "the training videos themselves"}
+        return _Learned(network, {"fit": fit}, notes, provisional=False)
+
+    def _previous(self) -> AutoClassifier | None:
+        """The classifier in use, if it is one of this kind and can be read."""
+        try:
+            model = load_cached_model(self._current) if self._current else None
+        except ModelError as error:
+            logger.warning("project %s, %s: %s", self.project, self.control.from_name, error)
+            return None
+        return model if isinstance(model, AutoClassifier) else None
+
+    def _fallen(self, quality: Mapping[str, Any] | None) -> list[str]:
+        """What to say if the held-out score is lower than that of the last version that was measured."""
+        folder = self._parts.registry.folder(self.project, self.control.from_name)
+        before = [v for v in self._parts.registry.versions(self.project) if v["control"] == self.control.from_name]
+        measured = next((v for v in before if v.get("quality")), None)
+        if not quality or not measured or not folder.exists():
+            return []
+        now, then = quality["mean"]["f1@50"], measured["quality"]["mean"]["f1@50"]
+        if now is None or then is None or now >= then:
+            return []
+        return [
+            f"{self.control.from_name!r}: on videos that it did not learn from, F1@50 is {now:.2f}; that of "
+            f"{measured['version']} was {then:.2f}. To go back: framewise roll-back {self.project} {measured['version']}"
+        ]
 
     # The names of the published guide for this backend; a video's path there is a file that framewise may read.
 
@@ -113,11 +210,11 @@ class TimelineLabelsModel(ControlModel):
 
     def create_timelines_simple(self, video_path: str) -> list[dict[str, Any]]:
         """Regions by the backbone's own classes."""
-        return self._regions_simple(self._on_grid(video_path))
+        return self._predict_simple(self._on_grid(video_path)).regions
 
     def create_timelines_trainable(self, video_path: str) -> list[dict[str, Any]]:
         """Regions by the trained network. Raises ModelError if it is not trained yet."""
-        return self._regions_trainable(self._on_grid(video_path))
+        return self._predict_trainable(self._on_grid(video_path)).regions
 
     def fit(self, event: str, data: Mapping[str, Any], **_: Any) -> bool:
         """Go on learning from the one annotation of an event, at once; False for an event of another kind.
@@ -129,7 +226,8 @@ class TimelineLabelsModel(ControlModel):
         task_data = data["task"]["data"]
         with self._parts.media.opened(self.control.media_source(task_data), data["task"].get("id")) as file:
             features = self.features(file, _quiet)
-        example = self.example(features, self.control.frame_rate(task_data), data["annotation"]["result"])
+            content = file.content
+        example = self.example(features, self.control.frame_rate(task_data), data["annotation"]["result"], content)
         self.train([example], time.strftime("fit-%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{time.monotonic_ns()}", _quiet)
         return True
 
@@ -140,31 +238,40 @@ class TimelineLabelsModel(ControlModel):
             return self._current or registry.folder(self.project, from_name)
         return registry.current(str(project_id), from_name) or registry.folder(str(project_id), from_name)
 
-    def _on_grid(self, video_path: str) -> npt.NDArray[np.float32]:
+    def _on_grid(self, video_path: str) -> GridRows:
         with self._parts.media.opened(video_path) as file:
-            return self.features(file, _quiet).on_grid(self.default_frame_rate())
+            return self.features(file, _quiet).rows_on_grid(self.default_frame_rate())
 
-    def _regions_simple(self, on_grid: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
+    def _predict_simple(self, rows: GridRows) -> Predicted:
         head = self._parts.backbones.head(self.backbone())
         matched = match_classes(self.control, head.names)
-        probabilities = head.probabilities(on_grid)
+        probabilities = head.probabilities(rows.read(np.arange(len(rows)))[:, : -rows.motion_size])
         # Classes exclude each other, so a label that stands for several is as probable as all of them together.
         scores = np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
-        return self._to_regions(scores, list(matched))
+        return self._predicted(scores, list(matched))
 
-    def _regions_trainable(self, on_grid: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
-        folder = self.get_classifier_path()
-        network = BaseNN.load_cached_model(folder)
-        if not isinstance(network, MultiLabelLSTM):
-            raise ModelError(f"{self.control.from_name!r} of project {self.project} is not trained yet; submit an annotation")
-        scores = network.predict(on_grid).numpy()
-        label_map = network.get_label_map()
+    def _predict_trainable(self, rows: GridRows) -> Predicted:
+        model = self._model
+        if isinstance(model, AutoClassifier):
+            scores = model.predict(rows)
+        else:
+            scores = model.predict(rows.read(np.arange(len(rows)))[:, : -rows.motion_size]).numpy()
+        label_map = model.get_label_map()
         known = [label for label in self.control.label_names if label in label_map]
-        return self._to_regions(scores[:, [label_map[label] for label in known]], known)
+        return self._predicted(
+            scores[:, [label_map[label] for label in known]],
+            known,
+            model.region_scores if isinstance(model, AutoClassifier) else list,
+        )
 
-    def _to_regions(self, scores: npt.NDArray[Any], labels: list[str]) -> list[dict[str, Any]]:
+    def _predicted(
+        self, scores: npt.NDArray[Any], labels: list[str], calibrated: Callable[[list[float]], list[float]] = list
+    ) -> Predicted:
         segments = scores_to_segments(scores, self.control.parameters["model_score_threshold"])
-        return segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
+        right = calibrated([segment.score for segment in segments])
+        segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]
+        regions = segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
+        return Predicted(regions, certainty(scores))
 
     def _network_to_train(self, feature_size: int) -> tuple[MultiLabelLSTM, list[str]]:
         """The network in use to go on from, or a new one where there is none or it does not fit; and what to say of it."""
@@ -181,7 +288,7 @@ class TimelineLabelsModel(ControlModel):
         if current is None:
             return network, []
         try:
-            previous = BaseNN.load(current)
+            previous = load_model(current)
             reason = self._difference(network, previous)
         except (ModelError, OSError, ValueError) as error:
             previous, reason = network, str(error)
@@ -191,8 +298,10 @@ class TimelineLabelsModel(ControlModel):
         logger.warning("project %s, %s", self.project, note)
         return network, [note]
 
-    def _difference(self, wanted: MultiLabelLSTM, previous: BaseNN) -> str | None:
+    def _difference(self, wanted: MultiLabelLSTM, previous: Model) -> str | None:
         """Why training cannot go on from ``previous``; None if it can."""
+        if not isinstance(previous, MultiLabelLSTM):
+            return "because model_classifier_type is lstm and was auto"
         if wanted.get_label_map() != previous.get_label_map():
             return f"because the labels are {list(wanted.get_label_map())} and were {list(previous.get_label_map())}"
         old, new = previous.hyperparameters(), wanted.hyperparameters()
@@ -202,6 +311,11 @@ class TimelineLabelsModel(ControlModel):
             was = f"{backbone.get('name')} ({backbone.get('crop')})"
             changed.append(f"the backbone is {self.backbone_name} ({self.crop}) and was {was}")
         return "because " + ", ".join(changed) if changed else None
+
+
+def certainty(scores: npt.NDArray[Any]) -> float:
+    """How far from undecided the frames of a video are, from 0 to 1: the mean over frames of the label nearest to 0.5."""
+    return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
 
 
 def _quiet(share: float, detail: str) -> None:

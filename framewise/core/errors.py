@@ -55,6 +55,10 @@ class RequestError(FramewiseError):
     """A request whose body is not what the protocol says."""
 
 
+class NotKnown(RequestError):
+    """A project or a version that is not there."""
+
+
 class RegionError(FramewiseError):
     """A region that does not describe an interval on a timeline."""
 
@@ -93,6 +97,16 @@ class BackboneError(FramewiseError):
 
 class ModelError(FramewiseError):
     """A trained model that cannot be read or does not fit."""
+
+
+class VersionGone(ModelError):
+    """A trained version that was removed while it was read: by now another one is in use."""
+
+    temporary = True
+
+
+class ProjectForgotten(FramewiseError):
+    """A project that was forgotten while something was done for it."""
 
 
 class LabelStudioError(FramewiseError):

@@ -1,6 +1,5 @@
 """One pass over a video: decode, preprocess, batches through the backbone, into the cache."""
 
-import collections
 import fcntl
 import functools
 import itertools
@@ -18,6 +17,7 @@ from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache
+from framewise.features.motion import KEPT_PICTURES, MOTION_SIZE, Motion
 from framewise.media.library import MediaFile
 from framewise.media.video import Picture, VideoInfo, decode, probe
 
@@ -69,7 +69,8 @@ class Timeline:
 
 
 class VideoFeatures:
-    """Cached features of one video: rows are decoded pictures. Chunks stay on disk until they are asked for."""
+    """Cached features of one video: rows are decoded pictures, D numbers of the backbone and MOTION_SIZE of motion in each.
+    Chunks stay on disk until they are asked for."""
 
     def __init__(self, timeline: Timeline, chunks: list[npt.NDArray[np.float32]]):
         self.timeline = timeline
@@ -79,14 +80,39 @@ class VideoFeatures:
         """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
         return self.take(self.timeline.rows(frame_rate))
 
+    def rows_on_grid(self, frame_rate: float) -> "GridRows":
+        """Features and motion of each frame that Label Studio shows, to be read in parts."""
+        return GridRows(self, frame_rate)
+
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Features (len(rows), D) of decoded pictures, in the order of ``rows``."""
+        return self.take_all(rows)[:, :-MOTION_SIZE]
+
+    def take_all(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """``take`` with the motion, (len(rows), D + MOTION_SIZE)."""
         out = np.empty((len(rows), self._chunks[0].shape[1]), dtype=np.float32)
         number, inside = np.divmod(rows, CHUNK_PICTURES)
         for chunk in np.unique(number):
             here = number == chunk
             out[here] = self._chunks[chunk][inside[here]]
         return out
+
+
+class GridRows:
+    """Rows of a video on Label Studio's frame grid; what is read is (n, D + motion_size)."""
+
+    motion_size = MOTION_SIZE
+
+    def __init__(self, features: VideoFeatures, frame_rate: float):
+        self.frame_rate = frame_rate
+        self._features = features
+        self._pictures = features.timeline.rows(frame_rate)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self._features.take_all(self._pictures[index])
 
 
 class Extractor:
@@ -101,7 +127,7 @@ class Extractor:
         if not self._cache.has_times(content):
             return None
         timeline = Timeline.from_array(self._cache.times(content, _not_cached))
-        key = (content, backbone, crop)
+        key = (content, backbone, _preprocessing(crop))
         chunks = range(math.ceil(len(timeline.pts) / CHUNK_PICTURES))
         if not all(self._cache.has_chunk(key, chunk) for chunk in chunks):
             return None
@@ -124,7 +150,8 @@ class Extractor:
     def _run(self, file: MediaFile, backbone_content: str, backbone: Backbone, crop: str, progress: Progress) -> None:
         info = probe(file.path)
         expected = _expected_pictures(info)
-        key = (file.content, backbone_content, crop)
+        key = (file.content, backbone_content, _preprocessing(crop))
+        motion = _MotionOf(backbone, crop, info.time_base)
         pictures = _Noted(decode(file.path), lambda done: _report(progress, done, expected))
         for chunk in itertools.count():
             first = next(pictures, None)
@@ -132,9 +159,9 @@ class Extractor:
                 break
             group = itertools.chain([first], itertools.islice(pictures, CHUNK_PICTURES - 1))
             if self._cache.has_chunk(key, chunk):
-                collections.deque(group, maxlen=0)  # only their times are still needed
+                motion.pass_by(group)
             else:
-                self._cache.chunk(key, chunk, functools.partial(_features, file, backbone, group, crop))
+                self._cache.chunk(key, chunk, functools.partial(_features, file, backbone, group, motion))
         file.check_unchanged()
         self._cache.times(file.content, Timeline.of(info, pictures.pts).to_array)
 
@@ -162,11 +189,35 @@ class _Noted(Iterator[Picture]):
         return picture
 
 
-def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], crop: str) -> npt.NDArray[np.float32]:
+class _MotionOf:
+    """Preprocesses the pictures of a video and follows what moves in them."""
+
+    def __init__(self, backbone: Backbone, crop: str, time_base: Fraction):
+        self._backbone, self._crop, self._time_base = backbone, crop, time_base
+        self._motion = Motion()
+
+    def preprocessed(self, picture: Picture) -> tuple[Any, npt.NDArray[np.float32]]:
+        """The backbone's input (3, S, S) of the next picture, and its motion."""
+        image = self._backbone.preprocess(picture.rgb, self._crop)
+        return image, self._motion.of(image, float(picture.pts * self._time_base))
+
+    def pass_by(self, pictures: Iterator[Picture]) -> None:
+        """Pictures whose features are cached. The last ones are looked at, for the motion of those that follow."""
+        for number, picture in enumerate(pictures):
+            if number >= CHUNK_PICTURES - KEPT_PICTURES:
+                self.preprocessed(picture)
+
+
+def _preprocessing(crop: str) -> str:
+    """What the columns of cached features are, in their key."""
+    return f"{crop} with motion"
+
+
+def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], motion: _MotionOf) -> npt.NDArray[np.float32]:
     batches = []
-    images = (backbone.preprocess(picture.rgb, crop) for picture in pictures)
-    while batch := list(itertools.islice(images, BATCH_PICTURES)):
-        batches.append(backbone.features(batch))
+    while batch := [motion.preprocessed(picture) for picture in itertools.islice(pictures, BATCH_PICTURES)]:
+        features = backbone.features([image for image, _ in batch])
+        batches.append(np.concatenate([features, np.stack([moved for _, moved in batch])], axis=1))
     file.check_unchanged()  # else features of another video would be kept under this one's content
     return np.concatenate(batches)
 

@@ -1,58 +1,57 @@
-"""A network's files: ``weights.safetensors`` and ``network.json``. No pickle is written or read."""
+"""A model's files: ``weights.safetensors`` and ``network.json``. No pickle is written or read."""
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from framewise.core.errors import ModelError
-
-if TYPE_CHECKING:
-    from framewise.learning.networks import BaseNN
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
 KEPT_IN_MEMORY = 16
 
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Loadable(Protocol[T_co]):
+    """A class whose objects are made from what is in the files."""
+
+    def from_checkpoint(self, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> T_co: ...
+
+
 _cache_lock = threading.Lock()
-_cache: dict[tuple[str, int], "BaseNN"] = {}
+_cache: dict[tuple[str, int], Any] = {}
 
 
-def save(network: "BaseNN", folder: Path) -> None:
-    """Write a network into ``folder``, which is made if it is not there."""
+def write(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a model into ``folder``, which is made if it is not there. description["class"] names its class."""
     folder.mkdir(parents=True, exist_ok=True)
     # Written here and not by safetensors, whose error of a full disk is none of the system's.
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(to_bytes(tensors))
-    description = {
-        "class": type(network).__name__,
-        "hyperparameters": network.hyperparameters(),
-        "label_map": network.get_label_map(),
-    }
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    (folder / WEIGHTS).write_bytes(to_bytes(plain))
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
 
-def load(folder: Path, networks: Mapping[str, type["BaseNN"]]) -> "BaseNN":
-    """The network of a folder, in eval mode. Raises ModelError that names the folder and what is wrong in it."""
+def load(folder: Path, classes: Mapping[str, Loadable[T_co]]) -> T_co:
+    """The model of a folder. Raises ModelError that names the folder and what is wrong in it."""
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
-        network = networks[description["class"]](**description["hyperparameters"])
-        network.load_state_dict(load_file(folder / WEIGHTS))
-        network.set_label_map(description["label_map"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        return classes[description["class"]].from_checkpoint(description, load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
         raise ModelError(
             f"model {folder}: expected {DESCRIPTION} and {WEIGHTS} of a network, found {type(error).__name__}: {error}; "
             "remove the folder to train anew"
         ) from None
-    return network.eval()
 
 
-def load_cached(folder: Path, networks: Mapping[str, type["BaseNN"]]) -> "BaseNN | None":
-    """``load``, from memory while the files are the same; None if the folder is not there."""
+def load_cached(folder: Path, load_from: Callable[[Path], T_co]) -> T_co | None:
+    """What ``load_from(folder)`` gives, from memory while the files are the same; None if the folder is not there."""
     try:
         stamp = (folder / DESCRIPTION).stat().st_mtime_ns
     except OSError:
@@ -60,8 +59,9 @@ def load_cached(folder: Path, networks: Mapping[str, type["BaseNN"]]) -> "BaseNN
     key = (str(folder), stamp)
     with _cache_lock:
         if key not in _cache:
-            network = load(folder, networks)
+            model = load_from(folder)
             while len(_cache) >= KEPT_IN_MEMORY:
                 _cache.pop(next(iter(_cache)))
-            _cache[key] = network
-        return _cache[key]
+            _cache[key] = model
+        found: T_co = _cache[key]
+        return found

@@ -35,7 +35,23 @@ class BaseNN(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the network to the folder ``path``: weights in safetensors, the rest in JSON."""
-        checkpoints.save(self, Path(path))
+        checkpoints.write(
+            Path(path),
+            {
+                "class": type(self).__name__,
+                "hyperparameters": self.hyperparameters(),
+                "label_map": self.get_label_map(),
+            },
+            self.state_dict(),
+        )
+
+    @classmethod
+    def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """What ``save`` wrote, in eval mode."""
+        network = cls(**description["hyperparameters"])
+        network.load_state_dict(tensors)
+        network.set_label_map(description["label_map"])
+        return network.eval()
 
     @classmethod
     def load(cls, path: str | Path) -> "BaseNN":
@@ -45,7 +61,7 @@ class BaseNN(nn.Module):
     @classmethod
     def load_cached_model(cls, path: str | Path) -> "BaseNN | None":
         """``load``, kept in memory until the folder's content changes; None if there is no such folder."""
-        return checkpoints.load_cached(Path(path), NETWORKS)
+        return checkpoints.load_cached(Path(path), cls.load)
 
 
 class MultiLabelLSTM(BaseNN):

@@ -8,7 +8,16 @@ from werkzeug.exceptions import HTTPException
 
 from framewise import __version__
 from framewise.assembly import Assembly
-from framewise.core.errors import BackboneError, ConfigError, FramewiseError, MediaError, RequestError, StorageBusy, StorageFull
+from framewise.core.errors import (
+    BackboneError,
+    ConfigError,
+    FramewiseError,
+    MediaError,
+    NotKnown,
+    RequestError,
+    StorageBusy,
+    StorageFull,
+)
 from framewise.server.auth import require_auth
 from framewise.server.metrics import metrics_blueprint
 from framewise.server.protocol import protocol_blueprint
@@ -21,6 +30,7 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_BODY_BYTES_OF = {"/webhook": 64 * 1024 * 1024, "/setup": 8 * 1024 * 1024}
 STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
+    (NotKnown, 404),
     (RequestError, 400),
     (ConfigError, 400),
     (BackboneError, 400),

@@ -1,6 +1,7 @@
 """/metrics for Prometheus: read from the database when asked, so every web process gives the same numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -8,6 +9,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from framewise.assembly import Assembly
+
+# What a version's quality is called in version.json, and here.
+MEASURES = {"f1": "f1", "f1@10": "f1_10", "f1@25": "f1_25", "f1@50": "f1_50", "average_precision": "average_precision"}
 
 
 class _FromDatabase(Collector):
@@ -29,13 +33,44 @@ class _FromDatabase(Collector):
         labels = ["project", "control", "version"]
         videos = GaugeMetricFamily("framewise_version_videos", "Videos that the version in use learned from", labels=labels)
         f1 = GaugeMetricFamily("framewise_version_fit_f1", "Its frame F1 on these very videos", labels=labels)
-        for version in self._assembly.registry.versions():
-            if version["current"]:
-                name = [version["project"], version["control"], version["version"]]
-                videos.add_metric(name, version.get("videos") or 0)
-                if (value := (version.get("fit") or {}).get("f1")) is not None:
-                    f1.add_metric(name, value)
+        in_use = [version for version in self._assembly.registry.versions() if version["current"]]
+        for version in in_use:
+            name = [version["project"], version["control"], version["version"]]
+            videos.add_metric(name, version.get("videos") or 0)
+            if (value := (version.get("fit") or {}).get("f1")) is not None:
+                f1.add_metric(name, value)
         yield from (videos, f1)
+        yield from _quality(in_use)
+
+
+def _quality(versions: list[dict[str, Any]]) -> Iterator[GaugeMetricFamily]:
+    """How good versions are on what they did not learn from, as far as that was measured."""
+    names = ["project", "control", "version"]
+    by_label = GaugeMetricFamily(
+        "framewise_version_quality", "Score of a label on held-out videos", labels=[*names, "label", "measure"]
+    )
+    mean = GaugeMetricFamily("framewise_version_quality_mean", "The mean over the labels", labels=[*names, "measure"])
+    for version in versions:
+        quality = _mapping(version.get("quality"))
+        name = [str(version[n]) for n in names]
+        for label, scores in _mapping(quality.get("labels")).items():
+            for measure, score in _scores(scores):
+                by_label.add_metric([*name, label, measure], score)
+        for measure, score in _scores(quality.get("mean")):
+            mean.add_metric([*name, measure], score)
+    yield from (by_label, mean)
+
+
+def _scores(scores: Any) -> Iterator[tuple[str, float]]:
+    """(measure, score) of those that there are."""
+    for key, measure in MEASURES.items():
+        score = _mapping(scores).get(key)
+        if isinstance(score, int | float):
+            yield measure, score
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def metrics_blueprint(assembly: Assembly) -> Blueprint:

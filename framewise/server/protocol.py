@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from framewise import __version__
 from framewise.assembly import Assembly
-from framewise.backend import storable
+from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
 
 
@@ -44,8 +44,17 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
 
     @protocol.get("/versions")
     def versions() -> Response:
-        found = backend.versions()
+        found = backend.versions(request.args.get("project", ""))
         return jsonify({"versions": list(dict.fromkeys(v["version"] for v in found)), "details": found})
+
+    @protocol.post("/versions/current")
+    def roll_back() -> Response:
+        body = _body()
+        return jsonify(backend.roll_back(_project(body.get("project")), _text(body, "version")))
+
+    @protocol.delete("/versions/current")
+    def unpin() -> Response:
+        return jsonify(backend.unpin(_project(request.args.get("project"))))
 
     @protocol.get("/jobs")
     def jobs() -> Response:
@@ -67,6 +76,11 @@ def _body() -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")
     return body
+
+
+def _project(value: Any) -> str:
+    """A project as people name it: by its key, or by its number in Label Studio, which may be a number of JSON."""
+    return _text({"project": str(value) if is_id(value) else value}, "project")
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

@@ -3,14 +3,22 @@
 import datetime
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from framewise.core.errors import ProjectForgotten
 from framewise.store.database import Database
+from framewise.store.label_sets import LabelSets
 
 KEPT_EVENTS = 10_000
+# In the column "deleted": told by an event, which is final; or missing when Label Studio was asked for all there is.
+DELETED, MISSING = 1, 2
+COUNTED = (
+    "annotations a JOIN tasks t ON t.project = a.project AND t.id = a.task "
+    "WHERE a.project = ? AND NOT a.deleted AND NOT a.was_cancelled AND NOT t.deleted"
+)
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,18 @@ class Project:
 
 @dataclass(frozen=True)
 class AnnotatedTask:
-    """A task with the one annotation of it that training uses; ``result`` is Label Studio's list of regions."""
+    """A task with the one annotation of it that training uses; ``result`` is Label Studio's list of regions, in which labels
+    have the names that they have now.
+
+    labels: from_name -> labels that the labeling config had when the annotation was submitted, by the names that they have
+    now. Of other labels the annotation says nothing, not even that they are absent. None if that is not known.
+    """
 
     task: int
     data: dict[str, Any]
     annotation: int
     result: list[Any]
+    labels: dict[str, list[str]] | None = None
 
 
 class Annotations:
@@ -36,6 +50,7 @@ class Annotations:
 
     def __init__(self, database: Database):
         self._database = database
+        self.label_sets = LabelSets(database)
 
     def together(self) -> AbstractContextManager[object]:
         """What is written inside is written as a whole or not at all."""
@@ -50,22 +65,36 @@ class Annotations:
             )
             connection.execute("DELETE FROM events WHERE id <= ?", ((added.lastrowid or 0) - KEPT_EVENTS,))
 
-    def put_project(self, key: str, label_studio_id: int, label_config: str, title: str = "", hostname: str = "") -> None:
-        """Remember a project; empty texts leave what is known. Writes nothing where all of it is known: every request of
-        Label Studio comes through here."""
-        rows = self._database.read("SELECT label_config, title, hostname FROM projects WHERE key = ?", (key,))
-        told = {"label_config": label_config, "title": title, "hostname": hostname}
+    def put_project(
+        self, key: str, label_studio_id: int, label_config: str, title: str = "", hostname: str = "", told_at: str = ""
+    ) -> str | None:
+        """Remember a project; the labeling config that this one takes the place of, None if it takes no other's.
+
+        Empty texts leave what is known. told_at: when Label Studio saved the project like that, "" for now; an older state of
+        it changes nothing. Writes nothing where all of it is known: every request of Label Studio comes through here.
+        """
+        rows = self._database.read("SELECT label_config, title, hostname, told_at FROM projects WHERE key = ?", (key,))
+        told_at = sortable_time(told_at)
+        if rows and told_at and told_at <= rows[0]["told_at"]:
+            self.label_sets.put(key, label_config, told_at)
+            return None
+        told = {"label_config": label_config, "title": title, "hostname": hostname, "told_at": told_at}
         if rows and all(rows[0][name] == text for name, text in told.items() if text):
-            return
+            return None
+        keep = ", ".join(f"{n} = CASE excluded.{n} WHEN '' THEN {n} ELSE excluded.{n} END" for n in told)
+        before = rows[0]["label_config"] if rows else ""
         with self._database.transaction() as connection:
+            connection.execute("DELETE FROM forgotten_projects WHERE project = ?", (key,))  # it is there after all
             connection.execute(
-                "INSERT INTO projects (key, label_studio_id, label_config, title, hostname) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET "
-                "label_config = CASE excluded.label_config WHEN '' THEN label_config ELSE excluded.label_config END, "
-                "title = CASE excluded.title WHEN '' THEN title ELSE excluded.title END, "
-                "hostname = CASE excluded.hostname WHEN '' THEN hostname ELSE excluded.hostname END",
-                (key, label_studio_id, label_config, title, hostname),
+                "INSERT INTO projects (key, label_studio_id, label_config, title, hostname, told_at) "
+                f"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {keep}",
+                (key, label_studio_id, label_config, title, hostname, told_at),
             )
+            if before and self.label_sets.number(key) is None:
+                self.label_sets.put(key, before)  # from before label sets were kept
+            if label_config and (told_at or label_config != before):
+                self.label_sets.put(key, label_config, told_at)
+        return before if before and label_config and label_config != before else None
 
     def project(self, key: str) -> Project | None:
         rows = self._database.read("SELECT key, label_config FROM projects WHERE key = ?", (key,))
@@ -78,59 +107,178 @@ class Annotations:
         )
         return rows[0]["key"] if rows else None
 
-    def put_task(self, project: str, task: int, data: Mapping[str, Any]) -> None:
+    def put_task(self, project: str, task: int, data: Mapping[str, Any], updated_at: Any = None) -> None:
+        """Remember a task; see ``put_tasks``."""
+        self.put_tasks(project, [{"id": task, "data": data, "updated_at": updated_at}])
+
+    def put_tasks(self, project: str, tasks: Sequence[Mapping[str, Any]], warm: bool = False) -> None:
+        """Remember tasks. An older state of one changes nothing; what is told without a time is taken for the newest.
+
+        warm: have the videos of new ones extracted before anybody asks.
+        """
+        now, cold = time.time(), 0 if warm else None
+        rows = [(project, t["id"], _as_text(t.get("data") or {}), sortable_time(t.get("updated_at")), now, cold) for t in tasks]
         with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO tasks (project, id, data) VALUES (?, ?, ?) "
-                "ON CONFLICT (project, id) DO UPDATE SET data = excluded.data",
-                (project, task, json.dumps(data)),
+            connection.executemany(
+                "INSERT INTO tasks (project, id, data, updated_at, received, warm) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (project, id) DO UPDATE SET data = excluded.data, received = excluded.received, "
+                "updated_at = max(updated_at, excluded.updated_at) "
+                "WHERE excluded.updated_at = '' OR (excluded.updated_at, excluded.data) >= (updated_at, data)",
+                rows,
             )
 
     def task_data(self, project: str, task: int) -> dict[str, Any] | None:
         rows = self._database.read("SELECT data FROM tasks WHERE project = ? AND id = ? AND NOT deleted", (project, task))
         return dict(json.loads(rows[0]["data"])) if rows else None
 
-    def delete_tasks(self, project: str, tasks: list[int]) -> None:
-        """Mark tasks as gone; a late event of one does not bring it back."""
-        self._mark_deleted("tasks", project, tasks)
+    def delete_tasks(self, project: str, tasks: list[int]) -> bool:
+        """Mark tasks as gone; a late event of one does not bring it back. Whether there is something else to learn now."""
+        return self._mark_deleted("tasks", project, tasks)
 
-    def put_annotation(self, project: str, annotation: Mapping[str, Any], task: int) -> None:
-        """Remember an annotation. An older state of it, or one that was deleted, changes nothing."""
-        updated_at = _sortable(annotation.get("updated_at"))
-        values = (
-            project, int(annotation["id"]), task, json.dumps(annotation.get("result") or []),
-            bool(annotation.get("was_cancelled")), bool(annotation.get("ground_truth")), updated_at, time.time(),
+    def put_annotation(self, project: str, annotation: Mapping[str, Any], task: int, label_set: int | None = None) -> bool:
+        """Remember an annotation; whether there is something else to learn now.
+
+        An older state of it, or one that was deleted, changes nothing. Of two states of one time the larger stays, as text:
+        any rule does by which it does not matter which of them came first. label_set: its labels' names, see ``LabelSets``.
+        """
+        number = int(annotation["id"])
+        state = (
+            sortable_time(annotation.get("updated_at")), bool(annotation.get("was_cancelled")),
+            bool(annotation.get("ground_truth")), _as_text(annotation.get("result") or []),
         )  # fmt: skip
         with self._database.transaction() as connection:
+            known = connection.execute(
+                "SELECT updated_at, was_cancelled, ground_truth, result, deleted FROM annotations WHERE project = ? AND id = ?",
+                (project, number),
+            ).fetchone()
+            before = tuple(known)[:4] if known else None
+            if before is not None and before > state:
+                return False
+            if before == state:
+                same = "UPDATE annotations SET label_set = coalesce(?, label_set) WHERE project = ? AND id = ?"
+                connection.execute(same, (label_set, project, number))
+                return False
             connection.execute(
-                "INSERT INTO annotations (project, id, task, result, was_cancelled, ground_truth, updated_at, received) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, id) DO UPDATE SET task = excluded.task, "
-                "result = excluded.result, was_cancelled = excluded.was_cancelled, ground_truth = excluded.ground_truth, "
-                "updated_at = excluded.updated_at, received = excluded.received WHERE updated_at <= excluded.updated_at",
-                values,
+                "INSERT INTO annotations (project, id, task, updated_at, was_cancelled, ground_truth, result, label_set, "
+                "received) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (project, id) DO UPDATE SET task = excluded.task, "
+                "updated_at = excluded.updated_at, was_cancelled = excluded.was_cancelled, received = excluded.received, "
+                "ground_truth = excluded.ground_truth, result = excluded.result, label_set = excluded.label_set",
+                (project, number, task, *state, label_set, time.time()),
             )
+        return not (known and known["deleted"]) and (not state[1] or bool(known and not known["was_cancelled"]))
 
-    def delete_annotations(self, project: str, annotations: list[int]) -> None:
-        """Mark annotations as gone, also ones that were never told of: their events may still come."""
-        self._mark_deleted("annotations", project, annotations)
+    def delete_annotations(self, project: str, annotations: list[int]) -> bool:
+        """Mark annotations as gone, also ones that were never told of: their events may still come. Whether there is
+        something else to learn now."""
+        return self._mark_deleted("annotations", project, annotations)
+
+    def put_listed(self, project: str, task: Mapping[str, Any], annotations: list[Mapping[str, Any]]) -> bool:
+        """Remember a task and its annotations as Label Studio lists them; whether there is something else to learn now.
+
+        What was missing in an earlier list is there again. What an event told of as deleted is not.
+        """
+        there = "UPDATE {} SET deleted = 0 WHERE project = ? AND id = ? AND deleted = ?"
+        with self._database.transaction() as connection:
+            self.put_tasks(project, [task])
+            changed = bool(connection.execute(there.format("tasks"), (project, task["id"], MISSING)).rowcount)
+            for annotation in annotations:
+                back = connection.execute(there.format("annotations"), (project, annotation["id"], MISSING)).rowcount
+                known = self._database.read(
+                    "SELECT label_set FROM annotations WHERE project = ? AND id = ? AND updated_at = ?",
+                    (project, annotation["id"], moment := sortable_time(annotation.get("updated_at"))),
+                )
+                label_set = known[0]["label_set"] if known else self.label_sets.number(project, moment)
+                changed |= self.put_annotation(project, annotation, task["id"], label_set) or bool(back)
+        return changed
+
+    def mark_missing(self, project: str, tasks: set[int], annotations: set[int], before: float) -> bool:
+        """Mark as gone what Label Studio does not have any more, by the numbers that it has; whether there is something else to
+        learn now. before: Unix time at which the list was begun: what was told since then may be newer than the list."""
+        counted = f"SELECT a.id FROM {COUNTED} ORDER BY a.id"
+        with self._database.transaction() as connection:
+            learned = [tuple(row) for row in connection.execute(counted, (project,))]
+            for table, there in (("tasks", tasks), ("annotations", annotations)):
+                known = connection.execute(
+                    f"SELECT id FROM {table} WHERE project = ? AND NOT deleted AND received < ?", (project, before)
+                ).fetchall()
+                gone = [(MISSING, project, row["id"]) for row in known if row["id"] not in there]
+                connection.executemany(f"UPDATE {table} SET deleted = ? WHERE project = ? AND id = ?", gone)
+            return learned != [tuple(row) for row in connection.execute(counted, (project,))]
 
     def training_set(self, project: str) -> list[AnnotatedTask]:
         """Every annotated task, by id: of several annotations a ground truth wins, then the newest. Skipped ones are none."""
         rows = self._database.read(
-            "SELECT a.id AS annotation, a.task, a.result, t.data FROM annotations a "
-            "JOIN tasks t ON t.project = a.project AND t.id = a.task "
-            "WHERE a.project = ? AND NOT a.deleted AND NOT a.was_cancelled AND NOT t.deleted "
+            f"SELECT a.id AS annotation, a.task, a.result, a.label_set, t.data FROM {COUNTED} "
             "ORDER BY a.task, a.ground_truth, a.updated_at, a.id",
             (project,),
         )
         chosen = {r["task"]: r for r in rows}  # the last of a task's rows stays
-        return [AnnotatedTask(t, json.loads(r["data"]), r["annotation"], json.loads(r["result"])) for t, r in chosen.items()]
+        history = self.label_sets.read(project)
+        return [
+            AnnotatedTask(
+                task, json.loads(r["data"]), r["annotation"],
+                history.result(r["label_set"], json.loads(r["result"])), history.labels(r["label_set"]),
+            )
+            for task, r in chosen.items()
+        ]  # fmt: skip
+
+    def is_annotated(self, project: str) -> bool:
+        """Whether there is anything to learn from."""
+        return bool(self._database.read(f"SELECT 1 FROM {COUNTED} LIMIT 1", (project,)))
+
+    def renames(self, project: str) -> dict[str, dict[str, str]]:
+        """from_name -> {an earlier name: the name now}, of the labels of a project that were renamed."""
+        return self.label_sets.read(project).renames()
+
+    def known_annotations(self, project: str) -> int:
+        """How many annotations of a project are known, skipped ones included."""
+        there = "SELECT count(*) FROM annotations WHERE project = ? AND NOT deleted"
+        of_tasks_gone = f"{there} AND task IN (SELECT id FROM tasks WHERE project = ? AND deleted)"
+        # A difference, for which the two indexes suffice: it is asked for while Label Studio waits.
+        rows = self._database.read(f"SELECT ({there}) - ({of_tasks_gone}) AS n", (project, project, project))
+        return int(rows[0]["n"])
+
+    def was_imported(self, project: str) -> bool:
+        """Whether it was ever asked for that all of a project is fetched from Label Studio."""
+        return bool(self._database.read("SELECT 1 FROM projects WHERE key = ? AND imported", (project,)))
+
+    def put_imported(self, project: str) -> None:
+        """Note that all of a project is to be fetched from Label Studio."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE projects SET imported = 1 WHERE key = ?", (project,))
+
+    def next_cold(self, project: str, tries: int) -> tuple[int, dict[str, Any], int] | None:
+        """(task, its data, how many there are) of a task whose video is to be extracted before anybody asks. One whose
+        extraction began so often and never ended is none: it ends its worker."""
+        rows = self._database.read(
+            "SELECT id, data, count(*) OVER () AS n FROM tasks WHERE project = ? AND warm < ? AND NOT deleted "
+            "ORDER BY id LIMIT 1",
+            (project, tries),
+        )
+        return (rows[0]["id"], json.loads(rows[0]["data"]), rows[0]["n"]) if rows else None
+
+    def begin_warming(self, project: str, task: int) -> None:
+        """Note that the extraction of a task's video begins."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE tasks SET warm = warm + 1 WHERE project = ? AND id = ?", (project, task))
+
+    def put_back(self, project: str, task: int) -> None:
+        """Note that the extraction of a task's video did not begin after all."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE tasks SET warm = warm - 1 WHERE project = ? AND id = ?", (project, task))
+
+    def end_warming(self, project: str, task: int | None = None) -> None:
+        """Note that a task's video needs no extraction ahead of requests any more; of all tasks, if None."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE tasks SET warm = NULL WHERE project = ? AND id = coalesce(?, id)", (project, task))
 
     def next_training(self, project: str) -> int:
         """Number of the next training of a project: 1, 2, ... and never twice."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE projects SET trainings = trainings + 1 WHERE key = ?", (project,))
             row = connection.execute("SELECT trainings FROM projects WHERE key = ?", (project,)).fetchone()
+        if row is None:
+            raise ProjectForgotten(f"project {project} was forgotten")
         return int(row["trainings"])
 
     def promise_prediction(self, job: int, task: int) -> None:
@@ -155,16 +303,24 @@ class Annotations:
         tables = {"projects": "", "tasks": "WHERE NOT deleted", "annotations": "WHERE NOT deleted", "events": ""}
         return {t: int(self._database.read(f"SELECT count(*) AS n FROM {t} {w}")[0]["n"]) for t, w in tables.items()}
 
-    def _mark_deleted(self, table: str, project: str, ids: list[int]) -> None:
+    def _mark_deleted(self, table: str, project: str, ids: list[int]) -> bool:
+        of_these = f"{'t' if table == 'tasks' else 'a'}.id IN (SELECT value FROM json_each(?))"
         with self._database.transaction() as connection:
+            learned = connection.execute(f"SELECT 1 FROM {COUNTED} AND {of_these}", (project, json.dumps(ids))).fetchone()
             connection.executemany(
-                f"INSERT INTO {table} (project, id, deleted) VALUES (?, ?, 1) "
-                "ON CONFLICT (project, id) DO UPDATE SET deleted = 1",
-                [(project, i) for i in ids],
+                f"INSERT INTO {table} (project, id, deleted) VALUES (?, ?, ?) "
+                "ON CONFLICT (project, id) DO UPDATE SET deleted = excluded.deleted",
+                [(project, i, DELETED) for i in ids],
             )
+        return learned is not None
 
 
-def _sortable(moment: Any) -> str:
+def _as_text(value: Any) -> str:
+    """JSON that is the same for the same content."""
+    return json.dumps(value, sort_keys=True)
+
+
+def sortable_time(moment: Any) -> str:
     """An ISO time as text that sorts by time: in UTC, to the microsecond. What is no time is older than any.
 
     Label Studio leaves the fraction out where it is zero, and writes its own time zone.

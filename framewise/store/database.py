@@ -41,7 +41,28 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
     CREATE INDEX jobs_by_subject ON jobs (kind, project, subject, id);
     """,
+    """
+    ALTER TABLE current_versions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE forgotten_projects (project TEXT PRIMARY KEY, forgotten REAL NOT NULL);
+    CREATE TABLE told_versions (
+        project TEXT NOT NULL, version TEXT NOT NULL, told REAL NOT NULL, PRIMARY KEY (project, version));
+    CREATE TABLE arriving_predictions (
+        project TEXT NOT NULL, task INTEGER NOT NULL, round INTEGER NOT NULL, version TEXT NOT NULL, score REAL,
+        state TEXT NOT NULL, PRIMARY KEY (project, task));
+    ALTER TABLE projects ADD COLUMN told_at TEXT NOT NULL DEFAULT '';
+    ALTER TABLE projects ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE tasks ADD COLUMN updated_at TEXT NOT NULL DEFAULT '';
+    ALTER TABLE tasks ADD COLUMN received REAL NOT NULL DEFAULT 0;
+    ALTER TABLE tasks ADD COLUMN warm INTEGER;
+    CREATE INDEX tasks_to_warm ON tasks (project, id) WHERE warm IS NOT NULL;
+    CREATE TABLE label_sets (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, since TEXT NOT NULL, labels TEXT NOT NULL);
+    ALTER TABLE annotations ADD COLUMN label_set INTEGER;
+    CREATE INDEX annotations_there ON annotations (project, task) WHERE NOT deleted;
+    CREATE INDEX tasks_gone ON tasks (project, id) WHERE deleted;
+    """,
 )
+DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0
 # SQLITE_FULL, and what the shared memory file or the log beside the database meets on a full disk.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)

@@ -2,20 +2,39 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from framewise.core.errors import StorageFull
+from framewise.core.errors import ProjectForgotten, RequestError, StorageFull
 from framewise.store.database import Database
+from framewise.store.projects import is_forgotten
 
 MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
 # What cannot be done now, because Label Studio or a disk is not there for it, is tried again, less and less often.
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 GIVE_UP_SECONDS = 24 * 3600.0
+MAX_WARNINGS = 100  # of one job; all are in the log
 KEPT_JOBS = 10_000  # finished ones that were made longer ago are forgotten
+# One that waits for its time is "scheduled". One that could not be done and is tried again is pending, but where it only
+# speaks with Label Studio: as long as that is away, who waits for framewise's own work waits for nothing. Takes the time now.
+SHOWN_STATE = (
+    "CASE WHEN state = 'pending' AND not_before > ? AND (retries = 0 OR kind IN ('import', 'push', 'refresh')) "
+    "THEN 'scheduled' ELSE state END"
+)
+
+# What a pending job waits for: another that does the same; for a training, that what it learns from is fetched, but not that
+# this is tried again; for what nobody waits for, another such job, which leaves a worker's other thread free. Takes the time
+# now.
+GOES_FIRST = (
+    "SELECT 1 FROM jobs AS other WHERE other.project = jobs.project AND other.state = 'running' "
+    "AND other.kind = jobs.kind AND other.subject = jobs.subject "
+    "OR jobs.kind = 'train' AND other.kind = 'import' AND other.project = jobs.project "
+    "AND (other.state = 'running' OR other.state = 'pending' AND other.retries = 0 AND other.not_before <= ?) "
+    "OR jobs.kind IN ('warm', 'refresh') AND other.kind = jobs.kind AND other.state = 'running'"
+)
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,36 @@ class JobStates:
         self._database = database
 
     def add(
-        self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None, or_running: bool = False
+        self,
+        kind: str,
+        project: str,
+        subject: str,
+        payload: dict[str, Any],
+        task: int | None = None,
+        or_running: bool = False,
+        delay_seconds: float = 0.0,
     ) -> int:
         """Id of a pending job: a new one, or the one that waits to do just that.
 
         or_running: one that does it already will do as well. Not so where it may have begun with an earlier state of things.
+        delay_seconds: it is done that much later; for one that waits already, the time begins anew. Raises ProjectForgotten.
         """
         with self._database.transaction() as connection:
-            same = (kind, project, subject)
+            if is_forgotten(self._database, project):
+                raise ProjectForgotten(f"project {project} was forgotten")
+            same, now = (kind, project, subject), time.time()
             alike = "SELECT id FROM jobs WHERE kind = ? AND project = ? AND subject = ? AND state = ?"
             found = connection.execute(alike, (*same, "running")).fetchone() if or_running else None
             if found is None:
                 connection.execute(
                     "INSERT OR IGNORE INTO jobs (kind, project, subject, payload, task, state, created) "
                     "VALUES (?, ?, ?, ?, ?, 'pending', ?)",
-                    (*same, json.dumps(payload), task, time.time()),
+                    (*same, json.dumps(payload), task, now),
                 )
                 found = connection.execute(alike, (*same, "pending")).fetchone()
+                if delay_seconds:
+                    later = "UPDATE jobs SET not_before = ?, created = ?, retries = 0, detail = '' WHERE id = ?"
+                    connection.execute(later, (now + delay_seconds, now, found["id"]))
         return int(found["id"])
 
     def latest(self, kind: str, project: str, subject: str) -> tuple[int, str, float] | None:
@@ -72,15 +104,22 @@ class JobStates:
             now = time.time()
             taken = connection.execute(
                 "UPDATE jobs SET state = 'running', owner = ?, started = ?, progress = 0, detail = '', attempts = attempts + 1 "
-                "WHERE id = ? AND state = 'pending' AND not_before <= ? AND NOT EXISTS (SELECT 1 FROM jobs AS other "
-                "WHERE other.state = 'running' AND other.kind = jobs.kind AND other.project = jobs.project "
-                "AND other.subject = jobs.subject)",
-                (owner, now, job_id, now),
+                f"WHERE id = ? AND state = 'pending' AND not_before <= ? AND NOT EXISTS ({GOES_FIRST})",
+                (owner, now, job_id, now, now),
             ).rowcount
             if not taken:
                 return None
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return Job(row["id"], row["kind"], row["project"], row["task"], json.loads(row["payload"]))
+
+    def begin(self, kind: str, project: str, subject: str, owner: str) -> Job:
+        """A job that is added, or waits already, and is claimed at once, so that no worker takes it. Raises RequestError if it
+        has to wait for another, ProjectForgotten."""
+        with self._database.transaction():
+            job = self.claim(self.add(kind, project, subject, {}), owner)
+            if job is None:  # what was added is rolled back
+                raise RequestError(f"project {project}: a worker is at a job for it that goes first; see /jobs, and try again")
+        return job
 
     def waiting_behind(self, job_id: int) -> list[int]:
         """Pending jobs that could not be claimed while this one ran."""
@@ -93,13 +132,24 @@ class JobStates:
         return [int(r["id"]) for r in rows]
 
     def report(self, job_id: int, progress: float, detail: str) -> None:
+        """Show how far a job is. Raises ProjectForgotten: with its project, the job was forgotten."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET progress = ?, detail = ? WHERE id = ?", (progress, detail, job_id))
+            told = connection.execute("UPDATE jobs SET progress = ?, detail = ? WHERE id = ?", (progress, detail, job_id))
+        if not told.rowcount:
+            raise ProjectForgotten(f"job {job_id} ends, because its project was forgotten")
 
     def warn(self, job_id: int, warning: str) -> None:
         """Add something that the user should know, although the job goes on."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE id = ?", (warning, job_id))
+            connection.execute(
+                "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE id = ? AND json_array_length(warnings) < ?",
+                (warning, job_id, MAX_WARNINGS),
+            )
+
+    def warnings(self, job_id: int) -> list[str]:
+        """What the user should know of a job."""
+        rows = self._database.read("SELECT warnings FROM jobs WHERE id = ?", (job_id,))
+        return list(json.loads(rows[0]["warnings"])) if rows else []
 
     def finish(self, job_id: int, owner: str, error: str | None = None, result: dict[str, Any] | None = None) -> None:
         """End a job, unless it was taken from this owner meanwhile."""
@@ -128,6 +178,19 @@ class JobStates:
                 (kind, project, task, error, now, now, now),
             )
 
+    def record_note(self, kind: str, project: str, note: str, warning: bool = True) -> None:
+        """Show under /jobs, once, what the user should know although nothing went wrong. warning: something is amiss."""
+        now, warnings, detail = time.time(), json.dumps([note] if warning else []), "" if warning else note
+        with suppress(StorageFull), self._database.transaction() as connection:
+            said = "SELECT 1 FROM jobs WHERE kind = ? AND project = ? AND warnings = ? AND detail = ? AND subject = ''"
+            if connection.execute(said, (kind, project, warnings, detail)).fetchone():
+                return
+            connection.execute(
+                "INSERT INTO jobs (kind, project, subject, payload, state, progress, warnings, detail, created, started, "
+                "finished) VALUES (?, ?, '', '{}', 'done', 1.0, ?, ?, ?, ?, ?)",
+                (kind, project, warnings, detail, now, now, now),
+            )
+
     def postpone(self, job: Job, owner: str, reason: str) -> None:
         """Have a job that cannot be done now done later, or by the same one that waits already; after a day it ends as failed.
         ``reason`` is shown until then."""
@@ -148,6 +211,29 @@ class JobStates:
             )
             if not waits.rowcount:
                 self._end(connection, job.id, reason, "superseded")
+
+    def give_way(self, job: Job, owner: str) -> None:
+        """Have a job go on after those that wait. If the same work waits already, that does it."""
+        with self._database.transaction() as connection:
+            waits = connection.execute(
+                "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL, attempts = attempts - 1, not_before = 0 "
+                "WHERE id = ? AND owner = ? AND state = 'running'",
+                (job.id, owner),
+            )
+            if not waits.rowcount:
+                ended = "UPDATE jobs SET state = 'superseded', finished = ? WHERE id = ? AND owner = ? AND state = 'running'"
+                connection.execute(ended, (time.time(), job.id, owner))
+
+    def others_wait(self, but: Collection[str], seconds: float) -> bool:
+        """Whether a job of any but these kinds could be done and has not been begun for so long: every worker is at
+        something."""
+        since, marks = time.time() - seconds, ",".join("?" * len(but))
+        rows = self._database.read(
+            f"SELECT 1 FROM jobs WHERE state = 'pending' AND kind NOT IN ({marks}) AND max(created, not_before) < ? "
+            f"AND NOT EXISTS ({GOES_FIRST}) LIMIT 1",
+            (*but, since, time.time()),
+        )
+        return bool(rows)
 
     def revive(self, is_alive: Callable[[str], bool]) -> None:
         """Make jobs of dead workers pending again; if the same work waits already, the dead one ends as superseded by it.
@@ -194,22 +280,27 @@ class JobStates:
         return {r["id"]: (r["state"], json.loads(r["result"] or "null") or {}) for r in rows}
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """(kind, state) -> number of jobs."""
-        rows = self._database.read("SELECT kind, state, count(*) AS n FROM jobs GROUP BY kind, state")
-        return {(r["kind"], r["state"]): r["n"] for r in rows}
+        """(kind, state) -> number of jobs. One that is not due yet is "scheduled": see SHOWN_STATE."""
+        rows = self._database.read(
+            f"SELECT kind, {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY kind, shown_state", (time.time(),)
+        )
+        return {(r["kind"], r["shown_state"]): r["n"] for r in rows}
 
     def overview(self, limit: int = 100) -> dict[str, Any]:
         """What /jobs answers: the newest ``limit`` jobs, all that are not finished among them, times as UTC text."""
-        rows = self._database.read("SELECT * FROM jobs ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?", (limit,))
+        rows = self._database.read(
+            f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
+            (time.time(), limit),
+        )
         counts = self.counts()
-        total = {s: sum(n for (_, state), n in counts.items() if state == s) for s in ("pending", "running")}
+        total = {s: sum(n for (_, state), n in counts.items() if state == s) for s in ("pending", "running", "scheduled")}
         return {**total, "jobs": [_shown(row) for row in rows]}
 
 
 def _shown(row: Any) -> dict[str, Any]:
     names = ("id", "kind", "project", "task", "state", "progress", "detail", "error", "attempts")
     times = {name: _utc(row[name]) for name in ("created", "started", "finished")}
-    return {**{n: row[n] for n in names}, **times, "warnings": json.loads(row["warnings"])}
+    return {**{n: row[n] for n in names}, "state": row["shown_state"], **times, "warnings": json.loads(row["warnings"])}
 
 
 def _utc(seconds: float | None) -> str | None:

@@ -1,33 +1,63 @@
 """Trained versions: immutable folders, and a pointer in the database to the one in use.
 
 models/timelinelabels-<project>-<control>/<version>/ holds the network's files and ``version.json``. A version is written
-under a temporary name and renamed, so that nobody ever reads half of one. Removing the folder resets the model.
+under a temporary name and renamed, so that nobody ever reads half of one, and renamed again before it is deleted. Removing the
+folder resets the model.
 """
 
+import copy
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framewise.core.errors import FramewiseError, ModelError, NotKnown, ProjectForgotten, VersionGone
 from framewise.store.database import Database
+from framewise.store.projects import is_forgotten
+
+logger = logging.getLogger(__name__)
 
 ABOUT = "version.json"
-WRITING = ".writing-"
+WRITING, REMOVED = ".writing-", ".removed-"
 STALE_SECONDS = 3600.0  # a version is written in a second or two
+KEPT_VERSIONS = 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version that was stored; ``current`` is False if another one is pinned, which stays the one in use."""
+
+    folder: Path
+    current: bool
+
+
+@dataclass(frozen=True)
+class InUse:
+    """The version that a control predicts with. A pinned one stays in use whatever is trained."""
+
+    control: str
+    version: str
+    pinned: bool
 
 
 class Registry:
-    """Versions below ``model_root``."""
+    """Versions below ``model_root``; the newest ``keep`` of each control are kept, and the one in use."""
 
-    def __init__(self, model_root: Path, database: Database):
+    def __init__(self, model_root: Path, database: Database, keep: int = KEPT_VERSIONS):
         self._root = model_root
         self._database = database
+        self._keep = keep
+        self._chosen: dict[tuple[str, str], str] = {}  # (project, control) -> version, in the place of the one in use
 
     def folder(self, project: str, control: str) -> Path:
         """Where the versions of a control are. Both names come from Label Studio and are made safe for a path."""
@@ -36,42 +66,236 @@ class Registry:
     def current(self, project: str, control: str) -> Path | None:
         """Folder of the version in use; None if there is none, or if it was removed: that resets the model."""
         rows = self._database.read("SELECT version FROM current_versions WHERE project = ? AND control = ?", (project, control))
-        if not rows:
+        version = self._chosen.get((project, control)) or (rows[0]["version"] if rows else None)
+        if not version:
             return None
-        folder = self.folder(project, control) / rows[0]["version"]
+        folder = self.folder(project, control) / version
         return folder if (folder / ABOUT).exists() else None
 
-    def publish(self, project: str, control: str, version: str, about: dict[str, Any], write: Callable[[Path], None]) -> Path:
-        """Store a version and make it the one in use. ``write(folder)`` writes the network's files."""
+    def in_use(self, project: str) -> list[InUse]:
+        """What each control of a project predicts with, by the control's name."""
+        rows = self._database.read(
+            "SELECT control, version, pinned FROM current_versions WHERE project = ? ORDER BY control", (project,)
+        )
+        found = [InUse(row["control"], row["version"], bool(row["pinned"])) for row in rows]
+        return [use for use in found if (self.folder(project, use.control) / use.version / ABOUT).exists()]
+
+    # Publishing.
+
+    def publish(
+        self,
+        project: str,
+        control: str,
+        version: str,
+        about: dict[str, Any],
+        write: Callable[[Path], None],
+        check: Callable[[Path], None] | None = None,
+    ) -> Published:
+        """Store a version, and make it the one in use unless another is pinned. Then versions of long ago are removed.
+
+        write(folder): writes the network's files. check(folder): looks at them before anybody else can; if it raises, as
+        ModelError does, there is no such version, and the one in use stays. Raises ProjectForgotten.
+        """
         parent = self.folder(project, control)
+        try:
+            current = self._store(parent, project, control, version, about, write, check)
+        except Exception:
+            if not is_forgotten(self._database, project):
+                raise
+            with suppress(OSError):
+                parent.rmdir()
+            raise ProjectForgotten(f"project {project} was forgotten; version {version} is thrown away") from None
+        self._remove_old(project, control, version)
+        return Published(parent / version, current)
+
+    def _store(
+        self,
+        parent: Path,
+        project: str,
+        control: str,
+        version: str,
+        about: dict[str, Any],
+        write: Callable[[Path], None],
+        check: Callable[[Path], None] | None,
+    ) -> bool:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(parent)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=WRITING))
+        temporary = written = Path(tempfile.mkdtemp(dir=parent, prefix=WRITING))
         try:
             write(temporary)
             (temporary / ABOUT).write_text(json.dumps({"version": version, **about}, indent=2))
+            if check is not None:
+                check(temporary)
             _sync(temporary)
             temporary.chmod(0o755)
-            os.rename(temporary, parent / version)
+            # Renamed inside the transaction: who forgets the project finds all of the version or nothing.
+            with self._database.transaction():
+                if is_forgotten(self._database, project):
+                    raise ProjectForgotten(project)
+                os.rename(temporary, parent / version)
+                written = parent / version
+                return self._make_current(project, control, version)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(written, ignore_errors=True)
             raise
+
+    def _make_current(self, project: str, control: str, version: str) -> bool:
+        if any(use.control == control and use.pinned for use in self.in_use(project)):
+            return False
+        self._use(project, control, version, pinned=False)
+        return True
+
+    def _use(self, project: str, control: str, version: str, pinned: bool) -> None:
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO current_versions VALUES (?, ?, ?)", (project, control, version))
-        return parent / version
+            connection.execute(
+                "INSERT OR REPLACE INTO current_versions (project, control, version, pinned) VALUES (?, ?, ?, ?)",
+                (project, control, version, pinned),
+            )
+
+    # Choosing.
+
+    def roll_back(self, project: str, version: str) -> list[str]:
+        """Make a version the one in use of every control that has it, and pin it there; the controls' names.
+
+        version: its name, as Label Studio shows it too, or as much of it as "v3". Raises NotKnown, which says what there is.
+        """
+        with self._database.transaction():
+            chosen, controls = self._find(project, version)
+            for control in controls:
+                self._use(project, control, chosen, pinned=True)
+        return controls
+
+    def with_version(self, project: str, version: str) -> "Registry":
+        """The same versions, where this one counts as in use: to whoever asks there, and nowhere else. Raises NotKnown."""
+        chosen, controls = self._find(project, version)
+        view = copy.copy(self)
+        view._chosen = {(project, control): chosen for control in controls}
+        return view
+
+    def _find(self, project: str, version: str) -> tuple[str, list[str]]:
+        """The whole name of a version, and the controls that have it. Raises NotKnown."""
+        trained = {control: self._names(project, control) for control in self._controls(project)}
+        there = list(dict.fromkeys(name for names in trained.values() for name in names))
+        if not there:
+            raise NotKnown(f"project {project} has no trained version")
+        chosen = _meant(version, there)
+        if chosen is None:
+            raise NotKnown(f"project {project} has no version {version!r}; it has {', '.join(there)}")
+        return chosen, [control for control, names in trained.items() if chosen in names]
+
+    def withdraw(self, project: str) -> None:
+        """Have no version in use: all that they learned from was deleted. Pinned ones stay, as do the folders of all."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM current_versions WHERE project = ? AND NOT pinned", (project,))
+
+    def unpin(self, project: str) -> list[str]:
+        """Make the newest version of each control that is pinned the one in use; these controls."""
+        with self._database.transaction():
+            pinned = [use for use in self.in_use(project) if use.pinned]
+            for use in pinned:
+                newest = next(iter(self._names(project, use.control)), use.version)
+                self._use(project, use.control, newest, pinned=False)
+        return [use.control for use in pinned]
+
+    def release(self, project: str, controls: Iterable[str] | None = None) -> None:
+        """Let the next training's version become the one in use; until then it stays the one it is. None: all controls."""
+        pinned = [use for use in self.in_use(project) if use.pinned and (controls is None or use.control in controls)]
+        if not pinned:
+            return
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE current_versions SET pinned = 0 WHERE project = ? AND control = ?",
+                [(project, use.control) for use in pinned],
+            )
+
+    # What there is.
+
+    @contextmanager
+    def reading(self, folder: Path | None) -> Iterator[None]:
+        """Around whatever reads a version's files: raises VersionGone if it is for their removal that they cannot be read."""
+        try:
+            yield
+        except (ModelError, OSError) as error:
+            if folder is None or (folder / ABOUT).exists():
+                raise
+            raise VersionGone(f"version {folder.name} was removed while it was read ({error})") from None
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """What ``version.json`` of a version says."""
-        return dict(json.loads((folder / ABOUT).read_text()))
+        """What ``version.json`` of a version says. Raises VersionGone, and ModelError for a file that cannot be read."""
+        with self.reading(folder):
+            try:
+                return dict(json.loads((folder / ABOUT).read_text()))
+            except (ValueError, TypeError) as error:
+                raise ModelError(
+                    f"{folder / ABOUT}: expected a JSON object, found {type(error).__name__}: {error}; roll back to another "
+                    "version, or remove the folder"
+                ) from None
 
-    def versions(self) -> list[dict[str, Any]]:
-        """Every version of every project on disk, newest first, with what is known of it."""
+    def versions(self, project: str | None = None) -> list[dict[str, Any]]:
+        """Every version on disk, of one project or of all, newest first, with what is known of it."""
+        every = "SELECT project, control, version, pinned FROM current_versions"
+        rows = self._database.read(f"{every} WHERE project = ?", (project,)) if project else self._database.read(every)
         found = []
-        for row in self._database.read("SELECT DISTINCT project, control, version AS current FROM current_versions"):
-            for about in self.folder(row["project"], row["control"]).glob(f"[!.]*/{ABOUT}"):  # not .writing-*
-                entry = {"project": row["project"], "control": row["control"], **self.about(about.parent)}
-                found.append({**entry, "current": entry["version"] == row["current"]})
-        return sorted(found, key=lambda v: str(v.get("trained_at", "")), reverse=True)
+        for row in rows:
+            for order, about in self._read_all(self.folder(row["project"], row["control"])):
+                current = about["version"] == row["version"]
+                names = {"project": row["project"], "control": row["control"]}
+                found.append((order, {**about, **names, "current": current, "pinned": current and bool(row["pinned"])}))
+        return [about for _, about in sorted(found, key=lambda item: item[0], reverse=True)]
+
+    def _names(self, project: str, control: str) -> list[str]:
+        """Names of a control's versions, newest first."""
+        found = sorted(self._read_all(self.folder(project, control)), key=lambda item: item[0], reverse=True)
+        return [about["version"] for _, about in found]
+
+    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+        """(what sorts by time, what is known of it) of the versions in a control's folder. One that cannot be read is left
+        out, and so is one that is removed meanwhile."""
+        for path in folder.glob(f"[!.]*/{ABOUT}"):
+            try:
+                about = {**self.about(path.parent), "version": path.parent.name}
+                # Trainings tell the second in which they ended.
+                yield (str(about.get("trained_at", "")), path.stat().st_mtime_ns), about
+            except (FramewiseError, OSError) as error:
+                logger.warning("a version is left out: %s", error)
+
+    def _controls(self, project: str) -> list[str]:
+        rows = self._database.read("SELECT control FROM current_versions WHERE project = ? ORDER BY control", (project,))
+        return [row["control"] for row in rows]
+
+    # Removing.
+
+    def _remove_old(self, project: str, control: str, published: str) -> None:
+        """Remove what is older than the newest versions, but never the one in use. Whatever goes wrong, the next training
+        does it."""
+        removed = []
+        try:
+            with self._database.transaction():  # nobody rolls back to one of them meanwhile
+                used = {use.version for use in self.in_use(project) if use.control == control} | {published}
+                for name in self._names(project, control)[self._keep :]:
+                    if name not in used:
+                        removed.append(_hide(self.folder(project, control) / name))
+        except (FramewiseError, OSError) as error:
+            logger.warning("project %s, %s: old versions stay for now: %s", project, control, error)
+        for folder in removed:
+            shutil.rmtree(folder, ignore_errors=True)
+        if removed:
+            logger.info("project %s, %s: removed %d old versions", project, control, len(removed))
+
+    def model_folders(self, project: str) -> list[Path]:
+        """Folders of a project's controls, also of ones that the database does not know (any more)."""
+        found = set(self._root.glob(f"timelinelabels-{_plain(project)}-*"))
+        rows = self._database.read("SELECT project, control FROM current_versions WHERE project <> ?", (project,))
+        return sorted(found - {self.folder(row["project"], row["control"]) for row in rows})
+
+    def remove_models(self, project: str) -> list[Path]:
+        """Remove all versions of a project; the folders that are gone."""
+        found = self.model_folders(project)
+        for folder in found:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(_hide(folder), ignore_errors=True)
+        _remove_stale(self._root)
+        return found
 
 
 def _plain(name: str) -> str:
@@ -79,11 +303,30 @@ def _plain(name: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def _meant(version: str, there: list[str]) -> str | None:
+    """The version that a name stands for: its own, its number, or Label Studio's, which may have more at its end."""
+    for fits in (
+        lambda name: name == version,
+        lambda name: name.split("-")[0] == version,
+        lambda name: version.startswith(f"{name}-"),
+    ):
+        found = [name for name in there if fits(name)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _hide(folder: Path) -> Path:
+    """Rename a folder so that nobody begins to read it any more."""
+    return folder.rename(folder.with_name(f"{REMOVED}{folder.name}-{uuid.uuid4().hex[:8]}"))
+
+
 def _remove_stale(parent: Path) -> None:
-    """Remove what trainings left behind that were killed while they wrote."""
-    for folder in parent.glob(f"{WRITING}*"):
-        if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove what trainings left behind that were killed while they wrote or removed."""
+    for folder in (*parent.glob(f"{WRITING}*"), *parent.glob(f"{REMOVED}*")):
+        with suppress(FileNotFoundError):  # another training removes it too
+            if folder.name.startswith(REMOVED) or time.time() - folder.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(folder: Path) -> None:

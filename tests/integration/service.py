@@ -235,8 +235,9 @@ class Service:
 
 
 def learning_config(*labels: str, **parameters: str) -> str:
-    """A config in trainable mode, by default of LABELS. 150 epochs are enough for a clip or two."""
-    return labeling_config(*(labels or LABELS), **{"model_trainable": "true", "model_classifier_epochs": "150", **parameters})
+    """A config in trainable mode with the LSTM, by default of LABELS. 150 epochs are enough for a clip or two."""
+    own = {"model_trainable": "true", "model_classifier_type": "lstm", "model_classifier_epochs": "150"}
+    return labeling_config(*(labels or LABELS), **{**own, **parameters})
 
 
 def endless_config() -> str:

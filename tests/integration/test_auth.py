@@ -32,6 +32,7 @@ def requests(project, task):
         ("POST", "/setup", project.setup_body()),
         ("POST", "/predict", project.predict_body([task])),
         ("GET", "/versions", None),
+        ("POST", "/versions/current", {"project": "4711.1", "version": "v1"}),
         ("GET", "/jobs", None),
         ("GET", "/metrics", None),
         ("GET", "/no/such/path", None),
@@ -63,7 +64,8 @@ def test_calls_with_the_password_are_answered(guarded, project, make_task):
         path: guarded.client.request(method, path, json=body, auth=BASIC).status_code
         for method, path, body in requests(project, make_task())
     }
-    assert statuses == {"/setup": 200, "/predict": 200, "/versions": 200, "/jobs": 200, "/metrics": 200, "/no/such/path": 404}
+    nothing_there = {"/versions/current": 404, "/no/such/path": 404}
+    assert statuses == {"/setup": 200, "/predict": 200, "/versions": 200, "/jobs": 200, "/metrics": 200, **nothing_there}
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])

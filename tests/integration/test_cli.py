@@ -1,6 +1,7 @@
 """The ``framewise`` command, as a process."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ def assert_one_line(done, *texts):
 def test_help_names_the_commands(framewise):
     done = framewise("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [name for name in ("serve", "work", "backbone", "demo") if f"\n    {name} " not in done.stdout] == []
+    names = ("serve", "work", "backbone", "versions", "roll-back", "unpin", "forget", "train", "evaluate", "predict", "demo")
+    assert [name for name in names if not re.search(rf"^    {name}\s", done.stdout, re.MULTILINE)] == []
 
 
 def test_serves_help_has_a_flag_for_every_setting(framewise):

@@ -268,7 +268,6 @@ def test_deleted_annotations_and_tasks_are_not_learned_any_more(service, project
         (region("Walk", (1.5, 3), id="part"), "start must be a whole frame number, found 1.5"),
         (region("Walk", ("1", 3), id="text"), "start must be a whole frame number, found '1'"),
         (region("Walk", (None, 3), id="none"), "start must be a whole frame number, found None"),
-        (region("Fly", (1, 3), id="label"), "label 'Fly' is not in the labeling config"),
         ({**region("Walk", id="ranges"), "value": {"timelinelabels": ["Walk"]}}, "expected a list of ranges"),
         ({**region("Walk", id="value"), "value": None}, "expected an object 'value'"),
     ],
@@ -286,6 +285,15 @@ def test_a_bad_annotation_leaves_its_task_out_with_a_warning(service, project, m
     assert said in warning
     assert learned_from(service, project) == 1
     assert len(frames_of(service.predict(project, [good])[0], "Walk")) > 12
+
+
+def test_a_label_that_the_config_does_not_have_is_left_out_and_the_rest_of_the_task_is_learned(service, project, make_task):
+    task = make_task()
+    job = service.train(project, (task, [region("Run", (1, 24)), region("Fly", (1, 3))]))
+    assert job["state"] == "done"
+    assert job["warnings"] == [f"task {task['id']}: regions of ['Fly'], which the labeling config does not have, are left out"]
+    assert learned_from(service, project) == 1
+    assert len(frames_of(service.predict(project, [task])[0], "Run")) > 12
 
 
 def test_numbers_that_no_frame_can_have_leave_the_task_out(service, project, make_task):
@@ -397,7 +405,7 @@ def test_a_project_updated_event_is_what_the_next_training_goes_by(service, proj
     service.send(changed.event("PROJECT_UPDATED"))
     service.send(changed.event("START_TRAINING"))
     service.wait_idle()
-    assert "hidden_size is 8" in service.jobs(project, "train")[0]["warnings"][0]
+    assert any("hidden_size is 8" in warning for job in service.jobs(project, "train") for warning in job["warnings"])
 
 
 def test_annotations_under_a_config_that_became_unusable_are_kept_until_it_is_mended(service, project, make_task):

@@ -339,7 +339,6 @@ LIES = {
     "range of another type": ({"ranges": [[1, 2]]}, "expected a range with start and end"),
     "labels of another type": ({"ranges": [], "timelinelabels": "Walk"}, "expected a list of label names"),
     "label of another type": ({"ranges": [], "timelinelabels": [["Walk"]]}, "expected a list of label names"),
-    "unknown label": ({"ranges": [], "timelinelabels": ["Fly"]}, "label 'Fly' is not in the labeling config"),
     "no value": (None, "expected an object 'value' with ranges and labels"),
 }
 
@@ -355,14 +354,18 @@ def test_regions_that_lie_are_named_and_the_other_tasks_are_learned_from(service
     elsewhere = {**region("Nobody's", (900, 1)), "from_name": "somebody-else"}
     good = (make_task(clip), [region("Walk", (1, 24)), other, elsewhere, None, 7, "region", []])
 
-    job = service.train(project, *bad.values(), good)
+    unknown = (make_task(clip), [region("Walk", (1, 24)), region("Fly" * 10_000, (1, 5))])
+
+    job = service.train(project, *bad.values(), good, unknown)
 
     assert job["state"] == "done", job["error"]
+    (told,) = [w for w in job["warnings"] if w.startswith(f"task {unknown[0]['id']}: regions of ['FlyFly")]
+    assert len(told) < 500
     for name, (task, _) in bad.items():
         (warning,) = [w for w in job["warnings"] if w.startswith(f"task {task['id']} is left out of the training: ")]
         assert LIES[name][1] in warning, name
     (version,) = [v for v in service.client.get("/versions").json()["details"] if v["project"] == project.key and v["current"]]
-    assert version["videos"] == 1
+    assert version["videos"] == 2  # of a label that is not there, its region alone is left out
 
 
 # Videos: what they do to the worker. The kinds of lies are in tests/unit/test_lying_videos.

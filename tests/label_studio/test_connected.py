@@ -11,8 +11,8 @@ import pytest
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioError, LabelStudioServer
-from framewise.demo.run import LABEL_CONFIG, true_regions
-from tests.label_studio.fixtures import project_key, wait_for_version, wait_until
+from framewise.demo.run import true_regions
+from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 
 
 def _regions_of(prediction: dict[str, Any]) -> list[tuple[str, int, int]]:

@@ -14,10 +14,10 @@ from framewise.core.errors import MediaError, MediaForbidden
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
-from framewise.demo.run import LABEL_CONFIG, true_regions
+from framewise.demo.run import true_regions
 from framewise.label_studio import LabelStudioClient
 from framewise.media.library import MediaLibrary
-from tests.label_studio.fixtures import wait_for_version
+from tests.label_studio.fixtures import LABEL_CONFIG, wait_for_version
 from tests.media_help import downloaded, read
 from tests.web_server import Page, Server
 

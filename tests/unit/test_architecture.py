@@ -25,7 +25,7 @@ FLOORS = (
     {"assembly"},
     {"worker", "server"},
     {"serve"},
-    {"demo", "host"},
+    {"demo", "host", "manage", "offline"},
     {"cli"},
     {"__main__"},
 )

@@ -17,6 +17,7 @@ from framewise.features import extraction
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.motion import MOTION_SIZE
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts
 from framewise.media.library import MediaFile, MediaLibrary
@@ -237,7 +238,7 @@ def test_a_video_longer_than_a_chunk_is_kept_in_several(tmp_path, extract, tiny)
     path = write_video(tmp_path / "clip.mp4", colour_pictures(30, size=(32, 32)) * 35)
     features = extract(path)
     arrays = [np.load(found, allow_pickle=False) for found in (tmp_path / "cache").rglob("*.npy")]
-    assert sorted(len(array) for array in arrays if array.shape[1:] == (FEATURE_SIZE,)) == [26, 1024]
+    assert sorted(len(array) for array in arrays if array.shape[1:] == (FEATURE_SIZE + MOTION_SIZE,)) == [26, 1024]
     assert all_rows(features).shape == (1050, FEATURE_SIZE)
 
 

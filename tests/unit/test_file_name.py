@@ -2,7 +2,7 @@
 
 import pytest
 
-from framewise.backend import file_name
+from framewise.backend.identifiers import file_name
 
 
 @pytest.mark.parametrize(

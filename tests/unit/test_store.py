@@ -175,6 +175,54 @@ def test_an_empty_text_leaves_what_is_known_of_a_project(annotations):
     assert annotations.project("2.2") is None
 
 
+def labels_config(*names):
+    tags = "".join(f'<Label value="{name}"/>' for name in names)
+    return f'<View><TimelineLabels name="tl" toName="v">{tags}</TimelineLabels><Video name="v" value="$video"/></View>'
+
+
+def test_an_older_state_of_a_project_that_comes_late_changes_nothing(annotations):
+    newer, older = labels_config("Walk"), labels_config("Run")
+    assert annotations.put_project(PROJECT, 1, newer, "New", told_at=LATER) == "<View/>"
+    assert annotations.put_project(PROJECT, 1, older, "Old", told_at=EARLY) is None
+    assert annotations.project(PROJECT).label_config == newer
+    assert annotations.put_project(PROJECT, 1, older, told_at=LAST) == newer
+    assert annotations.project(PROJECT).label_config == older
+
+
+def test_a_config_that_is_told_without_a_time_is_newer_than_those_before(annotations):
+    for names, told_at in ((("Walk",), LATER), (("Stroll",), ""), (("Walk",), EARLY)):
+        annotations.put_project(PROJECT, 1, labels_config(*names), told_at=told_at)
+    assert annotations.renames(PROJECT) == {"tl": {"Walk": "Stroll"}}
+    annotations.put_project(PROJECT, 1, labels_config("Amble"), told_at=LAST)
+    assert annotations.renames(PROJECT) == {"tl": {"Walk": "Amble", "Stroll": "Amble"}}
+
+
+def test_annotations_from_before_label_sets_were_kept_have_the_labels_of_the_first(annotations, database):
+    annotations.put_project(PROJECT, 1, labels_config("Walk"))
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    with database.transaction() as connection:
+        connection.execute("DELETE FROM label_sets")
+    annotations.put_project(PROJECT, 1, labels_config("Walk", "Run"), told_at=LATER)
+    assert [item.labels for item in annotations.training_set(PROJECT)] == [{"tl": ["Walk"]}]
+
+
+def test_a_task_has_the_data_of_its_newest_state(annotations):
+    annotations.put_task(PROJECT, 11, {"video": "new.mp4"}, LATER)
+    annotations.put_task(PROJECT, 11, {"video": "old.mp4"}, EARLY)
+    assert annotations.task_data(PROJECT, 11) == {"video": "new.mp4"}
+
+
+def test_what_was_told_since_a_list_was_begun_is_not_missing_in_it(annotations):
+    annotations.put_annotation(PROJECT, annotation(5), task=10)
+    began = time.time()
+    annotations.put_task(PROJECT, 20, {"video": "b.mp4"})
+    annotations.put_annotation(PROJECT, annotation(6), task=20)
+    assert not annotations.mark_missing(PROJECT, {10}, {5}, began)
+    assert chosen(annotations) == {10: (5, "Rain"), 20: (6, "Rain")}
+    assert annotations.mark_missing(PROJECT, {10}, {5}, time.time() + 1)
+    assert chosen(annotations) == {10: (5, "Rain")}
+
+
 def test_no_number_of_a_training_is_given_twice(annotations):
     annotations.put_project("2.2", 2, "")
     assert [annotations.next_training(PROJECT) for _ in range(3)] == [1, 2, 3]
@@ -244,6 +292,99 @@ def test_a_job_that_does_the_same_already_will_do_where_that_is_said(jobs):
     assert jobs.add("extract", PROJECT, "a.mp4", {}, or_running=True) == first
     jobs.finish(first, "worker")
     assert jobs.add("extract", PROJECT, "a.mp4", {}, or_running=True) != first
+
+
+def test_a_job_that_is_to_be_done_later_is_scheduled_and_not_pending(jobs):
+    job = jobs.add("refresh", PROJECT, "all", {}, delay_seconds=1000)
+    assert jobs.due() == []
+    assert jobs.claim(job, "one") is None
+    overview = jobs.overview()
+    assert (overview["scheduled"], overview["pending"], overview["jobs"][0]["state"]) == (1, 0, "scheduled")
+    assert jobs.counts() == {("refresh", "scheduled"): 1}
+
+
+def test_asked_for_again_the_time_of_a_scheduled_job_begins_anew(jobs, database):
+    job = jobs.add("refresh", PROJECT, "all", {}, delay_seconds=1000)
+    with database.transaction() as connection:
+        connection.execute("UPDATE jobs SET not_before = 1")
+    assert jobs.due() == [(job, "refresh")]
+    assert jobs.add("refresh", PROJECT, "all", {}, delay_seconds=1000) == job
+    assert jobs.due() == []
+
+
+@pytest.mark.parametrize("kind", ["extract", "train"])
+def test_a_job_that_could_not_be_done_is_pending_until_it_is_asked_for_again(jobs, kind):
+    job = jobs.add(kind, PROJECT, "all", {})
+    jobs.postpone(jobs.claim(job, "one"), "one", "no room on the disk")
+    assert (jobs.overview()["scheduled"], jobs.overview()["pending"]) == (0, 1)
+    assert jobs.add(kind, PROJECT, "all", {}, delay_seconds=1000) == job
+    assert (jobs.overview()["scheduled"], jobs.overview()["pending"], jobs.overview()["jobs"][0]["detail"]) == (1, 0, "")
+
+
+@pytest.mark.parametrize("kind", ["import", "push", "refresh"])
+def test_a_job_that_waits_for_label_studio_alone_is_scheduled_until_it_is_tried_again(jobs, database, kind):
+    job = jobs.add(kind, PROJECT, "all", {})
+    jobs.postpone(jobs.claim(job, "one"), "one", "Label Studio is away")
+    overview = jobs.overview()
+    assert (overview["scheduled"], overview["pending"], overview["jobs"][0]["state"]) == (1, 0, "scheduled")
+    assert overview["jobs"][0]["detail"] == "is tried again every now and then: Label Studio is away"
+    assert jobs.outcomes([job])[job][0] == "postponed"
+    let_the_time_come(database, job)
+    assert (jobs.overview()["scheduled"], jobs.overview()["pending"]) == (0, 1)
+
+
+def test_a_training_waits_for_an_import_that_is_due_and_not_for_one_that_is_tried_again(jobs, database):
+    fetching, training = jobs.add("import", PROJECT, "all", {}), jobs.add("train", PROJECT, "all", {})
+    assert jobs.claim(training, "one") is None
+    claimed = jobs.claim(fetching, "one")
+    assert jobs.claim(training, "two") is None
+    jobs.postpone(claimed, "one", "Label Studio is away")
+    let_the_time_come(database, fetching)
+    assert jobs.claim(training, "two") is not None
+
+
+def test_a_job_gives_way_to_others_that_wait_and_goes_on_after_them(jobs):
+    giving, project = jobs.add("refresh", PROJECT, "all", {}), "2.2"
+    job = jobs.claim(giving, "one")
+    assert not jobs.others_wait(["refresh"], 0)
+    jobs.add("refresh", project, "all", {})
+    assert not jobs.others_wait(["refresh"], 0)
+    other = jobs.add("train", PROJECT, "all", {})
+    assert jobs.others_wait(["refresh"], 0)
+    assert not jobs.others_wait(["refresh"], 1000)
+    jobs.give_way(job, "one")
+    assert states(jobs)[giving] == "pending"
+    jobs.claim(other, "one")
+    assert jobs.claim(giving, "one") is not None
+
+
+def test_what_cannot_be_begun_does_not_wait_for_a_worker(jobs):
+    jobs.claim(jobs.add("train", PROJECT, "all", {}), "one")
+    jobs.add("train", PROJECT, "all", {})
+    jobs.add("train", "2.2", "all", {}, delay_seconds=1000)
+    assert not jobs.others_wait(["refresh"], 0)
+
+
+def test_one_round_of_predictions_at_a_time_so_that_a_worker_stays_free(jobs):
+    jobs.claim(jobs.add("refresh", PROJECT, "all", {}), "one")
+    other = jobs.add("refresh", "2.2", "all", {})
+    assert jobs.claim(other, "one") is None
+
+
+def test_a_job_that_gives_way_leaves_its_work_to_the_same_that_waits(jobs):
+    job = jobs.claim(jobs.add("refresh", PROJECT, "all", {}), "one")
+    waiting = jobs.add("refresh", PROJECT, "all", {}, delay_seconds=1000)
+    jobs.give_way(job, "one")
+    assert states(jobs) == {job.id: "superseded", waiting: "scheduled"}
+
+
+def test_a_note_is_shown_once(jobs):
+    for _ in range(2):
+        jobs.record_note("refresh", PROJECT, "set a key", warning=False)
+        jobs.record_note("import", PROJECT, "set a key")
+    warning, note = jobs.overview()["jobs"]
+    assert (note["kind"], note["state"], note["detail"], note["warnings"]) == ("refresh", "done", "set a key", [])
+    assert (warning["kind"], warning["detail"], warning["warnings"]) == ("import", "", ["set a key"])
 
 
 def test_a_job_is_claimed_once(jobs):
@@ -459,7 +600,7 @@ def test_nothing_is_in_use_before_the_first_version(registry):
 
 
 def test_a_published_version_is_in_use_in_the_folder_that_the_guide_names(tmp_path, registry, database):
-    folder = registry.publish(PROJECT, "tl", "v1", {"videos": 3}, write_weights)
+    folder = registry.publish(PROJECT, "tl", "v1", {"videos": 3}, write_weights).folder
     assert folder == tmp_path / "models" / f"timelinelabels-{PROJECT}-tl" / "v1"
     assert (folder / "weights.safetensors").read_bytes() == b"numbers"
     assert registry.about(folder) == {"version": "v1", "videos": 3}
@@ -467,8 +608,8 @@ def test_a_published_version_is_in_use_in_the_folder_that_the_guide_names(tmp_pa
 
 
 def test_the_last_published_version_is_in_use_and_the_earlier_one_stays(registry):
-    first = registry.publish(PROJECT, "tl", "v1", {"trained_at": "2025-01-01T00:00:00Z"}, write_weights)
-    second = registry.publish(PROJECT, "tl", "v2", {"trained_at": "2025-01-02T00:00:00Z"}, write_weights)
+    first = registry.publish(PROJECT, "tl", "v1", {"trained_at": "2025-01-01T00:00:00Z"}, write_weights).folder
+    second = registry.publish(PROJECT, "tl", "v2", {"trained_at": "2025-01-02T00:00:00Z"}, write_weights).folder
     assert registry.current(PROJECT, "tl") == second
     assert first.is_dir()
     assert [(v["version"], v["current"]) for v in registry.versions()] == [("v2", True), ("v1", False)]
@@ -482,18 +623,18 @@ def test_projects_and_controls_have_versions_of_their_own(registry):
 
 @pytest.mark.parametrize("removed", ["the version", "all versions", "the models"])
 def test_a_removed_folder_means_that_nothing_is_trained(tmp_path, registry, removed):
-    folder = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    folder = registry.publish(PROJECT, "tl", "v1", {}, write_weights).folder
     shutil.rmtree({"the version": folder, "all versions": folder.parent, "the models": tmp_path / "models"}[removed])
     assert registry.current(PROJECT, "tl") is None
     assert registry.versions() == []
-    again = registry.publish(PROJECT, "tl", "v2", {}, write_weights)
+    again = registry.publish(PROJECT, "tl", "v2", {}, write_weights).folder
     assert registry.current(PROJECT, "tl") == again
 
 
 @pytest.mark.parametrize("name", ["../../etc", "..", ".", "", "/etc", "a/b", "a\\b", "a\0b", "x" * 500, "naïve label ⚽"])
 def test_a_hostile_name_stays_inside_the_models_folder(tmp_path, registry, name):
     for project, control in ((name, "tl"), (PROJECT, name)):
-        folder = registry.publish(project, control, "v1", {}, write_weights)
+        folder = registry.publish(project, control, "v1", {}, write_weights).folder
         assert folder.resolve().parent.parent == tmp_path / "models"
         assert registry.current(project, control) == folder
     assert {path.parent for path in tmp_path.glob("*")} == {tmp_path}
@@ -506,7 +647,7 @@ def test_names_that_look_alike_on_disk_are_kept_apart(registry):
 
 
 def test_a_half_written_version_is_never_seen(registry):
-    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights).folder
     seen = []
 
     def write_and_look(folder):
@@ -520,7 +661,7 @@ def test_a_half_written_version_is_never_seen(registry):
 
 
 def test_a_version_that_could_not_be_written_leaves_nothing(registry):
-    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights)
+    first = registry.publish(PROJECT, "tl", "v1", {}, write_weights).folder
 
     def fails(folder):
         write_weights(folder)
@@ -533,7 +674,7 @@ def test_a_version_that_could_not_be_written_leaves_nothing(registry):
 
 
 def test_a_version_is_never_overwritten(registry):
-    first = registry.publish(PROJECT, "tl", "v1", {"videos": 1}, write_weights)
+    first = registry.publish(PROJECT, "tl", "v1", {"videos": 1}, write_weights).folder
     with pytest.raises(OSError, match="."):
         registry.publish(PROJECT, "tl", "v1", {"videos": 2}, write_weights)
     assert registry.about(first)["videos"] == 1

@@ -1,0 +1,163 @@
+"""The use cases: what Label Studio asks for and what it tells, and the jobs that follow from it.
+
+The web process answers from what is there and records; workers fetch, extract, train and push.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from framewise.backend.events import Events
+from framewise.backend.identifiers import is_offline, project_id
+from framewise.backend.importing import Importing
+from framewise.backend.predictions import Predictions
+from framewise.backend.projects import Projects, model_version
+from framewise.backend.pushing import Pushing
+from framewise.backend.refreshing import Refresh
+from framewise.backend.training import Trainings
+from framewise.backend.versions import Versions
+from framewise.backend.videos import Videos
+from framewise.backend.warming import Warming
+from framewise.controls import ControlModel, Parts
+from framewise.core.errors import VersionGone
+from framewise.features.extraction import VideoFeatures
+from framewise.jobs import Jobs, Progress
+from framewise.label_studio import LabelStudioClient
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import Job
+from framewise.store.projects import KnownProjects
+from framewise.store.pushed import PushedPredictions
+
+Answer = TypeVar("Answer")
+
+VERSIONS_TRIED = 5
+
+
+class Backend:
+    """All use cases over parts that are passed in. ``waiting_slots``: predictions that may wait at once in this process."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        annotations: Annotations,
+        known: KnownProjects,
+        pushed: PushedPredictions,
+        jobs: Jobs,
+        label_studio: LabelStudioClient,
+        waiting_slots: int = 1,
+    ):
+        self._parts = parts
+        self._annotations = annotations
+        self._jobs = jobs
+        self._projects = Projects(parts, annotations, jobs.states)
+        self._videos = Videos(parts, annotations, jobs, self._projects)
+        self._predictions = Predictions(annotations, jobs, self._videos, waiting_slots)
+        self._importing = Importing(annotations, jobs, self._projects, label_studio)
+        self._warming = Warming(annotations, jobs, self._projects, self._videos)
+        self._events = Events(annotations, jobs, self._projects, self._importing)
+        self._versions = Versions(parts, annotations, known, self._projects, self.version_changed)
+        self._trainings = Trainings(parts.registry, annotations, jobs, self._projects, self._videos)
+        self._pushing = Pushing(parts.settings, annotations, pushed, jobs, self._projects, self._videos, label_studio)
+        self._refresh = Refresh(
+            parts.settings, annotations, pushed, jobs, self._projects, self._videos, self._pushing, label_studio
+        )
+
+    def setup(self, project: str, label_config: str, hostname: str = "", title: str = "") -> str:
+        """Remember a project, check that its labeling config can work, and answer the model version in use.
+
+        Raises ConfigError, BackboneError.
+        """
+
+        def answer() -> str:
+            controls = self._projects.controls(project, label_config)
+            self._put_project(project, label_config, title, hostname)
+            self._importing.begin_once(project)
+            if outdated := [control.control.from_name for control in controls if control.is_outdated()]:
+                self._parts.registry.release(project, outdated)  # what cannot be used any more need not be kept in use
+                self._trainings.train_anew(project)
+            return self._pushing.tell_version(project, model_version(controls))
+
+        return _with_one_version(answer)
+
+    def predict(self, project: str, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """One item a task, in order: a prediction, or [] where there is none (yet). Raises ConfigError."""
+        deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
+
+        def answer() -> list[Any]:
+            controls = self._projects.controls(project, label_config)
+            self._put_project(project, label_config)
+            return self._predictions.answer(project, controls, tasks, deadline)
+
+        return _with_one_version(answer)
+
+    def _put_project(self, project: str, label_config: str, title: str = "", hostname: str = "") -> None:
+        before = self._annotations.put_project(project, project_id(project), label_config, title, hostname)
+        if self._projects.learns_otherwise(project, before):
+            self._jobs.submit("train", project, "all", {})
+
+    def on_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Record a webhook's event and start what follows from it. Raises RequestError for one that cannot be read."""
+        return self._events.record(event)
+
+    def versions(self, project: str = "") -> list[dict[str, Any]]:
+        """Every trained version, of one project if it is named, newest first. Raises NotKnown."""
+        return self._versions.all(project)
+
+    def roll_back(self, project: str, version: str) -> dict[str, Any]:
+        """Make an earlier version the one in use: see ``Versions.roll_back``."""
+        return self._versions.roll_back(project, version)
+
+    def unpin(self, project: str) -> dict[str, Any]:
+        """Make the newest version the one in use again: see ``Versions.unpin``."""
+        return self._versions.unpin(project)
+
+    # For who is no Label Studio and waits.
+
+    def controls(self, project: str, label_config: str) -> list[ControlModel]:
+        """Checked controls of a labeling config. Raises ConfigError, BackboneError."""
+        return self._projects.controls(project, label_config)
+
+    def features_now(
+        self, control: ControlModel, source: str, task: int | None, progress: Progress
+    ) -> tuple[str, VideoFeatures]:
+        """Content and features of a file, in this process. Raises FramewiseError."""
+        return self._videos.features(Job(0, "extract", control.project, task, {}), control, source, task, progress)
+
+    def train_now(self, project: str, progress: Progress) -> list[str]:
+        """Train in this process, thoroughly; what the user should know of it. Raises FramewiseError."""
+
+        def train(job: Job, report: Progress) -> dict[str, Any]:
+            return self._noticed(job, self._trainings.train_thoroughly(job, report))
+
+        return self._jobs.do_now("train", project, train, progress)
+
+    def version_changed(self, project: str) -> None:
+        """Do what follows when a project's predictions come from another version than before."""
+        if not is_offline(project):
+            self._pushing.version_published(project)
+
+    def register(self) -> None:
+        """Make this process one that does the jobs."""
+        self._jobs.register_chore(self._pushing.keep_promises)
+        self._jobs.register("extract", self._videos.extract)
+        self._jobs.register("warm", self._warming.warm)
+        self._jobs.register("import", self._importing.fetch)
+        self._jobs.register("train", lambda job, progress: self._noticed(job, self._trainings.train(job, progress)))
+        self._jobs.register("refine", lambda job, progress: self._noticed(job, self._trainings.refine(job, progress)))
+        self._jobs.register("push", self._pushing.push)
+        self._jobs.register("refresh", self._refresh.refresh)
+
+    def _noticed(self, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+        if result.get("version") and result.get("current", True):  # not where another version is pinned
+            self.version_changed(job.project)
+        return result
+
+
+def _with_one_version(answer: Callable[[], Answer]) -> Answer:
+    """An answer that comes from one version: made anew, from the one then in use, if that was removed meanwhile."""
+    for _ in range(VERSIONS_TRIED - 1):
+        try:
+            return answer()
+        except VersionGone:
+            continue
+    return answer()

@@ -1,0 +1,89 @@
+"""What requests and events name things by, read and checked: projects, tasks, annotations, files."""
+
+import datetime
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, TypeGuard
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from framewise.core.errors import RequestError
+
+# The number of projects that Label Studio does not know: it counts its own from 1.
+OFFLINE_NUMBER = 0
+
+
+def is_offline(key: str) -> bool:
+    """Whether a project is one of the command line alone."""
+    return project_id(key) == OFFLINE_NUMBER
+
+
+def project_id(key: str) -> int:
+    """Label Studio's number of a project from "<id>.<unix time>". Raises RequestError."""
+    head = str(key).split(".")[0]
+    if not (head.isdecimal() and head.isascii() and len(head) < 20 and is_id(int(head))):
+        raise RequestError(f"expected a project as '<id>.<time of creation>', found {key!r}")
+    return int(head)
+
+
+def project_number(project: Mapping[str, Any]) -> int:
+    """The number of an event's project. Raises RequestError."""
+    number = project.get("id")
+    if not is_id(number):
+        raise RequestError(f"webhook: expected the project's number in 'project.id', found {number!r}")
+    return number
+
+
+def creation_time(project: Mapping[str, Any]) -> int | None:
+    """Unix time at which an event's project was made, in seconds as in its key; None if it is not told. Raises RequestError."""
+    created = project.get("created_at")
+    if not isinstance(created, str):
+        return None
+    try:
+        return int(datetime.datetime.fromisoformat(created).timestamp())
+    except ValueError:
+        raise RequestError(f"webhook: expected a time in 'project.created_at', found {created!r}") from None
+
+
+def file_name(source: str) -> str:
+    """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
+    path = source
+    if "://" in source or "/data/" in source:
+        url = urlsplit(source)
+        path = unquote(url.path)
+        if path.rstrip("/").endswith("/local-files"):
+            path = parse_qs(url.query).get("d", [""])[0]
+    return re.sub(r"[\x00-\x1f\x7f]", "?", PurePosixPath(path).name) or "video"
+
+
+def task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data of a task of a request. Raises RequestError for what is no task."""
+    data = task.get("data") if isinstance(task, Mapping) else None
+    if not isinstance(data, Mapping) or not is_id(task.get("id")):
+        raise RequestError(f"expected a task with a number 'id' and an object 'data', found {str(task)[:200]}")
+    return data
+
+
+def is_task(task: Mapping[str, Any]) -> bool:
+    return is_id(task.get("id")) and isinstance(task.get("data") or {}, Mapping)
+
+
+def is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value is a number that Label Studio and a database can have as an id; True is an int to Python only."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: JSON may carry half of a surrogate pair, which becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The objects of a list, or of a single one."""
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if isinstance(v, Mapping)]
+
+
+def ids(value: Any) -> list[int]:
+    """The numbers of a list of objects that have one."""
+    return [v["id"] for v in mappings(value) if is_id(v.get("id"))]

@@ -1,0 +1,131 @@
+"""The job ``import``: all tasks and annotations of a project, fetched from Label Studio, and what is known brought up to that.
+
+Label Studio sends no events of what was annotated before this backend was connected, of annotations that come with imported
+tasks, and of what happened while this backend was not there.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from framewise.backend.identifiers import is_id, is_task, mappings, project_id
+from framewise.backend.projects import Projects
+from framewise.core.errors import LabelStudioError, ProjectForgotten, brief
+from framewise.jobs import Jobs, Progress
+from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import Job
+
+logger = logging.getLogger(__name__)
+
+NOT_TOLD = (
+    "Label Studio has annotations in this project of which it does not tell its backends: they were made before this one was "
+    f"connected, or imported together with their tasks. To have them learned, {HOW_TO_CONNECT}; then press Start training there"
+)
+# What nobody asked for is not worth a look at all tasks of a project at every submit.
+SECONDS_BETWEEN_AUTOMATIC_IMPORTS = 600.0
+
+
+class Importing:
+    """Fetches what Label Studio has."""
+
+    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, label_studio: LabelStudioClient):
+        self._annotations = annotations
+        self._jobs = jobs
+        self._projects = projects
+        self._label_studio = label_studio
+
+    def begin_once(self, project: str) -> None:
+        """Start the first import of a project. Later calls do nothing: every /setup makes one."""
+        if self._is_possible(project) and not self._annotations.was_imported(project):
+            with self._annotations.together():
+                job = self.add(project)
+            if job is not None:
+                self._jobs.announce(job, "import")
+
+    def add(self, project: str) -> int | None:
+        """Id of a recorded job that imports a project; None, with a note under /jobs, if Label Studio cannot be asked."""
+        if not self._label_studio.connected:
+            self._jobs.states.record_note("import", project, NOT_TOLD)
+        if not self._is_possible(project):
+            return None
+        self._annotations.put_imported(project)
+        return self._jobs.states.add("import", project, "all", {})
+
+    def is_behind(self, project: str, told: Mapping[str, Any]) -> bool:
+        """Whether Label Studio has other annotations than are known. told: the project as an event has it, with its counters.
+
+        One more may be on its way. Says no for a while after an import.
+        """
+        counters = [told.get(name) for name in ("total_annotations_number", "skipped_annotations_number")]
+        if not is_id(counters[0]) or self._is_recent(project):
+            return False
+        return sum(n for n in counters if is_id(n)) - self._annotations.known_annotations(project) not in (0, 1)
+
+    def is_due(self, project: str, told: Mapping[str, Any]) -> bool:
+        """Whether to fetch when a training is asked for: at each press of the button, but not at each submit where Label
+        Studio itself starts trainings. told: the project as the event has it."""
+        automatic = bool(told.get("min_annotations_to_start_training"))
+        if not self._label_studio.connected:
+            return self.is_behind(project, told)
+        return not (automatic and self._is_recent(project))
+
+    def _is_recent(self, project: str) -> bool:
+        latest = self._jobs.states.latest("import", project, "all")
+        return latest is not None and time.time() - latest[2] < SECONDS_BETWEEN_AUTOMATIC_IMPORTS
+
+    def fetch(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Fetch all tasks and annotations of a project, and have it trained if there is something else to learn.
+
+        What Label Studio does not have any more is marked as gone at the end alone, when all of it was seen. Raises
+        LabelStudioError, also where LABEL_STUDIO_URL leads to another project of the same number.
+        """
+        number, began = project_id(job.project), time.time()
+        self._check(job.project, number)
+        tasks: set[int] = set()
+        annotations: set[int] = set()
+        changed = False
+        for total, page in self._label_studio.task_pages(number):
+            changed |= self._store(job, page)
+            tasks |= {task["id"] for task in page}
+            annotations |= {a["id"] for task in page for a in mappings(task.get("annotations")) if is_id(a.get("id"))}
+            progress(len(tasks) / max(total, len(tasks)), f"{len(tasks)} of {max(total, len(tasks))} tasks")
+        with self._annotations.together():
+            gone = self._annotations.mark_missing(job.project, tasks, annotations, began)
+            self._train_after(job.project, gone)
+        return {"tasks": len(tasks), "annotations": len(annotations), "changed": changed or gone}
+
+    def _is_possible(self, project: str) -> bool:
+        # A host that tells projects by number alone does not say when they were made: it could be any Label Studio's.
+        return self._label_studio.connected and not project.endswith(".0")
+
+    def _check(self, project: str, number: int) -> None:
+        created, _ = self._label_studio.project_state(number)
+        if project != f"{number}.{created}":
+            raise LabelStudioError(
+                f"project {number} of the Label Studio at LABEL_STUDIO_URL was made at another time than {project}, so it is "
+                "another project, of which nothing is fetched; does LABEL_STUDIO_URL name the Label Studio in which this "
+                "backend is connected?"
+            )
+
+    def _store(self, job: Job, page: Sequence[Mapping[str, Any]]) -> bool:
+        """Remember a page of tasks with their annotations, and the training that is to follow from it, as a whole."""
+        changed = False
+        with self._annotations.together():
+            if self._annotations.project(job.project) is None:
+                raise ProjectForgotten(f"project {job.project} was forgotten")
+            for task in page:
+                found = mappings(task.get("annotations"))
+                usable = [a for a in found if is_id(a.get("id")) and isinstance(a.get("result") or [], list)]
+                if len(usable) < len(found) or not is_task(task):
+                    self._jobs.states.warn(job.id, f"task {task['id']}: what cannot be read of it is left out: {brief(task)}")
+                if is_task(task):
+                    changed |= self._annotations.put_listed(job.project, task, usable)
+            self._train_after(job.project, changed)
+        return changed
+
+    def _train_after(self, project: str, changed: bool) -> None:
+        """A training begins when the import has ended or cannot go on: whatever comes then, what is stored is learned."""
+        if changed and self._projects.has_trainable(project):
+            self._jobs.states.add("train", project, "all", {})

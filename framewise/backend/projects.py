@@ -1,0 +1,84 @@
+"""Projects as they were last told of, and the control models of their labeling configs."""
+
+from framewise.controls import CONTROL_MODELS, ControlModel, Parts
+from framewise.core.errors import ConfigError
+from framewise.labeling_config import ControlSettings, read_labeling_config
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import JobStates
+
+UNTRAINED = "untrained"
+
+
+class Projects:
+    """Control models of projects."""
+
+    def __init__(self, parts: Parts, annotations: Annotations, states: JobStates):
+        self._parts = parts
+        self._annotations = annotations
+        self._states = states
+
+    def controls(self, project: str, label_config: str | None = None) -> list[ControlModel]:
+        """Checked controls of a labeling config; of the one last told of, if None. Raises ConfigError, BackboneError."""
+        if label_config is None:
+            known = self._annotations.project(project)
+            if known is None:
+                raise ConfigError(f"project {project} is not known here; was it ever connected?")
+            label_config = known.label_config
+        controls = read_labeling_config(label_config, self._parts.settings.model_score_threshold)
+        return [
+            model.create(control, project, self._parts)
+            for control in controls
+            for model in CONTROL_MODELS
+            if model.is_control_matched(control)
+        ]
+
+    def control(self, project: str, from_name: str) -> ControlModel:
+        """One control of a project. Raises ConfigError if it has none of this name (any more)."""
+        for control in self.controls(project):
+            if control.control.from_name == from_name:
+                return control
+        raise ConfigError(f"project {project} has no control {from_name!r} any more")
+
+    def has_trainable(self, project: str) -> bool:
+        """Whether a project has a control that learns. A labeling config that cannot be read is shown under /jobs."""
+        try:
+            return any(c.trainable for c in read_labeling_config(self._label_config(project)))
+        except ConfigError as error:
+            self._states.record_failure("train", project, None, str(error))
+            return False
+
+    def can_predict(self, project: str) -> bool:
+        """Whether a project's labeling config can be read."""
+        return bool(_readable(self._label_config(project)))
+
+    def learns_otherwise(self, project: str, before: str | None) -> bool:
+        """Whether something else is to be learned from a project's annotations than under its labeling config ``before``; not
+        so if that is None: it is no other one."""
+        if before is None or not self._annotations.is_annotated(project):
+            return False
+        now, learned = (
+            {control.training_key() for control in _readable(config) if control.trainable}
+            for config in (self._label_config(project), before)
+        )
+        return not now <= learned
+
+    def _label_config(self, project: str) -> str:
+        known = self._annotations.project(project)
+        return known.label_config if known else ""
+
+    def release_version(self, project: str) -> None:
+        """Let the version of the next training become the one in use, also where one was rolled back to."""
+        self._parts.registry.release(project)
+
+
+def _readable(label_config: str) -> list[ControlSettings]:
+    """Controls of a labeling config; none if it cannot be read, which is said where it is told of."""
+    try:
+        return read_labeling_config(label_config)
+    except ConfigError:
+        return []
+
+
+def model_version(controls: list[ControlModel]) -> str:
+    """One name for what all controls of a project predict with: Label Studio knows a single version a backend."""
+    return "+".join(dict.fromkeys(c.version() or UNTRAINED for c in controls))

@@ -1,0 +1,112 @@
+"""Predictions that arrive by themselves: promised ones are sent to Label Studio when they can be made."""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from framewise.backend.predictions import Asked, prediction
+from framewise.backend.projects import UNTRAINED, Projects, model_version
+from framewise.backend.videos import Videos
+from framewise.controls import ControlModel
+from framewise.core.errors import StorageBusy, StorageFull
+from framewise.jobs import Jobs, Progress
+from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
+from framewise.settings import Settings
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import Job
+from framewise.store.pushed import LEFT_OUT, PUSHED, PushedPredictions
+
+logger = logging.getLogger(__name__)
+
+
+class Pushing:
+    """The job ``push``, what leads to it, and how a prediction gets into Label Studio."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        annotations: Annotations,
+        pushed: PushedPredictions,
+        jobs: Jobs,
+        projects: Projects,
+        videos: Videos,
+        label_studio: LabelStudioClient,
+    ):
+        self._settings = settings
+        self._annotations = annotations
+        self._pushed = pushed
+        self._jobs = jobs
+        self._projects = projects
+        self._videos = videos
+        self._label_studio = label_studio
+
+    def tell_version(self, project: str, version: str) -> str:
+        """A model version that Label Studio is told of, remembered: its predictions of this name are ours to replace."""
+        if version == UNTRAINED:
+            return version
+        with suppress(StorageFull, StorageBusy):  # the next request does it
+            self._pushed.remember_version(project, version)
+        return version
+
+    def version_published(self, project: str) -> None:
+        """Have the predictions of tasks without annotations sent, once no newer version came for a while."""
+        if not self._settings.push_predictions:
+            return
+        if not self._label_studio.connected:
+            note = f"after a training, predictions are not sent to Label Studio: {HOW_TO_CONNECT}"
+            self._jobs.states.record_note("refresh", project, note, warning=False)
+            return
+        self._jobs.states.add("refresh", project, "all", {}, delay_seconds=self._settings.push_quiet_seconds)
+
+    def keep_promises(self) -> None:
+        """Have the predictions pushed that were promised and can be made by now."""
+        for job, project, task, succeeded in self._annotations.due_promises():
+            if succeeded:
+                self._jobs.submit("push", project, str(task), {}, task)
+            self._annotations.withdraw_promise(job, task)
+
+    def push(self, job: Job, progress: Progress) -> None:
+        """Send a promised prediction to Label Studio, if its address and a key are known."""
+        task = int(job.task or 0)
+        data = self._annotations.task_data(job.project, task)
+        if data is None or not self._label_studio.connected:
+            return
+        controls = self._projects.controls(job.project)
+        version, awaited = model_version(controls), self._pushed.awaited(job.project, task)
+        if awaited and (awaited.version != version or self._label_studio.is_annotated(task)):
+            self._pushed.put(job.project, task, replace(awaited, state=LEFT_OUT))
+            return  # nobody asked for it, and it is not wanted any more
+        asked = Asked({"id": task, "data": data})
+        for control in controls:
+            if control.version():
+                content, _ = self._videos.features(job, control, control.control.media_source(data), task, progress)
+                asked.ready.append((control, content))
+        if asked.ready:
+            self.send(job.project, controls, asked)
+        if awaited:
+            self._pushed.put(job.project, task, replace(awaited, state=PUSHED))
+
+    def superseded(self, project: str, version: str) -> list[str]:
+        """Model versions whose predictions a prediction of this one takes the place of."""
+        if not self._settings.push_predictions or self._settings.push_keep_superseded:
+            return []
+        return [told for told in self._pushed.versions(project) if told != version]
+
+    def send(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
+        """Store the prediction of a task whose features are cached in Label Studio, unless it is there. Raises
+        FramewiseError."""
+        version = model_version(controls)
+        content = prediction(version, asked)
+        self.tell_version(project, version)
+        with self._alone():
+            superseded = self.superseded(project, version)
+            self._label_studio.push_prediction(asked.task["id"], **content, superseded=superseded)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One worker at a time: two that push the same would each find that it is not there yet."""
+        with (self._settings.data_dir / "push.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

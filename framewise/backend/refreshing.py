@@ -1,0 +1,238 @@
+"""Predictions of a new version that nobody asked for yet: the job ``refresh`` sends those of a project to Label Studio.
+
+Of the tasks without annotations some are looked at, and those that the model is least sure of are sent, so that Label
+Studio's database holds a few hundred predictions of a project and not one for each task and version.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from framewise.backend.identifiers import project_id
+from framewise.backend.predictions import Asked, prediction
+from framewise.backend.projects import Projects, model_version
+from framewise.backend.pushing import Pushing
+from framewise.backend.videos import Videos
+from framewise.controls import ControlModel
+from framewise.core.errors import FramewiseError, LabelStudioError, MediaUnavailable, ProjectForgotten, is_disk_full
+from framewise.jobs import GiveWay, Jobs, Progress
+from framewise.label_studio import LabelStudioClient
+from framewise.settings import Settings
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import Job
+from framewise.store.pushed import AWAITED, LEFT_OUT, PUSHED, SCORED, Arriving, PushedPredictions
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AT_FOR_EACH_SENT = 10
+OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
+LONGEST_PAUSE_SECONDS = 0.2
+
+
+class NewerVersion(Exception):
+    """Another version is in use by now, and its predictions are sent instead."""
+
+
+@dataclass
+class Round:
+    """What a job sends: predictions of one version. ``known``: how far each task's is, also from before an interruption."""
+
+    job: Job
+    number: int  # Label Studio's of the project
+    version: str
+    controls: list[ControlModel]
+    progress: Progress
+    known: dict[int, Arriving]
+
+    def count(self, *states: str) -> int:
+        return sum(arriving.state in states for arriving in self.known.values())
+
+
+class Refresh:
+    """The job ``refresh``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        annotations: Annotations,
+        pushed: PushedPredictions,
+        jobs: Jobs,
+        projects: Projects,
+        videos: Videos,
+        pushing: Pushing,
+        label_studio: LabelStudioClient,
+    ):
+        self._settings = settings
+        self._annotations = annotations
+        self._pushed = pushed
+        self._jobs = jobs
+        self._projects = projects
+        self._videos = videos
+        self._pushing = pushing
+        self._label_studio = label_studio
+
+    def refresh(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Send the predictions of the version in use for the most useful tasks, and remove those that it supersedes.
+
+        A round that is interrupted goes on where it was. Raises FramewiseError.
+        """
+        controls = self._projects.controls(job.project)
+        if not self._settings.push_predictions or not self._label_studio.connected or not any(c.version() for c in controls):
+            return {"version": None}
+        version, number = model_version(controls), project_id(job.project)
+        chosen = self._chosen_version(job.project, number)
+        self._pushing.tell_version(job.project, version)
+        round = Round(job, number, version, controls, progress, dict(self._pushed.begin(job.project, job.id, version)))
+        try:
+            tasks = self._label_studio.tasks_without_annotation(number)
+            cold = self._score(round, tasks)
+            self._send(round, tasks)
+            self._extract(round, tasks, cold)
+            removed = self._tidy(round, chosen)
+        except NewerVersion:
+            progress(1.0, f"pushed {round.count(PUSHED)}, then stopped: there is a newer version than {version}")
+            return {"version": version, "pushed": round.count(PUSHED), "stopped": True}
+        counts = {"pushed": round.count(PUSHED), "awaited": round.count(AWAITED), "removed": removed}
+        progress(1.0, f"pushed {counts['pushed']} of {version}, {counts['awaited']} follow when their videos are extracted")
+        return {"version": version, **counts}
+
+    def _chosen_version(self, project: str, number: int) -> str:
+        """The model version that is chosen in Label Studio's project. Raises LabelStudioError if that is another project."""
+        created, chosen = self._label_studio.project_state(number)
+        if project != f"{number}.{created}":
+            raise LabelStudioError(
+                f"project {number} of the Label Studio at LABEL_STUDIO_URL is another one than {project}, so predictions are "
+                "not sent there; does LABEL_STUDIO_URL name the Label Studio in which this backend is connected?"
+            )
+        return chosen
+
+    def _score(self, round: Round, tasks: Mapping[int, dict[str, Any]]) -> list[int]:
+        """Predict some of the tasks to know what the model would learn from each; those whose videos are not extracted yet."""
+        cold = []
+        some = _spread(tasks, round.version)[: self._settings.push_max_tasks * LOOKED_AT_FOR_EACH_SENT]
+        for done, task in enumerate(some):
+            if task in round.known:
+                continue
+            self._let_others_go_first(round)
+            round.progress(done / len(some) / 2, f"looked at {done} of {len(some)} tasks")
+            with self._spoils_only(round, task), _pause():
+                asked = self._cached(round, task, tasks[task])
+                if asked is None:
+                    cold.append(task)
+                else:
+                    self._note(round, task, SCORED, prediction(round.version, asked)["score"])
+        return cold
+
+    def _send(self, round: Round, tasks: Mapping[int, dict[str, Any]]) -> None:
+        """Send the predictions of the tasks from which the model would learn most."""
+        scored = [(arriving.score or 0.0, task) for task, arriving in round.known.items() if arriving.state == SCORED]
+        left = [task for _, task in sorted(scored) if task in tasks]
+        while left and self._room(round) > 0:
+            self._let_others_go_first(round)
+            sent, task = round.count(PUSHED), left.pop(0)
+            aim = sent + min(self._room(round), len(left) + 1)
+            round.progress(0.5 + sent / aim / 2, f"pushed {sent} of {aim}")
+            with self._spoils_only(round, task), _pause():
+                asked = self._cached(round, task, tasks[task])
+                if asked is None or self._label_studio.is_annotated(task):
+                    self._note(round, task, LEFT_OUT)
+                else:
+                    self._pushing.send(round.job.project, round.controls, asked)
+                    self._note(round, task, PUSHED)
+
+    def _extract(self, round: Round, tasks: Mapping[int, dict[str, Any]], cold: list[int]) -> None:
+        """Where there is room left, have videos extracted, and the predictions sent then."""
+        for task in cold:
+            if self._room(round) <= 0:
+                return
+            with self._spoils_only(round, task):
+                self._promise(round, task, tasks[task])
+
+    def _promise(self, round: Round, task: int, data: dict[str, Any]) -> None:
+        project, jobs = round.job.project, self._jobs.states
+        predicting = [control for control in round.controls if control.version()]
+        sources = [(control, control.control.media_source(data)) for control in predicting]
+        latest = [jobs.latest("extract", project, self._videos.subject(control, source)) for control, source in sources]
+        if any(job and job[1] == "failed" for job in latest):
+            self._note(round, task, LEFT_OUT)  # it is tried again when somebody asks for it
+            return
+        self._annotations.put_task(project, task, data)
+        self._note(round, task, AWAITED)
+        for control, source in sources:
+            if self._videos.cached_content(control, source, task) is None:
+                extraction = self._videos.submit_extraction(project, control, source, task)
+                self._annotations.promise_prediction(extraction, task)
+
+    def _tidy(self, round: Round, chosen: str) -> int:
+        """Take predictions of earlier versions away from the tasks without annotations; how many there were."""
+        superseded = self._pushing.superseded(round.job.project, round.version)
+        if chosen in superseded and round.count(PUSHED):
+            self._label_studio.choose_version(round.number, round.version)  # else what is chosen would show nothing any more
+        removed = 0
+        for task in self._label_studio.tasks_with_versions(round.number, superseded):
+            self._let_others_go_first(round)
+            with self._spoils_only(round, task), _pause():
+                removed += self._label_studio.remove_predictions(task, superseded)
+        return removed
+
+    def _cached(self, round: Round, task: int, data: dict[str, Any]) -> Asked | None:
+        """A task whose features are cached; None if some are not."""
+        asked = Asked({"id": task, "data": data})
+        for control in round.controls:
+            if not control.version():
+                continue
+            try:
+                content = self._videos.cached_content(control, control.control.media_source(data), task)
+            except MediaUnavailable:  # the extraction waits for it
+                return None
+            if content is None:
+                return None
+            asked.ready.append((control, content))
+        return asked
+
+    def _room(self, round: Round) -> int:
+        return self._settings.push_max_tasks - round.count(PUSHED, AWAITED)
+
+    def _note(self, round: Round, task: int, state: str, score: float | None = None) -> None:
+        round.known[task] = Arriving(round.job.id, round.version, state, score)
+        self._pushed.put(round.job.project, task, round.known[task])
+
+    def _let_others_go_first(self, round: Round) -> None:
+        """Raises NewerVersion, and GiveWay where other work waits: this one is of use later as well."""
+        if model_version(self._projects.controls(round.job.project)) != round.version:
+            raise NewerVersion
+        if self._jobs.more_urgent_wait(round.job.kind, OTHERS_WAIT_SECONDS):
+            raise GiveWay
+
+    @contextmanager
+    def _spoils_only(self, round: Round, task: int) -> Iterator[None]:
+        """What is wrong with one task is shown, and leaves the others alone. What may work later is left to the job."""
+        try:
+            yield
+        except ProjectForgotten:
+            raise
+        except Exception as error:
+            if is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary):
+                raise
+            known = isinstance(error, FramewiseError)
+            text = f"task {task} gets no prediction: {error if known else f'{type(error).__name__}: {error}'}"
+            logger.warning("project %s, %s", round.job.project, text, exc_info=not known)
+            self._jobs.states.warn(round.job.id, text)
+            self._note(round, task, LEFT_OUT)
+
+
+def _spread(tasks: Iterable[int], version: str) -> list[int]:
+    """Tasks in an order that is another one for each version, and the same when a round begins again."""
+    return sorted(tasks, key=lambda task: hashlib.sha256(f"{version} {task}".encode()).digest())
+
+
+@contextmanager
+def _pause() -> Iterator[None]:
+    """Rest for as long as the work inside took: requests for predictions are answered on the same processors."""
+    began = time.monotonic()
+    yield
+    time.sleep(min(time.monotonic() - began, LONGEST_PAUSE_SECONDS))

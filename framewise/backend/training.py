@@ -1,0 +1,149 @@
+"""The jobs ``train`` and ``refine``: every trainable control of a project, on all of its annotated tasks.
+
+``train`` makes a version within seconds; ``refine`` then makes one that is measured on videos that it did not learn from.
+"""
+
+import logging
+import time
+from typing import Any
+
+from framewise.backend.projects import Projects
+from framewise.backend.videos import Videos
+from framewise.controls import ControlModel, Example
+from framewise.core.errors import FramewiseError, is_disk_full
+from framewise.jobs import Jobs, Progress
+from framewise.store.annotations import AnnotatedTask, Annotations
+from framewise.store.job_state import Job
+from framewise.store.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+class _Newer(Exception):
+    """There is more to learn by now than what is being learned."""
+
+
+class Trainings:
+    """Trains and publishes versions."""
+
+    def __init__(self, registry: Registry, annotations: Annotations, jobs: Jobs, projects: Projects, videos: Videos):
+        self._registry = registry
+        self._annotations = annotations
+        self._jobs = jobs
+        self._projects = projects
+        self._videos = videos
+
+    def train(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Train every trainable control of a project on all of its annotated tasks, and publish the version.
+
+        What can be made better in a longer time is left to the job ``refine``, which follows.
+        """
+        result = self._learn(job, progress, thorough=False)
+        if result["provisional"]:
+            self._jobs.submit("refine", job.project, "all", {})
+        return result
+
+    def refine(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Train again, thoroughly, unless a newer training waits or comes: that will be followed by another of these."""
+
+        def unless_newer(share: float, detail: str) -> None:
+            if self._is_outdone(job):
+                raise _Newer
+            progress(share, detail)
+
+        try:
+            return self._learn(job, unless_newer, thorough=True)
+        except _Newer:
+            return {"version": None, "left to": "a newer training"}
+
+    def train_thoroughly(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Both at once, for somebody who waits for the better version and not for the first one."""
+        result = self._learn(job, part_of(progress, 0, 2), thorough=False)
+        if result["provisional"]:
+            result = self._learn(job, part_of(progress, 1, 2), thorough=True)
+        return result
+
+    def _learn(self, job: Job, progress: Progress, thorough: bool) -> dict[str, Any]:
+        nothing = {"version": None, "current": False, "provisional": False}
+        controls = [c for c in self._projects.controls(job.project) if c.control.trainable]
+        if thorough:
+            controls = [c for c in controls if c.can_refine]
+        tasks = self._annotations.training_set(job.project)
+        if not tasks:
+            self._registry.withdraw(job.project)
+        if not controls or not tasks:
+            return nothing
+        number = self._annotations.next_training(job.project)
+        version = f"v{number}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        outcomes = []
+        for done, control in enumerate(controls):
+            part = part_of(progress, done, len(controls))
+            examples = self._examples(job, control, tasks, _first_part(part))
+            outcomes.append(control.train(examples, version, _second_part(part), thorough))
+            for note in outcomes[-1].notes:
+                self._jobs.states.warn(job.id, note)
+        return {
+            "version": version,
+            "tasks": len(tasks),
+            "current": any(outcome.current for outcome in outcomes),
+            "provisional": any(outcome.provisional for outcome in outcomes),
+        }
+
+    def _is_outdone(self, job: Job) -> bool:
+        """Whether there is a newer training than this thorough one: it waits, runs, or has ended and left another of these."""
+        last = self._jobs.states.latest("refine", job.project, "all")
+        return self._is_training(job.project) or (last is not None and last[0] != job.id)
+
+    def _is_training(self, project: str) -> bool:
+        latest = self._jobs.states.latest("train", project, "all")
+        return latest is not None and latest[1] in ("pending", "running")
+
+    def train_anew(self, project: str) -> None:
+        """Start a training if none waits or runs already."""
+        latest = self._jobs.states.latest("train", project, "all")
+        if latest is None or latest[1] not in ("pending", "running", "failed"):
+            self._jobs.submit("train", project, "all", {})
+
+    def _examples(self, job: Job, control: ControlModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
+        """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
+        examples, problems = [], []
+        for done, task in enumerate(tasks):
+            step = part_of(progress, done, len(tasks))
+            try:
+                source = control.control.media_source(task.data)
+                content, features = self._videos.features(job, control, source, task.task, step)
+                told = (task.labels or {}).get(control.control.from_name)
+                example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
+                examples.append(example)
+                for note in example.notes:
+                    self._jobs.states.warn(job.id, f"task {task.task}: {note}")
+            except _Newer:
+                raise
+            except Exception as error:
+                if is_disk_full(error):
+                    raise
+                known = isinstance(error, FramewiseError | OSError)
+                if isinstance(error, FramewiseError) and error.temporary:
+                    # It is fetched as soon as that is possible, and learned then.
+                    self._videos.submit_extraction(job.project, control, source, task.task, then="train")
+                text = str(error) if known else f"{type(error).__name__}: {error}"
+                problems.append(f"task {task.task} is left out of the training: {text}")
+                logger.warning("project %s, %s", job.project, problems[-1], exc_info=not known)
+                self._jobs.states.warn(job.id, problems[-1])
+        if not examples:
+            raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
+        return examples
+
+
+def part_of(progress: Progress, done: int, total: int) -> Progress:
+    """Progress of one of ``total`` equal parts, ``done`` of which are behind."""
+    return lambda share, detail: progress((done + share) / total, detail)
+
+
+def _first_part(progress: Progress) -> Progress:
+    """Fetching examples, which are mostly cached: a tenth of a training."""
+    return lambda share, detail: progress(0.1 * share, detail)
+
+
+def _second_part(progress: Progress) -> Progress:
+    return lambda share, detail: progress(0.1 + 0.9 * share, detail)

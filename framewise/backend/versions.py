@@ -1,0 +1,76 @@
+"""Trained versions for people: which there are, going back to an earlier one, and letting go of it again."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from framewise.backend.projects import Projects
+from framewise.controls import Parts
+from framewise.core.errors import ModelError, RequestError
+from framewise.learning.models import load_model
+from framewise.store.annotations import Annotations
+from framewise.store.projects import KnownProjects
+
+
+class Versions:
+    """Chooses versions. changed(project) is called when predictions come from another one than before."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        annotations: Annotations,
+        known: KnownProjects,
+        projects: Projects,
+        changed: Callable[[str], None],
+    ):
+        self._parts = parts
+        self._registry = parts.registry
+        self._annotations = annotations
+        self._known = known
+        self._projects = projects
+        self._changed = changed
+
+    def all(self, project: str = "") -> list[dict[str, Any]]:
+        """Every trained version, of one project if it is named, newest first. Raises NotKnown."""
+        return self._registry.versions(self._known.find(project) if project else None)
+
+    def roll_back(self, project: str, version: str) -> dict[str, Any]:
+        """Make an earlier version the one in use, and keep it so until somebody trains or unpins it; what is in use now.
+
+        Raises NotKnown, and RequestError for a version that cannot be used: it does not load, or learned from another backbone.
+        """
+        key = self._known.find(project)
+        with self._annotations.together():
+            controls = self._registry.roll_back(key, version)
+            self._check(key, controls)
+        self._changed(key)
+        return self.in_use(key)
+
+    def unpin(self, project: str) -> dict[str, Any]:
+        """Make the newest versions of a project the ones in use again; what is in use now. Raises NotKnown."""
+        key = self._known.find(project)
+        if self._registry.unpin(key):
+            self._changed(key)
+        return self.in_use(key)
+
+    def in_use(self, key: str) -> dict[str, Any]:
+        """What each control of a project predicts with."""
+        return {"project": key, "controls": [asdict(use) for use in self._registry.in_use(key)]}
+
+    def _check(self, key: str, controls: list[str]) -> None:
+        """Raises for a version, chosen already, that could not be used: then that is undone."""
+        for control in self._projects.controls(key):
+            folder = self._registry.current(key, control.control.from_name)
+            if control.control.from_name not in controls or folder is None:
+                continue
+            if not self._parts.backbones.is_to_be_fetched(control.backbone_name) and control.is_outdated():
+                learned_from = self._registry.about(folder).get("backbone") or {}
+                raise RequestError(
+                    f"version {folder.name} of {control.control.from_name!r} learned from the backbone "
+                    f"{learned_from.get('name')} ({learned_from.get('crop')}), and the labeling config has "
+                    f"{control.backbone_name} ({control.crop}) now; put that back first"
+                )
+            try:
+                load_model(folder)
+            except ModelError as error:
+                raise RequestError(f"version {folder.name} of {control.control.from_name!r} cannot be used: {error}") from None

@@ -1,0 +1,97 @@
+"""The job ``warm``: videos of new tasks are extracted before anybody asks, when nobody waits for anything else."""
+
+import logging
+import time
+from typing import Any
+
+from framewise.backend.projects import Projects
+from framewise.backend.videos import Videos
+from framewise.controls import ControlModel
+from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full
+from framewise.jobs import GiveWay, Jobs, Progress
+from framewise.store.annotations import Annotations
+from framewise.store.job_state import Job
+
+logger = logging.getLogger(__name__)
+
+OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
+MOST_FAILURES = 10  # one after the other: then it is not the single file
+TRIES = 2  # of a video that ends its worker
+
+
+class Warming:
+    """Extracts ahead of requests."""
+
+    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, videos: Videos):
+        self._annotations = annotations
+        self._jobs = jobs
+        self._projects = projects
+        self._videos = videos
+
+    def warm(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """Extract the videos of all tasks of a project that were not asked for yet, one by one.
+
+        Goes on later where other work waits; what was extracted stays. Videos that cannot be had are told of together.
+        """
+        controls = self._projects.controls(job.project)
+        extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
+        try:
+            while cold := self._annotations.next_cold(job.project, TRIES):
+                task, data, left = cold
+                if in_a_row == MOST_FAILURES:
+                    not_tried = left
+                    self._annotations.end_warming(job.project)
+                    break
+                progress(extracted / (extracted + left), f"{left} videos of new tasks are to be extracted")
+                problem = self._extract(job, controls, task, data, progress)
+                extracted, in_a_row = (extracted, in_a_row + 1) if problem else (extracted + 1, 0)
+                problems += [problem] if problem else []
+        finally:
+            self._tell(job, problems, not_tried)
+        return {"extracted": extracted, "failed": len(problems)}
+
+    def _tell(self, job: Job, problems: list[str], not_tried: int) -> None:
+        if problems:
+            rest = f", and {not_tried} more were not tried" if not_tried else ""
+            note = f"{len(problems)} videos of new tasks could not be extracted ahead{rest}; the first: {problems[0]}"
+            logger.warning("project %s: %s", job.project, note)
+            self._jobs.states.warn(job.id, f"{note}. Each is tried again when it is asked for")
+
+    def _extract(self, job: Job, controls: list[ControlModel], task: int, data: dict[str, Any], progress: Progress) -> str:
+        """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits."""
+        polite = _Polite(self._jobs, job.kind, progress)
+        polite.give_way()
+        self._annotations.begin_warming(job.project, task)
+        problem = ""
+        try:
+            for control in controls:
+                self._videos.features(job, control, control.control.media_source(data), task, polite)
+        except GiveWay:
+            self._annotations.put_back(job.project, task)
+            raise
+        except Exception as error:
+            if is_disk_full(error) or isinstance(error, ProjectForgotten):
+                raise
+            known = isinstance(error, FramewiseError)
+            problem = f"task {task}: {error if known else f'{type(error).__name__}: {error}'}"
+            logger.info("project %s, %s", job.project, problem, exc_info=not known)
+        self._annotations.end_warming(job.project, task)
+        return problem
+
+
+class _Polite:
+    """Progress that ends, with GiveWay, when other work waits."""
+
+    def __init__(self, jobs: Jobs, kind: str, progress: Progress):
+        self._jobs, self._kind, self._progress = jobs, kind, progress
+        self._looked = 0.0
+
+    def __call__(self, share: float, detail: str) -> None:
+        if time.monotonic() - self._looked >= OTHERS_WAIT_SECONDS:
+            self.give_way()
+        self._progress(share, detail)
+
+    def give_way(self) -> None:
+        self._looked = time.monotonic()
+        if self._jobs.more_urgent_wait(self._kind, OTHERS_WAIT_SECONDS):
+            raise GiveWay

@@ -1,0 +1,298 @@
+"""The default learner: a closed-form one and a network over time, blended by how they do on videos they did not learn from."""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from framewise.core.errors import ModelError
+from framewise.core.metrics import best_matches, runs
+from framewise.learning import checkpoints
+from framewise.learning.calibration import RegionCalibration
+from framewise.learning.context import activity
+from framewise.learning.decisions import Decision, choose_decision, value_of_decision
+from framewise.learning.folds import Folds, Piece, make_folds
+from framewise.learning.kernel import KernelRidge
+from framewise.learning.quality import Quality, measure
+from framewise.learning.repeats import without_repeats
+from framewise.learning.temporal import TemporalNet, fit_temporal
+from framewise.learning.threads import processors_left_free
+from framewise.learning.tracks import Basis, LabelledVideo, Rows, Track
+
+Progress = Callable[[float, str], None]
+FloatArray = npt.NDArray[np.float64]
+
+NETWORKS = 2  # whose scores are averaged
+GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video
+BLENDS = (0.5, 1.0, 0.0)  # share of the closed-form learner; of equal ones the first is taken
+BLEND_MARGIN = 0.03  # by which another than the first must be better
+RIGHT_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Learners:
+    """What was fitted on some tracks: the closed-form learner, and networks over time if there are any."""
+
+    kernel: KernelRidge
+    networks: list[TemporalNet] = field(default_factory=list)
+
+    def scores(self, track: Track) -> tuple[Tensor, Tensor]:
+        """(T, L) of the closed-form learner and of the networks; of the former twice where there is no network."""
+        closed = self.kernel.scores(track)
+        if not self.networks:
+            return closed, closed
+        inputs = torch.cat([closed, activity(track)], 1)
+        over_time = torch.stack([n.probabilities(inputs, track.frame_rate) for n in self.networks]).mean(0)
+        return closed, over_time
+
+
+@dataclass(frozen=True)
+class AutoClassifier:
+    """A trained version. blend: share of the closed-form learner in a score. decisions: of each label, in order."""
+
+    labels: list[str]
+    basis: Basis
+    learners: Learners
+    decisions: list[Decision]
+    calibration: RegionCalibration | None = None
+    blend: float = BLENDS[0]
+
+    def get_label_map(self) -> dict[str, int]:
+        return {label: column for column, label in enumerate(self.labels)}
+
+    def predict(self, rows: Rows) -> FloatArray:
+        """Scores (T, L) in [0, 1] of a video; a label is on from 0.5."""
+        track = self.basis.unlabelled(rows, len(self.labels))
+        with torch.inference_mode():
+            closed, over_time = self.learners.scores(track)
+        return _decided(_blended(closed, over_time, self.blend), self.decisions, rows.frame_rate)
+
+    def region_scores(self, scores: Sequence[float]) -> list[float]:
+        """How likely regions are right whose frames have these mean scores."""
+        if self.calibration is None or not len(scores):
+            return [float(score) for score in scores]
+        return [float(score) for score in self.calibration.apply(np.asarray(scores))]
+
+    def save(self, folder: Path) -> None:
+        """Write the classifier into ``folder``: tensors in safetensors, the rest in JSON."""
+        kernel = self.learners.kernel
+        tensors = {"basis.mean": self.basis.mean, "basis.projection": self.basis.projection}
+        tensors |= {"kernel.weights": kernel.weights, "kernel.prior": kernel.prior}
+        for number, (rows, centre, scale) in enumerate(zip(kernel.rows, kernel.centres, kernel.scales, strict=True)):
+            named = {"rows": rows.half(), "centre": centre, "scale": scale}
+            tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in named.items()}
+        for number, network in enumerate(self.learners.networks):
+            tensors |= {f"network.{number}.{name}": tensor for name, tensor in network.state_dict().items()}
+        description = {
+            "class": type(self).__name__,
+            "labels": self.labels,
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "calibration": self.calibration.to_json() if self.calibration else None,
+            "blend": self.blend,
+            "blocks": len(kernel.rows),
+            "networks": len(self.learners.networks),
+        }
+        checkpoints.write(folder, description, tensors)
+
+    @classmethod
+    def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
+        """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else."""
+        labels = [str(label) for label in description["labels"]]
+        blocks = range(int(description["blocks"]))
+        rows, centres, scales = (
+            [tensors[f"kernel.{b}.{name}"].float() for b in blocks] for name in ("rows", "centre", "scale")
+        )
+        kernel = KernelRidge(rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"])
+        networks = []
+        for number in range(int(description["networks"])):
+            prefix = f"network.{number}."
+            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            network = TemporalNet(len(state["centre"]), len(labels))
+            network.load_state_dict(state)
+            networks.append(network.eval())
+        calibration = description["calibration"]
+        decisions = [Decision.from_json(d) for d in description["decisions"]]
+        basis = Basis(tensors["basis.mean"], tensors["basis.projection"])
+        if len(decisions) != len(labels) or not _fit_together(basis, kernel, len(labels)):
+            raise ModelError(f"expected decisions, and tensors of sizes that fit each other, for {len(labels)} labels")
+        return cls(
+            labels,
+            basis,
+            Learners(kernel, networks),
+            decisions,
+            RegionCalibration.from_json(calibration) if calibration else None,
+            float(description["blend"]),
+        )
+
+
+def _fit_together(basis: Basis, kernel: KernelRidge, num_labels: int) -> bool:
+    """Whether the sizes of tensors are those of one classifier."""
+    size, examples = len(basis.mean), len(kernel.weights)
+    fits = [basis.mean.shape == (size,), basis.projection.ndim == 2, len(basis.projection) == size]
+    fits += [kernel.weights.shape == (examples, num_labels), kernel.prior.shape == (num_labels,)]
+    for rows, centre, scale in zip(kernel.rows, kernel.centres, kernel.scales, strict=True):
+        fits += [rows.shape == (examples, len(centre)), centre.shape == scale.shape == (len(centre),)]
+    return all(fits)
+
+
+@processors_left_free()
+def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
+    """The closed-form learner alone, on all videos; where labels were known before, decided as it was then."""
+    basis = Basis.fit([v.rows for v in videos])
+    kernel = KernelRidge.fit([basis.track(v) for v in videos])
+    known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
+    decisions = [known.get(label, Decision()) for label in labels]
+    return AutoClassifier(labels, basis, Learners(kernel), decisions, previous.calibration if previous else None, blend=1.0)
+
+
+@processors_left_free()
+def learn_thoroughly(
+    videos: Sequence[LabelledVideo], labels: list[str], progress: Progress
+) -> tuple[AutoClassifier, Quality | None]:
+    """All learners on all videos, and how good they are on videos that they did not learn from; None if that cannot be told.
+
+    The basis is of all videos, also of those that a fold leaves out: it knows no labels.
+    """
+    basis = Basis.fit([v.rows for v in videos])
+    tracks, groups = [basis.track(v) for v in videos], [v.group for v in videos]
+    folds = without_repeats(_folds(tracks, groups), tracks)
+    steps = len(folds.folds) + 1
+    pieces: list[Piece] = []
+    scored: list[tuple[Tensor, Tensor]] = []
+    for number, fold in enumerate(folds.folds):
+        told = f"part {number + 1} of {steps}: learning without {len(fold.test)} of {len(videos)} videos, to score them"
+        taught = [groups[p.video] for p in fold.train]
+        learners = _fit([_piece(tracks, p) for p in fold.train], taught, _within(progress, number, steps, told))
+        pieces += fold.test
+        scored += [learners.scores(_piece(tracks, p)) for p in fold.test]
+    learners = _fit(tracks, groups, _within(progress, steps - 1, steps, f"part {steps} of {steps}: learning from all videos"))
+    plain = AutoClassifier(labels, basis, learners, [Decision()] * len(labels))
+    if not pieces:
+        return plain, None
+    closed, over_time = (_whole(tracks, pieces, scores) for scores in zip(*scored, strict=True))
+    # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
+    blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks)
+    scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
+    decisions = [Decision()] * len(labels) if folds.weak else _decisions(scores, tracks)
+    decided = [_decided(s, decisions, t.frame_rate) for s, t in zip(scores, tracks, strict=True)]
+    regions = _regions(decided, tracks)
+    calibration = None
+    if not folds.weak:
+        calibration = RegionCalibration.fit([score for score, _ in regions], [right for _, right in regions])
+    classifier = replace(plain, decisions=decisions, calibration=calibration, blend=blend)
+    calibrated = list(zip(classifier.region_scores([s for s, _ in regions]), [r for _, r in regions], strict=True))
+    quality = measure(
+        [v.frame_labels for v in videos],
+        decided,
+        [d >= 0.5 for d in decided],
+        labels,
+        folds.method,
+        folds.weak,
+        [v.taught for v in videos],
+        calibrated,
+        [v.group for v in videos],
+    )
+    return classifier, quality
+
+
+def _folds(tracks: Sequence[Track], groups: Sequence[Hashable]) -> Folds:
+    labels = [t.frame_labels.numpy().astype(np.uint8) for t in tracks]
+    gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in tracks))
+    return make_folds([len(t) for t in tracks], labels, groups, gap)
+
+
+def _piece(tracks: Sequence[Track], piece: Piece) -> Track:
+    return tracks[piece.video].cut(piece.start, piece.stop)
+
+
+def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], progress: Progress) -> Learners:
+    """Both learners. The networks learn from scores that the closed-form one gives to videos that it was not fitted on, and
+    so need a few."""
+    kernel = KernelRidge.fit(tracks)
+    folds = _folds(tracks, groups)
+    if folds.weak or not folds.folds:
+        return Learners(kernel)
+    scores = [torch.zeros_like(t.frame_labels) for t in tracks]
+    for fold, unseen in zip(folds.folds, folds.unseen, strict=True):
+        without = KernelRidge.fit([_piece(tracks, p) for p in fold.train])
+        for piece in fold.test:
+            held_out = without.scores(_piece(tracks, piece))
+            if columns := sorted(unseen):
+                # Of a label that is nowhere else, the scores of the learner that knows it: else the networks learn that it
+                # never is.
+                held_out[:, columns] = kernel.scores(_piece(tracks, piece))[:, columns]
+            scores[piece.video][piece.start : piece.stop] = held_out
+    inputs = [torch.cat([s, activity(t)], 1) for s, t in zip(scores, tracks, strict=True)]
+    labels, taught = [t.frame_labels for t in tracks], [t.taught for t in tracks]
+    rates = [t.frame_rate for t in tracks]
+    networks = []
+    for seed in range(NETWORKS):
+        part = _within(progress, seed, NETWORKS, "")
+        networks.append(fit_temporal(inputs, labels, taught, rates, seed, part))
+    return Learners(kernel, networks)
+
+
+def _whole(tracks: Sequence[Track], pieces: Sequence[Piece], scores: Sequence[Tensor]) -> list[Tensor]:
+    """Out-of-fold scores of each whole video from those of its pieces."""
+    whole = [torch.zeros_like(t.frame_labels) for t in tracks]
+    for piece, part in zip(pieces, scores, strict=True):
+        whole[piece.video][piece.start : piece.stop] = part
+    return whole
+
+
+def _blended(closed: Tensor, over_time: Tensor, blend: float) -> FloatArray:
+    mixed: FloatArray = (blend * closed.clamp(0, 1) + (1 - blend) * over_time).double().numpy()
+    return mixed
+
+
+def _decided(scores: FloatArray, decisions: Sequence[Decision], frame_rate: float) -> FloatArray:
+    return np.stack([d.apply(scores[:, c], frame_rate) for c, d in enumerate(decisions)], axis=1)
+
+
+def _by_label(
+    scores: Sequence[FloatArray], tracks: Sequence[Track]
+) -> Iterator[tuple[list[FloatArray], list[npt.NDArray[np.float32]], list[float]]]:
+    """Of each label, in order: scores (T,), truth (T,) and frame rate of the videos in which it is taught."""
+    for column in range(scores[0].shape[1]):
+        told = [(s, t) for s, t in zip(scores, tracks, strict=True) if bool(t.taught[column])]
+        truth = [t.frame_labels[:, column].numpy() for _, t in told]
+        yield [s[:, column] for s, _ in told], truth, [t.frame_rate for _, t in told]
+
+
+def _best_blend(closed: Sequence[Tensor], over_time: Sequence[Tensor], tracks: Sequence[Track]) -> float:
+    def value(blend: float) -> float:
+        scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
+        labels = [label for label in _by_label(scores, tracks) if any(truth.any() for truth in label[1])]
+        return float(np.mean([value_of_decision(*label, Decision()) for label in labels])) if labels else 0.0
+
+    values = {blend: value(blend) for blend in BLENDS}
+    best = max(BLENDS, key=lambda blend: values[blend])
+    return best if values[best] > values[BLENDS[0]] + BLEND_MARGIN else BLENDS[0]
+
+
+def _decisions(scores: Sequence[FloatArray], tracks: Sequence[Track]) -> list[Decision]:
+    return [choose_decision(*label, Decision()) for label in _by_label(scores, tracks)]
+
+
+def _regions(decided: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:
+    """Score of each predicted region, and whether it is right: its best match among the annotated ones overlaps by half."""
+    found = []
+    for scores, track in zip(decided, tracks, strict=True):
+        for column in range(scores.shape[1]):
+            if not bool(track.taught[column]):
+                continue
+            predicted = runs(scores[:, column] >= 0.5)
+            overlaps = best_matches(runs(track.frame_labels[:, column].numpy()), predicted)[1]
+            means = [float(scores[start:stop, column].mean()) for start, stop in predicted]
+            found += list(zip(means, (overlaps >= RIGHT_IOU).tolist(), strict=True))
+    return found
+
+
+def _within(progress: Progress, done: int, total: int, told: str) -> Progress:
+    return lambda share, _: progress((done + share) / total, told)

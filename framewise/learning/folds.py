@@ -1,0 +1,162 @@
+"""How annotated videos are divided so that every row is scored by a network that did not learn from it."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_FOLDS = 5
+MIN_VIDEOS = 3  # with fewer, leaving one out would leave one to learn from
+BLOCKS = 4  # of a video, where there are fewer videos
+MAX_GAP_SHARE = 1 / 8  # of a video, on either side of a block: at least half of the video is left to learn from
+
+FrameLabels = npt.NDArray[Any]  # 0/1, (T, L)
+
+
+class Piece(NamedTuple):
+    """Rows [start, stop) of the video with index ``video``."""
+
+    video: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What to learn from and what to score afterwards; both hold rows, and no row is in both."""
+
+    train: list[Piece]
+    test: list[Piece]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Each row of each video is in the test side of exactly one fold; there are no folds if no video has two rows.
+
+    method: "leave one video out", "5-fold by video" or "blocks in time".
+    weak:   whether train and test sides come from the same videos: such scores say little about other videos.
+    unseen: of each fold, the labels (columns) that are on in its test side and nowhere in its train side. They cannot be
+            found there, which says that too few videos have them, and nothing of the network.
+    """
+
+    folds: list[Fold]
+    method: str
+    weak: bool
+    unseen: list[set[int]]
+
+
+def make_folds(
+    lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int
+) -> Folds:
+    """Folds by video, or in time if there are fewer than three different videos.
+
+    lengths:      rows of each video.
+    frame_labels: 0/1, (T_i, L), of each video.
+    groups:       of each video; those of equal ones, such as tasks with the same file, are never on both sides of a fold.
+                  None: each video is its own.
+    gap_rows:     rows beside a block in time that are not learned from, for rows so near are nearly the same; of a short video
+                  fewer.
+    """
+    rows = [v for v, length in enumerate(lengths) if length]
+    names = [groups[v] if groups is not None else v for v in rows]
+    if len(set(names)) >= MIN_VIDEOS:
+        tests = [[rows[i] for i in fold] for _, fold in video_folds([frame_labels[v] for v in rows], names)]
+        folds = [_whole_videos(lengths, rows, test) for test in tests]
+        method = "leave one video out" if len(set(names)) <= MAX_FOLDS else f"{MAX_FOLDS}-fold by video"
+        return Folds(folds, method, weak=False, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
+    folds = block_folds(lengths, gap_rows)
+    return Folds(folds, "blocks in time", weak=True, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
+
+
+def _whole_videos(lengths: Sequence[int], videos: Sequence[int], test: Sequence[int]) -> Fold:
+    pieces = [Piece(v, 0, lengths[v]) for v in videos]
+    return Fold([p for p in pieces if p.video not in test], [p for p in pieces if p.video in test])
+
+
+def unseen_labels(fold: Fold, frame_labels: Sequence[FrameLabels]) -> set[int]:
+    """Columns that are on in a fold's test side and nowhere in its train side."""
+
+    def occurring(pieces: Sequence[Piece]) -> set[int]:
+        return {int(c) for p in pieces for c in np.flatnonzero(frame_labels[p.video][p.start : p.stop].any(axis=0))}
+
+    return occurring(fold.test) - occurring(fold.train)
+
+
+def video_folds(
+    frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None = None
+) -> list[tuple[list[int], list[int]]]:
+    """(train, test) indices of videos: one group left out at a time for up to five groups, else five balanced folds.
+
+    frame_labels: 0/1, (T_i, L), of each video. Deterministic. Raises ValueError for fewer than two groups.
+    """
+    names = list(range(len(frame_labels))) if groups is None else list(groups)
+    members: dict[Hashable, list[int]] = {}
+    for video, name in enumerate(names):
+        members.setdefault(name, []).append(video)
+    if len(members) < 2:
+        raise ValueError(f"expected videos of at least 2 groups, found {len(members)}")
+    videos_of = list(members.values())
+    if len(videos_of) <= MAX_FOLDS:
+        tests = videos_of
+    else:
+        positives = np.array([sum(frame_labels[v].sum(axis=0, dtype=np.int64) for v in videos) for videos in videos_of])
+        frames = np.array([sum(len(frame_labels[v]) for v in videos) for videos in videos_of])
+        fold_of = _balanced(positives, frames)
+        tests = [sorted(v for g in np.flatnonzero(fold_of == fold) for v in videos_of[g]) for fold in range(MAX_FOLDS)]
+    return [(sorted(set(range(len(names))) - set(test)), test) for test in tests]
+
+
+def _balanced(positives: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Fold of each group, (G,): each label's frames and all frames are spread over the folds, and none is empty.
+
+    positives (G, L), frames (G,). Greedy and by the rarest label first, as in Sechidis, Tsoumakas and Vlahavas 2011, "On the
+    Stratification of Multi-Label Data": later groups, which have more common labels, level out what earlier ones tilted.
+    """
+    amounts = np.column_stack([positives, frames])
+    shares = amounts / np.maximum(amounts.sum(axis=0), 1)
+    has = positives > 0
+    fold_of = np.full(len(frames), -1, dtype=np.int64)
+    while (open_groups := fold_of < 0).any():
+        waiting = has[open_groups].sum(axis=0)
+        present = np.flatnonzero(waiting)
+        rarest = int(present[np.argmin(waiting[present])]) if len(present) else -1  # -1: the last column, all frames
+        group = int(np.argmax(np.where(open_groups, amounts[:, rarest], -1)))
+        fold_of[group] = _best_fold(group, rarest, shares, has, fold_of)
+    return fold_of
+
+
+def _best_fold(
+    group: int, rarest: int, shares: npt.NDArray[np.float64], has: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]
+) -> int:
+    """The fold to put a group in: one that leaves no label without a train side, with the least of its rarest label, then
+    with the least of all that the group has, then with the fewest frames."""
+    folds = range(MAX_FOLDS)
+    loads = np.array([shares[fold_of == fold].sum(axis=0) for fold in folds])
+    # Labels of which this is the last group: where all others are in one fold, that fold would have no train side with them.
+    last = has[group] & ~has[(fold_of < 0) & (np.arange(len(fold_of)) != group)].any(axis=0)
+    placed = has[fold_of >= 0].sum(axis=0)
+    trapped = [int((last & (placed > 0) & (has[fold_of == fold].sum(axis=0) == placed)).sum()) for fold in folds]
+    mine = np.append(has[group], True)
+    # An empty fold has least of everything, so none stays empty.
+    return min(folds, key=lambda f: (trapped[f], loads[f, rarest], loads[f, mine].sum(), loads[f, -1], f))
+
+
+def block_folds(lengths: Sequence[int], gap_rows: int) -> list[Fold]:
+    """Folds in time: each holds out one of four blocks of every video, so that equal videos are held out at equal times.
+
+    Rows within ``gap_rows`` of a block, or an eighth of the video if that is less, are in neither side.
+    """
+    folds = []
+    for block in range(BLOCKS):
+        train, test = [], []
+        for video, length in enumerate(lengths):
+            start, stop = block * length // BLOCKS, (block + 1) * length // BLOCKS
+            gap = min(gap_rows, int(length * MAX_GAP_SHARE)) if start < stop else 0
+            sides = Piece(video, 0, start - gap), Piece(video, stop + gap, length)
+            train += [side for side in sides if side.start < side.stop]
+            test += [Piece(video, start, stop)] if start < stop else []
+        if train and test:
+            folds.append(Fold(train, test))
+    return folds

@@ -1,0 +1,50 @@
+"""Trained models of every kind, by what their files say they are."""
+
+from pathlib import Path
+
+import numpy as np
+
+from framewise.core.errors import ModelError
+from framewise.learning import checkpoints
+from framewise.learning.auto import AutoClassifier
+from framewise.learning.networks import MultiLabelLSTM
+from framewise.learning.tracks import Rows
+
+Model = AutoClassifier | MultiLabelLSTM
+MODELS: dict[str, checkpoints.Loadable[Model]] = {"AutoClassifier": AutoClassifier, "MultiLabelLSTM": MultiLabelLSTM}
+CHECKED_ROWS = 200
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a folder. Raises ModelError for a folder that holds none."""
+    return checkpoints.load(folder, MODELS)
+
+
+def load_cached_model(folder: Path) -> Model | None:
+    """``load_model``, kept in memory until the folder's content changes; None if there is no such folder."""
+    return checkpoints.load_cached(folder, load_model)
+
+
+def check_model(folder: Path, rows: Rows) -> None:
+    """Raises ModelError if the model of a folder cannot be loaded, or gives scores that are no numbers."""
+    model, few = load_model(folder), _First(rows, min(CHECKED_ROWS, len(rows)))
+    if isinstance(model, AutoClassifier):
+        scores = model.predict(few)
+    else:
+        scores = model.predict(few.read(np.arange(len(few)))[:, : -rows.motion_size]).numpy()
+    if not np.isfinite(scores).all():
+        raise ModelError("the new version gives scores that are no numbers, and is not used; the one before stays")
+
+
+class _First:
+    """The first rows of a video."""
+
+    def __init__(self, rows: Rows, number: int):
+        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
+        self._rows, self._number = rows, number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def read(self, index: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return self._rows.read(index)

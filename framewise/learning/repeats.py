@@ -1,0 +1,64 @@
+"""What is in several videos at once, such as a recording and a film cut from it: nothing honest is measured on it.
+
+A learner that learned from one of them knows the other by heart. So where a fold holds out a video, what repeats it is not
+learned from either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool1d
+
+from framewise.core.metrics import runs
+from framewise.learning.context import box
+from framewise.learning.folds import Fold, Folds, Piece, unseen_labels
+from framewise.learning.tracks import Track
+
+# Distance of two moments, each a mean over half a second, as a share of the spread of all rows. Two encodings of one recording
+# are .2 to .35 apart; of different recordings, only those of one empty room come so near (measured on the fall detection data
+# of docs/decisions/0012).
+SAME = 0.4
+AVERAGED_SECONDS = 0.25  # on either side: noise of encoding averages out
+BESIDE_SECONDS = 0.5  # of a repeat is left out as well
+SHORTEST_SECONDS = 1.0  # of what is left
+COMPARED_PER_SECOND = 10
+COMPARED_ROWS = 512  # at once, with all that is held out: hours of it are tens of thousands of rows
+
+
+def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
+    """The folds, less what their train sides repeat of their test sides. One that would have nothing left stays as it is."""
+    if folds.weak or not folds.folds:
+        return folds
+    spread = torch.cat([t.components for t in tracks]).var(0, correction=0).sum().sqrt() + 1e-6
+    moments = [box(t.components, AVERAGED_SECONDS, t.frame_rate) / spread for t in tracks]
+    kept = [_kept(fold, tracks, moments) for fold in folds.folds]
+    labels = [t.frame_labels.numpy() for t in tracks]
+    return replace(folds, folds=kept, unseen=[unseen_labels(fold, labels) for fold in kept])
+
+
+def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fold:
+    held_out = torch.cat([moments[p.video][p.start : p.stop : _step(tracks[p.video])] for p in fold.test])
+    train = [kept for piece in fold.train for kept in _parts(piece, tracks[piece.video], moments[piece.video], held_out)]
+    return Fold(train, fold.test) if train else fold
+
+
+def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Tensor) -> list[Piece]:
+    """What is left of a piece of a train side."""
+    step, length = _step(track), piece.stop - piece.start
+    compared = moments[piece.start : piece.stop : step].split(COMPARED_ROWS)
+    distances = torch.cat([torch.cdist(part, held_out).min(1).values for part in compared])
+    same = (distances < SAME).float().repeat_interleave(step)[:length]
+    radius = round(BESIDE_SECONDS * track.frame_rate)
+    near = max_pool1d(same.view(1, 1, -1), 2 * radius + 1, stride=1, padding=radius)[0, 0] > 0
+    shortest = SHORTEST_SECONDS * track.frame_rate
+    return [
+        Piece(piece.video, piece.start + int(start), piece.start + int(stop))
+        for start, stop in runs(~near.numpy())
+        if stop - start >= shortest
+    ]
+
+
+def _step(track: Track) -> int:
+    return max(1, round(track.frame_rate / COMPARED_PER_SECOND))

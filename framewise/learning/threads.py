@@ -1,0 +1,21 @@
+"""How many processors learning takes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def processors_left_free() -> Iterator[None]:
+    """Have torch compute on half of this process's processors: the web processes, the database and extraction need the others.
+
+    Small networks gain nothing from more, and lose much where others compute as well.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 2) // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

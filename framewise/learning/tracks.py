@@ -1,0 +1,121 @@
+"""Annotated videos as the learners see them: a few numbers a row, on Label Studio's frame grid.
+
+Shapes: T rows of a video, D features, C components, M motion numbers, L labels. Nothing here says where in its video a row is.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+COMPONENTS = 128
+# Components count by the root of their spread: the largest of them are about the scene, and what is labelled is often small.
+# Between none of it and all of it (whitening), see docs/decisions/0012.
+SPREAD_POWER = 0.5
+MAX_BASIS_ROWS = 3000
+MOTION_SECONDS = 8 / 30  # between the pictures whose difference is motion, at most
+READ_ROWS = 4096  # of features in memory at once: a video may be hours long
+
+
+class Rows(Protocol):
+    """A video's features, read in parts. ``motion_size`` of the last columns are motion, the others the backbone's."""
+
+    frame_rate: float
+    motion_size: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(len(index), D) of these rows, in ascending order."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """frame_labels: 0/1, (T, L). taught (L,): False for a label that the annotation says nothing of. group: videos of the same
+    group, such as two tasks with one file, are one."""
+
+    rows: Rows
+    frame_labels: npt.NDArray[np.uint8]
+    taught: npt.NDArray[np.bool_]
+    group: Hashable
+
+
+@dataclass(frozen=True)
+class Track:
+    """A video's rows, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), taught (L,)."""
+
+    components: Tensor
+    motion: Tensor
+    frame_rate: float
+    frame_labels: Tensor
+    taught: Tensor
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def cut(self, start: int, stop: int) -> "Track":
+        """Rows [start, stop) as a video of its own."""
+        part = slice(start, stop)
+        return Track(self.components[part], self.motion[part], self.frame_rate, self.frame_labels[part], self.taught)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Principal components of the backbone's features: mean (D,), projection (D, C), scaled by their spread."""
+
+    mean: Tensor
+    projection: Tensor
+
+    @classmethod
+    def fit(cls, videos: Sequence[Rows]) -> Self:
+        """From evenly chosen rows of all videos; labels play no part."""
+        step = max(1, math.ceil(sum(len(rows) for rows in videos) / MAX_BASIS_ROWS))
+        chosen = [rows.read(np.arange(0, len(rows), step))[:, : -rows.motion_size] for rows in videos]
+        features = torch.from_numpy(np.concatenate(chosen)).double()
+        mean = features.mean(0)
+        centred = features - mean
+        # The smaller of the two products has the same eigenvalues.
+        if len(centred) < centred.shape[1]:
+            values, vectors = torch.linalg.eigh(centred @ centred.T)
+            directions = centred.T @ vectors / values.clamp(min=1e-12).sqrt()
+        else:
+            values, directions = torch.linalg.eigh(centred.T @ centred)
+        values, directions = values.flip(0)[:COMPONENTS].clamp(min=0), directions.flip(1)[:, :COMPONENTS]
+        kept = values > values[0] * 1e-7
+        spread = (values[kept] / values[0].clamp(min=1e-12)).sqrt()
+        return cls(mean.float(), (directions[:, kept] * spread**-SPREAD_POWER).float())
+
+    def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
+        components, motion = [], []
+        for part in map(torch.from_numpy, _in_parts(rows)):
+            components.append((part[:, : -rows.motion_size] - self.mean) @ self.projection)
+            motion.append(part[:, -rows.motion_size :].clone())
+        moved = torch.cat(motion)
+        # A video's first pictures have none as much earlier to compare with, which would tell where a video begins.
+        first = min(math.ceil(MOTION_SECONDS * rows.frame_rate), len(rows) - 1)
+        moved[:first] = moved[first].clone()
+        return torch.cat(components), moved
+
+    def track(self, video: LabelledVideo) -> Track:
+        components, motion = self.apply(video.rows)
+        labels = torch.from_numpy(video.frame_labels.astype(np.float32))
+        return Track(components, motion, video.rows.frame_rate, labels, torch.from_numpy(np.asarray(video.taught)))
+
+    def unlabelled(self, rows: Rows, num_labels: int) -> Track:
+        """A track of which nothing is known."""
+        components, motion = self.apply(rows)
+        return Track(
+            components, motion, rows.frame_rate, torch.zeros(len(rows), num_labels), torch.zeros(num_labels, dtype=torch.bool)
+        )
+
+
+def _in_parts(rows: Rows) -> Iterator[npt.NDArray[np.float32]]:
+    for start in range(0, len(rows), READ_ROWS):
+        yield rows.read(np.arange(start, min(start + READ_ROWS, len(rows))))

@@ -1,0 +1,367 @@
+"""What the command does with files and no Label Studio: learn from an export, say how good that is, predict tasks.
+
+What may be read, what is cached and how versions are made is as in the service; nothing more is allowed from here.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from framewise.assembly import Assembly
+from framewise.backend import Backend
+from framewise.backend.identifiers import OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
+from framewise.backend.predictions import Asked, prediction
+from framewise.backend.projects import Projects, model_version
+from framewise.backend.training import part_of
+from framewise.controls import ControlModel, Example
+from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
+from framewise.core.tables import table_lines
+from framewise.jobs import Progress
+from framewise.labeling_config import read_labeling_config
+from framewise.learning.auto import learn_thoroughly
+from framewise.learning.quality import F1S, WITH_INTERVAL
+from framewise.settings import Settings
+from framewise.store.annotations import AnnotatedTask, Annotations
+from framewise.store.database import DATABASE_NAME, Database
+
+HEADINGS = ("LABEL", *(name.upper() for name in F1S), "AP", "TRUE SEGMENTS", "PREDICTED")
+NOT_MEASURED = "none, there is no part of the annotations that could be held out; annotate more videos"
+LSTM = 'none: model_classifier_type="lstm" is not measured on held-out videos'
+NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # to which nothing belongs
+
+Task = Mapping[str, Any]
+Quality = Mapping[str, Any]  # as of ``learning.quality.Quality.to_json``
+
+
+def train(settings: Settings, export: Path, config: Path | None, project: str | None) -> int:
+    """Learn from the annotations of an export, and publish the version as the service does.
+
+    project: one that is known; a new one if None, of which nothing stays if the training fails. Raises FramewiseError.
+    """
+    tasks = _annotated_tasks(export)
+    assembly = Assembly(settings)
+    key = assembly.known.find(project) if project else _new_key(assembly)
+    label_config = _label_config(assembly, key, config)
+    controls = _trainable(assembly.backend.controls(key, label_config))
+    try:
+        _store(assembly.annotations, key, label_config, tasks, export.stem)
+        if not assembly.annotations.is_annotated(key):
+            raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
+        with _bar("training") as progress:
+            notes = assembly.backend.train_now(key, progress)
+    except BaseException:
+        if not project:
+            assembly.known.forget(key)
+            assembly.registry.remove_models(key)
+        raise
+    for note in notes:
+        _say(note)
+    for control in controls:
+        _print_trained(assembly, control)
+    return 0
+
+
+def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | None, picture: Path | None) -> int:
+    """Print how good a training on an export is on videos that it did not learn from. Nothing is published or remembered.
+
+    1 if that cannot be told of any control. Raises FramewiseError.
+    """
+    for path in (as_json, picture):
+        _check_writable(path)
+    label_config = _text(config)
+    backend = Assembly(settings).backend
+    controls = _trainable(backend.controls(NO_PROJECT, label_config))
+    if unmeasured := [c.control.from_name for c in controls if not c.can_refine]:
+        raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
+    tasks = _learned_from(label_config, _annotated_tasks(export))
+    if not tasks:
+        raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
+    measured: dict[str, Quality | None] = {}
+    for control in controls:
+        name = control.control.from_name
+        with _bar(f"{name}: reading videos") as progress:
+            examples = _examples(backend, control, tasks, progress)
+        with _bar(f"{name}: learning") as progress:
+            quality = learn_thoroughly([e.video for e in examples], control.control.label_names, progress)[1]
+        measured[name] = quality.to_json() if quality else None
+        print(f"{name}: {len(examples)} annotated videos")
+        _print_quality(measured[name])
+    if as_json:
+        as_json.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    told = {name: quality for name, quality in measured.items() if quality}
+    if picture and told:
+        draw_reliability(told, picture)
+    return 0 if told else 1
+
+
+def predict(
+    settings: Settings, tasks_file: Path, config: Path | None, project: str | None, version: str | None, output: Path
+) -> int:
+    """Write predictions of tasks as Label Studio imports them. Tasks that fail are named, and left out: then it is 1.
+
+    project: whose version predicts; simple mode needs none. version: another than the one in use. Raises FramewiseError.
+    """
+    _check_writable(output)
+    items = _read_tasks(tasks_file)
+    assembly = Assembly(settings)
+    key = assembly.known.find(project) if project else NO_PROJECT
+    label_config = _label_config(assembly, key, config)
+    registry = assembly.registry.with_version(key, version) if version else assembly.registry
+    projects = Projects(replace(assembly.parts, registry=registry), assembly.annotations, assembly.jobs.states)
+    controls = projects.controls(key, label_config)
+    for control in controls:
+        if not control.version():
+            raise RequestError(_untrained(control, key, bool(project)))
+    predicted = []
+    with _bar("predicting") as progress:
+        for place, task in enumerate(items):
+            with _naming(task, place):
+                predicted.append(_predicted(assembly, controls, task, place, part_of(progress, place, len(items))))
+    output.write_text(json.dumps(predicted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(controls)}")
+    return 0 if len(predicted) == len(items) else 1
+
+
+# Files of Label Studio.
+
+
+def _read_tasks(path: Path) -> list[Any]:
+    """A file's tasks. Raises RequestError for one that is no list of them."""
+    try:
+        items = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is no JSON; in Label Studio, choose Export > JSON") from None
+    if not isinstance(items, list) or not items:
+        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    if all(isinstance(item, Mapping) and "data" not in item for item in items):
+        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
+    return items
+
+
+def _annotated_tasks(path: Path) -> list[Task]:
+    """The tasks of an export, checked: one that cannot be read is refused before anything is stored. Raises RequestError."""
+    items = _read_tasks(path)
+    seen = set()
+    for place, task in enumerate(items, 1):
+        if not isinstance(task, Mapping) or not is_task(task) or not isinstance(task.get("data"), Mapping):
+            raise RequestError(f"{path}: item {place}: expected a number 'id' and an object 'data', found {brief(task)}")
+        if task["id"] in seen:
+            raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
+        seen.add(task["id"])
+        annotations = task.get("annotations") or []
+        for annotation in annotations if isinstance(annotations, list) else [annotations]:
+            usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
+            if not usable or not isinstance(annotation.get("result") or [], list):
+                raise RequestError(
+                    f"{path}: task {task['id']}: expected annotations with a number 'id' and a list 'result', found "
+                    f"{brief(annotation)}"
+                )
+    return items
+
+
+def _store(annotations: Annotations, key: str, label_config: str, tasks: Sequence[Task], title: str = "") -> None:
+    """Remember an export as if Label Studio had listed it: what is newer, or was deleted, stays as it is."""
+    with annotations.together():
+        annotations.put_project(key, project_id(key), label_config, title)
+        for task in tasks:
+            annotations.put_listed(key, task, task.get("annotations") or [])
+
+
+def _learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask]:
+    """What would be learned from of an export, by the rules of the store, in one that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = Annotations(Database(Path(folder) / DATABASE_NAME))
+        _store(annotations, NO_PROJECT, label_config, tasks)
+        return annotations.training_set(NO_PROJECT)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise RequestError(f"cannot read {path}: {reason}") from None
+
+
+def _check_writable(path: Path | None) -> None:
+    """Raises SettingsError for a file that could not be written, before hours are spent on what it is to hold."""
+    if path is None:
+        return
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise SettingsError(f"cannot write {path}: it is a folder, or nothing may be written there")
+
+
+# Projects and controls.
+
+
+def _new_key(assembly: Assembly) -> str:
+    """The key of a project that nobody has, nor will have: not one of Label Studio's."""
+    made = int(time.time())
+    while assembly.known.rows(f"{OFFLINE_NUMBER}.{made}"):
+        made += 1
+    return f"{OFFLINE_NUMBER}.{made}"
+
+
+def _label_config(assembly: Assembly, key: str, path: Path | None) -> str:
+    """The labeling config to work with: of a file, or the project's own. A project of Label Studio has the one that it was
+    told there: a training by another would change what the service answers."""
+    known = assembly.annotations.project(key)
+    if path is None:
+        if known is None:
+            raise ConfigError("which labels are there? Give the labeling config with --config FILE.xml")
+        return known.label_config
+    given = _text(path)
+    if known and not is_offline(key) and read_labeling_config(given) != read_labeling_config(known.label_config):
+        raise ConfigError(
+            f"{path}: project {key} has another labeling config in Label Studio; change it there, or leave --config out"
+        )
+    return given
+
+
+def _trainable(controls: list[ControlModel]) -> list[ControlModel]:
+    trainable = [c for c in controls if c.control.trainable]
+    if not trainable:
+        raise ConfigError('no control learns; set model_trainable="true" in the labeling config')
+    return trainable
+
+
+def _untrained(control: ControlModel, key: str, named: bool) -> str:
+    name = control.control.from_name
+    if not named:
+        return f"{name!r} is in trainable mode: say with --project whose version is to predict; framewise versions lists them"
+    why = "learned from another backbone" if control.is_outdated() else "is not trained yet"
+    return f"{name!r} of project {key} {why}; run: framewise train EXPORT.json --project {key}"
+
+
+# Videos.
+
+
+def _examples(backend: Backend, control: ControlModel, tasks: Sequence[AnnotatedTask], progress: Progress) -> list[Example]:
+    """Examples of all tasks that give one; the others are named. Raises RequestError if none does."""
+    examples = []
+    for done, task in enumerate(tasks):
+        with _naming({"id": task.task}, done):
+            source = control.control.media_source(task.data)
+            content, features = backend.features_now(control, source, task.task, part_of(progress, done, len(tasks)))
+            told = (task.labels or {}).get(control.control.from_name)
+            example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
+            examples.append(example)
+            for note in example.notes:
+                _say(f"task {task.task}: {note}")
+    if not examples:
+        raise RequestError("no annotated task can be used")
+    return examples
+
+
+def _predicted(assembly: Assembly, controls: list[ControlModel], task: Any, place: int, progress: Progress) -> dict[str, Any]:
+    """A task with its prediction. Raises FramewiseError."""
+    if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
+        raise RequestError(f"expected an object 'data', found {brief(task)}")
+    number = task["id"] if is_id(task.get("id")) else None
+    asked = Asked({"id": number or 0, "data": task["data"]})
+    for done, control in enumerate(controls):
+        source = control.control.media_source(task["data"])
+        step = part_of(progress, done, len(controls))
+        asked.ready.append((control, assembly.backend.features_now(control, source, number, step)[0]))
+    own = {} if number is None else {"id": number}
+    return {**own, "data": task["data"], "predictions": [prediction(model_version(controls), asked)]}
+
+
+@contextmanager
+def _naming(task: Any, place: int) -> Iterator[None]:
+    """Whatever goes wrong with one task is said, and leaves the others alone."""
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            raise
+        number = task.get("id") if isinstance(task, Mapping) else None
+        name = f"task {number}" if is_id(number) else f"item {place + 1}"
+        text = str(error) if isinstance(error, FramewiseError | OSError) else f"{type(error).__name__}: {error}"
+        _say(f"{name} is left out: {text}")
+
+
+# What is shown.
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress]:
+    """A bar on standard error, where that is a terminal."""
+    shape = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
+    with tqdm(total=1.0, desc=what, bar_format=shape, disable=None, dynamic_ncols=True) as bar:
+
+        def progress(share: float, detail: str) -> None:
+            bar.set_postfix_str(detail, refresh=False)
+            bar.update(share - bar.n)
+
+        yield progress
+        progress(1.0, "")
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"framewise: {text}", file=sys.stderr)
+
+
+def _print_trained(assembly: Assembly, control: ControlModel) -> None:
+    """The newest version of a control, and how good it is."""
+    name, key = control.control.from_name, control.project
+    newest = next((v for v in assembly.registry.versions(key) if v["control"] == name), None)
+    if newest is None:
+        raise NotKnown(f"project {key}, {name}: its version is gone; was the project forgotten meanwhile?")
+    use = "in use" if newest["current"] else "kept; another version is pinned"
+    print(f"project {key}, {name}: {newest['version']}, of {newest['videos']} annotated videos, {use}")
+    _print_quality(newest.get("quality"), NOT_MEASURED if control.can_refine else LSTM)
+
+
+def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> None:
+    """Scores on held-out videos, a line a label."""
+    if not quality:
+        print(f"held-out scores: {otherwise}")
+        return
+    rows = [HEADINGS]
+    for label, scores in quality["labels"].items():
+        rows.append((label, *_scores(scores), str(scores["true_segments"]), str(scores["predicted_segments"])))
+    weak = "~" * bool(quality["weak"])
+    rows.append(("mean of the labels", *(weak + score for score in _scores(quality["mean"])), "", ""))
+    for line in table_lines(rows):
+        print(line)
+    print(f"held out: {quality['method']}, {quality['videos']} different videos")
+    for name in WITH_INTERVAL:
+        low, high = quality["interval"][name]
+        if low is not None:
+            print(f"mean {name.upper()} on many other videos: {low:.2f} to {high:.2f} in nine cases of ten")
+    if weak:
+        print("~: measured on few videos; another one may change it much")
+
+
+def _scores(scores: Mapping[str, float | None]) -> list[str]:
+    return ["-" if (score := scores[name]) is None else f"{score:.2f}" for name in (*F1S, "average_precision")]
+
+
+def draw_reliability(measured: Mapping[str, Quality], path: Path) -> None:
+    """A picture of how often predicted regions are right, by their score: one field a control, a point a bin."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(measured), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (name, quality) in zip(figure.subplots(1, len(measured), squeeze=False)[0], measured.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as often as they say")
+        bins = quality["reliability"]
+        axis.plot([b[0] for b in bins], [b[1] for b in bins], "o-", color="tab:blue", label="predicted regions")
+        for score, right, count in bins:
+            axis.annotate(str(count), (score, right), textcoords="offset points", xytext=(-6, -14), ha="right", fontsize=8)
+        axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="mean score of the regions", title=name)
+        axis.set_ylabel("share that is right (half of it overlaps)")
+        axis.legend(loc="upper left", fontsize=8)
+    figure.suptitle("Are scores probabilities?\nRegions of held-out videos, with their numbers", fontsize=10)
+    figure.savefig(path, dpi=110, format="png")

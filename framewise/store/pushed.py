@@ -1,0 +1,74 @@
+"""Predictions that were sent to Label Studio, or are about to be, and the versions that Label Studio was ever told of."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from framewise.store.database import Database
+
+SCORED = "scored"  # it can be made, and was not sent
+AWAITED = "awaited"  # its features are extracted first
+PUSHED = "pushed"
+LEFT_OUT = "left out"  # it cannot be made, or is not wanted any more
+NEWEST_VERSIONS = 50  # more of them are never in Label Studio at once, where earlier ones are removed
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """How far a task's prediction is. ``round``: id of the job that sends it. ``score``: None if it was not computed."""
+
+    round: int
+    version: str
+    state: str
+    score: float | None = None
+
+
+class PushedPredictions:
+    """Rounds of predictions: a round is a job's id, so that one that begins again goes on where it was."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def remember_version(self, project: str, version: str) -> None:
+        """Note a model version that Label Studio is told of: its predictions of this name are ours. Writes nothing if known."""
+        known = "SELECT 1 FROM told_versions WHERE project = ? AND version = ?"
+        if self._database.read(known, (project, version)):
+            return
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO told_versions VALUES (?, ?, ?)", (project, version, time.time()))
+
+    def versions(self, project: str) -> list[str]:
+        """The newest model versions that Label Studio was told of, the latest first."""
+        rows = self._database.read(
+            "SELECT version FROM told_versions WHERE project = ? ORDER BY told DESC LIMIT ?", (project, NEWEST_VERSIONS)
+        )
+        return [row["version"] for row in rows]
+
+    def begin(self, project: str, round: int, version: str) -> dict[int, Arriving]:
+        """How far a round is, by task: begun again, it goes on there. Of others of the project nothing is kept."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM arriving_predictions WHERE project = ? AND (round != ? OR version != ?)", (project, round, version)
+            )
+        rows = self._database.read("SELECT * FROM arriving_predictions WHERE project = ?", (project,))
+        return {row["task"]: _arriving(row) for row in rows}
+
+    def put(self, project: str, task: int, arriving: Arriving) -> None:
+        """Note how far the prediction of a task is."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO arriving_predictions (project, task, round, version, state, score) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (project, task, arriving.round, arriving.version, arriving.state, arriving.score),
+            )
+
+    def awaited(self, project: str, task: int) -> Arriving | None:
+        """A task's prediction that a round awaits; None if none does."""
+        rows = self._database.read(
+            "SELECT * FROM arriving_predictions WHERE project = ? AND task = ? AND state = ?", (project, task, AWAITED)
+        )
+        return _arriving(rows[0]) if rows else None
+
+
+def _arriving(row: Any) -> Arriving:
+    return Arriving(row["round"], row["version"], row["state"], row["score"])

@@ -1,0 +1,348 @@
+"""The default learner, on films whose truth is known because they were made up: a label is on where a direction was added."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from framewise.core.errors import ModelError
+from framewise.core.metrics import average_precision
+from framewise.learning import auto, kernel, tracks
+from framewise.learning.auto import learn_quickly, learn_thoroughly
+from framewise.learning.decisions import Decision
+from framewise.learning.models import load_model
+from framewise.learning.tracks import LabelledVideo
+
+FEATURES, MOTION = 24, 32
+DIRECTIONS = np.random.default_rng(7).normal(size=(2, FEATURES))
+LABELS = ["Walk", "Run"]
+PLAN = [[(3, 5), (9, 11)], [(6, 8)]]  # seconds in which each label is on
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Film:
+    """Rows in memory."""
+
+    motion_size = MOTION
+
+    def __init__(self, values, frame_rate=25.0):
+        self.values, self.frame_rate = values.astype(np.float32), frame_rate
+
+    def __len__(self):
+        return len(self.values)
+
+    def read(self, index):
+        return self.values[index]
+
+    def cut(self, start, stop):
+        return Film(self.values[start:stop], self.frame_rate)
+
+
+def truth_of(plan, seconds, frame_rate):
+    moments = np.arange(round(seconds * frame_rate)) / frame_rate
+    return np.stack(
+        [np.any([(a <= moments) & (moments < b) for a, b in spans] or [0 * moments > 0], axis=0) for spans in plan], 1
+    )
+
+
+def film(seed, plan=PLAN, seconds=14.0, frame_rate=25.0, shown=True):
+    """A film of a scene of its own that changes smoothly; while a label is on, its direction is added, if ``shown``."""
+    rng = np.random.default_rng(seed)
+    moments = np.arange(round(seconds * frame_rate))[:, None] / frame_rate
+    waves = np.sin(rng.uniform(1, 8, FEATURES) * moments + rng.uniform(0, 6, FEATURES))
+    truth = truth_of(plan, seconds, frame_rate)
+    seen = rng.normal(size=FEATURES) + 0.3 * waves + (2 * truth @ DIRECTIONS[: len(plan)] if shown else 0)
+    moves = 0.02 + 0.01 * np.sin(rng.uniform(1, 8, MOTION) * moments + rng.uniform(0, 6, MOTION))
+    return Film(np.concatenate([seen, moves], 1), frame_rate), truth.astype(np.uint8)
+
+
+def labelled(seed, plan=PLAN, taught=(True, True), **more):
+    rows, truth = film(seed, plan, **more)
+    return LabelledVideo(rows, truth, np.array(taught), seed)
+
+
+def plans(number, seed=0):
+    """Plans for two labels, at other moments in each film."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        first, second, third = rng.uniform(1, 3), rng.uniform(5, 6.5), rng.uniform(9, 11)
+        yield [[(first, first + 2), (third, third + 2)], [(second, second + 2)]]
+
+
+def quiet(share, detail):
+    pass
+
+
+def quick(videos, labels=LABELS):
+    return learn_quickly(videos, labels, None)
+
+
+@pytest.fixture
+def one_network(monkeypatch):
+    monkeypatch.setattr(auto, "NETWORKS", 1)
+
+
+@pytest.fixture(scope="module")
+def three():
+    return [labelled(seed, plan) for seed, plan in enumerate(plans(3))]
+
+
+@pytest.fixture(scope="module")
+def thorough(three):
+    """With one network in the place of two, which is enough for made-up films."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auto, "NETWORKS", 1)
+        return learn_thoroughly(three, LABELS, quiet)
+
+
+# What is learned.
+
+
+def test_what_one_video_shows_is_found_in_another():
+    other, truth = film(2, [[(1, 4)], [(8, 10.5)]])
+    found = quick([labelled(1)]).predict(other) >= 0.5
+    assert (found == truth).mean(axis=0).min() > 0.95
+
+
+def test_the_thorough_learner_finds_what_its_videos_show_in_another(thorough):
+    other, truth = film(99, [[(1, 4)], [(8, 10.5)]])
+    classifier, _ = thorough
+    assert classifier.learners.networks
+    assert ((classifier.predict(other) >= 0.5) == truth).mean(axis=0).min() > 0.95
+
+
+def test_where_labels_have_nothing_to_do_with_what_is_seen_new_videos_get_about_the_prior():
+    unrelated = [labelled(seed, plan, shown=False) for seed, plan in enumerate(plans(4))]
+    new = [film(seed + 50, plan, shown=False) for seed, plan in enumerate(plans(4, seed=1))]
+    shown = [labelled(seed, plan) for seed, plan in enumerate(plans(4))]
+    new_shown = [film(seed + 50, plan) for seed, plan in enumerate(plans(4, seed=1))]
+
+    def precision(videos, tested):
+        classifier = quick(videos)
+        scores = np.concatenate([classifier.predict(rows) for rows, _ in tested])
+        truth = np.concatenate([truth for _, truth in tested])
+        return [average_precision(truth[:, c], scores[:, c]) for c in range(2)], truth.mean(axis=0)
+
+    found, prior = precision(unrelated, new)
+    assert np.abs(found - prior).max() < 0.15
+    assert min(precision(shown, new_shown)[0]) > 0.95
+
+
+def test_the_same_videos_give_the_same_scores(one_network, three, thorough):
+    other, _ = film(99)
+    again = learn_thoroughly(three, LABELS, quiet)
+    np.testing.assert_array_equal(again[0].predict(other), thorough[0].predict(other))
+    assert again[1].to_json() == thorough[1].to_json()
+
+
+# Nothing tells where in its video a row is.
+
+
+@pytest.mark.parametrize("frame_rate", [2.0, 25.0, 29.97])
+def test_the_closed_form_learner_sees_no_further_than_its_reach(frame_rate):
+    rows, _ = film(3, seconds=20, frame_rate=frame_rate)
+    classifier = quick([labelled(1, frame_rate=frame_rate)])
+
+    def raw(some):
+        return classifier.learners.kernel.scores(classifier.basis.unlabelled(some, 2)).numpy()
+
+    reach = int(1.3 * frame_rate) + 2
+    start, stop = round(4 * frame_rate), round(15 * frame_rate)
+    inside = raw(rows.cut(start, stop))[reach:-reach]
+    np.testing.assert_allclose(inside, raw(rows)[start + reach : stop - reach], atol=1e-5)
+
+
+def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
+    """The networks look 63 of their rows to each side, of which there are 12.5 a second at 25 fps."""
+    classifier, _ = thorough
+    rows, _ = film(3, seconds=24)
+    start, stop, reach = 100, 500, round(25 * (63 / 12.5 + 1.3 + 1))
+    whole, part = classifier.predict(rows), classifier.predict(rows.cut(start, stop))
+    np.testing.assert_allclose(part[reach:-reach], whole[start + reach : stop - reach], atol=1e-4)
+
+
+def test_a_video_in_which_nothing_changes_has_the_same_scores_throughout(thorough):
+    classifier, _ = thorough
+    still = Film(np.tile(film(3)[0].values[100], (350, 1)))
+    closed, over_time = classifier.learners.scores(classifier.basis.unlabelled(still, 2))
+    assert np.ptp(closed.numpy(), axis=0).max() < 1e-5
+    assert np.ptp(over_time.numpy(), axis=0).max() < 1e-5
+
+
+def without_a_picture_before_the_first(rows):
+    """As motion is extracted: at the beginning of a video there is no earlier picture to compare with."""
+    shares = np.minimum(np.arange(len(rows)) / rows.frame_rate / np.repeat([2 / 30, 8 / 30], MOTION // 2)[:, None], 1).T
+    return Film(np.concatenate([rows.values[:, :-MOTION], rows.values[:, -MOTION:] * shares], 1), rows.frame_rate)
+
+
+@pytest.mark.parametrize("second", [0, 2])
+def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(one_network, second):
+    """Where only the place could tell it, all of a new video gets about the same score."""
+    videos, plan = [], [[(second, second + 2)], []]
+    for seed in range(3):
+        rows, truth = film(seed, plan, seconds=6, shown=False)
+        videos.append(LabelledVideo(without_a_picture_before_the_first(rows), truth, np.array([True, True]), seed))
+    classifier, _ = learn_thoroughly(videos, LABELS, quiet)
+    on = truth_of(plan, 6, 25)[:, 0]
+    differences = []
+    for seed in range(50, 62):
+        rows = without_a_picture_before_the_first(film(seed, seconds=6, shown=False)[0])
+        for scores in classifier.learners.scores(classifier.basis.unlabelled(rows, 2)):
+            differences.append(float(scores[on, 0].mean() - scores[~on, 0].mean()))
+    assert abs(np.mean(differences)) < 0.1, differences
+
+
+# What an annotation says nothing of.
+
+
+def test_a_label_learns_nothing_from_a_video_in_which_it_is_not_taught():
+    """Of three videos that show it, one has it annotated. Where the others count as without it, it is not found."""
+    none = [[], PLAN[1]]
+
+    def films(told):
+        untold = [LabelledVideo(film(s)[0], film(s, none)[1], np.array([told, True]), s) for s in (2, 3, 4, 5)]
+        return [labelled(1), *untold]
+
+    other, truth = film(9)
+    left_out, negative = (quick(films(told)).predict(other)[truth[:, 0] == 1, 0] for told in (False, True))
+    assert (left_out >= 0.5).mean() > 0.95
+    assert (negative >= 0.5).mean() < 0.05
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_a_label_that_occurs_nowhere_is_never_on(one_network, taught):
+    videos = [labelled(seed, [plan[0], []], taught=(True, taught)) for seed, plan in enumerate(plans(3))]
+    classifier, quality = learn_thoroughly(videos, LABELS, quiet)
+    for share in auto.BLENDS:
+        scores = replace(classifier, blend=share).predict(film(9)[0])
+        assert scores[:, 1].max() < 0.5
+        assert scores[:, 0].max() > 0.5
+    assert quality.labels["Run"]["true_segments"] == 0
+    assert quick(videos).predict(film(9)[0])[:, 1].max() < 0.5
+
+
+# Videos of any length and frame rate.
+
+
+def test_a_long_video_in_windows_is_learned_from_and_scored_as_one_at_once(monkeypatch, three, thorough):
+    classifier, _ = thorough
+    rows, _ = film(3)
+    at_once, learned_at_once = classifier.predict(rows), quick(three).predict(rows)
+    monkeypatch.setattr(kernel, "WINDOW_ROWS", 37)
+    monkeypatch.setattr(tracks, "READ_ROWS", 23)
+    np.testing.assert_allclose(classifier.predict(rows), at_once, atol=1e-4)
+    np.testing.assert_allclose(quick(three).predict(rows), learned_at_once, atol=1e-3)
+
+
+def test_the_same_moments_have_about_the_same_scores_at_another_frame_rate(thorough):
+    classifier, _ = thorough
+    slow, fast = (classifier.predict(film(3, frame_rate=rate)[0]) for rate in (25.0, 50.0))
+    differences = np.abs(fast[::2] - slow)
+    assert differences.mean() < 0.03
+    assert ((fast[::2] >= 0.5) == (slow >= 0.5)).mean() > 0.98
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3])
+def test_a_video_of_a_few_rows_is_learned_from_and_predicted(num_rows, thorough):
+    rows, truth = film(1, [[(0, 1)], []], seconds=num_rows / 25)
+    few = LabelledVideo(rows, truth, np.array([True, True]), "few")
+    assert np.isfinite(quick([few]).predict(film(2)[0])).all()
+    assert np.isfinite(learn_thoroughly([few], LABELS, quiet)[0].predict(rows)).all()
+    assert thorough[0].predict(rows).shape == (num_rows, 2)
+
+
+# Its files.
+
+
+def test_a_saved_classifier_gives_the_scores_of_the_one_that_was_saved(tmp_path, thorough):
+    classifier, _ = thorough
+    classifier.save(tmp_path / "version")
+    loaded = load_model(tmp_path / "version")
+    other, _ = film(99)
+    # What is learned from is stored in half precision.
+    np.testing.assert_allclose(loaded.predict(other), classifier.predict(other), atol=0.01)
+    assert loaded.get_label_map() == {"Walk": 0, "Run": 1}
+    assert loaded.region_scores([0.6, 0.9]) == classifier.region_scores([0.6, 0.9])
+
+
+def every_damage(folder):
+    """Calls that each damage the files in another way, with the name of what they damage."""
+    weights, description = folder / "weights.safetensors", folder / "network.json"
+    tensors, told = load_file(weights), json.loads(description.read_text())
+    for name in tensors:
+        kept = {other: tensor for other, tensor in tensors.items() if other != name}
+        yield f"without {name}", lambda kept=kept: save_file(kept, weights)
+        yield f"{name} of another size", lambda name=name: save_file({**tensors, name: torch.zeros(3, 5)}, weights)
+    for key in told:
+        yield f"without {key}", lambda key=key: description.write_text(json.dumps({k: told[k] for k in told if k != key}))
+        for wrong in (["x"], "x", {"x": "x"}):
+            text = json.dumps({**told, key: wrong})
+            yield f"{key} is {wrong}", lambda text=text: description.write_text(text)
+    yield "no JSON", lambda: description.write_text("{")
+    yield "a list", lambda: description.write_text("[]")
+    yield "half of the weights", lambda: weights.write_bytes(weights.read_bytes()[:-1000])
+    yield "no weights", weights.unlink
+
+
+def test_files_that_are_damaged_are_refused_by_the_name_of_their_folder(tmp_path, thorough):
+    folder = tmp_path / "version"
+    thorough[0].save(folder)
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+    for told, damage in every_damage(folder):
+        for path, content in whole.items():
+            path.write_bytes(content)
+        damage()
+        with pytest.raises(ModelError) as refused:
+            pytest.fail(f"{told}: {load_model(folder)}")
+        assert str(folder) in str(refused.value), told
+
+
+# How good it is.
+
+
+def test_quality_is_of_videos_that_were_not_learned_from(thorough):
+    _, quality = thorough
+    told = json.loads(json.dumps(quality.to_json()))
+    assert (told["method"], told["weak"], told["videos"]) == ("leave one video out", False, 3)
+    assert set(told["mean"]) == {"f1", "f1@10", "f1@25", "f1@50", "average_precision"}
+    assert set(told["labels"]) == set(LABELS)
+    assert told["labels"]["Walk"]["true_segments"] == 6
+    assert min(told["mean"].values()) > 0.8
+    low, high = told["interval"]["f1@50"]
+    assert 0 <= low <= told["mean"]["f1@50"] <= high <= 1
+
+
+def test_with_two_videos_quality_is_weak_and_nothing_is_decided_by_it():
+    classifier, quality = learn_thoroughly([labelled(1), labelled(2)], LABELS, quiet)
+    assert (quality.method, quality.weak, quality.videos) == ("blocks in time", True, 2)
+    assert np.isnan(quality.interval["f1"]).all()
+    assert classifier.decisions == [Decision(), Decision()]
+    assert classifier.calibration is None
+    assert classifier.learners.networks == []
+
+
+def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_network):
+    first, *rest = plans(3)
+    videos = [labelled(0, first), *(labelled(seed, [plan[0], []]) for seed, plan in enumerate(rest, 1))]
+    classifier, quality = learn_thoroughly(videos, LABELS, quiet)
+    assert quality.labels["Run"]["f1"] < 0.2 < quality.labels["Walk"]["f1"]
+    rows, truth = film(9)
+    scores = classifier.predict(rows)
+    assert scores[truth[:, 1] == 1, 1].mean() > 0.5 > scores[truth[:, 1] == 0, 1].mean()
+
+
+def test_a_label_that_was_known_is_decided_as_before_until_it_is_measured_anew(thorough):
+    previous = replace(thorough[0], decisions=[Decision(0.4, 0.3), Decision(0.6, 0.2)])
+    added = learn_quickly([labelled(1)], ["Run", "Walk"], previous)
+    assert added.decisions == [Decision(0.6, 0.2), Decision(0.4, 0.3)]
+    assert learn_quickly([labelled(1)], ["Jump", "Run"], previous).decisions == [Decision(), Decision(0.6, 0.2)]

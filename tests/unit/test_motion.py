@@ -1,0 +1,129 @@
+"""Motion of pictures that were drawn: it is where something moved, and as much as it moved in a span of time."""
+
+import numpy as np
+import pytest
+import torch
+
+from framewise.features import extraction
+from framewise.features import motion as motion_module
+from framewise.features.backbone import Backbones
+from framewise.features.cache import FeatureCache
+from framewise.features.extraction import Extractor
+from framewise.features.motion import GRID, MOTION_SIZE, Motion
+from framewise.media.library import MediaFile
+from tests.videos import write_video
+
+SIDE = 224
+
+
+def picture(x, y, size=20):
+    """Black, with a white square whose left upper corner is at (x, y)."""
+    image = torch.zeros(3, SIDE, SIDE)
+    image[:, round(y) : round(y) + size, round(x) : round(x) + size] = 1
+    return image
+
+
+def motions(frame_rate, seconds, place):
+    """Motion (P, 2, GRID, GRID) of pictures with a square that is at ``place(seconds)``."""
+    motion = Motion()
+    times = np.arange(round(seconds * frame_rate)) / frame_rate
+    return np.stack([motion.of(picture(*place(t)), float(t)) for t in times]).reshape(-1, 2, GRID, GRID)
+
+
+def test_a_square_moves_in_the_cell_where_it_is_and_nowhere_else():
+    """A cell is 56 pixels wide: the square goes from 120 to 132, and is 20 wide, so it stays in the third column."""
+    found = motions(30, 1, lambda t: (120 + 12 * t, 60))
+    moved = found[-1, 1]
+    assert moved[1, 2] > 0
+    assert np.count_nonzero(moved) == 1
+
+
+def test_motion_is_the_mean_difference_of_brightness():
+    """A square of 20 x 20 appears, in a cell of 56 x 56: both spans see it until they have passed."""
+    found = motions(30, 1, lambda t: (60, 60) if t > 0.49 else (SIDE, SIDE))
+    expected = 20 * 20 / 56**2
+    np.testing.assert_allclose(found[:15], 0)
+    np.testing.assert_allclose(found[15:17, 0, 1, 1], expected, rtol=1e-5)  # two pictures back
+    np.testing.assert_allclose(found[15:23, 1, 1, 1], expected, rtol=1e-5)  # eight
+    np.testing.assert_allclose(found[17:, 0], 0)
+    np.testing.assert_allclose(found[23:, 1], 0)
+
+
+def test_the_first_picture_and_one_in_which_nothing_changes_have_no_motion():
+    assert np.count_nonzero(motions(30, 1, lambda t: (50, 50))) == 0
+    assert np.count_nonzero(motions(30, 1, lambda t: (50 + 100 * t, 50))[0]) == 0
+
+
+def test_the_same_movement_has_the_same_motion_at_twice_the_frame_rate():
+    slow, fast = (motions(rate, 2, lambda t: (20 + 60 * t, 100)) for rate in (30, 60))
+    np.testing.assert_allclose(fast[::2], slow, atol=1e-6)
+    assert slow[20].max() > 0.01
+
+
+def test_pictures_too_far_apart_for_a_span_are_compared_with_themselves():
+    """At one picture a second the nearest one to a quarter of a second ago is the picture itself."""
+    assert np.count_nonzero(motions(1, 4, lambda t: (50 * t, 50))) == 0
+
+
+def test_pictures_at_uneven_times_are_compared_with_the_nearest_to_a_span_earlier():
+    motion = Motion()
+    motion.of(picture(60, 60), 0.0)
+    motion.of(picture(SIDE, SIDE), 0.2)
+    back = motion.of(picture(60, 60), 0.28).reshape(2, GRID, GRID)
+    assert back[0].max() > 0  # of the times, 0.2 is nearest to 0.21
+    assert back[1].max() == 0  # and 0 to 0.01
+
+
+# In the features of a video.
+
+
+@pytest.fixture
+def extract(tmp_path, models_folder, quiet):
+    backbones = Backbones(models_folder, tmp_path / "data")
+    backbone = backbones.load(backbones.find("tiny-cls.pt"))
+
+    def run(path, cache, on_progress=quiet):
+        file = MediaFile(path, f"content of {path.name}")
+        features = Extractor(FeatureCache(tmp_path / cache)).extract(file, "w" * 64, lambda: backbone, "center", on_progress)
+        return features.take_all(np.arange(len(features.timeline.pts)))
+
+    return run
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A square that jumps about, so that every picture has a motion of its own."""
+    rng = np.random.default_rng(5)
+    pictures = []
+    for x, y in rng.integers(0, 76, (40, 2)):
+        picture = np.zeros((96, 96, 3), dtype=np.uint8)
+        picture[y : y + 20, x : x + 20] = 255
+        pictures.append(picture)
+    return write_video(tmp_path / "jumps.mp4", pictures)
+
+
+def test_the_last_columns_are_motion(extract, video):
+    rows = extract(video, "cache")
+    moved = rows[:, -MOTION_SIZE:]
+    assert np.count_nonzero(moved[0]) == 0
+    assert (moved[1:].max(axis=1) > 0.01).all()
+    assert moved.max() <= 1
+
+
+@pytest.mark.parametrize("kept_pictures", [motion_module.KEPT_PICTURES, 12])
+def test_chunks_are_joined_without_a_seam_also_after_an_interruption(monkeypatch, extract, video, kept_pictures):
+    """At 25 pictures a second no span has more than 12. The interruption is in the second of three chunks."""
+    for module in (extraction, motion_module):
+        monkeypatch.setattr(module, "KEPT_PICTURES", kept_pictures)
+    whole = extract(video, "whole")
+    monkeypatch.setattr(extraction, "CHUNK_PICTURES", 16)
+    monkeypatch.setattr(extraction, "BATCH_PICTURES", 4)
+
+    def interrupt(share, detail):
+        if detail.startswith("pictures 24 "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(video, "parts", interrupt)
+    np.testing.assert_allclose(extract(video, "parts"), whole, atol=1e-5)
+    np.testing.assert_array_equal(extract(video, "parts")[:, -MOTION_SIZE:], whole[:, -MOTION_SIZE:])

@@ -1,0 +1,228 @@
+"""Compare learners and their parts on annotated videos that they have not seen: the experiments of docs/decisions/0012.
+
+    python tools/learners.py --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
+
+labels.json: {"labels": [..], "frame_rate": 30, "videos": {path: {"segments": {label: [[start, end], ..]}}},
+"pool": [path, ..], "test": [path, ..]}; frames count from 1, both ends are included, paths are relative to the file. For each
+seed the pool is shuffled, its first k videos are learned, and all of "test" is scored: frame F1 / F1@50, means over the labels.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from framewise.core.metrics import f1_of_counts, segment_counts
+from framewise.features.backbone import Backbones
+from framewise.features.cache import FeatureCache
+from framewise.features.extraction import Extractor, GridRows
+from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
+from framewise.learning.decisions import Decision
+from framewise.learning.networks import MultiLabelLSTM
+from framewise.learning.tracks import LabelledVideo, Rows
+from framewise.media.library import MediaFile
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Annotated videos: rows and 0/1 labels (T, L) of each."""
+
+    labels: list[str]
+    rows: dict[str, Rows]
+    truth: dict[str, Array]
+    pool: list[str]
+    test: list[str]
+
+    def videos(self, names: Sequence[str], seen: Callable[[Rows], Rows]) -> list[LabelledVideo]:
+        taught = np.ones(len(self.labels), dtype=bool)
+        return [LabelledVideo(seen(self.rows[v]), self.truth[v], taught, v) for v in names]
+
+
+class Changed:
+    """A video's rows as a variant sees them: ``change`` gets their features, columns of motion last."""
+
+    def __init__(self, rows: Rows, change: Callable[[Array], Array], first: int = 0, stop: int | None = None):
+        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
+        self._rows, self._change, self._first = rows, change, first
+        self._stop = len(rows) if stop is None else stop
+
+    def __len__(self) -> int:
+        return self._stop - self._first
+
+    def read(self, index: Array) -> Array:
+        return self._change(self._rows.read(index + self._first))
+
+
+def as_it_is(rows: Rows) -> Rows:
+    return rows
+
+
+def without_motion(rows: Rows) -> Rows:
+    def still(features: Array) -> Array:
+        return np.concatenate(
+            [features[:, : -rows.motion_size], np.zeros((len(features), rows.motion_size), np.float32)], axis=1
+        )
+
+    return Changed(rows, still)
+
+
+def motion_alone(rows: Rows) -> Rows:
+    def blind(features: Array) -> Array:
+        noise = np.random.default_rng(0).normal(size=(len(features), features.shape[1] - rows.motion_size)) * 1e-3
+        return np.concatenate([noise.astype(np.float32), features[:, -rows.motion_size :]], axis=1)
+
+    return Changed(rows, blind)
+
+
+def shuffled(data: Data) -> Callable[[Rows], Rows]:
+    """Rows of any video in place of a video's own: what is seen tells nothing of what is labelled."""
+    random_numbers = np.random.default_rng(2)
+    everything = np.concatenate([rows.read(np.arange(0, len(rows), 10)) for rows in data.rows.values()])
+
+    def lost(rows: Rows) -> Rows:
+        own = everything[random_numbers.integers(0, len(everything), len(rows))]
+        return Changed(_Whole(own, rows), lambda features: features)
+
+    return lost
+
+
+class _Whole:
+    """Rows that are in memory."""
+
+    def __init__(self, features: Array, like: Rows):
+        self.frame_rate, self.motion_size, self._features = like.frame_rate, like.motion_size, features
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def read(self, index: Array) -> Array:
+        return self._features[index]
+
+
+def score(data: Data, found: dict[str, Array], cut: dict[str, tuple[int, int]] | None = None) -> tuple[float, float]:
+    """(frame F1, F1@50) of found labels (T, L), over the labels that occur in the test videos."""
+    frames, segments = [], []
+    for column in range(len(data.labels)):
+        pairs = [
+            (data.truth[v][slice(*cut[v]) if cut else slice(None), column].astype(bool), f[:, column]) for v, f in found.items()
+        ]
+        if any(true.any() for true, _ in pairs):
+            on = np.array([[(t & f).sum(), (~t & f).sum(), (t & ~f).sum()] for t, f in pairs]).sum(axis=0)
+            counts = [segment_counts(t, f, [0.5]) for t, f in pairs]
+            frames.append(float(f1_of_counts(*on)))
+            totals = [int(sum(getattr(c, name)[0] for c in counts)) for name in ("tp", "fp", "fn")]
+            segments.append(float(f1_of_counts(*totals)))
+    return float(np.mean(frames)), float(np.mean(segments))
+
+
+def scores_of(data: Data, model: AutoClassifier, seen: Callable[[Rows], Rows]) -> tuple[float, float]:
+    return score(data, {v: model.predict(seen(data.rows[v])) >= 0.5 for v in data.test})
+
+
+def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[str, tuple[float, float]]]:
+    """(name, score) of each learner on the chosen videos."""
+    videos = data.videos(chosen, as_it_is)
+    yield "closed form, defaults (the quick version)", scores_of(data, learn_quickly(videos, data.labels, None), as_it_is)
+    model, quality = learn_thoroughly(videos, data.labels, lambda share, detail: None)
+    yield "auto", scores_of(data, model, as_it_is)
+    plain = replace(model, decisions=[Decision()] * len(data.labels))
+    yield "auto, with default decisions", scores_of(data, plain, as_it_is)
+    yield "the closed form alone", scores_of(data, replace(plain, blend=1.0), as_it_is)
+    yield "the networks over time alone", scores_of(data, replace(plain, blend=0.0), as_it_is)
+    yield from _cut_scores(data, model)
+    if quality:
+        yield "(what auto says of itself, held out)", (quality.mean["f1"], quality.mean["f1@50"])
+    for name, seen in (("auto without motion", without_motion), ("auto on motion alone", motion_alone)):
+        other, _ = learn_thoroughly(data.videos(chosen, seen), data.labels, lambda share, detail: None)
+        yield name, scores_of(data, other, seen)
+    anything = shuffled(data)
+    lost, _ = learn_thoroughly(data.videos(chosen, anything), data.labels, lambda share, detail: None)
+    yield "auto on shuffled rows", scores_of(data, lost, anything)
+    total = np.concatenate([data.truth[v] for v in chosen])
+    prior = total.mean(axis=0) > 0.5
+    yield "label prior", score(data, {v: np.tile(prior, (len(data.truth[v]), 1)) for v in data.test})
+    if with_lstm:
+        yield "lstm", _lstm_score(data, chosen)
+
+
+def _cut_scores(data: Data, model: AutoClassifier) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The same rows, with up to a quarter of each test video missing at either end, and with all of it there."""
+    random_numbers = np.random.default_rng(1)
+    cut = {}
+    for video in data.test:
+        length = len(data.truth[video])
+        cut[video] = (int(length * random_numbers.uniform(0, 0.25)), int(length * random_numbers.uniform(0.75, 1)))
+    alone = {v: model.predict(Changed(data.rows[v], lambda f: f, *cut[v])) >= 0.5 for v in data.test}
+    yield "auto, heads and tails of test videos cut", score(data, alone, cut)
+    within = {v: (model.predict(data.rows[v]) >= 0.5)[slice(*cut[v])] for v in data.test}
+    yield "auto, the same rows of whole test videos", score(data, within, cut)
+
+
+def _lstm_score(data: Data, chosen: list[str]) -> tuple[float, float]:
+    def appearance(video: str) -> Array:
+        rows = data.rows[video]
+        return rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+
+    network = MultiLabelLSTM(appearance(chosen[0]).shape[1], len(data.labels))
+    network.fit_videos([(appearance(v), data.truth[v]) for v in chosen])
+    return score(data, {v: network.predict(appearance(v)).numpy() >= 0.5 for v in data.test})
+
+
+def read_data(path: Path, backbone: str, models: Path, cache: Path) -> Data:
+    """Extract what is not cached."""
+    described = json.loads(path.read_text())
+    labels = list(described["labels"])
+    rows: dict[str, Rows] = {}
+    truth: dict[str, Array] = {}
+    backbones = Backbones(models, Path(tempfile.gettempdir()) / "framewise-learners")
+    file, extractor = backbones.find(backbone), Extractor(FeatureCache(cache))
+    for name, about in tqdm(described["videos"].items(), desc="features", unit="video"):
+        with (path.parent / name).open("rb") as video:
+            media = MediaFile(path.parent / name, hashlib.file_digest(video, "sha256").hexdigest())
+        features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
+        rows[name] = GridRows(features, float(described["frame_rate"]))
+        truth[name] = np.zeros((len(rows[name]), len(labels)), dtype=np.uint8)
+        for column, label in enumerate(labels):
+            for start, end in about["segments"].get(label, []):
+                truth[name][start - 1 : end, column] = 1
+    return Data(labels, rows, truth, described["pool"], described["test"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--backbone", required=True, help="a file in --models, or framewise-n-cls")
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--cache", type=Path, default=Path("cache_dir"))
+    parser.add_argument("--steps", default="1,3,5,10,20", help="numbers of annotated videos")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--lstm", action="store_true", help="the LSTM too, which takes long")
+    args = parser.parse_args()
+    data = read_data(args.data, args.backbone, args.models, args.cache)
+    steps = [int(step) for step in args.steps.split(",")]
+    table: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for step in steps:
+        for seed in tqdm(range(args.seeds), desc=f"{step} videos", unit="order"):
+            order = data.pool[:]
+            random.Random(seed).shuffle(order)
+            for name, value in variants(data, order[:step], args.lstm):
+                table.setdefault(name, {}).setdefault(step, []).append(value)
+    print("| learner | " + " | ".join(f"{step}" for step in steps) + " |\n|---" + "|---" * len(steps) + "|")
+    for name, row in table.items():
+        cells = ["{:.2f} / {:.2f}".format(*np.nanmean(row[step], axis=0)) if step in row else "" for step in steps]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
