@@ -107,7 +107,6 @@ class LabelStudioServer:
         self.document_root.mkdir(parents=True, exist_ok=True)
         self._read_or_create_account()
         self.port = _usable_port(self.port)
-        self._personal_access_token = None
         command = [str(self.executable.absolute()), "start", "--no-browser"]
         command += ["--internal-host", HOST, "--port", str(self.port)]
         if self.legacy_tokens:
@@ -138,7 +137,7 @@ class LabelStudioServer:
         return LabelStudioApi(self.url, self.legacy_token)
 
     def personal_access_token(self) -> str | None:
-        """A personal access token (a JWT refresh token) of the user, the same one at each call.
+        """A personal access token (a JWT refresh token) of the user, the same one at each call, also after a restart.
 
         Label Studio keeps one per user and shows it once, so one left from an earlier run is revoked. None if this
         version offers none (the interface came with 1.17). Raises LabelStudioError.
