@@ -1,6 +1,8 @@
 """Compare learners and their parts on annotated videos that they have not seen: the experiments of docs/decisions/0012.
 
     python tools/learners.py --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
+    python tools/learners.py ... --what honesty      # what it says of itself, against what is true of new videos
+    python tools/learners.py ... --what retention    # whether what was learned is kept while more is learned
 
 labels.json: {"labels": [..], "frame_rate": 30, "videos": {path: {"segments": {label: [[start, end], ..]}}},
 "pool": [path, ..], "test": [path, ..]}; frames count from 1, both ends are included, paths are relative to the file. For each
@@ -21,12 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from framewise.core.metrics import f1_of_counts, segment_counts
+from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor, GridRows
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
-from framewise.learning.decisions import Decision
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.learning.tracks import LabelledVideo, Rows
 from framewise.media.library import MediaFile
@@ -136,7 +137,7 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
     yield "closed form, defaults (the quick version)", scores_of(data, learn_quickly(videos, data.labels, None), as_it_is)
     model, quality = learn_thoroughly(videos, data.labels, lambda share, detail: None)
     yield "auto", scores_of(data, model, as_it_is)
-    plain = replace(model, decisions=[Decision()] * len(data.labels))
+    plain = replace(model, decisions=learn_quickly(videos, data.labels, None).decisions)
     yield "auto, with default decisions", scores_of(data, plain, as_it_is)
     yield "the closed form alone", scores_of(data, replace(plain, blend=1.0), as_it_is)
     yield "the networks over time alone", scores_of(data, replace(plain, blend=0.0), as_it_is)
@@ -154,6 +155,43 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
     yield "label prior", score(data, {v: np.tile(prior, (len(data.truth[v]), 1)) for v in data.test})
     if with_lstm:
         yield "lstm", _lstm_score(data, chosen)
+
+
+def honesty(data: Data, orders: dict[int, list[list[str]]]) -> None:
+    """Held-out scores, which a version says of itself, beside those on videos that were never annotated; and how often its
+    interval held the latter."""
+    print("| videos | says of itself | true | interval holds the true F1 / F1@50 |\n|---|---|---|---|")
+    for step, chosen in orders.items():
+        said, true, held = [], [], []
+        for order in tqdm(chosen, desc=f"{step} videos", unit="order"):
+            model, quality = learn_thoroughly(data.videos(order, as_it_is), data.labels, lambda share, detail: None)
+            if quality is None or quality.weak:
+                continue
+            true.append(scores_of(data, model, as_it_is))
+            said.append((quality.mean["f1"], quality.mean["f1@50"]))
+            ends = [quality.interval[name] for name in ("f1", "f1@50")]
+            held.append([low <= value <= high for value, (low, high) in zip(true[-1], ends, strict=True)])
+        if said:
+            means = ["{:.3f} / {:.3f}".format(*np.mean(rows, axis=0)) for rows in (said, true)]
+            print(f"| {step} | {' | '.join(means)} | {' / '.join(f'{n} of {len(held)}' for n in np.sum(held, axis=0))} |")
+
+
+def retention(data: Data, orders: list[list[str]]) -> None:
+    """How much worse a video that was learned from is labelled after the last submit than right after its own: the largest
+    fall and the mean change, in points of frame F1, mean of the labels that occur in it."""
+    print("| order | submits | score when learned | at the end | largest fall, points |\n|---|---|---|---|---|")
+    for number, order in enumerate(orders):
+        first: dict[str, float] = {}
+        model: AutoClassifier | None = None
+        for submits in tqdm(range(1, len(order) + 1), desc=f"order {number}", unit="submit"):
+            model = learn_quickly(data.videos(order[:submits], as_it_is), data.labels, model)
+            video = order[submits - 1]
+            first[video] = mean_frame_f1(data.truth[video], model.predict(data.rows[video]) >= 0.5)
+        assert model is not None
+        last = {v: mean_frame_f1(data.truth[v], model.predict(data.rows[v]) >= 0.5) for v in order}
+        fall = max(first[v] - last[v] for v in order)
+        means = [float(np.mean(list(scores.values()))) for scores in (first, last)]
+        print(f"| {number} | {len(order)} | {means[0]:.4f} | {means[1]:.4f} | {100 * fall:.2f} |")
 
 
 def _cut_scores(data: Data, model: AutoClassifier) -> Iterator[tuple[str, tuple[float, float]]]:
@@ -207,20 +245,34 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("cache_dir"))
     parser.add_argument("--steps", default="1,3,5,10,20", help="numbers of annotated videos")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--what", choices=("parts", "honesty", "retention"), default="parts")
     parser.add_argument("--lstm", action="store_true", help="the LSTM too, which takes long")
     args = parser.parse_args()
     data = read_data(args.data, args.backbone, args.models, args.cache)
+    shuffled_pools = []
+    for seed in range(args.seeds):
+        shuffled_pools.append(data.pool[:])
+        random.Random(seed).shuffle(shuffled_pools[-1])
     steps = [int(step) for step in args.steps.split(",")]
+    orders = {step: [pool[:step] for pool in shuffled_pools] for step in steps}
+    if args.what == "honesty":
+        honesty(data, orders)
+    elif args.what == "retention":
+        retention(data, orders[max(steps)])
+    else:
+        parts(data, orders, args.lstm)
+
+
+def parts(data: Data, orders: dict[int, list[list[str]]], with_lstm: bool) -> None:
+    """The table of learners and their parts."""
     table: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for step in steps:
-        for seed in tqdm(range(args.seeds), desc=f"{step} videos", unit="order"):
-            order = data.pool[:]
-            random.Random(seed).shuffle(order)
-            for name, value in variants(data, order[:step], args.lstm):
+    for step, chosen in orders.items():
+        for order in tqdm(chosen, desc=f"{step} videos", unit="order"):
+            for name, value in variants(data, order, with_lstm):
                 table.setdefault(name, {}).setdefault(step, []).append(value)
-    print("| learner | " + " | ".join(f"{step}" for step in steps) + " |\n|---" + "|---" * len(steps) + "|")
+    print("| learner | " + " | ".join(f"{step}" for step in orders) + " |\n|---" + "|---" * len(orders) + "|")
     for name, row in table.items():
-        cells = ["{:.2f} / {:.2f}".format(*np.nanmean(row[step], axis=0)) if step in row else "" for step in steps]
+        cells = ["{:.2f} / {:.2f}".format(*np.nanmean(row[step], axis=0)) if step in row else "" for step in orders]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

@@ -210,7 +210,7 @@ class _MotionOf:
 
 def _preprocessing(crop: str) -> str:
     """What the columns of cached features are, in their key."""
-    return f"{crop} with motion"
+    return f"{crop} with motion and its shape"
 
 
 def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], motion: _MotionOf) -> npt.NDArray[np.float32]:

@@ -15,8 +15,8 @@ from framewise.core.errors import ModelError
 from framewise.core.metrics import best_matches, runs
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
-from framewise.learning.context import activity
-from framewise.learning.decisions import Decision, choose_decision, value_of_decision
+from framewise.learning.context import shape
+from framewise.learning.decisions import Decision, choose_decision, supposed_decision, value_of_decision
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.kernel import KernelRidge
 from framewise.learning.quality import Quality, measure
@@ -29,6 +29,7 @@ Progress = Callable[[float, str], None]
 FloatArray = npt.NDArray[np.float64]
 
 NETWORKS = 2  # whose scores are averaged
+NETWORK_VIDEOS = 5  # from which on they are used: with fewer they did harm
 GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video
 BLENDS = (0.5, 1.0, 0.0)  # share of the closed-form learner; of equal ones the first is taken
 BLEND_MARGIN = 0.03  # by which another than the first must be better
@@ -47,7 +48,7 @@ class Learners:
         closed = self.kernel.scores(track)
         if not self.networks:
             return closed, closed
-        inputs = torch.cat([closed, activity(track)], 1)
+        inputs = torch.cat([closed, shape(track)], 1)
         over_time = torch.stack([n.probabilities(inputs, track.frame_rate) for n in self.networks]).mean(0)
         return closed, over_time
 
@@ -145,9 +146,10 @@ def _fit_together(basis: Basis, kernel: KernelRidge, num_labels: int) -> bool:
 def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
     """The closed-form learner alone, on all videos; where labels were known before, decided as it was then."""
     basis = Basis.fit([v.rows for v in videos])
-    kernel = KernelRidge.fit([basis.track(v) for v in videos])
+    tracks = [basis.track(v) for v in videos]
+    kernel = KernelRidge.fit(tracks)
     known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
-    decisions = [known.get(label, Decision()) for label in labels]
+    decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
     return AutoClassifier(labels, basis, Learners(kernel), decisions, previous.calibration if previous else None, blend=1.0)
 
 
@@ -165,21 +167,25 @@ def learn_thoroughly(
     steps = len(folds.folds) + 1
     pieces: list[Piece] = []
     scored: list[tuple[Tensor, Tensor]] = []
+    with_networks = len(set(groups)) >= NETWORK_VIDEOS
     for number, fold in enumerate(folds.folds):
         told = f"part {number + 1} of {steps}: learning without {len(fold.test)} of {len(videos)} videos, to score them"
         taught = [groups[p.video] for p in fold.train]
-        learners = _fit([_piece(tracks, p) for p in fold.train], taught, _within(progress, number, steps, told))
+        train = [_piece(tracks, p) for p in fold.train]
+        learners = _fit(train, taught, with_networks, _within(progress, number, steps, told))
         pieces += fold.test
         scored += [learners.scores(_piece(tracks, p)) for p in fold.test]
-    learners = _fit(tracks, groups, _within(progress, steps - 1, steps, f"part {steps} of {steps}: learning from all videos"))
-    plain = AutoClassifier(labels, basis, learners, [Decision()] * len(labels))
+    told = f"part {steps} of {steps}: learning from all videos"
+    learners = _fit(tracks, groups, with_networks, _within(progress, steps - 1, steps, told))
+    supposed = _supposed(tracks)
+    plain = AutoClassifier(labels, basis, learners, supposed)
     if not pieces:
         return plain, None
     closed, over_time = (_whole(tracks, pieces, scores) for scores in zip(*scored, strict=True))
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
-    blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks)
+    blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks, supposed)
     scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
-    decisions = [Decision()] * len(labels) if folds.weak else _decisions(scores, tracks)
+    decisions = supposed if folds.weak else _decisions(scores, tracks, supposed)
     decided = [_decided(s, decisions, t.frame_rate) for s, t in zip(scores, tracks, strict=True)]
     regions = _regions(decided, tracks)
     calibration = None
@@ -211,12 +217,13 @@ def _piece(tracks: Sequence[Track], piece: Piece) -> Track:
     return tracks[piece.video].cut(piece.start, piece.stop)
 
 
-def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], progress: Progress) -> Learners:
-    """Both learners. The networks learn from scores that the closed-form one gives to videos that it was not fitted on, and
-    so need a few."""
+def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: bool, progress: Progress) -> Learners:
+    """The closed-form learner, and the networks, which learn from scores that it gives to videos that it was not fitted on."""
     kernel = KernelRidge.fit(tracks)
+    if not with_networks:
+        return Learners(kernel)
     folds = _folds(tracks, groups)
-    if folds.weak or not folds.folds:
+    if folds.weak:  # nearly all of the videos repeat each other
         return Learners(kernel)
     scores = [torch.zeros_like(t.frame_labels) for t in tracks]
     for fold, unseen in zip(folds.folds, folds.unseen, strict=True):
@@ -228,7 +235,7 @@ def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], progress: Progress
                 # never is.
                 held_out[:, columns] = kernel.scores(_piece(tracks, piece))[:, columns]
             scores[piece.video][piece.start : piece.stop] = held_out
-    inputs = [torch.cat([s, activity(t)], 1) for s, t in zip(scores, tracks, strict=True)]
+    inputs = [torch.cat([s, shape(t)], 1) for s, t in zip(scores, tracks, strict=True)]
     labels, taught = [t.frame_labels for t in tracks], [t.taught for t in tracks]
     rates = [t.frame_rate for t in tracks]
     networks = []
@@ -265,19 +272,28 @@ def _by_label(
         yield [s[:, column] for s, _ in told], truth, [t.frame_rate for _, t in told]
 
 
-def _best_blend(closed: Sequence[Tensor], over_time: Sequence[Tensor], tracks: Sequence[Track]) -> float:
+def _supposed(tracks: Sequence[Track]) -> list[Decision]:
+    """Of each label by what is annotated alone."""
+    truth = [t.frame_labels.double().numpy() for t in tracks]
+    return [supposed_decision(*label[1:]) for label in _by_label(truth, tracks)]
+
+
+def _best_blend(
+    closed: Sequence[Tensor], over_time: Sequence[Tensor], tracks: Sequence[Track], supposed: Sequence[Decision]
+) -> float:
     def value(blend: float) -> float:
         scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
-        labels = [label for label in _by_label(scores, tracks) if any(truth.any() for truth in label[1])]
-        return float(np.mean([value_of_decision(*label, Decision()) for label in labels])) if labels else 0.0
+        labels = zip(_by_label(scores, tracks), supposed, strict=True)
+        values = [value_of_decision(*label, decision) for label, decision in labels if any(y.any() for y in label[1])]
+        return float(np.mean(values)) if values else 0.0
 
     values = {blend: value(blend) for blend in BLENDS}
     best = max(BLENDS, key=lambda blend: values[blend])
     return best if values[best] > values[BLENDS[0]] + BLEND_MARGIN else BLENDS[0]
 
 
-def _decisions(scores: Sequence[FloatArray], tracks: Sequence[Track]) -> list[Decision]:
-    return [choose_decision(*label, Decision()) for label in _by_label(scores, tracks)]
+def _decisions(scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Sequence[Decision]) -> list[Decision]:
+    return [choose_decision(*label, decision) for label, decision in zip(_by_label(scores, tracks), supposed, strict=True)]
 
 
 def _regions(decided: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:

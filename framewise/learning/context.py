@@ -11,7 +11,10 @@ from torch import Tensor
 from framewise.learning.tracks import Track
 
 REACH_SECONDS = 1.3  # no window looks further
+SHAPE_SIZE = 6  # of the last numbers of each span of motion, in the order of features/motion.py
 MOTION_FLOOR = 0.001  # of a brightness from 0 to 1: what a sensor's noise moves
+AMOUNT_FLOOR = 1e-7
+FLAT = 0.003  # of a side of the picture: a spread that is none
 
 
 def box(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
@@ -33,24 +36,44 @@ def change(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
     return later(x, seconds, frame_rate) - later(x, -seconds, frame_rate)
 
 
-def activity(track: Track) -> Tensor:
-    """Motion (T, M) as logarithms: of each row of the picture's grid the mean of left and right, and their difference.
+def cells(track: Track) -> Tensor:
+    """How much moves where, (T, N), as logarithms: of each row of the picture's grid the mean of left and right, and their
+    difference.
 
     A walk to the left and one to the right look alike, and what happens at one side is still told from both.
     """
-    spans = track.motion.reshape(len(track), 2, -1)
-    side = math.isqrt(spans.shape[2])
-    # Motion is stored where its span ends; the middle of the span is where it belongs.
-    centred = [later(spans[:, 0], 1 / 30, track.frame_rate), later(spans[:, 1], 4 / 30, track.frame_rate)]
-    logs = [torch.log(span + MOTION_FLOOR).reshape(len(track), side, side) for span in centred]
+    logs = [torch.log(span[:, :-SHAPE_SIZE] + MOTION_FLOOR) for span in _spans(track)]
+    side = math.isqrt(logs[0].shape[1])
+    squares = [log.reshape(len(track), side, side) for log in logs]
     half = side // 2
-    folded = [((log + log.flip(2)) / 2, ((log - log.flip(2)) / 2).abs()) for log in logs]
+    folded = [((log + log.flip(2)) / 2, ((log - log.flip(2)) / 2).abs()) for log in squares]
     return torch.cat([part[:, :, :half].reshape(len(track), -1) for parts in folded for part in parts], 1)
 
 
+def shape(track: Track) -> Tensor:
+    """In what shape it moves, (T, N): upright or lying, high or low, in the middle or at a side; left and right are alike."""
+    parts = []
+    for span in _spans(track):
+        amount, y, x, spread_y, spread_x, covariance = span[:, -SHAPE_SIZE:].unbind(1)
+        upright = spread_y**2 - spread_x**2
+        # Of the ellipse with these moments: the difference of the squared half axes.
+        stretch = (upright**2 + 4 * covariance**2).sqrt()
+        long, short = (spread_y**2 + spread_x**2 + stretch) / 2, (spread_y**2 + spread_x**2 - stretch) / 2
+        parts += [y, (x - 0.5).abs(), spread_y, spread_x, torch.log((spread_y + FLAT) / (spread_x + FLAT))]
+        parts += [covariance.abs() / (spread_y * spread_x + FLAT**2), upright / (stretch + FLAT**2)]
+        parts += [torch.log((long + FLAT**2) / (short.clamp(min=0) + FLAT**2)) / 2, torch.log(amount + AMOUNT_FLOOR) / 10]
+    return torch.stack(parts, 1)
+
+
+def _spans(track: Track) -> list[Tensor]:
+    """Motion by span, (T, N) each. It is stored where its span ends; the middle of the span is where it belongs."""
+    short, long = track.motion.reshape(len(track), 2, -1).unbind(1)
+    return [later(short, 1 / 30, track.frame_rate), later(long, 4 / 30, track.frame_rate)]
+
+
 def blocks(track: Track) -> list[Tensor]:
-    """Three kinds of evidence, each (T, N): what is seen, how it changes, and how much moves where."""
-    rate, seen, moves = track.frame_rate, track.components, activity(track)
+    """Kinds of evidence, each (T, N): what is seen, how it changes, how much moves where, and in what shape."""
+    rate, seen = track.frame_rate, track.components
     near = box(seen, 0.13, rate)
     appearance = [near, later(near, -0.5, rate), later(near, 0.5, rate), box(seen, 1.0, rate)]
     changes = [
@@ -58,7 +81,13 @@ def blocks(track: Track) -> list[Tensor]:
         change(near, 0.27, rate),
         change(box(seen, 0.27, rate), 0.67, rate),
     ]
+    return [
+        torch.cat(parts, 1) for parts in (appearance, changes, _over_time(cells(track), rate), _over_time(shape(track), rate))
+    ]
+
+
+def _over_time(moves: Tensor, rate: float) -> list[Tensor]:
+    """Motion over windows of three lengths, and how it changes."""
     steady = box(moves, 0.1, rate)
-    motion = [moves, steady, box(moves, 0.33, rate), box(moves, 1.0, rate)]
-    motion += [change(steady, 0.17, rate), change(steady, 0.4, rate)]
-    return [torch.cat(parts, 1) for parts in (appearance, changes, motion)]
+    windows = [moves, steady, box(moves, 0.33, rate), box(moves, 1.0, rate)]
+    return [*windows, change(steady, 0.17, rate), change(steady, 0.4, rate)]

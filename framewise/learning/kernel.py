@@ -19,7 +19,10 @@ MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
 SHORTEST_STEP_SECONDS = 0.1
 LINEAR_SHARE = 0.6
 GAUSSIAN_RATE = 1.0
-RIDGE = 1e-3
+# For each row, and at most: with more rows the first would blur what earlier videos taught, as if they had never been fitted.
+RIDGE, MOST_RIDGE = 1e-3, 1.0
+# Of the blocks of context.blocks, in order: how much each weighs, and whether it is motion.
+BLOCKS = ((0.5, False), (0.5, False), (0.5, True), (2.0, True))
 WINDOW_ROWS = 4096  # whose surroundings are in memory at once: a video may be hours long
 
 
@@ -37,7 +40,7 @@ class KernelRidge:
         parts = [_blocks_of(t, rows) for t, rows in zip(tracks, chosen, strict=True)]
         stacked = [torch.cat(block) for block in zip(*parts, strict=True)]
         centres = [block.mean(0) for block in stacked]
-        scales = [_scale(block, is_motion=number == len(stacked) - 1) for number, block in enumerate(stacked)]
+        scales = [_scale(block, *how) for block, how in zip(stacked, BLOCKS, strict=True)]
         rows = [(b - c) / s for b, c, s in zip(stacked, centres, scales, strict=True)]
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
@@ -70,13 +73,14 @@ def _chosen(track: Track, step: int) -> Tensor:
     return torch.arange(0, len(track), max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1))
 
 
-def _scale(block: Tensor, is_motion: bool) -> Tensor:
-    """Such that the rows of a block have a squared length of about 1. Motion's numbers count alike; components by spread."""
+def _scale(block: Tensor, weight: float, is_motion: bool) -> Tensor:
+    """Such that a block's rows have this squared length, on average. Motion's numbers count alike, components by spread."""
     if is_motion:
         deviation = block.std(0, correction=0)
-        return (deviation + 0.01 * block.std(correction=0) + 1e-6) * math.sqrt(block.shape[1])
-    total = block.var(0, correction=0).sum().sqrt() + 1e-6
-    return total.expand(block.shape[1])
+        scale = (deviation + 0.01 * block.std(correction=0) + 1e-6) * math.sqrt(block.shape[1])
+    else:
+        scale = (block.var(0, correction=0).sum().sqrt() + 1e-6).expand(block.shape[1])
+    return scale / math.sqrt(weight)
 
 
 def _kernel(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
@@ -98,7 +102,7 @@ def _solve(kernel: Tensor, labels: Tensor, taught: Tensor) -> tuple[Tensor, Tens
         if not len(rows):
             continue
         part, target = kernel[rows][:, rows], labels[rows][:, columns]
-        part.diagonal().add_(RIDGE * len(rows))
+        part.diagonal().add_(min(RIDGE * len(rows), MOST_RIDGE))
         mean = target.mean(0)
         weights[rows.unsqueeze(1), columns] = torch.linalg.solve(part, target - mean)
         prior[columns] = mean

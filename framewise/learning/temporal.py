@@ -1,7 +1,8 @@
 """A network over time for scores that another learner gave: what follows what, how long it lasts, where it begins and ends.
 
-It sees whole videos through dilated convolutions (after Farha and Gall 2019, "MS-TCN"), trained on out-of-fold
-scores: in-sample ones would teach it to trust a learner that is less sure on new videos.
+It sees whole videos through dilated convolutions (after Farha and Gall 2019, "MS-TCN"), and learns by how much the scores
+should be other ones, from none on: with few videos little changes. It is trained on out-of-fold scores: in-sample ones would
+teach it to trust a learner that is less sure on new videos.
 """
 
 import math
@@ -16,7 +17,8 @@ CHANNELS, LAYERS, DROPOUT = 32, 6, 0.3
 STEPS, BATCH, CROP_SECONDS = 200, 6, 8.0
 LEARNING_RATE, WEIGHT_DECAY, SMOOTHNESS = 4e-3, 1e-2, 0.3
 NOISE, STRETCH = 0.2, 0.2
-NEVER = -10.0  # logit of a label that was never seen on
+NEVER = -10.0  # added to the logit of a label that was never seen on
+UNDECIDED, SURENESS = 0.45, 7.0  # a score as a logit: where it is 0, and how many lie between scores of 0 and 1
 BALANCE = 0.5  # power of the imbalance by which positive rows weigh more
 
 
@@ -34,7 +36,7 @@ class _Layer(nn.Module):
 
 
 class TemporalNet(nn.Module):
-    """Logits (B, L, T) of inputs (B, N, T)."""
+    """Logits (B, L, T) of inputs (B, N, T), the first L of which are scores of the labels."""
 
     centre: Tensor
     scale: Tensor
@@ -44,15 +46,18 @@ class TemporalNet(nn.Module):
         self.first = nn.Conv1d(inputs, CHANNELS, 1)
         self.layers = nn.ModuleList(_Layer(2**number) for number in range(LAYERS))
         self.last = nn.Conv1d(CHANNELS, labels, 1)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
         self.dropout = nn.Dropout(DROPOUT)
         self.register_buffer("centre", torch.zeros(inputs, 1))
         self.register_buffer("scale", torch.ones(inputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        scores = x[:, : self.last.out_channels].clamp(0, 1)
         x = self.dropout(self.first((x - self.centre) / self.scale))
         for layer in self.layers:
             x = layer(x)
-        logits: Tensor = self.last(x)
+        logits: Tensor = SURENESS * (scores - UNDECIDED) + self.last(x)
         return logits
 
     def probabilities(self, inputs: Tensor, frame_rate: float) -> Tensor:

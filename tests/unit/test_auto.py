@@ -16,7 +16,7 @@ from framewise.learning.decisions import Decision
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo
 
-FEATURES, MOTION = 24, 32
+FEATURES, MOTION = 24, 44
 DIRECTIONS = np.random.default_rng(7).normal(size=(2, FEATURES))
 LABELS = ["Walk", "Run"]
 PLAN = [[(3, 5), (9, 11)], [(6, 8)]]  # seconds in which each label is on
@@ -90,6 +90,7 @@ def quick(videos, labels=LABELS):
 @pytest.fixture
 def one_network(monkeypatch):
     monkeypatch.setattr(auto, "NETWORKS", 1)
+    monkeypatch.setattr(auto, "NETWORK_VIDEOS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +100,10 @@ def three():
 
 @pytest.fixture(scope="module")
 def thorough(three):
-    """With one network in the place of two, which is enough for made-up films."""
+    """With one network in the place of two, and from three videos on, which is enough for made-up films."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto, "NETWORKS", 1)
+        patch.setattr(auto, "NETWORK_VIDEOS", 3)
         return learn_thoroughly(three, LABELS, quiet)
 
 
@@ -119,6 +121,14 @@ def test_the_thorough_learner_finds_what_its_videos_show_in_another(thorough):
     classifier, _ = thorough
     assert classifier.learners.networks
     assert ((classifier.predict(other) >= 0.5) == truth).mean(axis=0).min() > 0.95
+
+
+def test_networks_over_time_are_used_from_five_different_videos_on(monkeypatch):
+    monkeypatch.setattr(auto, "NETWORKS", 1)
+    videos = [labelled(seed, plan) for seed, plan in enumerate(plans(5))]
+    assert learn_thoroughly(videos, LABELS, quiet)[0].learners.networks
+    same = replace(videos[4], group=videos[3].group)
+    assert not learn_thoroughly([*videos[:4], same], LABELS, quiet)[0].learners.networks
 
 
 def test_where_labels_have_nothing_to_do_with_what_is_seen_new_videos_get_about_the_prior():
@@ -323,10 +333,11 @@ def test_quality_is_of_videos_that_were_not_learned_from(thorough):
 
 
 def test_with_two_videos_quality_is_weak_and_nothing_is_decided_by_it():
-    classifier, quality = learn_thoroughly([labelled(1), labelled(2)], LABELS, quiet)
+    videos = [labelled(1), labelled(2)]
+    classifier, quality = learn_thoroughly(videos, LABELS, quiet)
     assert (quality.method, quality.weak, quality.videos) == ("blocks in time", True, 2)
     assert np.isnan(quality.interval["f1"]).all()
-    assert classifier.decisions == [Decision(), Decision()]
+    assert classifier.decisions == learn_quickly(videos, LABELS, None).decisions
     assert classifier.calibration is None
     assert classifier.learners.networks == []
 
@@ -345,4 +356,5 @@ def test_a_label_that_was_known_is_decided_as_before_until_it_is_measured_anew(t
     previous = replace(thorough[0], decisions=[Decision(0.4, 0.3), Decision(0.6, 0.2)])
     added = learn_quickly([labelled(1)], ["Run", "Walk"], previous)
     assert added.decisions == [Decision(0.6, 0.2), Decision(0.4, 0.3)]
-    assert learn_quickly([labelled(1)], ["Jump", "Run"], previous).decisions == [Decision(), Decision(0.6, 0.2)]
+    new, known = learn_quickly([labelled(1)], ["Jump", "Run"], previous).decisions
+    assert (new, known) == (learn_quickly([labelled(1)], ["Jump", "Run"], None).decisions[0], Decision(0.6, 0.2))

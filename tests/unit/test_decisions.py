@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.decisions import Decision, choose_decision, smoothed
+from framewise.learning.decisions import Decision, choose_decision, smoothed, supposed_decision
 
 SECOND = 10.0  # rows
 
@@ -70,6 +70,15 @@ def test_a_label_without_annotations_is_decided_by_the_default():
     assert choose_decision([], [], [], default) == default
 
 
+def test_what_is_supposed_of_a_label_comes_from_how_often_and_how_long_it_is_on():
+    """On in 30 of 200 rows, in segments of 1 s and 2 s; then in all of them; then in segments of 0.4 s."""
+    some = supposed_decision([on((20, 30)), on((10, 30))], [SECOND] * 2)
+    assert (some.threshold, some.window_seconds) == (pytest.approx(0.35 + 0.25 * 30 / 200), pytest.approx(0.4))
+    assert supposed_decision([on((0, 100))], [SECOND]).threshold == pytest.approx(0.6)
+    assert supposed_decision([on((20, 24), (50, 54))], [SECOND]).window_seconds == pytest.approx(0.3)
+    assert supposed_decision([on()], [SECOND]) == supposed_decision([], []) == Decision()
+
+
 def test_what_the_default_finds_without_fault_leaves_it_as_it_is():
     truth = [on((20, 60)), on((10, 50))]
     chosen = choose_decision(truth, truth, [SECOND] * 2, Decision())
@@ -78,24 +87,24 @@ def test_what_the_default_finds_without_fault_leaves_it_as_it_is():
 
 def test_the_threshold_goes_towards_what_separates_best_as_far_as_the_number_of_videos_allows():
     """Scores are 0.62 where the label is on and 0.58 elsewhere: of the thresholds only 0.6 tells them apart. From three videos
-    half of the way is gone, as three more are supposed to have said 0.45: to 0.525."""
+    3 of 13 parts of the way are gone, as ten more are supposed to have said 0.45."""
     truth = [on((20, 60)), on((10, 50)), on((30, 70))]
     scores = [0.58 + 0.04 * y for y in truth]
     chosen = choose_decision(scores, truth, [SECOND] * 3, Decision(0.45, 0.0))
-    assert (chosen.threshold, chosen.window_seconds) == (pytest.approx(0.525), 0)
+    assert (chosen.threshold, chosen.window_seconds) == (pytest.approx(0.45 + 0.15 * 3 / 13), 0)
     many = choose_decision(scores * 9, truth * 9, [SECOND] * 27, Decision(0.45, 0.0))
-    assert many.threshold == pytest.approx(0.585)  # 27 of 30 parts of the way
+    assert many.threshold == pytest.approx(0.45 + 0.15 * 27 / 37)
 
 
 def test_a_label_whose_scores_flicker_is_smoothed_more():
     """Every tenth row is wrong for 0.3 s: a window of 0.7 s removes that."""
-    truth = [on((10, 90))] * 9
+    truth = [on((10, 90))] * 27
     scores = [truth[0].copy() for _ in truth]
     for flickering in scores:
         for start in range(15, 80, 10):
             flickering[start : start + 3] = 0
-    chosen = choose_decision(scores, truth, [SECOND] * 9, Decision(0.45, 0.0))
-    assert chosen.window_seconds == pytest.approx(0.75 * 0.7)  # 9 of 12 parts of the way
+    chosen = choose_decision(scores, truth, [SECOND] * 27, Decision(0.45, 0.0))
+    assert chosen.window_seconds == pytest.approx(0.7 * 27 / 37)
     np.testing.assert_array_equal(chosen.apply(scores[0], SECOND) >= 0.5, truth[0])
 
 

@@ -9,7 +9,8 @@ from framewise.features import motion as motion_module
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
-from framewise.features.motion import GRID, MOTION_SIZE, Motion
+from framewise.features.motion import GRID, MOTION_SIZE, SHAPE_SIZE, Motion
+from framewise.learning import context
 from framewise.media.library import MediaFile
 from tests.videos import write_video
 
@@ -23,11 +24,17 @@ def picture(x, y, size=20):
     return image
 
 
-def motions(frame_rate, seconds, place):
-    """Motion (P, 2, GRID, GRID) of pictures with a square that is at ``place(seconds)``."""
+def motion_of(pictures, times):
+    """Cells (P, 2, GRID, GRID) and shapes (P, 2, SHAPE_SIZE) of pictures at these times."""
     motion = Motion()
+    found = np.stack([motion.of(image, float(t)) for image, t in zip(pictures, times, strict=True)]).reshape(len(times), 2, -1)
+    return found[..., :-SHAPE_SIZE].reshape(-1, 2, GRID, GRID), found[..., -SHAPE_SIZE:]
+
+
+def motions(frame_rate, seconds, place):
+    """Cells (P, 2, GRID, GRID) of pictures with a square that is at ``place(seconds)``."""
     times = np.arange(round(seconds * frame_rate)) / frame_rate
-    return np.stack([motion.of(picture(*place(t)), float(t)) for t in times]).reshape(-1, 2, GRID, GRID)
+    return motion_of([picture(*place(t)) for t in times], times)[0]
 
 
 def test_a_square_moves_in_the_cell_where_it_is_and_nowhere_else():
@@ -39,9 +46,10 @@ def test_a_square_moves_in_the_cell_where_it_is_and_nowhere_else():
 
 
 def test_motion_is_the_mean_difference_of_brightness():
-    """A square of 20 x 20 appears, in a cell of 56 x 56: both spans see it until they have passed."""
+    """A square of 20 x 20 appears, in a cell of 56 x 56: both spans see it until they have passed. Brightness is the root of
+    0.02 for black, of 1.02 for white."""
     found = motions(30, 1, lambda t: (60, 60) if t > 0.49 else (SIDE, SIDE))
-    expected = 20 * 20 / 56**2
+    expected = 20 * 20 / 56**2 * (1.02**0.5 - 0.02**0.5)
     np.testing.assert_allclose(found[:15], 0)
     np.testing.assert_allclose(found[15:17, 0, 1, 1], expected, rtol=1e-5)  # two pictures back
     np.testing.assert_allclose(found[15:23, 1, 1, 1], expected, rtol=1e-5)  # eight
@@ -66,12 +74,55 @@ def test_pictures_too_far_apart_for_a_span_are_compared_with_themselves():
 
 
 def test_pictures_at_uneven_times_are_compared_with_the_nearest_to_a_span_earlier():
-    motion = Motion()
-    motion.of(picture(60, 60), 0.0)
-    motion.of(picture(SIDE, SIDE), 0.2)
-    back = motion.of(picture(60, 60), 0.28).reshape(2, GRID, GRID)
+    pictures = [picture(60, 60), picture(SIDE, SIDE), picture(60, 60)]
+    back = motion_of(pictures, [0.0, 0.2, 0.28])[0][-1]
     assert back[0].max() > 0  # of the times, 0.2 is nearest to 0.21
     assert back[1].max() == 0  # and 0 to 0.01
+
+
+# Its shape.
+
+
+def appearing(*places):
+    """Shape (2, SHAPE_SIZE) of motion where white rectangles (y, x, height, width) appear."""
+    after = torch.zeros(3, SIDE, SIDE)
+    for y, x, height, width in places:
+        after[:, y : y + height, x : x + width] = 1
+    return motion_of([torch.zeros(3, SIDE, SIDE), after], [0.0, 0.1])[1][-1]
+
+
+def test_the_shape_of_motion_is_its_middle_and_its_spread():
+    """A standing rectangle of 120 x 40 pixels in 224 x 224: an even spread over a side of s has a deviation of s / sqrt(12)."""
+    for amount, y, x, spread_y, spread_x, covariance in appearing((40, 100, 120, 40)):
+        assert amount == pytest.approx(120 * 40 / SIDE**2 * (1.02**0.5 - 0.02**0.5 - 0.02), rel=1e-3)
+        assert (y, x) == pytest.approx((100 / SIDE, 120 / SIDE), abs=1e-3)
+        assert (spread_y, spread_x) == pytest.approx((120 / SIDE / 12**0.5, 40 / SIDE / 12**0.5), rel=0.02)
+        assert covariance == pytest.approx(0, abs=1e-5)
+
+
+def test_what_moves_along_the_falling_diagonal_has_a_positive_covariance():
+    for *_, covariance in appearing((40, 40, 20, 20), (160, 160, 20, 20)):
+        assert covariance == pytest.approx((60 / SIDE) ** 2, rel=0.02)
+    for *_, covariance in appearing((160, 40, 20, 20), (40, 160, 20, 20)):
+        assert covariance == pytest.approx(-((60 / SIDE) ** 2), rel=0.02)
+
+
+def test_where_nothing_moves_the_shape_is_the_whole_picture():
+    still = [0, 0.5, 0.5, 1 / 12**0.5, 1 / 12**0.5, 0]
+    for shape in appearing():
+        np.testing.assert_allclose(shape, still, atol=1e-3)
+
+
+def test_a_step_in_the_dark_counts_for_more_than_the_same_step_in_the_light():
+    def amount(from_brightness):
+        pictures = [torch.full((3, SIDE, SIDE), level) for level in (from_brightness, from_brightness + 0.1)]
+        return motion_of(pictures, [0.0, 0.1])[1][-1, 0, 0]
+
+    assert amount(0.0) > 2 * amount(0.8) > 0
+
+
+def test_learners_know_where_the_shape_is():
+    assert context.SHAPE_SIZE == SHAPE_SIZE
 
 
 # In the features of a video.
@@ -104,9 +155,9 @@ def video(tmp_path):
 
 def test_the_last_columns_are_motion(extract, video):
     rows = extract(video, "cache")
-    moved = rows[:, -MOTION_SIZE:]
+    moved = rows[:, -MOTION_SIZE:].reshape(len(rows), 2, -1)[..., :-SHAPE_SIZE]
     assert np.count_nonzero(moved[0]) == 0
-    assert (moved[1:].max(axis=1) > 0.01).all()
+    assert (moved[1:].max(axis=(1, 2)) > 0.01).all()
     assert moved.max() <= 1
 
 
