@@ -222,7 +222,7 @@ def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: boo
     kernel = KernelRidge.fit(tracks)
     if not with_networks:
         return Learners(kernel)
-    folds = _folds(tracks, groups)
+    folds = without_repeats(_folds(tracks, groups), tracks)
     if folds.weak:  # nearly all of the videos repeat each other
         return Learners(kernel)
     scores = [torch.zeros_like(t.frame_labels) for t in tracks]

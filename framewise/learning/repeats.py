@@ -4,6 +4,7 @@ A learner that learned from one of them knows the other by heart. So where a fol
 learned from either.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,14 +33,27 @@ def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
     if folds.weak or not folds.folds:
         return folds
     spread = torch.cat([t.components for t in tracks]).var(0, correction=0).sum().sqrt() + 1e-6
-    moments = [box(t.components, AVERAGED_SECONDS, t.frame_rate) / spread for t in tracks]
+    moments = [_moments(t) / spread for t in tracks]
     kept = [_kept(fold, tracks, moments) for fold in folds.folds]
     labels = [t.frame_labels.numpy() for t in tracks]
     return replace(folds, folds=kept, unseen=[unseen_labels(fold, labels) for fold in kept])
 
 
+def _moments(track: Track) -> Tensor:
+    """Means (M, C) around every ``_step``-th row; of windows of the video, which may be hours long."""
+    step, margin = _step(track), math.ceil(AVERAGED_SECONDS * track.frame_rate) + 1
+    parts = []
+    for rows in torch.arange(0, len(track), step).split(COMPARED_ROWS):
+        first = max(0, int(rows[0]) - margin)
+        parts.append(
+            box(track.components[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
+        )
+    return torch.cat(parts)
+
+
 def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fold:
-    held_out = torch.cat([moments[p.video][p.start : p.stop : _step(tracks[p.video])] for p in fold.test])
+    """A fold by whole videos, less what its train side repeats."""
+    held_out = torch.cat([moments[p.video] for p in fold.test])
     train = [kept for piece in fold.train for kept in _parts(piece, tracks[piece.video], moments[piece.video], held_out)]
     return Fold(train, fold.test) if train else fold
 
@@ -47,8 +61,7 @@ def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fol
 def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Tensor) -> list[Piece]:
     """What is left of a piece of a train side."""
     step, length = _step(track), piece.stop - piece.start
-    compared = moments[piece.start : piece.stop : step].split(COMPARED_ROWS)
-    distances = torch.cat([torch.cdist(part, held_out).min(1).values for part in compared])
+    distances = torch.cat([torch.cdist(part, held_out).min(1).values for part in moments.split(COMPARED_ROWS)])
     same = (distances < SAME).float().repeat_interleave(step)[:length]
     radius = round(BESIDE_SECONDS * track.frame_rate)
     near = max_pool1d(same.view(1, 1, -1), 2 * radius + 1, stride=1, padding=radius)[0, 0] > 0

@@ -93,15 +93,15 @@ class Basis:
 
     def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
-        components, motion = [], []
-        for part in map(torch.from_numpy, _in_parts(rows)):
-            components.append((part[:, : -rows.motion_size] - self.mean) @ self.projection)
-            motion.append(part[:, -rows.motion_size :].clone())
-        moved = torch.cat(motion)
+        components, moved = torch.empty(len(rows), self.projection.shape[1]), torch.empty(len(rows), rows.motion_size)
+        for start, part in _in_parts(rows):
+            inside = slice(start, start + len(part))
+            components[inside] = (part[:, : -rows.motion_size] - self.mean) @ self.projection
+            moved[inside] = part[:, -rows.motion_size :]
         # A video's first pictures have none as much earlier to compare with, which would tell where a video begins.
         first = min(math.ceil(MOTION_SECONDS * rows.frame_rate), len(rows) - 1)
         moved[:first] = moved[first].clone()
-        return torch.cat(components), moved
+        return components, moved
 
     def track(self, video: LabelledVideo) -> Track:
         components, motion = self.apply(video.rows)
@@ -116,6 +116,7 @@ class Basis:
         )
 
 
-def _in_parts(rows: Rows) -> Iterator[npt.NDArray[np.float32]]:
+def _in_parts(rows: Rows) -> Iterator[tuple[int, Tensor]]:
+    """Index of the first row and rows (n, D) of one part after the other."""
     for start in range(0, len(rows), READ_ROWS):
-        yield rows.read(np.arange(start, min(start + READ_ROWS, len(rows))))
+        yield start, torch.from_numpy(rows.read(np.arange(start, min(start + READ_ROWS, len(rows)))))
