@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from framewise.learning.context import REACH_SECONDS, blocks
+from framewise.learning.context import REACH_SECONDS, blocks, cells, shape
 from framewise.learning.tracks import Track
 
 MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
@@ -21,8 +21,9 @@ LINEAR_SHARE = 0.6
 GAUSSIAN_RATE = 1.0
 # For each row, and at most: with more rows the first would blur what earlier videos taught, as if they had never been fitted.
 RIDGE, MOST_RIDGE = 1e-3, 1.0
-# Of the blocks of context.blocks, in order: how much each weighs, and whether it is motion.
-BLOCKS = ((0.5, False), (0.5, False), (0.5, True), (2.0, True))
+# How much each of the blocks of context.blocks weighs: what is seen, and motion where it is steady.
+SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
+STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
 WINDOW_ROWS = 4096  # whose surroundings are in memory at once: a video may be hours long
 
 
@@ -40,7 +41,9 @@ class KernelRidge:
         parts = [_blocks_of(t, rows) for t, rows in zip(tracks, chosen, strict=True)]
         stacked = [torch.cat(block) for block in zip(*parts, strict=True)]
         centres = [block.mean(0) for block in stacked]
-        scales = [_scale(block, *how) for block, how in zip(stacked, BLOCKS, strict=True)]
+        scales = [_seen_scale(block, weight) for block, weight in zip(stacked[:2], SEEN_WEIGHTS, strict=True)]
+        for block, weight, steady in zip(stacked[2:], MOTION_WEIGHTS, _steadiness(tracks), strict=True):
+            scales.append(_motion_scale(block, weight, steady))
         rows = [(b - c) / s for b, c, s in zip(stacked, centres, scales, strict=True)]
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
@@ -73,14 +76,35 @@ def _chosen(track: Track, step: int) -> Tensor:
     return torch.arange(0, len(track), max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1))
 
 
-def _scale(block: Tensor, weight: float, is_motion: bool) -> Tensor:
-    """Such that a block's rows have this squared length, on average. Motion's numbers count alike, components by spread."""
-    if is_motion:
-        deviation = block.std(0, correction=0)
-        scale = (deviation + 0.01 * block.std(correction=0) + 1e-6) * math.sqrt(block.shape[1])
-    else:
-        scale = (block.var(0, correction=0).sum().sqrt() + 1e-6).expand(block.shape[1])
-    return scale / math.sqrt(weight)
+def _seen_scale(block: Tensor, weight: float) -> Tensor:
+    """(B,), by which rows have a squared length of ``weight`` on average; components count by their spread."""
+    total = block.var(0, correction=0).sum().sqrt() + 1e-6
+    return total.expand(block.shape[1]) / math.sqrt(weight)
+
+
+def _motion_scale(block: Tensor, weight: float, steady: Tensor) -> Tensor:
+    """(B,), by which rows have a squared length of ``weight`` on average if all numbers of motion were quite steady; they count
+    as much as they are. steady (N,): of the numbers that the block has in each of several windows in time."""
+    deviation = block.std(0, correction=0) + 0.01 * block.std(correction=0) + 1e-6
+    share = weight / block.shape[1] * steady.repeat(block.shape[1] // len(steady))
+    return deviation / share.sqrt()
+
+
+def _steadiness(tracks: Sequence[Track]) -> list[Tensor]:
+    """How steady each number of motion is, (N,) of ``cells`` and of ``shape``: its correlation with itself a moment later.
+
+    What changes by chance from picture to picture is noise: it would count as much as what tells labels apart.
+    """
+    found = []
+    for numbers in ([cells(t) for t in tracks], [shape(t) for t in tracks]):
+        mean, variance = torch.cat(numbers).mean(0), torch.cat(numbers).var(0, correction=0) + 1e-9
+        total, pairs = torch.zeros_like(mean), 0
+        for moves, track in zip(numbers, tracks, strict=True):
+            lag = max(1, round(STEADY_SECONDS * track.frame_rate))
+            total += ((moves[:-lag] - mean) * (moves[lag:] - mean)).sum(0)
+            pairs += max(0, len(moves) - lag)
+        found.append((total / variance / max(pairs, 1)).clamp(LEAST_STEADY, 1.0))
+    return found
 
 
 def _kernel(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:

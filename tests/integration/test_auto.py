@@ -117,10 +117,10 @@ def test_twenty_annotations_in_a_row_end_in_one_version_that_knows_them_all(serv
 
 
 def test_an_annotation_ends_a_longer_training_that_does_not_know_it(service, project, make_film):
-    *first, (task, shown) = [make_film() for _ in range(4)]
+    *first, (task, shown) = [make_film() for _ in range(6)]  # five need networks, which take some time
     for known, known_shown in first:
         service.send(project.annotation_event(known, regions_of(known_shown)))
-    wait_for_first_version(service, project, 3)
+    wait_for_first_version(service, project, 5)
     running = wait_for_refining(service, project)
     service.send(project.annotation_event(task, regions_of(shown)))
     service.wait_idle()
@@ -128,7 +128,7 @@ def test_an_annotation_ends_a_longer_training_that_does_not_know_it(service, pro
     assert (ended["state"], ended["attempts"], ended["error"]) == ("done", 1, None)
     kept = versions(service, project)
     validated = [v["videos"] for v in kept if v["stage"] == "validated"]
-    assert validated == [4], "the training that was ended published nothing"
+    assert validated == [6], "the training that was ended published nothing"
     assert kept[0]["stage"] == "validated"
 
 
@@ -187,10 +187,10 @@ def test_without_its_last_annotation_a_project_is_untrained_again(service, proje
 def test_a_worker_killed_in_the_longer_training_leaves_the_first_version_and_then_one_that_is_measured(
     start_service, project, make_film
 ):
-    service, films = start_service(), [make_film() for _ in range(3)]
+    service, films = start_service(), [make_film() for _ in range(5)]
     for task, shown in films:
         service.send(project.annotation_event(task, regions_of(shown)))
-    wait_for_first_version(service, project, 3)
+    wait_for_first_version(service, project, 5)
     wait_for_refining(service, project)
     first = service.version(project)
     service.kill_worker()
@@ -198,7 +198,7 @@ def test_a_worker_killed_in_the_longer_training_leaves_the_first_version_and_the
     assert agreement(service.predict(project, [films[0][0]])[0], films[0][1]) > 0.9
     service.wait_idle()
     kept = versions(service, project)
-    assert [v["videos"] for v in kept if v["stage"] == "validated"] == [3]
+    assert [v["videos"] for v in kept if v["stage"] == "validated"] == [5]
     assert kept[0]["version"] == service.version(project) != first
     assert kept[0]["quality"]["method"] == "leave one video out"
     assert service.jobs(project, "refine")[0]["attempts"] == 2
