@@ -12,7 +12,7 @@ STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
 LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help env label-studio serve demo test torture load fuzz lint clean
+.PHONY: help env label-studio serve demo test torture load speed fuzz lint clean
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
@@ -20,6 +20,7 @@ help:
 	@echo "make test     every test"
 	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"
 	@echo "make load     20 clients for ten minutes: how fast it answers, and its memory"
+	@echo "make speed    from a submit to a new version, and the memory of training on hours of video: about 15 minutes"
 	@echo "make fuzz     half an hour of hostile labeling configs and events (MINUTES=5: less)"
 	@echo "make env      the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
 
@@ -54,6 +55,10 @@ torture: $(STAMP)
 
 load: $(STAMP)
 	$(VENV)/bin/python tools/load.py $(ARGS)
+
+speed: $(STAMP)
+	$(VENV)/bin/python tools/training_speed.py $(ARGS)
+	$(VENV)/bin/python tools/training_memory.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

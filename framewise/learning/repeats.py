@@ -17,10 +17,10 @@ from framewise.learning.context import box
 from framewise.learning.folds import Fold, Folds, Piece, unseen_labels
 from framewise.learning.tracks import Track
 
-# Distance of two moments, each a mean over half a second, as a share of the spread of all rows. Two encodings of one recording
-# are .2 to .35 apart; of different recordings, only those of one empty room come so near (measured on the fall detection data
-# of docs/decisions/0012).
-SAME = 0.4
+# Distance of two moments, each a mean over half a second, as a share of the spread of all rows. On the fall detection data of
+# docs/decisions/0012, at ten videos, held-out F1 is .88 with .2, for most repeats stay, and .80 with .3; with .4 it is .75, as
+# other recordings of one room are taken for repeats. Of videos never seen it is .84.
+SAME = 0.3
 AVERAGED_SECONDS = 0.25  # on either side: noise of encoding averages out
 BESIDE_SECONDS = 0.5  # of a repeat is left out as well
 SHORTEST_SECONDS = 1.0  # of what is left
