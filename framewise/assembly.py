@@ -9,7 +9,6 @@ from framewise.backend import Backend
 from framewise.controls import Parts
 from framewise.core.errors import SettingsError
 from framewise.features.backbone import Backbones
-from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
@@ -49,7 +48,7 @@ class Assembly:
                 Limits(max_bytes=settings.media_max_bytes),
             ),
             self.backbones,
-            Extractor(FeatureCache(settings.cache_dir)),
+            Extractor.of(settings),
             self.registry,
         )
         pushed = PushedPredictions(database)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from framewise.features.backbone import BackboneFile, Backbones
-from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.media.library import MediaFile
 from framewise.settings import Settings
@@ -51,7 +50,7 @@ def _extract(yolo_model: Any, video_path: str | Path) -> tuple[Backbones, Backbo
     path = Path(video_path)
     with path.open("rb") as video:
         media = MediaFile(path, hashlib.file_digest(video, "sha256").hexdigest())
-    extractor = Extractor(FeatureCache(settings.cache_dir))
+    extractor = Extractor.of(settings)
     features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
     return backbones, file, features.take(np.arange(len(features.timeline.pts)))
 

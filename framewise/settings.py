@@ -48,6 +48,15 @@ def parse_bool(text: str) -> bool:
     raise ValueError("expected true or false")
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in choices:
+            raise ValueError(f"expected {', '.join(choices[:-1])} or {choices[-1]}")
+        return text.strip().lower()
+
+    return parse
+
+
 def _log_level(text: str) -> str:
     if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ValueError("expected DEBUG, INFO, WARNING or ERROR")
@@ -117,6 +126,26 @@ class Settings:
     )
     model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold where the labeling config has none")
     allow_custom_model_path: bool = _setting(True, parse_bool, "whether a labeling config may choose a backbone")
+    extraction_profile: str = _setting(
+        "fast",
+        _one_of("fast", "exact"),
+        "how pictures are made small for the backbone: fast, or exact, which is Ultralytics' own way bit for bit and slower; "
+        "features of the two are cached apart",
+    )
+    extraction_engine: str = _setting(
+        "auto",
+        _one_of("auto", "torch", "openvino"),
+        "what computes the backbone on a CPU: auto takes OpenVINO where it is installed",
+    )
+    extraction_precision: str = _setting(
+        "auto",
+        _one_of("auto", "float32", "bfloat16"),
+        "of the backbone's computation with the profile fast: auto takes bfloat16 where the processor multiplies it, and half "
+        "precision on a GPU",
+    )
+    extraction_threads: int = _setting(
+        0, _integer(0, 64), "processors that one extraction takes; 0 is all of them, and at most 8"
+    )
     local_files_roots: tuple[Path, ...] = _setting(
         (), _folders, f"folders, separated by {os.pathsep!r}, from which plain paths in task data may be read"
     )

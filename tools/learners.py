@@ -2,6 +2,7 @@
 
     python tools/learners.py --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
     python tools/learners.py ... --what honesty      # what it says of itself, against what is true of new videos
+    python tools/learners.py ... --what score --profile exact    # the default learner alone, on features made in another way
     python tools/learners.py ... --what retention    # whether what was learned is kept while more is learned
 
 labels.json: {"labels": [..], "frame_rate": 30, "videos": {path: {"segments": {label: [[start, end], ..]}}},
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
+from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor, GridRows
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.networks import MultiLabelLSTM
@@ -217,14 +219,14 @@ def _lstm_score(data: Data, chosen: list[str]) -> tuple[float, float]:
     return score(data, {v: network.predict(appearance(v)).numpy() >= 0.5 for v in data.test})
 
 
-def read_data(path: Path, backbone: str, models: Path, cache: Path) -> Data:
+def read_data(path: Path, backbone: str, models: Path, cache: Path, profile: str, precision: str) -> Data:
     """Extract what is not cached."""
     described = json.loads(path.read_text())
     labels = list(described["labels"])
     rows: dict[str, Rows] = {}
     truth: dict[str, Array] = {}
     backbones = Backbones(models, Path(tempfile.gettempdir()) / "framewise-learners")
-    file, extractor = backbones.find(backbone), Extractor(FeatureCache(cache))
+    file, extractor = backbones.find(backbone), Extractor(FeatureCache(cache), profile, Compute(precision=precision))
     for name, about in tqdm(described["videos"].items(), desc="features", unit="video"):
         with (path.parent / name).open("rb") as video:
             media = MediaFile(path.parent / name, hashlib.file_digest(video, "sha256").hexdigest())
@@ -243,12 +245,14 @@ def main() -> None:
     parser.add_argument("--backbone", required=True, help="a file in --models, or framewise-n-cls")
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--cache", type=Path, default=Path("cache_dir"))
+    parser.add_argument("--profile", choices=("fast", "exact"), default="fast")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--steps", default="1,3,5,10,20", help="numbers of annotated videos")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--what", choices=("parts", "honesty", "retention"), default="parts")
+    parser.add_argument("--what", choices=("parts", "score", "honesty", "retention"), default="parts")
     parser.add_argument("--lstm", action="store_true", help="the LSTM too, which takes long")
     args = parser.parse_args()
-    data = read_data(args.data, args.backbone, args.models, args.cache)
+    data = read_data(args.data, args.backbone, args.models, args.cache, args.profile, args.precision)
     shuffled_pools = []
     for seed in range(args.seeds):
         shuffled_pools.append(data.pool[:])
@@ -257,10 +261,24 @@ def main() -> None:
     orders = {step: [pool[:step] for pool in shuffled_pools] for step in steps}
     if args.what == "honesty":
         honesty(data, orders)
+    elif args.what == "score":
+        auto_alone(data, orders)
     elif args.what == "retention":
         retention(data, orders[max(steps)])
     else:
         parts(data, orders, args.lstm)
+
+
+def auto_alone(data: Data, orders: dict[int, list[list[str]]]) -> None:
+    """The default learner's scores on the test videos, order by order."""
+    print("| videos | frame F1 / F1@50 | of each order |\n|---|---|---|")
+    for step, chosen in orders.items():
+        found = []
+        for order in tqdm(chosen, desc=f"{step} videos", unit="order"):
+            model, _ = learn_thoroughly(data.videos(order, as_it_is), data.labels, lambda share, detail: None)
+            found.append(scores_of(data, model, as_it_is))
+        cells = ["{:.3f} / {:.3f}".format(*pair) for pair in (np.mean(found, axis=0), *found)]
+        print(f"| {step} | {cells[0]} | {', '.join(cells[1:])} |", flush=True)
 
 
 def parts(data: Data, orders: dict[int, list[list[str]]], with_lstm: bool) -> None:

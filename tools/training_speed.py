@@ -28,7 +28,6 @@ from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.messages import Project, task_of
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.features.backbone import SHIPPED_NAME, Backbones
-from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.labeling_config import read_labeling_config
 from framewise.learning.networks import MultiLabelLSTM
@@ -90,7 +89,7 @@ def seconds_of_partial_fit(features: VideoFeatures, clip: ClipTruth) -> float:
 def measured(settings: Settings, clips: list[ClipTruth], repeats: int) -> dict[str, float]:
     """Medians of seconds with these clips annotated."""
     backbone = Backbones(settings.model_root, settings.data_dir).find(SHIPPED_NAME)
-    extractor = Extractor(FeatureCache(settings.cache_dir))
+    extractor = Extractor.of(settings)
     found: dict[str, list[float]] = {"quick": [], "measured": [], "partial_fit": []}
     with BackendServer(settings, settings.data_dir.parent / "backend.log") as backend:
         people = Annotators(backend.url, clips)

@@ -68,7 +68,8 @@ class TimelineLabelsModel(ControlModel):
         if self._current is None:
             return False
         learned_from = self._about.get("backbone", {})
-        return (learned_from.get("sha256"), learned_from.get("crop")) != self._backbone_identity()
+        profile = learned_from.get("profile", "exact")  # there was no other when it was not written down
+        return (learned_from.get("sha256"), learned_from.get("crop"), profile) != self._backbone_identity()
 
     @cached_property
     def _current(self) -> Path | None:
@@ -92,9 +93,9 @@ class TimelineLabelsModel(ControlModel):
                 )
         return model
 
-    def _backbone_identity(self) -> tuple[str | None, str]:
+    def _backbone_identity(self) -> tuple[str | None, str, str]:
         missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
-        return None if missing else self.backbone().content, self.crop
+        return None if missing else self.backbone().content, self.crop, self._parts.extractor.profile
 
     @property
     def can_refine(self) -> bool:
@@ -134,7 +135,12 @@ class TimelineLabelsModel(ControlModel):
             "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "videos": len(examples),
             "labels": self.control.label_names,
-            "backbone": {"name": self.backbone_name, "sha256": self.backbone().content, "crop": self.crop},
+            "backbone": {
+                "name": self.backbone_name,
+                "sha256": self.backbone().content,
+                "crop": self.crop,
+                "profile": self._parts.extractor.profile,
+            },
             "prediction_key": self.control.prediction_key(),
             **learned.about,
         }
@@ -308,8 +314,9 @@ class TimelineLabelsModel(ControlModel):
         changed = [f"{name} is {new[name]} and was {old.get(name)}" for name in new if new[name] != old.get(name)]
         if self.is_outdated():
             backbone = self._about.get("backbone", {})
-            was = f"{backbone.get('name')} ({backbone.get('crop')})"
-            changed.append(f"the backbone is {self.backbone_name} ({self.crop}) and was {was}")
+            was = f"{backbone.get('name')} ({backbone.get('crop')}, {backbone.get('profile', 'exact')})"
+            now = f"{self.backbone_name} ({self.crop}, {self._parts.extractor.profile})"
+            changed.append(f"the backbone is {now} and was {was}")
         return "because " + ", ".join(changed) if changed else None
 
 

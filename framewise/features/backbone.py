@@ -15,9 +15,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import BackboneError, MediaError
+from framewise.features.engines import Compute, Engine
 from framewise.features.ultralytics_checkpoint import read_checkpoint
 from framewise.media.addresses import MediaHosts, checked_url
 from framewise.media.fetch import Downloads, Permit, Remote, write_json
@@ -156,61 +155,27 @@ def check_backbone_name(name: str) -> None:
 
 
 class Backbone:
-    """A classification network cut before its last linear layer. Safe to use from several threads at once."""
+    """A classification network cut before its last linear layer."""
 
     def __init__(self, network: Any, names: dict[int, str], image_size: int):
         import torch
 
-        self._torch = torch
         head = network.model[-1]
         self.linear = head.linear
         self.names = names
         self.image_size = image_size
         self.feature_size = int(self.linear.in_features)
         head.linear = torch.nn.Identity()
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.to(self._device, memory_format=torch.channels_last)
+        self._network = network
+        self._lock = threading.Lock()
+        self._engines: dict[Compute, Engine] = {}
 
-    def preprocess(self, rgb: npt.NDArray[np.uint8], crop: str) -> Any:
-        """One picture (H, W, 3) to a tensor (3, S, S), by Ultralytics' own classification transforms for ``center``."""
-        from PIL import Image
-
-        return self._transforms[crop](Image.fromarray(rgb))
-
-    def features(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
-        """Features (B, D) of preprocessed pictures, each (3, S, S). No state is kept: calls may overlap."""
-        with self._torch.inference_mode():
-            batch = self._torch.stack(list(images)).to(self._device, memory_format=self._torch.channels_last)
-            output = self._network(batch)
-        # In eval mode Classify gives (softmax, logits); with its linear layer taken out, the logits are the features.
-        features: npt.NDArray[np.float32] = output[1].float().cpu().numpy()
-        return features
-
-    @cached_property
-    def _transforms(self) -> dict[str, Any]:
-        from torchvision import transforms as T
-        from ultralytics.data.augment import classify_transforms
-
-        size = self.image_size
-        return {
-            "center": classify_transforms(size),
-            "squash": T.Compose([T.Resize((size, size)), T.ToTensor()]),
-            "fit": T.Compose([_Letterbox(size), T.ToTensor()]),
-        }
-
-
-class _Letterbox:
-    """The whole picture inside a grey square."""
-
-    GREY = (114, 114, 114)  # as Ultralytics pads
-
-    def __init__(self, size: int):
-        self._size = size
-
-    def __call__(self, image: Any) -> Any:
-        from PIL import ImageOps
-
-        return ImageOps.pad(image, (self._size, self._size), color=self.GREY)
+    def engine(self, compute: Compute) -> Engine:
+        """What computes this network, made once a process. Raises SettingsError."""
+        with self._lock:
+            if compute not in self._engines:
+                self._engines[compute] = compute.make(self._network, self.image_size)
+            return self._engines[compute]
 
 
 class Head:

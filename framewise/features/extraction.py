@@ -1,14 +1,14 @@
-"""One pass over a video: decode, preprocess, batches through the backbone, into the cache."""
+"""Features of videos: looked up in the cache, or made by one pass over the video (``passes``) and put there."""
 
 import fcntl
 import functools
-import itertools
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,16 @@ from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache
-from framewise.features.motion import KEPT_PICTURES, MOTION_SIZE, Motion
+from framewise.features.engines import Compute
+from framewise.features.motion import MOTION_SIZE
+from framewise.features.passes import Pass
+from framewise.features.rows import unpack
 from framewise.media.library import MediaFile
-from framewise.media.video import Picture, VideoInfo, decode, probe
-
-BATCH_PICTURES = 32
+from framewise.media.video import VideoInfo, probe
+from framewise.settings import Settings
 
 Progress = Callable[[float, str], None]
+Records = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Timeline:
     duration_seconds: float
 
     @classmethod
-    def of(cls, info: VideoInfo, pts: Sequence[int]) -> "Timeline":
+    def of(cls, info: VideoInfo, pts: Sequence[int] | npt.NDArray[np.int64]) -> "Timeline":
         """From a file's header and the times of all of its pictures."""
         # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
         duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
@@ -72,7 +75,7 @@ class VideoFeatures:
     """Cached features of one video: rows are decoded pictures, D numbers of the backbone and MOTION_SIZE of motion in each.
     Chunks stay on disk until they are asked for."""
 
-    def __init__(self, timeline: Timeline, chunks: list[npt.NDArray[np.float32]]):
+    def __init__(self, timeline: Timeline, chunks: list[Records]):
         self.timeline = timeline
         self._chunks = chunks
 
@@ -90,12 +93,12 @@ class VideoFeatures:
 
     def take_all(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """``take`` with the motion, (len(rows), D + MOTION_SIZE)."""
-        out = np.empty((len(rows), self._chunks[0].shape[1]), dtype=np.float32)
+        records = np.empty(len(rows), dtype=self._chunks[0].dtype)
         number, inside = np.divmod(rows, CHUNK_PICTURES)
         for chunk in np.unique(number):
             here = number == chunk
-            out[here] = self._chunks[chunk][inside[here]]
-        return out
+            records[here] = self._chunks[chunk][inside[here]]
+        return unpack(records)
 
 
 class GridRows:
@@ -118,16 +121,25 @@ class GridRows:
 class Extractor:
     """Features of videos from the cache, computed where they are not there, once even if several ask at once."""
 
-    def __init__(self, cache: FeatureCache):
+    def __init__(self, cache: FeatureCache, profile: str = "fast", compute: Compute | None = None):
+        self.profile = profile
         self._cache = cache
+        compute = compute or Compute()
+        # What Ultralytics computes is in single precision.
+        self._compute = replace(compute, precision="float32") if profile == "exact" else compute
         self._locks = cache.folder / "locks"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        compute = Compute(settings.extraction_engine, settings.extraction_precision, settings.extraction_threads)
+        return cls(FeatureCache(settings.cache_dir), settings.extraction_profile, compute)
 
     def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
         """Features if all of them are cached; never computes. backbone: content of its weights."""
         if not self._cache.has_times(content):
             return None
         timeline = Timeline.from_array(self._cache.times(content, _not_cached))
-        key = (content, backbone, _preprocessing(crop))
+        key = (content, backbone, self._preprocessing(crop))
         chunks = range(math.ceil(len(timeline.pts) / CHUNK_PICTURES))
         if not all(self._cache.has_chunk(key, chunk) for chunk in chunks):
             return None
@@ -137,33 +149,42 @@ class Extractor:
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
         """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
-        with self._only_one(f"{file.content[:32]}-{backbone_content[:16]}-{crop}"):
+        with self._only_one(f"{file.content[:32]}-{backbone_content[:16]}-{crop}-{self.profile}"):
             found = self.cached(file.content, backbone_content, crop)
             if found:
                 return found
-            self._run(file, backbone_content, load(), crop, progress)
+            self._run(file, (file.content, backbone_content, self._preprocessing(crop)), load(), crop, progress)
             found = self.cached(file.content, backbone_content, crop)
         if not found:
             raise MediaError(f"{file.path.name}: its features vanished from the cache while they were written")
         return found
 
-    def _run(self, file: MediaFile, backbone_content: str, backbone: Backbone, crop: str, progress: Progress) -> None:
+    def _run(self, file: MediaFile, key: tuple[str, str, str], backbone: Backbone, crop: str, progress: Progress) -> None:
         info = probe(file.path)
-        expected = _expected_pictures(info)
-        key = (file.content, backbone_content, _preprocessing(crop))
-        motion = _MotionOf(backbone, crop, info.time_base)
-        pictures = _Noted(decode(file.path), lambda done: _report(progress, done, expected))
-        for chunk in itertools.count():
-            first = next(pictures, None)
-            if first is None:
-                break
-            group = itertools.chain([first], itertools.islice(pictures, CHUNK_PICTURES - 1))
-            if self._cache.has_chunk(key, chunk):
-                motion.pass_by(group)
-            else:
-                self._cache.chunk(key, chunk, functools.partial(_features, file, backbone, group, motion))
+        pts = self._first_pts(key)
+        work = Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
+        told = _Told(progress, len(pts), _expected_pictures(info))
+        for records in work.chunks(CHUNK_PICTURES, pts, told):
+            file.check_unchanged()  # else features of another video would be kept under this one's content
+            self._cache.chunk(key, len(pts) // CHUNK_PICTURES, functools.partial(np.asarray, records))
+            pts = np.concatenate([pts, records["pts"]])
         file.check_unchanged()
-        self._cache.times(file.content, Timeline.of(info, pictures.pts).to_array)
+        self._cache.times(file.content, Timeline.of(info, pts).to_array)
+
+    def _first_pts(self, key: tuple[str, str, str]) -> npt.NDArray[np.int64]:
+        """Times of the pictures whose features are cached already, from the first on, in whole chunks."""
+        found, chunk = [np.empty(0, dtype=np.int64)], 0
+        while self._cache.has_chunk(key, chunk):
+            pts = self._cache.chunk(key, chunk, _not_cached)["pts"]
+            if len(pts) < CHUNK_PICTURES:
+                break  # the last one: it is made again, for it says nothing of whether the file ended there
+            found.append(np.array(pts))
+            chunk += 1
+        return np.concatenate(found)
+
+    def _preprocessing(self, crop: str) -> str:
+        """What cached features are, in their key."""
+        return f"{self.profile} {crop}, motion and its shape, 8 bits"
 
     @contextmanager
     def _only_one(self, name: str) -> Iterator[None]:
@@ -174,57 +195,19 @@ class Extractor:
             yield
 
 
-class _Noted(Iterator[Picture]):
-    """The pictures of a video; notes their times as they pass."""
+class _Told:
+    """Progress of a pass: pictures done, of how many, and how fast."""
 
-    def __init__(self, pictures: Iterator[Picture], on_picture: Callable[[int], None]):
-        self._pictures = pictures
-        self._on_picture = on_picture
-        self.pts: list[int] = []
+    def __init__(self, progress: Progress, done: int, expected: int):
+        self._progress, self._expected = progress, expected
+        self._done = self._begun = done
+        self._began = time.monotonic()
 
-    def __next__(self) -> Picture:
-        picture = next(self._pictures)
-        self.pts.append(picture.pts)
-        self._on_picture(len(self.pts))
-        return picture
-
-
-class _MotionOf:
-    """Preprocesses the pictures of a video and follows what moves in them."""
-
-    def __init__(self, backbone: Backbone, crop: str, time_base: Fraction):
-        self._backbone, self._crop, self._time_base = backbone, crop, time_base
-        self._motion = Motion()
-
-    def preprocessed(self, picture: Picture) -> tuple[Any, npt.NDArray[np.float32]]:
-        """The backbone's input (3, S, S) of the next picture, and its motion."""
-        image = self._backbone.preprocess(picture.rgb, self._crop)
-        return image, self._motion.of(image, float(picture.pts * self._time_base))
-
-    def pass_by(self, pictures: Iterator[Picture]) -> None:
-        """Pictures whose features are cached. The last ones are looked at, for the motion of those that follow."""
-        for number, picture in enumerate(pictures):
-            if number >= CHUNK_PICTURES - KEPT_PICTURES:
-                self.preprocessed(picture)
-
-
-def _preprocessing(crop: str) -> str:
-    """What the columns of cached features are, in their key."""
-    return f"{crop} with motion and its shape"
-
-
-def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], motion: _MotionOf) -> npt.NDArray[np.float32]:
-    batches = []
-    while batch := [motion.preprocessed(picture) for picture in itertools.islice(pictures, BATCH_PICTURES)]:
-        features = backbone.features([image for image, _ in batch])
-        batches.append(np.concatenate([features, np.stack([moved for _, moved in batch])], axis=1))
-    file.check_unchanged()  # else features of another video would be kept under this one's content
-    return np.concatenate(batches)
-
-
-def _report(progress: Progress, done: int, expected: int) -> None:
-    if done % BATCH_PICTURES == 0:
-        progress(min(done / expected, 0.99), f"pictures {done} of about {expected}")
+    def __call__(self, pictures: int) -> None:
+        self._done += pictures
+        rate = (self._done - self._begun) / max(time.monotonic() - self._began, 1e-3)
+        detail = f"pictures {self._done} of about {self._expected}, {rate:.0f} a second"
+        self._progress(min(self._done / self._expected, 0.99), detail)
 
 
 def _expected_pictures(info: VideoInfo) -> int:

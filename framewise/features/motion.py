@@ -5,9 +5,7 @@ of a grid, and the moments of where it is. Labels are often about movement, whic
 tell; see docs/decisions/0012.
 """
 
-import collections
-from typing import Any
-
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -27,49 +25,62 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Motion:
-    """Takes the pictures of a video one after the other."""
+    """Takes the pictures of a video one batch after the other."""
 
     def __init__(self) -> None:
-        self._earlier: collections.deque[tuple[float, FloatArray]] = collections.deque(maxlen=KEPT_PICTURES)
+        self._times: npt.NDArray[np.float64] = np.empty(0)
+        self._thumbnails: FloatArray = np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.float32)
 
-    def of(self, image: Any, seconds: float) -> FloatArray:
-        """Motion (MOTION_SIZE,) of a preprocessed picture, a tensor (3, S, S) in [0, 1]: of each span the cells, by row, then
-        column, and then the shape.
+    def of(self, thumbnails: FloatArray, seconds: npt.NDArray[np.float64]) -> FloatArray:
+        """Motion (B, MOTION_SIZE) of pictures, of each span the cells, by row, then column, and then the shape.
 
-        It is compared with the picture that is nearest to a span earlier, and so has none if it is the first.
+        thumbnails (B, THUMBNAIL, THUMBNAIL); seconds (B,), ascending. A picture is compared with the one that is nearest to a
+        span earlier, and so has no motion if it is the first.
         """
-        thumbnail = _thumbnail(image)
-        self._earlier.append((seconds, thumbnail))
-        times = np.array([time for time, _ in self._earlier])
-        nearest = [int(np.argmin(np.abs(times - (seconds - span)))) for span in SPANS_SECONDS]
-        differences = [np.abs(thumbnail - self._earlier[n][1]) for n in nearest]
-        return np.concatenate([part for difference in differences for part in (_cells(difference), _shape(difference))])
+        self._times = np.concatenate([self._times, seconds])
+        self._thumbnails = np.concatenate([self._thumbnails, thumbnails])
+        rows = np.arange(len(self._times) - len(seconds), len(self._times))
+        parts = []
+        for span in SPANS_SECONDS:
+            difference = np.abs(thumbnails - self._thumbnails[self._nearest(rows, span)])
+            parts += [_cells(difference), _shape(difference)]
+        self._times, self._thumbnails = self._times[-KEPT_PICTURES:], self._thumbnails[-KEPT_PICTURES:]
+        return np.concatenate(parts, axis=1)
+
+    def _nearest(self, rows: npt.NDArray[np.int64], span: float) -> npt.NDArray[np.int64]:
+        """For each row the one that is nearest to ``span`` before it; of two, the earlier."""
+        wanted = self._times[rows] - span
+        after = np.searchsorted(self._times, wanted)
+        before = np.maximum(after - 1, 0)
+        is_before = wanted - self._times[before] <= self._times[after] - wanted
+        nearest: npt.NDArray[np.int64] = np.maximum(np.where(is_before, before, after), rows - KEPT_PICTURES + 1)
+        return nearest
 
 
-def _thumbnail(image: Any) -> FloatArray:
-    """Brightness (THUMBNAIL, THUMBNAIL). Its root: a step in the dark is worth as much as a larger one in the light, as to the
-    eye."""
-    from torch.nn.functional import adaptive_avg_pool2d
-
-    small = adaptive_avg_pool2d(image.mean(0, keepdim=True), THUMBNAIL)[0]
-    brightness: FloatArray = (small + DARKEST).sqrt().numpy()
+def thumbnails_of(images: npt.NDArray[np.uint8]) -> FloatArray:
+    """Brightness (B, THUMBNAIL, THUMBNAIL) of preprocessed pictures (B, S, S, 3). Its root: a step in the dark is worth as much
+    as a larger one in the light, as to the eye."""
+    small = [cv2.resize(image.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for image in images]
+    brightness: FloatArray = np.sqrt(np.stack(small).mean(axis=-1) / 255 + np.float32(DARKEST))
     return brightness
 
 
 def _cells(difference: FloatArray) -> FloatArray:
+    """(B, GRID * GRID)"""
     side = THUMBNAIL // GRID
-    means: FloatArray = difference.reshape(GRID, side, GRID, side).mean(axis=(1, 3)).reshape(-1)
+    means: FloatArray = difference.reshape(-1, GRID, side, GRID, side).mean(axis=(2, 4)).reshape(-1, GRID * GRID)
     return means
 
 
 def _shape(difference: FloatArray) -> FloatArray:
-    """(SHAPE_SIZE,): mean difference beyond what is still; its middle, standard deviations and covariance, in sides of the
+    """(B, SHAPE_SIZE): mean difference beyond what is still; its middle, standard deviations and covariance, in sides of the
     picture, y downwards."""
     moves = np.maximum(difference - np.float32(STILL), 0)
     weights = (moves + np.float32(EVENLY)).astype(np.float64)
-    weights /= weights.sum()
-    rows, columns, places = weights.sum(1), weights.sum(0), (np.arange(THUMBNAIL) + 0.5) / THUMBNAIL
+    weights /= weights.sum(axis=(1, 2), keepdims=True)
+    rows, columns, places = weights.sum(2), weights.sum(1), (np.arange(THUMBNAIL) + 0.5) / THUMBNAIL
     y, x = rows @ places, columns @ places
-    covariance = (places - y) @ weights @ (places - x)
-    spread = np.sqrt(rows @ (places - y) ** 2), np.sqrt(columns @ (places - x) ** 2)
-    return np.array([moves.mean(), y, x, *spread, covariance], dtype=np.float32)
+    from_y, from_x = places - y[:, None], places - x[:, None]
+    covariance = np.einsum("bi,bij,bj->b", from_y, weights, from_x, optimize=True)
+    spread_y, spread_x = np.sqrt((rows * from_y**2).sum(1)), np.sqrt((columns * from_x**2).sum(1))
+    return np.stack([moves.mean(axis=(1, 2)), y, x, spread_y, spread_x, covariance], axis=1).astype(np.float32)

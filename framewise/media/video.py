@@ -1,5 +1,6 @@
 """What is in a video file: decoded pictures with their presentation times, and how long a browser says that it is."""
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterator
@@ -62,10 +63,27 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: RGB, uint8, (H, W, 3), upright as a browser shows it; pts in units of the stream's time_base."""
+    """A decoded picture; pts in units of the stream's time_base. ``frame`` is PyAV's, in the file's own pixel format and as it
+    lies in the file."""
 
     pts: int
-    rgb: npt.NDArray[np.uint8]
+    frame: Any
+
+    @property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """RGB (H, W, 3), upright as a browser shows it. Converted when it is asked for: of a large picture that costs more than
+        to decode it."""
+        return self.upright(self.frame.to_ndarray(format="rgb24"))
+
+    def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """An image of this picture, (H, W, 3), turned as the file says that it is to be shown."""
+        quarter_turns = round(self.frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+    @property
+    def lies_on_its_side(self) -> bool:
+        """Whether width and height of ``frame`` are height and width of what is shown."""
+        return bool(round(self.frame.rotation / 90) % 2)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -74,9 +92,10 @@ def probe(path: Path) -> VideoInfo:
         return _describe(container, path)
 
 
-def decode(path: Path) -> Iterator[Picture]:
+def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
     """Every picture of a file's first video stream, in order of presentation. Memory does not grow with the length.
 
+    from_pts: begin at a key frame before this time, where the file tells of one; pictures before it may be missing or damaged.
     Raises MediaError for a file that is no video, has no picture, or ends long before its header says.
     """
     count, last_seconds, broken = 0, 0.0, 0
@@ -87,6 +106,9 @@ def decode(path: Path) -> Iterator[Picture]:
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         if info.width * info.height > LARGE_PIXELS:
             stream.codec_context.thread_count = LARGE_THREADS
+        if from_pts is not None:
+            with contextlib.suppress(av.FFmpegError):  # then it begins at the beginning
+                container.seek(from_pts, stream=stream)
         last_pts: int | None = None
         for frame in _frames(container, stream):
             if frame is None:
@@ -97,7 +119,7 @@ def decode(path: Path) -> Iterator[Picture]:
                 continue  # shown for no time at all
             _check_size(frame.width, frame.height, path)
             last_pts, count, last_seconds = pts, count + 1, float(pts * info.time_base)
-            yield Picture(pts, _upright(frame))
+            yield Picture(pts, frame)
     if count == 0:
         raise MediaError(
             f"{path.name}: not one picture could be decoded (codec {info.codec}); is the file damaged, or are its "
@@ -185,9 +207,3 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
                 yield None
     except av.FFmpegError:
         yield None  # the rest of the file cannot be read: what is missing is judged by the caller
-
-
-def _upright(frame: Any) -> npt.NDArray[np.uint8]:
-    rgb: npt.NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

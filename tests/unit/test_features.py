@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -16,15 +17,18 @@ from framewise.features import backbone as backbone_module
 from framewise.features import extraction
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
+from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
-from framewise.features.motion import MOTION_SIZE
+from framewise.features.preprocessing import preprocessor
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts
 from framewise.media.library import MediaFile, MediaLibrary
+from framewise.media.video import Picture, decode
 from tests.conftest import TINY_CLASSES, TINY_IMAGE_SIZE
 from tests.videos import colour_pictures, pictures_of, write_video
 
 NUM_PICTURES = 20
+IN_ORDER = Compute("torch", "float32", 1)
 FEATURE_SIZE = 1280  # the input of the last linear layer of every Ultralytics classification network
 
 
@@ -35,16 +39,21 @@ def backbones(tmp_path, models_folder):
 
 @pytest.fixture
 def tiny(backbones):
-    """The tiny backbone, loaded, with ``calls``: how many pictures each call of its network was given."""
+    """The tiny backbone, loaded, with ``calls``: how many pictures each call of its network was given, and ``before_each``,
+    which is called before it."""
     backbone = backbones.load(backbones.find("tiny-cls.pt"))
-    backbone.calls = []
-    compute = backbone.features
+    backbone.calls, backbone.before_each, make = [], lambda: None, backbone.engine
 
-    def features(images):
-        backbone.calls.append(len(images))
-        return compute(images)
+    class Counted:
+        def __init__(self, engine):
+            self.engine, self.batch = engine, engine.batch
 
-    backbone.features = features
+        def __call__(self, pictures):
+            backbone.before_each()
+            backbone.calls.append(len(pictures))
+            return self.engine(pictures)
+
+    backbone.engine = lambda compute: Counted(make(compute))
     return backbone
 
 
@@ -52,9 +61,10 @@ def tiny(backbones):
 def extract(tmp_path, tiny, quiet):
     """Extracts a video with the tiny backbone; ``cache`` is the name of the cache's folder."""
 
-    def run(path, crop="center", cache="cache", weights="w" * 64):
+    def run(path, crop="center", cache="cache", weights="w" * 64, profile="fast", compute=IN_ORDER, progress=quiet):
         file = MediaFile(path, f"content of {path.name}")
-        return Extractor(FeatureCache(tmp_path / cache)).extract(file, weights, lambda: tiny, crop, quiet)
+        extractor = Extractor(FeatureCache(tmp_path / cache), profile, compute)
+        return extractor.extract(file, weights, lambda: tiny, crop, progress)
 
     return run
 
@@ -82,6 +92,11 @@ def ultralytics_answers(tiny_checkpoint):
     return ask
 
 
+def step(features):
+    """What numbers of each picture (P, D) may be off by: they are kept in 256 steps between its lowest and its highest."""
+    return (features.max(axis=1, keepdims=True) - features.min(axis=1, keepdims=True)) / 255
+
+
 def all_rows(features):
     return features.take(np.arange(len(features.timeline.pts)))
 
@@ -91,10 +106,11 @@ def all_rows(features):
 
 def test_features_are_the_input_of_the_last_layer_in_ultralytics_own_predict(extract, video, ultralytics_answers):
     expected, _ = ultralytics_answers(pictures_of(video))
-    features = all_rows(extract(video))
+    features = all_rows(extract(video, profile="exact"))
     assert features.shape == expected.shape == (NUM_PICTURES, FEATURE_SIZE)
     assert features.dtype == np.float32
-    np.testing.assert_allclose(features, expected, atol=1e-4)
+    assert (np.abs(features - expected) <= step(expected) / 2 + 1e-4).all()
+    assert step(expected).max() < 0.02
     # pictures differ by far more than the tolerance: the comparison can tell them apart
     assert np.abs(expected[0] - expected[1:]).max(axis=1).min() > 0.05
 
@@ -102,9 +118,9 @@ def test_features_are_the_input_of_the_last_layer_in_ultralytics_own_predict(ext
 def test_probabilities_are_those_of_ultralytics_own_predict(backbones, extract, video, ultralytics_answers):
     _, expected = ultralytics_answers(pictures_of(video))
     head = backbones.head(backbones.find("tiny-cls.pt"))
-    probabilities = head.probabilities(all_rows(extract(video)))
-    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
-    assert np.abs(expected[0] - expected[1:]).max(axis=1).min() > 0.01
+    probabilities = head.probabilities(all_rows(extract(video, profile="exact")))
+    np.testing.assert_allclose(probabilities, expected, atol=5e-3)
+    assert np.abs(expected[0] - expected[1:]).max(axis=1).min() > 0.02
     assert head.names == dict(enumerate(TINY_CLASSES))
 
 
@@ -117,13 +133,6 @@ def test_the_head_is_read_again_without_the_network(tmp_path, models_folder, bac
     np.testing.assert_array_equal(other_process.head(file).probabilities(features), first)
 
 
-def test_batches_do_not_change_a_picture(tiny):
-    images = [tiny.preprocess(picture, "center") for picture in colour_pictures(7)]
-    together = tiny.features(images)
-    one_by_one = np.concatenate([tiny.features([image]) for image in images])
-    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
-
-
 def striped(width=80, height=40):
     """Red on the left quarter, blue on the right one, green between."""
     picture = np.zeros((height, width, 3), dtype=np.uint8)
@@ -133,36 +142,85 @@ def striped(width=80, height=40):
     return picture
 
 
+def prepared(picture, crop, profile):
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return preprocessor(profile, crop, TINY_IMAGE_SIZE)(Picture(0, frame))
+
+
 def colour_at(image, row, column):
-    """The colour of a preprocessed picture at a place given as shares of its height and width, 0..255."""
-    size = TINY_IMAGE_SIZE
-    return [round(float(value) * 255) for value in image[:, int(row * size), int(column * size)]]
+    """The colour of a preprocessed picture at a place given as shares of its height and width."""
+    return list(image[int(row * TINY_IMAGE_SIZE), int(column * TINY_IMAGE_SIZE)])
 
 
 RED, GREEN, BLUE, GREY = [255, 0, 0], [0, 255, 0], [0, 0, 255], [114, 114, 114]
 
 
+profiles = pytest.mark.parametrize("profile", ["fast", "exact"])
+
+
+@profiles
 @pytest.mark.parametrize("crop", ["center", "fit", "squash"])
-def test_every_crop_gives_a_square(tiny, crop):
-    assert tuple(tiny.preprocess(striped(), crop).shape) == (3, TINY_IMAGE_SIZE, TINY_IMAGE_SIZE)
+@pytest.mark.parametrize("size", [(80, 40), (40, 80), (64, 64), (1, 30), (33, 31), (640, 360)])
+def test_every_crop_gives_a_square(crop, size, profile):
+    image = prepared(striped(*size), crop, profile)
+    assert image.shape == (TINY_IMAGE_SIZE, TINY_IMAGE_SIZE, 3)
+    assert image.dtype == np.uint8
 
 
-def test_center_cuts_the_sides(tiny):
-    image = tiny.preprocess(striped(), "center")
+@profiles
+def test_center_cuts_the_sides(profile):
+    image = prepared(striped(), "center", profile)
     assert [colour_at(image, 0.5, column) for column in (0.1, 0.5, 0.9)] == [GREEN, GREEN, GREEN]
 
 
-def test_squash_keeps_all_of_the_picture_and_fills_the_square(tiny):
-    image = tiny.preprocess(striped(), "squash")
+@profiles
+def test_squash_keeps_all_of_the_picture_and_fills_the_square(profile):
+    image = prepared(striped(), "squash", profile)
     for row in (0.02, 0.5, 0.98):
         assert [colour_at(image, row, column) for column in (0.1, 0.5, 0.9)] == [RED, GREEN, BLUE]
 
 
-def test_fit_keeps_all_of_the_picture_and_its_proportions(tiny):
-    image = tiny.preprocess(striped(), "fit")
+@profiles
+def test_fit_keeps_all_of_the_picture_and_its_proportions(profile):
+    image = prepared(striped(), "fit", profile)
     assert [colour_at(image, 0.5, column) for column in (0.1, 0.5, 0.9)] == [RED, GREEN, BLUE]
     # the picture is half as high as wide: a quarter of the square is border above, and one below
     assert [colour_at(image, row, 0.5) for row in (0.2, 0.3, 0.7, 0.8)] == [GREY, GREEN, GREEN, GREY]
+
+
+@pytest.mark.parametrize("size", [(80, 40), (96, 64), (1280, 720), (321, 577), (64, 64)])
+def test_exact_is_ultralytics_own_preprocessing_bit_for_bit(size):
+    from PIL import Image
+    from ultralytics.data.augment import classify_transforms
+
+    (picture,) = colour_pictures(1, size=size)
+    expected = classify_transforms(TINY_IMAGE_SIZE)(Image.fromarray(picture))
+    ours = prepared(picture, "center", "exact").transpose(2, 0, 1).astype(np.float32) / 255
+    np.testing.assert_array_equal(ours, expected.numpy())
+
+
+@pytest.mark.parametrize("crop", ["center", "fit", "squash"])
+@pytest.mark.parametrize("size", [(96, 64), (640, 360), (360, 640), (50, 40)])
+def test_fast_shows_the_same_as_exact(crop, size):
+    """Edges of what was made smaller lie at the same places: smooth pictures, for the two weigh sharp ones differently."""
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    wave = np.stack([128 + 100 * np.sin(x / width * 9), 128 + 100 * np.cos(y / height * 7), 255 * x / width], axis=-1)
+    fast, exact = (prepared(wave.astype(np.uint8), crop, profile).astype(int) for profile in ("fast", "exact"))
+    assert np.abs(fast - exact).mean() < 2
+    assert np.abs(fast[:, 2:] - exact[:, :-2]).mean() > 3, "a shift by two pixels would be seen"
+
+
+@profiles
+@pytest.mark.parametrize("crop", ["center", "fit", "squash"])
+def test_a_video_that_lies_on_its_side_is_turned(tmp_path, crop, profile):
+    (upright,) = colour_pictures(1, size=(96, 64))
+    write_video(tmp_path / "turned.mp4", [np.rot90(upright, -1)] * 3, rotation=90)
+    picture = next(decode(tmp_path / "turned.mp4"))
+    shown = preprocessor(profile, crop, TINY_IMAGE_SIZE)(picture)
+    expected = prepared(upright, crop, profile)
+    assert np.abs(shown.astype(int) - expected).mean() < 6  # coding
+    assert np.abs(shown.astype(int) - expected[::-1]).mean() > 20
 
 
 def test_each_crop_has_features_of_its_own(extract, video):
@@ -174,7 +232,6 @@ def test_each_crop_has_features_of_its_own(extract, video):
 def test_two_videos_at_once_are_as_one_after_the_other(tmp_path, extract, tiny):
     videos = [write_video(tmp_path / f"{seed}.mp4", colour_pictures(40, seed=seed)) for seed in (1, 2)]
     alone = [all_rows(extract(path, cache="alone")) for path in videos]
-    tiny.preprocess(colour_pictures(1)[0], "center")
     with ThreadPoolExecutor(2) as pool:
         at_once = [all_rows(features) for features in pool.map(partial(extract, cache="at-once"), videos)]
     for one, other in zip(alone, at_once, strict=True):
@@ -203,7 +260,6 @@ def test_features_are_computed_once(extract, tiny, video):
 
 
 def test_the_same_video_asked_for_twice_at_once_is_computed_once(extract, tiny, video):
-    tiny.preprocess(colour_pictures(1)[0], "center")
     with ThreadPoolExecutor(2) as pool:
         both = [all_rows(features) for features in pool.map(extract, [video, video])]
     assert sum(tiny.calls) == NUM_PICTURES
@@ -238,29 +294,28 @@ def test_a_video_longer_than_a_chunk_is_kept_in_several(tmp_path, extract, tiny)
     path = write_video(tmp_path / "clip.mp4", colour_pictures(30, size=(32, 32)) * 35)
     features = extract(path)
     arrays = [np.load(found, allow_pickle=False) for found in (tmp_path / "cache").rglob("*.npy")]
-    assert sorted(len(array) for array in arrays if array.shape[1:] == (FEATURE_SIZE + MOTION_SIZE,)) == [26, 1024]
+    assert sorted(len(array) for array in arrays if "features" in array.dtype.names) == [26, 1024]
     assert all_rows(features).shape == (1050, FEATURE_SIZE)
 
 
 def test_an_interrupted_extraction_counts_as_none_and_goes_on_where_it_was(monkeypatch, tmp_path, extract, tiny, video):
     monkeypatch.setattr(extraction, "CHUNK_PICTURES", 8)
     whole = all_rows(extract(video, cache="undisturbed"))
-    compute, tiny.calls[:] = tiny.features, []
+    tiny.calls.clear()
 
-    def fails_in_the_second_chunk(images):
+    def fails_in_the_second_chunk():
         if tiny.calls:
             raise MemoryError("no more")
-        return compute(images)
 
-    tiny.features = fails_in_the_second_chunk
+    tiny.before_each = fails_in_the_second_chunk
     with pytest.raises(MemoryError):
         extract(video)
     extractor = Extractor(FeatureCache(tmp_path / "cache"))
     assert extractor.cached("content of clip.mp4", "w" * 64, "center") is None
     assert tiny.calls == [8]
 
-    tiny.features = compute
-    np.testing.assert_allclose(all_rows(extract(video)), whole, atol=1e-5)
+    tiny.before_each = lambda: None
+    np.testing.assert_array_equal(all_rows(extract(video)), whole)
     assert tiny.calls == [8, 8, 4]
     assert extractor.cached("content of clip.mp4", "w" * 64, "center") is not None
 
@@ -270,22 +325,21 @@ def test_a_file_that_is_written_to_while_it_is_extracted_leaves_nothing_under_it
 ):
     monkeypatch.setattr(extraction, "CHUNK_PICTURES", 8)
     library = MediaLibrary(tmp_path / "data", LabelStudioClient(None, None), (tmp_path,), ())
-    compute, tiny.calls[:] = tiny.features, []
 
-    def another_writes_during_the_second_chunk(images):
-        if len(tiny.calls) == 1:
+    def another_writes_while_the_last_chunk_is_made():
+        if len(tiny.calls) == 2:
             with video.open("ab") as file:
                 file.write(b"\0\0\0\x08free")
-        return compute(images)
 
-    tiny.features = another_writes_during_the_second_chunk
+    tiny.before_each = another_writes_while_the_last_chunk_is_made
     with (
         library.opened(str(video)) as file,
         pytest.raises(MediaUnavailable, match=r"clip\.mp4: the file changed while it was read"),
     ):
-        Extractor(FeatureCache(tmp_path / "cache")).extract(file, "w" * 64, lambda: tiny, "center", quiet)
+        Extractor(FeatureCache(tmp_path / "cache"), "fast", IN_ORDER).extract(file, "w" * 64, lambda: tiny, "center", quiet)
     arrays = [np.load(path, allow_pickle=False) for path in (tmp_path / "cache").rglob("*.npy")]
-    assert [len(array) for array in arrays] == [8], "only what was read before is kept"
+    assert len(arrays) <= 2, "only what was read before is kept"
+    assert {len(array) for array in arrays} <= {8}
 
 
 def test_a_truncated_video_never_counts_as_extracted(tmp_path, extract):
