@@ -12,7 +12,7 @@ STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
 LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help env label-studio serve demo test torture load speed fuzz lint clean
+.PHONY: help env label-studio serve demo test torture load speed bench gpu fuzz lint clean
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
@@ -21,6 +21,8 @@ help:
 	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"
 	@echo "make load     20 clients for ten minutes: how fast it answers, and its memory"
 	@echo "make speed    from a submit to a new version, and the memory of training on hours of video: about 15 minutes"
+	@echo "make bench    how fast features are made here, beside the usual way and the ceilings (ARGS=video.mp4: of your own video)"
+	@echo "make gpu      the same on a GPU, after checking that it computes the same features"
 	@echo "make fuzz     half an hour of hostile labeling configs and events (MINUTES=5: less)"
 	@echo "make env      the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
 
@@ -59,6 +61,14 @@ load: $(STAMP)
 speed: $(STAMP)
 	$(VENV)/bin/python tools/training_speed.py $(ARGS)
 	$(VENV)/bin/python tools/training_memory.py
+
+bench: $(STAMP)
+	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)
+
+gpu: $(STAMP)
+	$(VENV)/bin/python -c 'import torch; assert torch.cuda.is_available(), "PyTorch finds no GPU here"'
+	$(VENV)/bin/python -m pytest tests/unit/test_gpu.py tests/unit/test_passes.py
+	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")
     predict.set_defaults(run=_predict)
 
+    bench = commands.add_parser(
+        "bench", help="how fast features are made on this machine, beside the usual way and its ceilings"
+    )
+    bench.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a rendered clip of 1280x720 if left out")
+    bench.add_argument("--rounds", type=int, default=5, metavar="N", help="how often all sides take turns; 5")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    bench.add_argument("--picture", type=Path, metavar="FILE.png", help="draw them")
+    _add_settings(bench)
+    bench.set_defaults(run=_bench)
+
     demo = commands.add_parser("demo", help="a real Label Studio with a project that framewise learns and fills in")
     demo.add_argument("--label-studio", required=True, help="path of the label-studio program")
     demo.add_argument("--folder", required=True, help="where the demo keeps its files; made if it is not there")
@@ -192,6 +202,12 @@ def _offline_settings(args: argparse.Namespace, log_level: str) -> Settings:
     configure_logging(log_level)
     check_folders(settings)
     return with_default_backbone(settings)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from framewise.bench import bench
+
+    return bench(_offline_settings(args, "WARNING"), args.video, max(1, args.rounds), args.json, args.picture)
 
 
 def _demo(args: argparse.Namespace) -> int:

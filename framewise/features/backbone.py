@@ -7,6 +7,7 @@ Checkpoints (*.pt) are pickles, and are read as in ``ultralytics_checkpoint``: o
 models folder, and the official ones, which are fetched into it by name. The one that ships is safetensors and JSON.
 """
 
+import copy
 import hashlib
 import importlib
 import json
@@ -155,7 +156,7 @@ def check_backbone_name(name: str) -> None:
 
 
 class Backbone:
-    """A classification network cut before its last linear layer."""
+    """A classification network cut before its last linear layer: ``network`` without it, and ``linear`` alone."""
 
     def __init__(self, network: Any, names: dict[int, str], image_size: int):
         import torch
@@ -166,15 +167,21 @@ class Backbone:
         self.image_size = image_size
         self.feature_size = int(self.linear.in_features)
         head.linear = torch.nn.Identity()
-        self._network = network
+        self.network = network
         self._lock = threading.Lock()
         self._engines: dict[Compute, Engine] = {}
+
+    def whole_network(self) -> Any:
+        """A copy of the network as it was before it was cut."""
+        network = copy.deepcopy(self.network)
+        network.model[-1].linear = copy.deepcopy(self.linear)
+        return network
 
     def engine(self, compute: Compute) -> Engine:
         """What computes this network, made once a process. Raises SettingsError."""
         with self._lock:
             if compute not in self._engines:
-                self._engines[compute] = compute.make(self._network, self.image_size)
+                self._engines[compute] = compute.make(self.network, self.image_size)
             return self._engines[compute]
 
 

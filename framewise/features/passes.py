@@ -71,9 +71,7 @@ class Pass:
             motion.of(np.concatenate(list(before.values())), self._seconds(list(before)))
         records: list[npt.NDArray[Any]] = []
         with threads_of_their_own(self._workers) as pool:
-            for batch, features, thumbnails in self._computed(
-                pool, _batches(pictures, size, self._engine.batch, self._workers)
-            ):
+            for batch, features, thumbnails in self._computed(pool, batches(pictures, size, self._engine.batch, self._workers)):
                 records.append(pack(np.array(batch.pts), features, motion.of(thumbnails, self._seconds(batch.pts))))
                 told(len(batch.pts))
                 if sum(map(len, records)) == size:
@@ -85,7 +83,7 @@ class Pass:
     def _computed(self, pool: Executor, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, FloatArray, FloatArray]]:
         """Batches with the features (P, D) and thumbnails (P, H, W) of their pictures."""
         last: Computed = []
-        for batch, found in _in_order(pool, self._compute, batches, self._workers + AHEAD):
+        for batch, found in in_order(pool, self._compute, batches, self._workers + AHEAD):
             features, thumbnails = (np.concatenate(parts) for parts in zip(*last, *found, strict=True))
             index = np.array(batch.index) + len(last)
             last = [(features[-1:], thumbnails[-1:])]
@@ -131,7 +129,7 @@ class Pass:
         return before, iter(())
 
 
-def _in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[tuple[T, R]]:
+def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[tuple[T, R]]:
     """Items with what became of them, in their order; at most ``most`` are under way."""
     under_way: collections.deque[tuple[T, Future[R]]] = collections.deque()
     try:
@@ -148,7 +146,7 @@ def _in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: 
             future.cancel()
 
 
-def _batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int) -> Iterator[_Batch]:
+def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int) -> Iterator[_Batch]:
     """Batches of at most ``largest`` distinct pictures, none of which reaches into two chunks."""
     batch, last, in_chunk, size = _Batch(), None, 0, largest
     for picture in pictures:

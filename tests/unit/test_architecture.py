@@ -25,7 +25,7 @@ FLOORS = (
     {"assembly"},
     {"worker", "server"},
     {"serve"},
-    {"demo", "host", "manage", "offline"},
+    {"bench", "demo", "host", "manage", "offline"},
     {"cli"},
     {"__main__"},
 )
@@ -33,9 +33,9 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Library -> the rooms that may import it. The functions of framewise.library return tensors, as the guide has it.
 AT_HOME_IN = {
-    "torch": {"features", "learning", "library"},
+    "torch": {"features", "learning", "library", "bench"},
     "torchvision": {"features"},
-    "ultralytics": {"features"},
+    "ultralytics": {"features", "bench"},
     "flask": {"server"},
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},

@@ -1,0 +1,324 @@
+"""How fast features are made on this machine, beside the usual way and beside what the machine could do at best.
+
+All sides take turns on the same video in one run, because machines change their speed by the minute: what counts are the
+ratios. The usual way is Ultralytics' own ``predict``, a picture at a time, with a hook on the last layer. The ceilings are
+parts of the work alone, each on all processors.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from framewise.core.tables import table_lines
+from framewise.features.backbone import Backbone, Backbones
+from framewise.features.cache import FeatureCache
+from framewise.features.engines import Compute, has_bfloat16, has_openvino, threads_of_their_own
+from framewise.features.extraction import Extractor
+from framewise.features.passes import AHEAD, in_order
+from framewise.features.preprocessing import preprocessor
+from framewise.media.library import MediaFile
+from framewise.media.video import Picture, decode
+from framewise.settings import Settings
+
+CLIP_SIZE, CLIP_PICTURES, CLIP_RATE = (1280, 720), 300, 30
+REFERENCE = "usual way: Ultralytics predict, one picture at a time"
+NETWORK_PICTURES = 512
+
+Run = Callable[[], int]  # does the work once, and says of how many pictures
+
+
+@dataclass(frozen=True)
+class Side:
+    """Something that is timed. kind: "reference", "framewise" or "ceiling"."""
+
+    name: str
+    kind: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the sides work with."""
+
+    video: Path
+    backbone: Backbone
+    folder: Path
+    threads: int
+
+    def compute(self, engine: str, precision: str) -> Compute:
+        return Compute(engine, precision, self.threads)
+
+
+def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None, picture: Path | None) -> int:
+    """Measure, and print a table. video: a rendered clip if None. Raises MediaError, BackboneError."""
+    backbones = Backbones(settings.model_root, settings.data_dir)
+    backbone = backbones.load(backbones.fetch_official(settings.model_path))
+    with tempfile.TemporaryDirectory(prefix="framewise-bench-") as name:
+        path = video or render_clip(Path(name) / "clip.mp4")
+        about = {"machine": machine(), "video": describe(path, video is None), "backbone": settings.model_path}
+        report = about | measure(Parts(path, backbone, Path(name), settings.extraction_threads), rounds)
+    print("\n".join(lines_of(report)))
+    if out:
+        out.write_text(json.dumps(report, indent=2) + "\n")
+    if picture:
+        draw(report, picture)
+    return 0
+
+
+def measure(parts: Parts, rounds: int) -> dict[str, Any]:
+    """Pictures a second of every side in every round, and what follows from them."""
+    sides = [*ours(parts), *ceilings(parts), Side(REFERENCE, "reference", usual_way(parts))]
+    speeds: dict[str, list[float]] = {side.name: [] for side in sides}
+    with tqdm(total=rounds * len(sides), unit="run") as bar:
+        for _ in range(rounds):
+            for side in sides:
+                bar.set_description(side.name)
+                began = time.perf_counter()
+                pictures = side.run()
+                speeds[side.name].append(pictures / (time.perf_counter() - began))
+                bar.update()
+    rows = [_row(side, speeds[side.name], speeds[REFERENCE]) for side in sides]
+    return {"rounds": rounds, "sides": rows, "shares": list(_shares(speeds)), "look_up": look_up_share(parts, speeds)}
+
+
+def ours(parts: Parts) -> Iterator[Side]:
+    """Extraction into an empty cache, in each way that this machine can."""
+    engines = ["torch", *(["openvino"] if has_openvino() else [])]
+    for profile in ("exact", "fast"):
+        for engine in engines:
+            halves = ["bfloat16"] if profile == "fast" and has_bfloat16() else []
+            for precision in ["float32", *halves]:
+                compute = parts.compute(engine, precision)
+                parts.backbone.engine(compute)  # made before it is timed, as in a worker
+                yield Side(f"{profile}, {engine} {precision}", "framewise", _extraction(parts, profile, compute))
+
+
+def _extraction(parts: Parts, profile: str, compute: Compute) -> Run:
+    def run() -> int:
+        with tempfile.TemporaryDirectory(dir=parts.folder) as cache:
+            extractor = Extractor(FeatureCache(Path(cache)), profile, compute)
+            with parts.video.open("rb") as file:
+                media = MediaFile(parts.video, hashlib.file_digest(file, "sha256").hexdigest())
+            features = extractor.extract(media, "bench", lambda: parts.backbone, "center", lambda share, detail: None)
+            return len(features.timeline.pts)
+
+    return run
+
+
+def ceilings(parts: Parts) -> Iterator[Side]:
+    """Parts of the work, each alone and on all processors."""
+    yield Side("decode alone", "ceiling", lambda: sum(1 for _ in decode(parts.video)))
+    for profile in ("exact", "fast"):
+        yield Side(f"decode and resize alone, {profile}", "ceiling", _preparation(parts, profile))
+    for engine in ["torch", *(["openvino"] if has_openvino() else [])]:
+        for precision in ["float32", *(["bfloat16"] if has_bfloat16() else [])]:
+            yield Side(f"network alone, {engine} {precision}", "ceiling", _network(parts, parts.compute(engine, precision)))
+
+
+def _preparation(parts: Parts, profile: str) -> Run:
+    workers = parts.compute("auto", "auto").workers
+
+    def run() -> int:
+        # One for each thread: they are taken and given back.
+        free = [preprocessor(profile, "center", parts.backbone.image_size) for _ in range(workers)]
+
+        def prepare(pictures: list[Picture]) -> int:
+            mine = free.pop()
+            for picture in pictures:
+                mine(picture)
+            free.append(mine)
+            return len(pictures)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return sum(count for _, count in in_order(pool, prepare, _in_groups(decode(parts.video), 16), workers + AHEAD))
+
+    return run
+
+
+def _in_groups(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
+    group: list[Picture] = []
+    for picture in pictures:
+        group.append(picture)
+        if len(group) == size:
+            yield group
+            group = []
+    yield group
+
+
+def _network(parts: Parts, compute: Compute) -> Run:
+    engine, size = parts.backbone.engine(compute), parts.backbone.image_size
+    images = np.random.default_rng(0).integers(0, 256, (engine.batch, size, size, 3), dtype=np.uint8)
+
+    def run() -> int:
+        times = -(-NETWORK_PICTURES // engine.batch)
+        with threads_of_their_own(compute.workers) as pool:
+            return sum(len(features) for features in pool.map(lambda _: engine(images), range(times)))
+
+    return run
+
+
+def usual_way(parts: Parts) -> Run:
+    """Ultralytics' predict over the file, as it decodes and prepares by itself; features by a hook on the last layer."""
+    from ultralytics import YOLO
+
+    yolo = YOLO("yolov8n-cls.yaml", task="classify")
+    yolo.model = parts.backbone.whole_network()
+    features: list[npt.NDArray[Any]] = []
+
+    def keep(module: Any, args: Any, output: Any) -> None:
+        features.append(args[0].detach().cpu().numpy())
+
+    yolo.model.model[-1].linear.register_forward_hook(keep)
+
+    def run() -> int:
+        features.clear()
+        for _ in yolo.predict(str(parts.video), stream=True, verbose=False, imgsz=parts.backbone.image_size):
+            pass
+        return len(features)
+
+    return run
+
+
+def _row(side: Side, speeds: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
+    ratios = [own / other for own, other in zip(speeds, reference, strict=True)]
+    return {
+        "name": side.name,
+        "kind": side.kind,
+        "pictures_per_second": statistics.median(speeds),
+        "lowest": min(speeds),
+        "highest": max(speeds),
+        "ratio": statistics.median(ratios),
+    }
+
+
+def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
+    """How near each of our ways comes to 1 / (1/d + 1/n): decoding and resizing, and the network, share the processors."""
+    for name, own in speeds.items():
+        profile, _, how = name.partition(", ")
+        parts = [speeds.get(f"decode and resize alone, {profile}"), speeds.get(f"network alone, {how}")]
+        if all(parts):
+            bounds = [1 / (1 / d + 1 / n) for d, n in zip(*(part or [] for part in parts), strict=True)]
+            shares = [speed / bound for speed, bound in zip(own, bounds, strict=True)]
+            yield {"name": name, "bound": statistics.median(bounds), "share": statistics.median(shares)}
+
+
+def look_up_share(parts: Parts, speeds: dict[str, list[float]]) -> dict[str, float]:
+    """Seconds to hash the file and to look it up in the cache, beside those of its fastest extraction."""
+    cache = FeatureCache(parts.folder / "look-up")
+    compute = parts.compute("torch", "float32")
+    extractor = Extractor(cache, "fast", compute)
+    with parts.video.open("rb") as file:
+        media = MediaFile(parts.video, hashlib.file_digest(file, "sha256").hexdigest())
+    pictures = len(extractor.extract(media, "bench", lambda: parts.backbone, "center", lambda share, detail: None).timeline.pts)
+    began = time.perf_counter()
+    with parts.video.open("rb") as file:
+        hashlib.file_digest(file, "sha256")
+    hashed = time.perf_counter()
+    extractor.cached(media.content, "bench", "center")
+    looked = time.perf_counter()
+    fastest = pictures / max(statistics.median(own) for name, own in speeds.items() if name.startswith("fast"))
+    return {"hash_seconds": hashed - began, "cache_seconds": looked - hashed, "share": (looked - began) / fastest}
+
+
+def machine() -> dict[str, Any]:
+    """What this was measured on."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        known = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = known[0].partition(":")[2].strip() if known else name
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": name,
+        "processors": os.cpu_count(),
+        "gpu": gpu,
+        "system": platform.platform(),
+        "torch": torch.__version__,
+    }
+
+
+def describe(path: Path, rendered: bool) -> str:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        about = f"{stream.width}x{stream.height} {stream.codec_context.name}"
+    return f"{'a rendered clip' if rendered else path.name}, {about}"
+
+
+def lines_of(report: dict[str, Any]) -> Iterator[str]:
+    """The report, to be printed."""
+    about = report["machine"]
+    yield f"{about['processor']}, {about['processors']} processors, GPU: {about['gpu'] or 'none'}; {report['video']}"
+    yield f"{report['backbone']}; medians of {report['rounds']} rounds (lowest to highest); ratios to the usual way\n"
+    rows = [
+        (r["name"], f"{r['pictures_per_second']:.0f}", f"{r['lowest']:.0f}-{r['highest']:.0f}", f"{r['ratio']:.2f}")
+        for r in report["sides"]
+    ]
+    yield from table_lines([("", "PICTURES/S", "", "RATIO"), *rows])
+    yield "\nOf what decoding and resizing (d) and the network (n) allow that share the processors, 1 / (1/d + 1/n):"
+    yield from table_lines([(s["name"], f"{s['bound']:.0f}", f"{100 * s['share']:.0f} %") for s in report["shares"]])
+    look_up = report["look_up"]
+    hashing, looking = 1000 * look_up["hash_seconds"], 1000 * look_up["cache_seconds"]
+    share = f"{100 * look_up['share']:.2f} % of the fastest extraction"
+    yield f"\nHash of the file {hashing:.1f} ms, look-up in the cache {looking:.1f} ms: {share}"
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """The table as bars."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = {"reference": "tab:red", "framewise": "tab:blue", "ceiling": "lightgrey"}
+    rows = sorted(report["sides"], key=lambda r: (list(colours).index(r["kind"]), r["name"]), reverse=True)
+    figure = Figure(figsize=(10, 0.8 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    speeds = [r["pictures_per_second"] for r in rows]
+    spread = [
+        [s - r["lowest"] for s, r in zip(speeds, rows, strict=True)],
+        [r["highest"] - s for s, r in zip(speeds, rows, strict=True)],
+    ]
+    bars = axis.barh([r["name"] for r in rows], speeds, xerr=spread, color=[colours[r["kind"]] for r in rows], ecolor="grey")
+    axis.bar_label(bars, [f" {s:.0f}  ({r['ratio']:.1f} x)" for s, r in zip(speeds, rows, strict=True)], padding=4)
+    axis.margins(x=0.18)
+    axis.set_xlabel("pictures a second (ratio to the usual way)")
+    axis.set_title(
+        f"{report['video']} on {report['machine']['processor']}, {report['machine']['processors']} processors", fontsize=9
+    )
+    figure.savefig(path, dpi=110)
+
+
+def render_clip(path: Path) -> Path:
+    """A clip as heavy to decode as a camera's: a textured ground that pans, things that move over it, noise."""
+    width, height = CLIP_SIZE
+    rng = np.random.default_rng(0)
+    coarse = [rng.normal(0, 40 / 2**level, (height // 8 * 2**level, width // 4 * 2**level, 3)) for level in range(3)]
+    ground: Any = 128 + sum(np.kron(part, np.ones((8 // 2**level, 8 // 2**level, 1))) for level, part in enumerate(coarse))
+    noise = rng.normal(0, 4, (8, height, width, 1))
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=CLIP_RATE)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "veryfast", "crf": "23"}
+        for number in range(CLIP_PICTURES):
+            picture = ground[:, 2 * number : 2 * number + width] + noise[number % len(noise)]
+            for thing in range(6):
+                y, x = int(90 * thing + 40 * np.sin(number / 20 + thing)), (150 * thing + (3 + thing) * number) % (width - 120)
+                picture[y : y + 120, x : x + 120] = 40 * thing
+            frame = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
