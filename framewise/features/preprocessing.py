@@ -1,8 +1,8 @@
 """Pictures to the network's input: two profiles, which are cached apart.
 
-``exact`` is Ultralytics' own preprocessing, bit for bit: the whole picture to RGB, resized by Pillow. ``fast`` has FFmpeg scale
-the planes of the file's own pixel format, and only what is left becomes RGB: a third of the time, and the same quality of
-what is learned (docs/decisions/0016).
+``exact`` is Ultralytics' own preprocessing, bit for bit: the whole picture to RGB, resized by Pillow. ``fast`` does so with
+small pictures, where it costs little. Of large ones, FFmpeg scales the planes in the file's own pixel format, and only what is
+left becomes RGB: a fifth of the time, and what is learned is as good (docs/decisions/0016).
 """
 
 from collections.abc import Callable
@@ -61,15 +61,19 @@ def _pillow_transform(crop: str, size: int) -> Any:
 class _Fast:
     """FFmpeg's scaler, which averages over what it makes smaller, as Pillow's does."""
 
+    LARGE = 2  # times as high or wide as is needed: below, the two scalers' ways with colour would be seen in the features
     # Colour is interpolated too: without it, edges of colour are off by up to a sixth of the range.
     HOW = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
     def __init__(self, crop: str, size: int):
         self._crop, self._size = crop, size
         self._scaler = VideoReformatter()
+        self._of_small = _Exact(crop, size)
 
     def __call__(self, picture: Picture) -> Image:
         width, height = picture.frame.width, picture.frame.height
+        if min(width, height) < self.LARGE * self._size:
+            return self._of_small(picture)
         if picture.lies_on_its_side:
             width, height = height, width
         width, height = self._scaled(width, height)
