@@ -61,6 +61,7 @@ load: $(STAMP)
 speed: $(STAMP)
 	$(VENV)/bin/python tools/training_speed.py $(ARGS)
 	$(VENV)/bin/python tools/training_memory.py
+	$(VENV)/bin/python tools/lstm_speed.py
 
 bench: $(STAMP)
 	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)

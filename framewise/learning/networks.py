@@ -98,10 +98,24 @@ class MultiLabelLSTM(BaseNN):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, S, L) of features (B, S, D)."""
-        x = torch.relu(self.layer_norm(self.fc_input(x)))
-        x, _ = self.lstm(self.dropout(x))
-        logits: Tensor = self.fc(self.dropout(x))
+        return self.of_chunks(self.of_rows(x))
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """(..., fc_size) of features (..., D): what needs no other row."""
+        return torch.relu(self.layer_norm(self.fc_input(x)))
+
+    def of_chunks(self, x: Tensor) -> Tensor:
+        """Logits (B, S, L) of ``of_rows``, (B, S, fc_size)."""
+        x, _ = self.lstm(self._dropped(x))
+        logits: Tensor = self.fc(self._dropped(x))
         return logits
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """As ``nn.Dropout``, whose random numbers take twice as long."""
+        if not self.training or not 0 < self.dropout_rate < 1:
+            return self.dropout(x)  # type: ignore[no-any-return]
+        kept = torch.rand(x.shape) >= self.dropout_rate
+        return x * kept.float().div_(1 - self.dropout_rate)
 
     def preprocess_sequence(self, sequence: Any, labels: Any = None, overlap: int = 2) -> tuple[Tensor, Tensor | None]:
         """Chunks (B, S, D) of a video's features (T, D), and (B, S, L) of its labels, each starting S / overlap rows after
@@ -142,7 +156,7 @@ class MultiLabelLSTM(BaseNN):
                 )
         rows = training.chunk_rows([len(x) for x in features], self.sequence_size, overlap=2)
         goal = training.Goal(epochs, f1_threshold, accuracy_threshold)
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         return training.fit(self, torch.cat(features), torch.cat(labels), rows, optimizer, goal, batch_size, progress)
 
     def predict(self, sequence: Any) -> Tensor:
@@ -154,7 +168,7 @@ class MultiLabelLSTM(BaseNN):
         with torch.inference_mode():
             for rows in training.chunk_rows([len(features)], self.sequence_size, overlap=2).split(PREDICT_CHUNKS):
                 inside = rows >= 0
-                chunk_scores = torch.sigmoid(self(training.gather(features, rows)))
+                chunk_scores = torch.sigmoid(training.logits_of(self, features, rows))
                 scores.index_add_(0, rows[inside], chunk_scores[inside])
                 counts.index_add_(0, rows[inside], torch.ones(int(inside.sum()), 1))
         return scores / counts.clamp(min=1)

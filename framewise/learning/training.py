@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +56,36 @@ def chunk_rows(lengths: Sequence[int], size: int, overlap: int) -> Tensor:
 
 
 def gather(values: Tensor, rows: Tensor) -> Tensor:
-    """values (T, N) at rows (B, S) as (B, S, N); zeros where a row is PAD."""
-    return values[rows.clamp(min=0)] * (rows >= 0).unsqueeze(-1)
+    """values (T, N) at rows (B, S) as (B, S, N); zeros where a row is PAD. rows (U,) give (U, N)."""
+    flat = rows.flatten()
+    picked = values.index_select(0, flat.clamp(min=0)).index_fill_(0, (flat == PAD).nonzero()[:, 0], 0)
+    return picked.view(*rows.shape, -1)
+
+
+@runtime_checkable
+class ByRows(Protocol):
+    """A network that first computes something of each row alone, and then something of chunks of that."""
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """(U, E) of features (U, D)."""
+        ...
+
+    def of_chunks(self, x: Tensor) -> Tensor:
+        """Logits (B, S, L) of what ``of_rows`` made of each row, (B, S, E)."""
+        ...
+
+
+def logits_of(network: nn.Module, features: Tensor, rows: Tensor) -> Tensor:
+    """Logits (B, S, L) of chunks ``rows`` (B, S) of features (T, D).
+
+    Chunks overlap. What a network computes of a row alone, which is most of its work, is computed once for all of them.
+    """
+    if not isinstance(network, ByRows):
+        logits: Tensor = network(gather(features, rows))
+        return logits
+    used, place = torch.unique(rows, return_inverse=True)
+    of_rows = network.of_rows(gather(features, used))
+    return network.of_chunks(of_rows.index_select(0, place.flatten()).view(*rows.shape, -1))
 
 
 def fit(
@@ -75,8 +104,9 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network.train()
+        targets = gather(labels, rows)
         for epoch in range(1, goal.epochs + 1):
-            result = _epoch(network, features, labels, rows, optimizer, batch_size, epoch)
+            result = _epoch(network, features, targets, rows, optimizer, batch_size, epoch)
             progress(epoch / goal.epochs, f"epoch {epoch} of at most {goal.epochs}, F1 on the training videos {result.f1:.2f}")
             if _reached(result, goal):
                 break
@@ -92,44 +122,34 @@ def _reached(result: TrainingResult, goal: Goal) -> bool:
 def _epoch(
     network: nn.Module,
     features: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     rows: Tensor,
     optimizer: torch.optim.Optimizer,
     batch_size: int,
     epoch: int,
 ) -> TrainingResult:
-    counts, loss_sum, cells = _Counts(labels.shape[1]), 0.0, 0
-    for batch in rows[torch.randperm(len(rows))].split(batch_size):
-        mask = batch >= 0
-        logits, target = network(gather(features, batch))[mask], gather(labels, batch)[mask]
-        loss = binary_cross_entropy_with_logits(logits, target)
+    order = torch.randperm(len(rows))
+    rows, targets, real = rows[order], targets[order], (rows[order] != PAD).unsqueeze(2)
+    found, losses = [], torch.zeros(())
+    for part in torch.arange(len(rows)).split(batch_size):
+        batch = slice(int(part[0]), int(part[-1]) + 1)
+        logits = logits_of(network, features, rows[batch])
+        # Padded rows weigh nothing. They are not cut out: that takes longer than to compute them.
+        loss = binary_cross_entropy_with_logits(logits, targets[batch], real[batch].float(), reduction="sum")
+        cells = real[batch].sum() * targets.shape[2]
         optimizer.zero_grad()
-        loss.backward()
+        (loss / cells).backward()
         optimizer.step()
-        loss_sum += loss.item() * target.numel()
-        cells += target.numel()
-        counts.add(logits.detach() >= 0, target >= 0.5)
-    return TrainingResult(epoch, loss_sum / max(cells, 1), counts.f1(), counts.accuracy())
+        losses += loss.detach()
+        found.append(logits.detach())
+    return _result(epoch, losses, torch.cat(found)[real[:, :, 0]] >= 0, targets[real[:, :, 0]] >= 0.5)
 
 
-class _Counts:
-    """True positives, false ones and misses of each label over the batches of an epoch."""
-
-    def __init__(self, num_labels: int):
-        self._hits, self._found, self._true = (torch.zeros(num_labels) for _ in range(3))
-        self._agree, self._cells = 0, 0
-
-    def add(self, found: Tensor, true: Tensor) -> None:
-        self._hits += (found & true).sum(0)
-        self._found += found.sum(0)
-        self._true += true.sum(0)
-        self._agree += int((found == true).sum())
-        self._cells += true.numel()
-
-    def f1(self) -> float:
-        """Mean over the labels that occur; a label that does not says nothing. NaN if none does."""
-        occurs = self._true > 0
-        return float((2 * self._hits[occurs] / (self._found[occurs] + self._true[occurs])).mean())
-
-    def accuracy(self) -> float:
-        return self._agree / max(self._cells, 1)
+def _result(epoch: int, losses: Tensor, found: Tensor, true: Tensor) -> TrainingResult:
+    """losses: sum over the cells of an epoch; found, true: of its rows, (N, L). F1 is the mean over the labels that occur: a
+    label that does not says nothing. NaN if none does."""
+    occurs = true.any(0)
+    f1 = 2 * (found & true).sum(0) / (found.sum(0) + true.sum(0))
+    return TrainingResult(
+        epoch, float(losses) / max(true.numel(), 1), float(f1[occurs].mean()), float((found == true).float().mean())
+    )

@@ -126,6 +126,31 @@ def test_a_row_knows_of_the_rows_after_it_in_its_chunk():
     assert not torch.allclose(network.predict(features)[0], network.predict(changed)[0], atol=1e-6)
 
 
+def test_chunks_that_share_rows_are_computed_as_if_each_was_alone():
+    network = small(sequence_size=4).eval()
+    features = torch.tensor(random_video(9)[0])
+    rows = chunk_rows([6, 3], 4, 2)[[2, 0, 1]]  # the second video's last row is padded
+    shared, alone = training.logits_of(network, features, rows), network(gather(features, rows))
+    torch.testing.assert_close(shared, alone, atol=1e-6, rtol=0)
+    gradients = []
+    for logits in (shared, alone):
+        network.zero_grad()
+        logits[rows >= 0].square().sum().backward()
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_leaves_out_its_share_in_training_alone_and_keeps_the_mean():
+    torch.manual_seed(0)
+    network, x = small(dropout_rate=0.3), torch.ones(100, 1000)
+    dropped = network.train()._dropped(x)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(network.eval()._dropped(x), x)
+    assert torch.equal(small(dropout_rate=0.0).train()._dropped(x), x)
+    assert not small(dropout_rate=1.0).train()._dropped(x).any()
+
+
 # What counts in training.
 
 
