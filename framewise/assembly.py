@@ -49,7 +49,7 @@ class Assembly:
                 Limits(max_bytes=settings.media_max_bytes),
             ),
             self.backbones,
-            Extractor(FeatureCache(settings.cache_dir)),
+            Extractor(FeatureCache(settings.cache_dir), settings.cache_max_bytes),
             self.registry,
         )
         pushed = PushedPredictions(database)

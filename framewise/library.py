@@ -51,7 +51,7 @@ def _extract(yolo_model: Any, video_path: str | Path) -> tuple[Backbones, Backbo
     path = Path(video_path)
     with path.open("rb") as video:
         media = MediaFile(path, hashlib.file_digest(video, "sha256").hexdigest())
-    extractor = Extractor(FeatureCache(settings.cache_dir))
+    extractor = Extractor(FeatureCache(settings.cache_dir), settings.cache_max_bytes)
     features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
     return backbones, file, features.take(np.arange(len(features.timeline.pts)))
 

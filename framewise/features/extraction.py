@@ -1,11 +1,12 @@
 """One pass over a video: decode, preprocess, batches through the backbone, into the cache."""
 
-import fcntl
 import functools
 import itertools
+import logging
 import math
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,12 +17,17 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
-from framewise.features.cache import CHUNK_PICTURES, FeatureCache
+from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, alone, open_array
+from framewise.features.housekeeping import Housekeeper
 from framewise.features.motion import KEPT_PICTURES, MOTION_SIZE, Motion
+from framewise.labeling_config import CROPS
 from framewise.media.library import MediaFile
 from framewise.media.video import Picture, VideoInfo, decode, probe
 
+logger = logging.getLogger(__name__)
+
 BATCH_PICTURES = 32
+REMEMBERED_VIDEOS = 2000  # whose files were found and looked into: some kilobytes each
 
 Progress = Callable[[float, str], None]
 
@@ -70,11 +76,12 @@ class Timeline:
 
 class VideoFeatures:
     """Cached features of one video: rows are decoded pictures, D numbers of the backbone and MOTION_SIZE of motion in each.
-    Chunks stay on disk until they are asked for."""
+    Chunks stay on disk until they are asked for. They are not removed from the cache as long as this object lives."""
 
-    def __init__(self, timeline: Timeline, chunks: list[npt.NDArray[np.float32]]):
+    def __init__(self, timeline: Timeline, chunks: list[npt.NDArray[np.float32]], hold: Hold):
         self.timeline = timeline
         self._chunks = chunks
+        self._hold = hold
 
     def on_grid(self, frame_rate: float) -> npt.NDArray[np.float32]:
         """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
@@ -115,37 +122,90 @@ class GridRows:
         return self._features.take_all(self._pictures[index])
 
 
-class Extractor:
-    """Features of videos from the cache, computed where they are not there, once even if several ask at once."""
+@dataclass(frozen=True)
+class _Found:
+    """What a look into a video's files gave, and which files these were."""
 
-    def __init__(self, cache: FeatureCache):
+    timeline: Timeline
+    chunks: list[str]
+    stamps: list[tuple[int, ...]]
+
+
+class Extractor:
+    """Features of videos from the cache, computed where they are not there, once even if several ask at once.
+
+    max_bytes: to what size the cache is brought back after an extraction; 0 for none.
+    """
+
+    def __init__(self, cache: FeatureCache, max_bytes: int = 0):
         self._cache = cache
         self._locks = cache.folder / "locks"
+        self._max_bytes = max_bytes
+        self._housekeeper = Housekeeper(cache)
+        self._found: dict[Key, _Found] = {}
+        self._finding = threading.Lock()
 
     def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
         """Features if all of them are cached; never computes. backbone: content of its weights."""
-        if not self._cache.has_times(content):
-            return None
-        timeline = Timeline.from_array(self._cache.times(content, _not_cached))
         key = (content, backbone, _preprocessing(crop))
+        with self._finding:
+            found = self._found.get(key)
+        if found is None and not self._cache.has_times(content):
+            return None
+        hold = self._cache.hold(key)  # first: what is found after that stays
+        return (found and self._opened_again(found, hold)) or self._looked_up(key, hold)
+
+    def _opened_again(self, found: _Found, hold: Hold) -> VideoFeatures | None:
+        """Features whose files were looked into before; None if they are not these files any more."""
+        try:
+            if [_stamp(path) for path in found.chunks] != found.stamps:
+                return None
+            return VideoFeatures(found.timeline, [open_array(path) for path in found.chunks], hold)
+        except (OSError, ValueError):
+            return None
+
+    def _looked_up(self, key: Key, hold: Hold) -> VideoFeatures | None:
+        with self._finding:
+            self._found.pop(key, None)
+        if not self._cache.has_times(key[0]):
+            return None
+        timeline = Timeline.from_array(self._cache.times(key[0], _not_cached))
         chunks = range(math.ceil(len(timeline.pts) / CHUNK_PICTURES))
         if not all(self._cache.has_chunk(key, chunk) for chunk in chunks):
             return None
-        return VideoFeatures(timeline, [self._cache.chunk(key, chunk, _not_cached) for chunk in chunks])
+        arrays = [self._cache.chunk(key, chunk, _not_cached) for chunk in chunks]
+        paths = [str(getattr(array, "filename", "")) for array in arrays]
+        with self._finding:
+            self._found[key] = _Found(timeline, paths, [_stamp(path) for path in paths])
+            while len(self._found) > REMEMBERED_VIDEOS:
+                del self._found[next(iter(self._found))]
+        return VideoFeatures(timeline, arrays, hold)
 
     def extract(
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
         """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
-        with self._only_one(f"{file.content[:32]}-{backbone_content[:16]}-{crop}"):
+        key = (file.content, backbone_content, _preprocessing(crop))
+        with alone(self._locks / f"{file.content[:32]}-{backbone_content[:16]}-{crop}.lock"):
             found = self.cached(file.content, backbone_content, crop)
             if found:
                 return found
+            hold = self._cache.hold(key)  # what is written stays until it is read
             self._run(file, backbone_content, load(), crop, progress)
             found = self.cached(file.content, backbone_content, crop)
+            hold.release()
         if not found:
             raise MediaError(f"{file.path.name}: its features vanished from the cache while they were written")
+        self._keep_within_limit()
         return found
+
+    def _keep_within_limit(self) -> None:
+        if not self._max_bytes:
+            return
+        try:
+            self._housekeeper.shrink(self._max_bytes)
+        except OSError as error:  # the features are there all the same
+            logger.warning("the cache could not be brought back to CACHE_MAX_BYTES: %s", error)
 
     def _run(self, file: MediaFile, backbone_content: str, backbone: Backbone, crop: str, progress: Progress) -> None:
         info = probe(file.path)
@@ -164,14 +224,6 @@ class Extractor:
                 self._cache.chunk(key, chunk, functools.partial(_features, file, backbone, group, motion))
         file.check_unchanged()
         self._cache.times(file.content, Timeline.of(info, pictures.pts).to_array)
-
-    @contextmanager
-    def _only_one(self, name: str) -> Iterator[None]:
-        """A lock between processes and threads, freed by the system when its holder dies."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with open(self._locks / f"{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 class _Noted(Iterator[Picture]):
@@ -211,6 +263,17 @@ class _MotionOf:
 def _preprocessing(crop: str) -> str:
     """What the columns of cached features are, in their key."""
     return f"{crop} with motion and its shape"
+
+
+def current_preprocessings() -> set[str]:
+    """Of features that may still be asked for."""
+    return {_preprocessing(crop) for crop in CROPS}
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes with a file of the cache, which is replaced and never written to."""
+    stat = os.stat(path)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _features(file: MediaFile, backbone: Backbone, pictures: Iterator[Picture], motion: _MotionOf) -> npt.NDArray[np.float32]:
