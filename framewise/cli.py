@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(forget)
     forget.set_defaults(run=_forget)
 
+    cache = commands.add_parser("cache", help="show what the cache of features holds, or remove some of it")
+    what = cache.add_mutually_exclusive_group()
+    what.add_argument("--clean", action="store_true", help="remove what nobody will ask for any more")
+    what.add_argument("--shrink", metavar="SIZE", help="remove what was used longest ago until no more than this is left: 10GB")
+    what.add_argument("--clear", action="store_true", help="remove everything that is not in use")
+    cache.add_argument("--yes", action="store_true", help="do not ask")
+    _add_settings(cache)
+    cache.set_defaults(run=_cache)
+
     train = commands.add_parser("train", help="learn from an export of Label Studio, and publish the version")
     _add_files(train, "EXPORT.json", "Label Studio's Export > JSON", "not needed for a known project")
     train.add_argument("--project", metavar="PROJECT", help=f"a known one: {PROJECT_HELP}; a new one if left out")
@@ -174,6 +183,12 @@ def _forget(args: argparse.Namespace) -> int:
     return forget(_settings(args), args.project, args.yes)
 
 
+def _cache(args: argparse.Namespace) -> int:
+    from framewise.manage import cache
+
+    return cache(_settings(args), args.clean, args.shrink, args.clear, args.yes)
+
+
 def _train(args: argparse.Namespace) -> int:
     from framewise.offline import train
 
@@ -196,8 +211,10 @@ def _predict(args: argparse.Namespace) -> int:
 def _offline_settings(args: argparse.Namespace, log_level: str) -> Settings:
     """Settings of a command that somebody watches: the log is of no use where it only tells how far things are."""
     from framewise.assembly import check_folders, configure_logging
+    from framewise.processes import allow_open_files
     from framewise.serve import with_default_backbone
 
+    allow_open_files()
     settings = _settings(args)
     configure_logging(log_level)
     check_folders(settings)

@@ -1,17 +1,26 @@
-"""What the command does beside a running service, over the same database and folders: versions, and forgetting a project."""
+"""What the command does beside a running service, over the same database and folders: versions, forgetting a project, and the
+cache of features."""
 
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framewise.core.errors import RequestError, SettingsError
+from framewise.core.sizes import format_size, parse_size
 from framewise.core.tables import table_lines
 from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.projects import KnownProjects
 from framewise.store.registry import Registry
 
+if TYPE_CHECKING:
+    from framewise.features.housekeeping import CachedVideo, Housekeeper, Leftover
+
+CACHE_HEADINGS = ("BACKBONE", "PREPROCESSING", "VIDEOS", "SIZE", "IN USE", "OLDEST USE (UTC)", "NEWEST USE (UTC)")
 HEADINGS = ("PROJECT", "CONTROL", "VERSION", "TRAINED AT (UTC)", "VIDEOS", "F1", "F1@50", "")
 
 
@@ -63,6 +72,84 @@ def forget(settings: Settings, project: str, yes: bool) -> int:
     print("Features of its videos stay in CACHE_DIR: they belong to the files' contents, which other projects may have too.")
     print("If Label Studio still has the project, remove its model and its webhook there: the next event makes it known again.")
     return 0
+
+
+def cache(settings: Settings, clean: bool = False, shrink: str | None = None, clear: bool = False, yes: bool = False) -> int:
+    """Show the cache of features, or remove from it what is not in use: leftovers, down to a size, or all. 1 if the answer to
+    the question was no. Raises RequestError, SettingsError."""
+    # Imported here: nobody who lists versions should have to wait for what reads videos.
+    from framewise.features.cache import FeatureCache
+    from framewise.features.extraction import current_preprocessings
+    from framewise.features.housekeeping import Housekeeper
+
+    _database(settings)
+    max_bytes = _size(shrink) if shrink is not None else 0
+    names = _backbone_names(settings)
+    housekeeper = Housekeeper(FeatureCache(settings.cache_dir))
+    if clean:
+        leftovers = housekeeper.leftovers(names, current_preprocessings())
+        _print_leftovers(leftovers)
+        print(f"removed: {format_size(housekeeper.remove(leftovers))}")
+    elif shrink is not None or clear:
+        _print_cache(settings, housekeeper, names)
+        if clear and not (yes or _agreed()):
+            print("nothing was removed")
+            return 1
+        done = housekeeper.shrink(max_bytes)
+        print(f"removed: {done.videos} videos, {format_size(done.freed)}; {format_size(done.left)} stay")
+    else:
+        _print_cache(settings, housekeeper, names)
+        if leftovers := housekeeper.leftovers(names, current_preprocessings()):
+            _print_leftovers(leftovers)
+            print("Nobody will ask for these any more; framewise cache --clean removes them.")
+    return 0
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise RequestError(f"--shrink: {error}, found {text!r}") from None
+
+
+def _backbone_names(settings: Settings) -> dict[str, str]:
+    """Name of each backbone that there is, by the content of its weights."""
+    from framewise.features.backbone import SHIPPED_NAME, Backbones
+
+    backbones = Backbones(settings.model_root, settings.data_dir)
+    found = [SHIPPED_NAME, *(path.name for path in settings.model_root.glob("[!.]*.pt"))]
+    return {backbones.find(name).content: name for name in found}
+
+
+def _print_cache(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, str]) -> None:
+    stock = housekeeper.stock()
+    most = f"of at most {format_size(settings.cache_max_bytes)}" if settings.cache_max_bytes else "without a limit"
+    free = format_size(shutil.disk_usage(settings.cache_dir).free)
+    print(f"{settings.cache_dir}: features of {len(stock.videos)} videos, {format_size(stock.size)} {most}; {free} are free\n")
+    if not stock.videos:
+        return
+    groups: dict[tuple[str, str], list[CachedVideo]] = defaultdict(list)
+    for video in stock.videos:
+        groups[video.key[1:]].append(video)
+    rows: list[tuple[str, ...]] = [CACHE_HEADINGS]
+    for (backbone, preprocessing), videos in sorted(groups.items(), key=lambda group: -len(group[1])):
+        in_use = sum(housekeeper.is_in_use(video.key) for video in videos)
+        size, uses = format_size(sum(video.size for video in videos)), [_utc(videos[n].last_use) for n in (0, -1)]
+        name = names.get(backbone, f"gone ({backbone[:8]})")
+        rows.append((name, preprocessing, str(len(videos)), size, str(in_use), *uses))
+    _print_table(rows)
+    print()
+
+
+def _print_leftovers(leftovers: Sequence["Leftover"]) -> None:
+    by_kind: dict[str, list[int]] = defaultdict(list)
+    for leftover in leftovers:
+        by_kind[leftover.kind].append(leftover.size)
+    _print_table([("LEFTOVERS", "", ""), *((kind, str(len(of)), format_size(sum(of))) for kind, of in by_kind.items())])
+
+
+def _utc(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
 
 
 def _agreed() -> bool:

@@ -271,7 +271,7 @@ def _predicted(assembly: Assembly, controls: list[ControlModel], task: Any, plac
     for done, control in enumerate(controls):
         source = control.control.media_source(task["data"])
         step = part_of(progress, done, len(controls))
-        asked.ready.append((control, assembly.backend.features_now(control, source, number, step)[0]))
+        asked.ready.append((control, assembly.backend.features_now(control, source, number, step)[1]))
     own = {} if number is None else {"id": number}
     return {**own, "data": task["data"], "predictions": [prediction(model_version(controls), asked)]}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +42,13 @@ def start_child(
     return subprocess.Popen(
         [*launcher, *args], cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
+
+
+def allow_open_files() -> None:
+    """Let this process have as many files open as the system lets it: of each video that is learned from, some are."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def stop_child(child: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from framewise.core.errors import SettingsError
+from framewise.core.sizes import parse_size
 
 OFFICIAL_DEFAULT_BACKBONE = "yolov8n-cls.pt"
 MAX_SECRET_CHARS = 10_000
@@ -118,6 +119,12 @@ class Settings:
     )
     model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
     cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; may be deleted at any time")
+    cache_max_bytes: int = _setting(
+        50_000_000_000,
+        parse_size,
+        "to what size the cache is brought back after an extraction, such as 10GB: features that were used longest ago go, "
+        "and are extracted again when they are asked for; 0 for no limit",
+    )
     data_dir: Path = _setting(Path("data"), Path, "folder of the database (annotations, jobs) and of downloads")
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,

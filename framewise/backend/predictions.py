@@ -14,6 +14,7 @@ from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
 from framewise.controls import ControlModel
 from framewise.core.errors import FramewiseError, VersionGone
+from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not tried again at every request
 LOOKUP_THREADS = 8
+LOOKED_UP_AT_ONCE = 32  # and then predicted: features of more are not held, however many tasks a request has
 
 
 @dataclass
@@ -29,9 +31,10 @@ class Asked:
     """A task of a prediction request: what is known of it so far."""
 
     task: Mapping[str, Any]
-    ready: list[tuple[ControlModel, str]] = field(default_factory=list)  # the content of its file
-    jobs: list[tuple[ControlModel, int]] = field(default_factory=list)
+    ready: list[tuple[ControlModel, VideoFeatures]] = field(default_factory=list)
+    jobs: list[tuple[ControlModel, str, int]] = field(default_factory=list)  # the source of each, and who extracts it
     failed: bool = False
+    answer: Any = field(default_factory=list)
 
 
 class Predictions:
@@ -48,46 +51,59 @@ class Predictions:
     ) -> list[Any]:
         """One item a task, in order: a prediction, or [] where there is none (yet). deadline: on the monotonic clock."""
         version = model_version(controls)
-        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
-            asked = list(pool.map(lambda task: self._look_up(project, controls, task), tasks))
-        if any(a.jobs for a in asked) and any(c.version() for c in controls):
-            self._wait(asked, deadline)
-        return [self._answer(project, version, a) for a in asked]
+        asked = [Asked(task) for task in tasks]
+        for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
+            few = asked[first : first + LOOKED_UP_AT_ONCE]
+            self._look_up(project, controls, few)
+            for one in few:
+                if not one.jobs:
+                    self._predict(project, version, one)
+        waiting = [one for one in asked if one.jobs and not one.failed]
+        if waiting and any(c.version() for c in controls):
+            self._wait(waiting, deadline)
+        for one in waiting:
+            if self._collect(project, one):
+                self._predict(project, version, one)
+        return [one.answer for one in asked]
 
-    def _look_up(self, project: str, controls: list[ControlModel], task: Mapping[str, Any]) -> Asked:
-        """What of a task is cached; jobs for what is not. An error concerns this task alone."""
-        asked = Asked(task)
+    def _look_up(self, project: str, controls: list[ControlModel], asked: Sequence[Asked]) -> None:
+        """What of some tasks is cached; jobs for what is not. Several at once: a server may have to be asked."""
+        if len(asked) == 1:
+            self._look_up_one(project, controls, asked[0])
+            return
+        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
+            list(pool.map(lambda one: self._look_up_one(project, controls, one), asked))
+
+    def _look_up_one(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
         with self._spoils_only(project, asked):
-            data = task_data(task)
+            data = task_data(asked.task)
             for control in controls:
                 source = control.control.media_source(data)
-                content = self._videos.cached_content(control, source, task["id"])
-                if content:
-                    asked.ready.append((control, content))
+                features = self._videos.cached(control, source, asked.task["id"])
+                if features:
+                    asked.ready.append((control, features))
                 else:
-                    self._ask_for(project, control, task, data, source, asked)
-        return asked
+                    self._ask_for(project, control, data, source, asked)
 
-    def _ask_for(
-        self, project: str, control: ControlModel, task: Mapping[str, Any], data: Mapping[str, Any], source: str, asked: Asked
-    ) -> None:
+    def _ask_for(self, project: str, control: ControlModel, data: Mapping[str, Any], source: str, asked: Asked) -> None:
         latest = self._jobs.states.latest("extract", project, self._videos.subject(control, source))
         if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
             asked.failed = True
             return
-        self._annotations.put_task(project, task["id"], data)
+        task = asked.task["id"]
+        self._annotations.put_task(project, task, data)
         if latest and latest[1] in ("pending", "running"):
             job = latest[0]
         else:
-            job = self._videos.submit_extraction(project, control, source, task["id"])
-        asked.jobs.append((control, job))
+            job = self._videos.submit_extraction(project, control, source, task)
+        asked.jobs.append((control, source, job))
 
     def _wait(self, asked: list[Asked], deadline: float) -> None:
         """Wait for the jobs of a request, but never on the last free threads of this process."""
         if self._waiting is None or not self._waiting.acquire(blocking=False):
             return
         try:
-            waiting = [job for a in asked for _, job in a.jobs]
+            waiting = [job for a in asked for _, _, job in a.jobs]
             while waiting and time.monotonic() < deadline:
                 outcomes = self._jobs.states.outcomes(waiting)
                 waiting = [job for job in waiting if outcomes[job][0] in ("pending", "running")]
@@ -96,27 +112,32 @@ class Predictions:
         finally:
             self._waiting.release()
 
-    def _answer(self, project: str, version: str, asked: Asked) -> Any:
-        with self._spoils_only(project, asked):
-            if asked.failed or not self._collect(asked):
-                return []
-            asked.ready = [(control, content) for control, content in asked.ready if control.version()]
-            if asked.ready:
-                return prediction(version, asked)
-        return []
-
-    def _collect(self, asked: Asked) -> bool:
+    def _collect(self, project: str, asked: Asked) -> bool:
         """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
-        outcomes = self._jobs.states.outcomes([job for _, job in asked.jobs])
-        for control, job in asked.jobs:
-            # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
-            if outcomes[job][0] in ("pending", "postponed", "running") and control.version():
-                self._annotations.promise_prediction(job, asked.task["id"])
-        if any(outcomes[job][0] != "done" for _, job in asked.jobs):
-            return False
-        for control, job in asked.jobs:
-            asked.ready.append((control, outcomes[job][1]["content"]))
-        return True
+        with self._spoils_only(project, asked):
+            outcomes, complete = self._jobs.states.outcomes([job for _, _, job in asked.jobs]), True
+            for control, source, job in asked.jobs:
+                state, result = outcomes[job][:2]
+                features = control.cached_features(result["content"]) if state == "done" else None
+                if features:
+                    asked.ready.append((control, features))
+                    continue
+                complete = False
+                if state == "done":  # and removed since, for others' features
+                    state, job = "pending", self._videos.submit_extraction(project, control, source, asked.task["id"])
+                # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
+                if state in ("pending", "postponed", "running") and control.version():
+                    self._annotations.promise_prediction(job, asked.task["id"])
+            return complete
+        return False
+
+    def _predict(self, project: str, version: str, asked: Asked) -> None:
+        """Answer a task if all that it needs is ready, and let go of its features."""
+        with self._spoils_only(project, asked):
+            asked.ready = [(control, features) for control, features in asked.ready if control.version()]
+            if asked.ready and not asked.failed:
+                asked.answer = prediction(version, asked)
+        asked.ready = []
 
     @contextmanager
     def _spoils_only(self, project: str, asked: Asked) -> Iterator[None]:
@@ -135,16 +156,13 @@ class Predictions:
 
 
 def prediction(version: str, asked: Asked) -> dict[str, Any]:
-    """Label Studio's prediction of a task whose features are cached. Raises FramewiseError if they are not any more.
+    """Label Studio's prediction of a task whose features are at hand.
 
     Its score is how certain the frames are: tasks with the lowest are those from which most would be learned.
     """
     regions: list[dict[str, Any]] = []
     certainties = []
-    for control, content in asked.ready:
-        features = control.cached_features(content)
-        if features is None:
-            raise FramewiseError("the features were removed from the cache; ask again")
+    for control, features in asked.ready:
         predicted = control.predict(features, control.control.frame_rate(task_data(asked.task)))
         regions += predicted.regions
         certainties.append(predicted.certainty)

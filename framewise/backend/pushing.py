@@ -81,8 +81,8 @@ class Pushing:
         asked = Asked({"id": task, "data": data})
         for control in controls:
             if control.version():
-                content, _ = self._videos.features(job, control, control.control.media_source(data), task, progress)
-                asked.ready.append((control, content))
+                _, features = self._videos.features(job, control, control.control.media_source(data), task, progress)
+                asked.ready.append((control, features))
         if asked.ready:
             self.send(job.project, controls, asked)
         if awaited:

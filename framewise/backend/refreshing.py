@@ -163,7 +163,7 @@ class Refresh:
         self._annotations.put_task(project, task, data)
         self._note(round, task, AWAITED)
         for control, source in sources:
-            if self._videos.cached_content(control, source, task) is None:
+            if self._videos.cached(control, source, task) is None:
                 extraction = self._videos.submit_extraction(project, control, source, task)
                 self._annotations.promise_prediction(extraction, task)
 
@@ -186,12 +186,12 @@ class Refresh:
             if not control.version():
                 continue
             try:
-                content = self._videos.cached_content(control, control.control.media_source(data), task)
+                features = self._videos.cached(control, control.control.media_source(data), task)
             except MediaUnavailable:  # the extraction waits for it
                 return None
-            if content is None:
+            if features is None:
                 return None
-            asked.ready.append((control, content))
+            asked.ready.append((control, features))
         return asked
 
     def _room(self, round: Round) -> int:

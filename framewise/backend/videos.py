@@ -43,10 +43,10 @@ class Videos:
         """What an extraction is about: two of one subject would do the same."""
         return f"{control.backbone_name} {control.crop} {self._parts.media.stamp(source)}{then and f' then {then}'}"
 
-    def cached_content(self, control: ControlModel, source: str, task: int | None) -> str | None:
-        """Content of a task's file if its features are cached: then they can be had at once."""
+    def cached(self, control: ControlModel, source: str, task: int | None) -> VideoFeatures | None:
+        """Features of a task's file if they can be had at once."""
         content = self._parts.media.known_content(source, task)
-        return content if content and control.cached_features(content) else None
+        return control.cached_features(content) if content else None
 
     def features(
         self, job: Job, control: ControlModel, source: str, task: int | None, progress: Progress

@@ -2,16 +2,23 @@
 
 Keys are contents: of the file, of the weights, and how pictures were preprocessed. The labeling config's frame rate never
 enters, so one cache serves every frame rate. Arrays are read with ``allow_pickle=False`` and memory-mapped.
+
+Each video has a small file in ``use/``: whoever reads or writes its features holds a lock on it, which the system takes back
+when a process dies, and its time of change is that of the last use. ``housekeeping`` removes what nobody holds.
 """
 
 import contextlib
+import fcntl
+import hashlib
 import io
+import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,46 +28,65 @@ from joblib._store_backends import FileSystemStoreBackend
 CHUNK_PICTURES = 1024
 PARTIAL = ".part-"
 STALE_SECONDS = 600.0  # an array is written in far less
+USE_NOTED_SECONDS = 60.0  # a video that is used again and again has this noted no more often
+CONTENT_CHARS = 32  # of a content's hash, with which the names of files of its video begin
+ARRAY, ABOUT = "output.npy", "metadata.json"
+
+Key = tuple[str, str, str]  # contents of the file and of the weights, and the preprocessing
 
 
 class NpyStoreBackend(FileSystemStoreBackend):
     """joblib's store on disk, but with arrays as .npy where joblib writes pickles, and with errors not swallowed."""
 
     def load_item(self, call_id: Any, verbose: int = 1, timestamp: Any = None, metadata: Any = None) -> Any:
-        return np.load(self._item_path(call_id), mmap_mode="r", allow_pickle=False)
+        return open_array(self._item_path(call_id))
 
     def dump_item(self, call_id: Any, item: Any, verbose: int = 1) -> None:
-        path = Path(self._item_path(call_id))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, 0o644)  # other users of the machine may share the cache
-                _save_array(item, file)
-            os.replace(temporary, path)
-        except BaseException:  # on a full disk, a part of a file would take the room that is missing
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        _replace(Path(self._item_path(call_id)), _as_npy(item))
+
+    def store_metadata(self, call_id: Any, metadata: Any) -> None:
+        # Says whose the array is. joblib's own is silent about a disk that is full.
+        _replace(Path(self._item_path(call_id)).with_name(ABOUT), json.dumps(metadata).encode())
 
     def contains_item(self, call_id: Any) -> bool:
-        # A file that cannot be read, cut by a full disk or a crash, is none: it is computed again and replaced.
+        # A file that cannot be read, cut by a full disk or a crash, is none: it is computed again and replaced. So is one whose
+        # writer was killed before it said whose it is.
         try:
             self.load_item(call_id)
         except (OSError, ValueError, EOFError):
             return False
-        return True
+        return os.path.exists(os.path.join(self.location, *call_id, ABOUT))
 
     def _item_path(self, call_id: Any) -> str:
-        return os.path.join(self.location, *call_id, "output.npy")
+        return os.path.join(self.location, *call_id, ARRAY)
 
 
-def _save_array(item: npt.NDArray[Any], file: IO[bytes]) -> None:
+def open_array(path: str) -> Any:
+    """An array of the cache, of which is read what is asked for. Raises OSError, ValueError, EOFError."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _as_npy(item: npt.NDArray[Any]) -> memoryview:
     content = io.BytesIO()
     np.save(content, item, allow_pickle=False)
-    file.write(content.getbuffer())  # numpy itself would not say that it was a full disk that stopped it
-    file.flush()
-    os.fsync(file.fileno())
+    return content.getbuffer()  # numpy itself would not say that it was a full disk that stopped it
+
+
+def _replace(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that appears as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path.parent)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # other users of the machine may share the cache
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # on a full disk, a part of a file would take the room that is missing
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _remove_stale(folder: Path) -> None:
@@ -83,6 +109,13 @@ def picture_times(content: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
+class Hold:
+    """As long as it lives, nobody removes the features of a video. Freed with its last reference, or by ``release``."""
+
+    def __init__(self, handle: int | None):
+        self.release: Callable[[], object] = weakref.finalize(self, os.close, handle) if handle is not None else lambda: None
+
+
 class FeatureCache:
     """Chunks of features and times of pictures, below ``folder``."""
 
@@ -93,12 +126,12 @@ class FeatureCache:
         self._chunk = memory.cache(features_chunk, ignore=["compute"])
         self._times = memory.cache(picture_times, ignore=["compute"])
 
-    def chunk(self, key: tuple[str, str, str], chunk: int, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    def chunk(self, key: Key, chunk: int, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Chunk number ``chunk`` of ``key`` (content, backbone, preprocessing), computed if it is not there."""
         result: npt.NDArray[Any] = self._chunk(*key, chunk, compute)
         return result
 
-    def has_chunk(self, key: tuple[str, str, str], chunk: int) -> bool:
+    def has_chunk(self, key: Key, chunk: int) -> bool:
         return bool(self._chunk.check_call_in_cache(*key, chunk, None))
 
     def times(self, content: str, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -107,3 +140,75 @@ class FeatureCache:
 
     def has_times(self, content: str) -> bool:
         return bool(self._times.check_call_in_cache(content, None))
+
+    def hold(self, key: Key) -> Hold:
+        """Keep the features of a video from being removed, those that are there and those that are written, and note that they
+        were used. Waits while they are being removed."""
+        try:
+            handle = locked(self.use_file(key), fcntl.LOCK_SH)
+        except OSError:
+            # No room for one more file, or a cache that may only be read: arrays that are open can be read to their end anyhow.
+            return Hold(None)
+        hold = Hold(handle)
+        with contextlib.suppress(OSError):  # another user's
+            if time.time() - os.fstat(handle).st_mtime > USE_NOTED_SECONDS:
+                os.utime(handle)
+        return hold
+
+    def use_file(self, key: Key) -> Path:
+        """The file of a video's use. Its name begins with that of the content, for all weights and preprocessings."""
+        other = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
+        return self.folder / "use" / f"{self.name_of(key[0])}-{other}.lock"
+
+    @staticmethod
+    def name_of(content: str) -> str:
+        return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_CHARS]
+
+    def chunk_items(self) -> Path:
+        """The folder that has a folder for each chunk of features."""
+        return self._items(self._chunk)
+
+    def times_items(self) -> Path:
+        return self._items(self._times)
+
+    def _items(self, function: Any) -> Path:
+        return Path(function.store_backend.location, function.func_id)
+
+
+def locked(path: Path, mode: int) -> int:
+    """An open file under a lock (of ``fcntl.flock``), made if it is not there. It is the one that has the name: whoever removes
+    such a file holds its exclusive lock. Raises BlockingIOError if it is not to be waited for, OSError."""
+    while True:
+        handle = _open(path)
+        try:
+            fcntl.flock(handle, mode)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:  # it was removed while it was waited for
+            pass
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """The only one, among processes and threads, as long as the context lasts; freed by the system when its holder dies."""
+    handle = locked(path, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)  # a folder, or another user's: enough for a lock

@@ -1,11 +1,12 @@
 """Features of videos: looked up in the cache, or made by one pass over the video (``passes``) and put there."""
 
-import fcntl
 import functools
+import logging
 import math
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
@@ -16,14 +17,21 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
-from framewise.features.cache import CHUNK_PICTURES, FeatureCache
+from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, alone, open_array
 from framewise.features.engines import Compute
+from framewise.features.housekeeping import Housekeeper
 from framewise.features.motion import MOTION_SIZE
 from framewise.features.passes import Pass
+from framewise.features.preprocessing import PROFILES
 from framewise.features.rows import unpack
+from framewise.labeling_config import CROPS
 from framewise.media.library import MediaFile
 from framewise.media.video import VideoInfo, probe
 from framewise.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_VIDEOS = 2000  # whose files were found and looked into: some kilobytes each
 
 Progress = Callable[[float, str], None]
 Records = npt.NDArray[Any]
@@ -73,11 +81,12 @@ class Timeline:
 
 class VideoFeatures:
     """Cached features of one video: rows are decoded pictures, D numbers of the backbone and MOTION_SIZE of motion in each.
-    Chunks stay on disk until they are asked for."""
+    Chunks stay on disk until they are asked for. They are not removed from the cache as long as this object lives."""
 
-    def __init__(self, timeline: Timeline, chunks: list[Records]):
+    def __init__(self, timeline: Timeline, chunks: list[Records], hold: Hold):
         self.timeline = timeline
         self._chunks = chunks
+        self._hold = hold
 
     def on_grid(self, frame_rate: float) -> npt.NDArray[np.float32]:
         """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
@@ -118,48 +127,103 @@ class GridRows:
         return self._features.take_all(self._pictures[index])
 
 
-class Extractor:
-    """Features of videos from the cache, computed where they are not there, once even if several ask at once."""
+@dataclass(frozen=True)
+class _Found:
+    """What a look into a video's files gave, and which files these were."""
 
-    def __init__(self, cache: FeatureCache, profile: str = "fast", compute: Compute | None = None):
+    timeline: Timeline
+    chunks: list[str]
+    stamps: list[tuple[int, ...]]
+
+
+class Extractor:
+    """Features of videos from the cache, computed where they are not there, once even if several ask at once.
+
+    max_bytes: to what size the cache is brought back after an extraction; 0 for none.
+    """
+
+    def __init__(self, cache: FeatureCache, profile: str = "fast", compute: Compute | None = None, max_bytes: int = 0):
         self.profile = profile
         self._cache = cache
         compute = compute or Compute()
         # What Ultralytics computes is in single precision.
         self._compute = replace(compute, precision="float32") if profile == "exact" else compute
         self._locks = cache.folder / "locks"
+        self._max_bytes = max_bytes
+        self._housekeeper = Housekeeper(cache)
+        self._found: dict[Key, _Found] = {}
+        self._finding = threading.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         compute = Compute(settings.extraction_engine, settings.extraction_precision, settings.extraction_threads)
-        return cls(FeatureCache(settings.cache_dir), settings.extraction_profile, compute)
+        return cls(FeatureCache(settings.cache_dir), settings.extraction_profile, compute, settings.cache_max_bytes)
 
     def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
         """Features if all of them are cached; never computes. backbone: content of its weights."""
-        if not self._cache.has_times(content):
-            return None
-        timeline = Timeline.from_array(self._cache.times(content, _not_cached))
         key = (content, backbone, self._preprocessing(crop))
+        with self._finding:
+            found = self._found.get(key)
+        if found is None and not self._cache.has_times(content):
+            return None
+        hold = self._cache.hold(key)  # first: what is found after that stays
+        return (found and self._opened_again(found, hold)) or self._looked_up(key, hold)
+
+    def _opened_again(self, found: _Found, hold: Hold) -> VideoFeatures | None:
+        """Features whose files were looked into before; None if they are not these files any more."""
+        try:
+            if [_stamp(path) for path in found.chunks] != found.stamps:
+                return None
+            return VideoFeatures(found.timeline, [open_array(path) for path in found.chunks], hold)
+        except (OSError, ValueError):
+            return None
+
+    def _looked_up(self, key: Key, hold: Hold) -> VideoFeatures | None:
+        with self._finding:
+            self._found.pop(key, None)
+        if not self._cache.has_times(key[0]):
+            return None
+        timeline = Timeline.from_array(self._cache.times(key[0], _not_cached))
         chunks = range(math.ceil(len(timeline.pts) / CHUNK_PICTURES))
         if not all(self._cache.has_chunk(key, chunk) for chunk in chunks):
             return None
-        return VideoFeatures(timeline, [self._cache.chunk(key, chunk, _not_cached) for chunk in chunks])
+        arrays = [self._cache.chunk(key, chunk, _not_cached) for chunk in chunks]
+        paths = [str(getattr(array, "filename", "")) for array in arrays]
+        with self._finding:
+            self._found[key] = _Found(timeline, paths, [_stamp(path) for path in paths])
+            while len(self._found) > REMEMBERED_VIDEOS:
+                del self._found[next(iter(self._found))]
+        return VideoFeatures(timeline, arrays, hold)
 
     def extract(
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
         """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
-        with self._only_one(f"{file.content[:32]}-{backbone_content[:16]}-{crop}-{self.profile}"):
+        key = (file.content, backbone_content, self._preprocessing(crop))
+        with alone(self._locks / f"{file.content[:32]}-{backbone_content[:16]}-{crop}-{self.profile}.lock"):
             found = self.cached(file.content, backbone_content, crop)
             if found:
                 return found
-            self._run(file, (file.content, backbone_content, self._preprocessing(crop)), load(), crop, progress)
-            found = self.cached(file.content, backbone_content, crop)
+            hold = self._cache.hold(key)  # what is written stays until it is read
+            try:
+                self._run(file, key, load(), crop, progress)
+                found = self.cached(file.content, backbone_content, crop)
+            finally:
+                hold.release()
         if not found:
             raise MediaError(f"{file.path.name}: its features vanished from the cache while they were written")
+        self._keep_within_limit()
         return found
 
-    def _run(self, file: MediaFile, key: tuple[str, str, str], backbone: Backbone, crop: str, progress: Progress) -> None:
+    def _keep_within_limit(self) -> None:
+        if not self._max_bytes:
+            return
+        try:
+            self._housekeeper.shrink(self._max_bytes)
+        except OSError as error:  # the features are there all the same
+            logger.warning("the cache could not be brought back to CACHE_MAX_BYTES: %s", error)
+
+    def _run(self, file: MediaFile, key: Key, backbone: Backbone, crop: str, progress: Progress) -> None:
         info = probe(file.path)
         pts = self._first_pts(key)
         work = Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
@@ -171,7 +235,7 @@ class Extractor:
         file.check_unchanged()
         self._cache.times(file.content, Timeline.of(info, pts).to_array)
 
-    def _first_pts(self, key: tuple[str, str, str]) -> npt.NDArray[np.int64]:
+    def _first_pts(self, key: Key) -> npt.NDArray[np.int64]:
         """Times of the pictures whose features are cached already, from the first on, in whole chunks."""
         found, chunk = [np.empty(0, dtype=np.int64)], 0
         while self._cache.has_chunk(key, chunk):
@@ -183,16 +247,7 @@ class Extractor:
         return np.concatenate(found)
 
     def _preprocessing(self, crop: str) -> str:
-        """What cached features are, in their key."""
-        return f"{self.profile} {crop}, motion and its shape, 8 bits"
-
-    @contextmanager
-    def _only_one(self, name: str) -> Iterator[None]:
-        """A lock between processes and threads, freed by the system when its holder dies."""
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with open(self._locks / f"{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return preprocessing_key(self.profile, crop)
 
 
 class _Told:
@@ -208,6 +263,22 @@ class _Told:
         rate = (self._done - self._begun) / max(time.monotonic() - self._began, 1e-3)
         detail = f"pictures {self._done} of about {self._expected}, {rate:.0f} a second"
         self._progress(min(self._done / self._expected, 0.99), detail)
+
+
+def preprocessing_key(profile: str, crop: str) -> str:
+    """What cached features are, in their key."""
+    return f"{profile} {crop}, motion and its shape, 8 bits"
+
+
+def current_preprocessings() -> set[str]:
+    """Of features that may still be asked for."""
+    return {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS}
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes with a file of the cache, which is replaced and never written to."""
+    stat = os.stat(path)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _expected_pictures(info: VideoInfo) -> int:

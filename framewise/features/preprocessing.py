@@ -16,6 +16,7 @@ from framewise.media.video import Picture
 
 Image = npt.NDArray[np.uint8]
 
+PROFILES = ("fast", "exact")
 GREY = 114  # as Ultralytics pads
 
 

@@ -233,6 +233,22 @@ def test_a_round_stops_as_soon_as_there_is_a_newer_version(start, studio, projec
     assert studio.posted() <= 5  # one of the older round, and of the newer one at most the others
 
 
+def test_what_was_evicted_from_the_cache_is_answered_empty_extracted_again_and_pushed(start, studio, project, make_task):
+    service = start(CACHE_MAX_BYTES="1kB", PREDICT_WAIT_SECONDS="0", PUSH_QUIET_SECONDS="3600")
+    asked, other = make_task(), make_task()
+    studio.add(project, asked, other)
+    service.train(project, (make_task(), [region("Walk", (1, 12))]))
+    for task in (asked, other):  # the second takes the place of the first
+        extract(service, project, [task])
+    wait_for(lambda: studio.versions(asked) and studio.versions(other), "both were pushed")
+    studio.predictions.clear()
+
+    assert service.predict(project, [asked]) == [[]]
+    wait_for(lambda: studio.versions(asked), "it is pushed again")
+    assert studio.versions(asked) == [service.version(project)]
+    assert [job["state"] for job in service.jobs(project, "extract") if job["task"] == asked["id"]] == ["done", "done"]
+
+
 def test_a_version_that_is_kept_and_not_used_is_not_sent(start, studio, project, make_task):
     service = start()
     tasks = [make_task() for _ in range(3)]

@@ -370,6 +370,23 @@ def test_a_damaged_array_in_the_cache_is_computed_again(tmp_path, extract, video
     np.testing.assert_allclose(all_rows(extract(video)), first, atol=1e-5)
 
 
+def test_an_extraction_brings_the_cache_back_to_its_limit_and_stays_itself(tmp_path, tiny, video, quiet):
+    other = write_video(tmp_path / "other.mp4", colour_pictures(NUM_PICTURES, seed=1))
+    extractor = Extractor(FeatureCache(tmp_path / "cache"), "fast", IN_ORDER, max_bytes=1000)
+
+    def run(path):
+        file = MediaFile(path, f"content of {path.name}")
+        return len(extractor.extract(file, "w" * 64, lambda: tiny, "center", quiet).timeline.pts)
+
+    for path in (video, other):
+        assert run(path) == NUM_PICTURES
+        assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2
+    assert extractor.cached("content of clip.mp4", "w" * 64, "center") is None
+    assert extractor.cached("content of other.mp4", "w" * 64, "center") is not None
+    assert run(video) == NUM_PICTURES
+    assert sum(tiny.calls) == 3 * NUM_PICTURES
+
+
 # Which backbones may be used.
 
 

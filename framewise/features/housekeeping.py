@@ -1,0 +1,317 @@
+"""What is in the cache, and what goes when there is too much of it: whole videos, those that were used longest ago first.
+
+A video of which one chunk is missing is as good as gone, so all of its chunks go together. What is in use is left alone: see
+``FeatureCache.hold``. A video that was removed in part, since its remover was killed, is an uncached one and nothing else.
+"""
+
+import ast
+import contextlib
+import fcntl
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from framewise.core.sizes import format_size
+from framewise.features.cache import (
+    ABOUT,
+    ARRAY,
+    CHUNK_PICTURES,
+    PARTIAL,
+    STALE_SECONDS,
+    FeatureCache,
+    Key,
+    alone,
+    locked,
+    open_array,
+)
+
+logger = logging.getLogger(__name__)
+
+CUT_OFF_SECONDS = 3600.0  # what was not used for so long is not being extracted any more
+
+# Kinds of leftovers, as they are shown.
+OTHER_WEIGHTS = "features of backbones that are not there any more"
+OTHER_PREPROCESSING = "features of an earlier preprocessing"
+CUT_OFF = "features of videos that were not extracted to their end"
+LONE_TIMES = "times of pictures without features"
+PARTS = "parts of files"
+OTHER_FORMATS = "caches of other programs"
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A folder that joblib keeps for one call: the call's arguments, bytes, and when its array was written."""
+
+    folder: Path
+    arguments: dict[str, object]
+    size: int
+    written: float
+
+
+@dataclass(frozen=True)
+class CachedVideo:
+    """Features of one content by one backbone and preprocessing. chunks: their folders, by number. last_use: Unix time."""
+
+    key: Key
+    chunks: dict[int, Path]
+    size: int
+    last_use: float
+
+
+@dataclass
+class Stock:
+    """What is there: videos, those that were used longest ago first, and the times of pictures, by content."""
+
+    videos: list[CachedVideo]
+    times: dict[str, _Item]
+
+    @property
+    def size(self) -> int:
+        return sum(video.size for video in self.videos) + sum(item.size for item in self.times.values())
+
+
+@dataclass
+class Shrunk:
+    """What came of making room: removed videos, their bytes, and the bytes that are left in all."""
+
+    videos: int
+    freed: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What nobody will ask for: features of a video, or a file or folder."""
+
+    kind: str
+    size: int
+    what: CachedVideo | Path
+
+
+class Housekeeper:
+    """Looks through a cache and removes from it. What it once read it remembers: it is cheap to ask again."""
+
+    def __init__(self, cache: FeatureCache):
+        self._cache = cache
+        self._items: dict[Path, dict[str, _Item]] = {}  # by the function's folder, by name
+
+    # What there is.
+
+    def stock(self) -> Stock:
+        """All features that are there, also those of videos that were not extracted to their end."""
+        chunks: dict[Key, dict[int, _Item]] = defaultdict(dict)
+        for item in self._items_in(self._cache.chunk_items()):
+            content, backbone, preprocessing, number = (
+                str(item.arguments.get(name)) for name in ("content", "backbone", "preprocessing", "chunk")
+            )
+            chunks[content, backbone, preprocessing][int(number)] = item
+        videos = [self._video(key, items) for key, items in chunks.items()]
+        times = {str(item.arguments.get("content")): item for item in self._items_in(self._cache.times_items())}
+        return Stock(sorted(videos, key=lambda video: video.last_use), times)
+
+    def is_in_use(self, key: Key) -> bool:
+        """Whether somebody reads or writes a video's features now."""
+        return _is_held(self._cache.use_file(key))
+
+    def leftovers(self, backbones: Iterable[str], preprocessings: Iterable[str]) -> list[Leftover]:
+        """What may go without anybody missing it; never what is in use. backbones: contents of all that there are."""
+        stock, weights, known = self.stock(), set(backbones), set(preprocessings)
+        found = []
+        for video in stock.videos:
+            kind = _kind(video, stock, weights, known)
+            if kind and not self.is_in_use(video.key):
+                found.append(Leftover(kind, video.size, video))
+        for content, item in stock.times.items():
+            if _is_older(item.folder / ARRAY, CUT_OFF_SECONDS) and not self._is_needed(content, stock.videos):
+                found.append(Leftover(LONE_TIMES, item.size, item.folder))
+        found += [Leftover(PARTS, _bytes_below(path), path) for path in self._parts()]
+        return found + [Leftover(OTHER_FORMATS, _bytes_below(path), path) for path in self._other_formats()]
+
+    # Removing.
+
+    def shrink(self, max_bytes: int) -> Shrunk:
+        """Remove videos, those that were used longest ago first, until no more than ``max_bytes`` are left or the others are
+        in use."""
+        with alone(self._cache.folder):  # of two at once, each would make all of the room
+            stock = self.stock()
+            done = Shrunk(0, 0, stock.size)
+            for video in list(stock.videos):
+                if done.left <= max_bytes:
+                    break
+                freed = self._remove(video, stock)
+                done.videos, done.freed, done.left = done.videos + (freed > 0), done.freed + freed, done.left - freed
+        if done.videos:
+            logger.info("removed features of %d videos: %s; %s stay", done.videos, *map(format_size, (done.freed, done.left)))
+        if done.left > max_bytes:
+            sizes = map(format_size, (done.left, max_bytes))
+            logger.warning("the cache has %s and is to have %s; the rest is in use, or cannot be removed", *sizes)
+        return done
+
+    def remove(self, leftovers: Iterable[Leftover]) -> int:
+        """Remove leftovers, but what is in use by now; how many bytes that freed."""
+        freed = 0
+        with alone(self._cache.folder):
+            stock = self.stock()
+            for leftover in leftovers:
+                if isinstance(leftover.what, CachedVideo):
+                    freed += self._remove(leftover.what, stock)
+                else:
+                    _remove_path(leftover.what)
+                    freed += leftover.size
+            self._remove_idle_locks(stock)
+        return freed
+
+    def _remove(self, video: CachedVideo, stock: Stock) -> int:
+        """Remove a video's features, and the times of its pictures if nobody else needs them; bytes, 0 if it is in use."""
+        try:
+            with self._unused(self._cache.use_file(video.key)):
+                for number in sorted(video.chunks, reverse=True):
+                    _remove_path(video.chunks[number])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            logger.warning("features of a video cannot be removed from the cache: %s", error)
+            return 0
+        stock.videos.remove(video)
+        times = stock.times.get(video.key[0])
+        if times is None or self._is_needed(video.key[0], stock.videos):
+            return video.size
+        _remove_path(times.folder)
+        return video.size + times.size
+
+    @contextlib.contextmanager
+    def _unused(self, path: Path) -> Iterator[None]:
+        """Nobody uses what this file stands for, and whoever asks waits; then the file is removed. Raises BlockingIOError."""
+        handle = locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+            path.unlink()
+        finally:
+            os.close(handle)
+
+    def _remove_idle_locks(self, stock: Stock) -> None:
+        """Files of locks that nobody holds, but those that tell when a video was used."""
+        used = {self._cache.use_file(video.key) for video in stock.videos}
+        for path in (set(self._cache.folder.glob("use/*.lock")) | set(self._cache.folder.glob("locks/*.lock"))) - used:
+            with contextlib.suppress(OSError), self._unused(path):
+                pass
+
+    # Looking.
+
+    def _items_in(self, folder: Path) -> list[_Item]:
+        """Items of a memoised function, but what is being written or removed."""
+        before, found = self._items.get(folder, {}), {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                item = before.get(entry.name) or (_read_item(Path(entry.path)) if entry.is_dir() else None)
+                if item:
+                    found[entry.name] = item
+        self._items[folder] = found
+        return list(found.values())
+
+    def _video(self, key: Key, items: dict[int, _Item]) -> CachedVideo:
+        try:
+            last_use = self._cache.use_file(key).stat().st_mtime
+        except OSError:
+            last_use = max(item.written for item in items.values())
+        folders = {number: item.folder for number, item in items.items()}
+        return CachedVideo(key, folders, sum(item.size for item in items.values()), last_use)
+
+    def _is_needed(self, content: str, videos: Iterable[CachedVideo]) -> bool:
+        """Whether there are, or soon will be, features that need the times of a video's pictures."""
+        extracted = any(_is_held(path) for path in self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*"))
+        return extracted or any(video.key[0] == content for video in videos)
+
+    def _parts(self) -> Iterator[Path]:
+        """What writers left that were killed: files under temporary names, and arrays of which nothing says whose they are."""
+        for folder, _, files in os.walk(self._cache.folder / "joblib"):
+            temporary = [name for name in files if name.startswith((PARTIAL, f"{ABOUT}.", "func_code.py."))]
+            yield from (path for name in temporary if _is_older(path := Path(folder, name), STALE_SECONDS))
+        for items in (self._cache.chunk_items(), self._cache.times_items()):
+            for path in items.glob("*/"):
+                if _read_item(path) is None and _is_older(path, STALE_SECONDS):
+                    yield path
+
+    def _other_formats(self) -> Iterator[Path]:
+        """Folders of functions that this program does not have."""
+        own = {self._cache.chunk_items(), self._cache.times_items()}
+        above = {parent for path in own for parent in path.parents}
+        for folder, subfolders, _ in os.walk(self._cache.folder / "joblib"):
+            paths = [Path(folder, name) for name in subfolders]
+            subfolders[:] = [path.name for path in paths if path in above]
+            yield from (path for path in paths if path not in own | above)
+
+
+def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
+    """What kind of leftover a video's features are; "" for none."""
+    _, backbone, preprocessing = video.key
+    if backbone not in weights:
+        return OTHER_WEIGHTS
+    if preprocessing not in preprocessings:
+        return OTHER_PREPROCESSING
+    is_old = time.time() - video.last_use > CUT_OFF_SECONDS
+    return CUT_OFF if is_old and not _is_whole(video, stock.times.get(video.key[0])) else ""
+
+
+def _is_whole(video: CachedVideo, times: _Item | None) -> bool:
+    """Whether all chunks of a video are there, and the times of its pictures."""
+    try:
+        pictures = open_array(str(times.folder / ARRAY)).dtype["pts"].shape[0] if times else 0
+    except (OSError, ValueError, EOFError, KeyError):
+        return False
+    return pictures > 0 and set(range(math.ceil(pictures / CHUNK_PICTURES))) <= video.chunks.keys()
+
+
+def _read_item(folder: Path) -> _Item | None:
+    """What a folder of joblib holds; None if that cannot be told."""
+    try:
+        about, array = (folder / ABOUT).read_bytes(), (folder / ARRAY).stat()
+        arguments = {name: ast.literal_eval(text) for name, text in json.loads(about)["input_args"].items()}
+        if "chunk" in arguments:
+            int(arguments["chunk"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+        return None
+    return _Item(folder, arguments, array.st_size + len(about), array.st_mtime)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether somebody holds the lock of a file."""
+    if not path.exists():
+        return False
+    try:
+        os.close(locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _remove_path(path: Path) -> None:
+    """Remove a file or folder; the array of an item first, without which it is none."""
+    if path.is_dir() and not path.is_symlink():
+        (path / ARRAY).unlink(missing_ok=True)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return False
+
+
+def _bytes_below(path: Path) -> int:
+    files = [path] if path.is_file() else [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            size += file.lstat().st_size
+    return size
