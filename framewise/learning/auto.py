@@ -15,7 +15,7 @@ from framewise.core.errors import ModelError
 from framewise.core.metrics import best_matches, runs
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
-from framewise.learning.context import shape
+from framewise.learning.context import shape_in_windows
 from framewise.learning.decisions import Decision, choose_decision, supposed_decision, value_of_decision
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.kernel import KernelRidge
@@ -48,7 +48,7 @@ class Learners:
         closed = self.kernel.scores(track)
         if not self.networks:
             return closed, closed
-        inputs = torch.cat([closed, shape(track)], 1)
+        inputs = torch.cat([closed, shape_in_windows(track)], 1)
         over_time = torch.stack([n.probabilities(inputs, track.frame_rate) for n in self.networks]).mean(0)
         return closed, over_time
 
@@ -175,6 +175,7 @@ def learn_thoroughly(
         learners = _fit(train, taught, with_networks, _within(progress, number, steps, told))
         pieces += fold.test
         scored += [learners.scores(_piece(tracks, p)) for p in fold.test]
+        del learners  # before the next ones are there
     told = f"part {steps} of {steps}: learning from all videos"
     learners = _fit(tracks, groups, with_networks, _within(progress, steps - 1, steps, told))
     supposed = _supposed(tracks)
@@ -235,7 +236,8 @@ def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: boo
                 # never is.
                 held_out[:, columns] = kernel.scores(_piece(tracks, piece))[:, columns]
             scores[piece.video][piece.start : piece.stop] = held_out
-    inputs = [torch.cat([s, shape(t)], 1) for s, t in zip(scores, tracks, strict=True)]
+        del without  # before the next one is there
+    inputs = [torch.cat([s, shape_in_windows(t)], 1) for s, t in zip(scores, tracks, strict=True)]
     labels, taught = [t.frame_labels for t in tracks], [t.taught for t in tracks]
     rates = [t.frame_rate for t in tracks]
     networks = []

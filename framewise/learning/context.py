@@ -4,6 +4,7 @@ At the ends of a video a window is cut, so nothing tells how far away they are.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from framewise.learning.tracks import Track
 
 REACH_SECONDS = 1.3  # no window looks further
+WINDOW_ROWS = 1024  # whose surroundings are in memory at once: a video may be hours long
 SHAPE_SIZE = 6  # of the last numbers of each span of motion, in the order of features/motion.py
 MOTION_FLOOR = 0.001  # of a brightness from 0 to 1: what a sensor's noise moves
 AMOUNT_FLOOR = 1e-7
@@ -71,8 +73,41 @@ def _spans(track: Track) -> list[Tensor]:
     return [later(short, 1 / 30, track.frame_rate), later(long, 4 / 30, track.frame_rate)]
 
 
-def blocks(track: Track) -> list[Tensor]:
-    """Kinds of evidence, each (T, N): what is seen, how it changes, how much moves where, and in what shape."""
+def shape_in_windows(track: Track) -> Tensor:
+    """``shape`` of a video that may be hours long."""
+    return end_to_end(([shape(part)[inside]] for part, _, inside in windows(track)), len(track))[0]
+
+
+def end_to_end(parts: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
+    """Of parts (n, N) of several matrices the whole ones, (rows, N) each.
+
+    As ``torch.cat`` of each, but the parts are not kept meanwhile: between small ones that stay, the C library cannot give
+    back the memory of large ones that went.
+    """
+    whole: list[Tensor] = []
+    at = 0
+    for part in parts:
+        whole = whole or [p.new_empty(rows, p.shape[1]) for p in part]
+        for matrix, p in zip(whole, part, strict=True):
+            matrix[at : at + len(p)] = p
+        at += len(part[0])
+    return whole
+
+
+def windows(track: Track) -> Iterator[tuple[Track, int, slice]]:
+    """One part of a video after the other, with what lies within reach on either side: the part, which row of the video its
+    first one is, and which of its rows are the window's own."""
+    margin = math.ceil(REACH_SECONDS * track.frame_rate) + 1
+    for start in range(0, len(track), WINDOW_ROWS):
+        first, stop = max(0, start - margin), min(start + WINDOW_ROWS, len(track))
+        yield track.cut(first, stop + margin), first, slice(start - first, stop - first)
+
+
+def blocks(track: Track, where: Tensor, how: Tensor) -> list[Tensor]:
+    """Kinds of evidence, each (T, N): what is seen, how it changes, how much moves where, and in what shape.
+
+    where, how: ``cells`` and ``shape`` of the track.
+    """
     rate, seen = track.frame_rate, track.components
     near = box(seen, 0.13, rate)
     appearance = [near, later(near, -0.5, rate), later(near, 0.5, rate), box(seen, 1.0, rate)]
@@ -81,9 +116,7 @@ def blocks(track: Track) -> list[Tensor]:
         change(near, 0.27, rate),
         change(box(seen, 0.27, rate), 0.67, rate),
     ]
-    return [
-        torch.cat(parts, 1) for parts in (appearance, changes, _over_time(cells(track), rate), _over_time(shape(track), rate))
-    ]
+    return [torch.cat(parts, 1) for parts in (appearance, changes, _over_time(where, rate), _over_time(how, rate))]
 
 
 def _over_time(moves: Tensor, rate: float) -> list[Tensor]:

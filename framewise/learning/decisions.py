@@ -22,6 +22,7 @@ RAREST_THRESHOLD, SHARE_WEIGHT = 0.35, 0.25  # of a label that is nearly never o
 PRIOR_VIDEOS = 10  # what is learned from few videos is drawn towards the default, as if so many more had said that
 RATIO_WEIGHT = 0.1  # of the logarithm of predicted to annotated segments, beside frame F1 and F1@50
 IOU = 0.5
+SMOOTHED_ROWS = 8192  # whose windows are in memory at once
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def smoothed(scores: FloatArray, window_seconds: float, frame_rate: float) -> Fl
     padded = np.pad(scores, radius, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1)
     # In parts: the windows of hours of video would be gigabytes once sorted.
-    parts = [np.median(windows[start : start + 65536], axis=1) for start in range(0, len(windows), 65536)]
+    parts = [np.median(windows[start : start + SMOOTHED_ROWS], axis=1) for start in range(0, len(windows), SMOOTHED_ROWS)]
     return np.concatenate(parts)
 
 

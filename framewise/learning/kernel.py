@@ -6,13 +6,14 @@ Regression Learning Algorithm in Dual Variables"; the parameters are from docs/d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from framewise.learning.context import REACH_SECONDS, blocks, cells, shape
+from framewise.learning.context import blocks, cells, end_to_end, shape, windows
+from framewise.learning.memory import give_back
 from framewise.learning.tracks import Track
 
 MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
@@ -24,7 +25,7 @@ RIDGE, MOST_RIDGE = 1e-3, 1.0
 # How much each of the blocks of context.blocks weighs: what is seen, and motion where it is steady.
 SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
 STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
-WINDOW_ROWS = 4096  # whose surroundings are in memory at once: a video may be hours long
+KERNEL_ROWS = 256  # of a kernel that are computed at once
 
 
 class KernelRidge:
@@ -38,38 +39,68 @@ class KernelRidge:
         """From all tracks. A label learns from the tracks in which it is taught."""
         step = math.ceil(sum(len(t) for t in tracks) / MAX_ROWS)
         chosen = [_chosen(t, step) for t in tracks]
-        parts = [_blocks_of(t, rows) for t, rows in zip(tracks, chosen, strict=True)]
-        stacked = [torch.cat(block) for block in zip(*parts, strict=True)]
-        centres = [block.mean(0) for block in stacked]
-        scales = [_seen_scale(block, weight) for block, weight in zip(stacked[:2], SEEN_WEIGHTS, strict=True)]
-        for block, weight, steady in zip(stacked[2:], MOTION_WEIGHTS, _steadiness(tracks), strict=True):
-            scales.append(_motion_scale(block, weight, steady))
-        rows = [(b - c) / s for b, c, s in zip(stacked, centres, scales, strict=True)]
+        steadiness = [_Steadiness(), _Steadiness()]
+        parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
+        rows = end_to_end(parts, sum(len(own) for own in chosen))
+        centres = [block.mean(0) for block in rows]
+        scales = [_seen_scale(block, weight) for block, weight in zip(rows[:2], SEEN_WEIGHTS, strict=True)]
+        for block, weight, steady in zip(rows[2:], MOTION_WEIGHTS, steadiness, strict=True):
+            scales.append(_motion_scale(block, weight, steady.values()))
+        for block, centre, scale in zip(rows, centres, scales, strict=True):
+            block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
         weights, prior = _solve(_kernel(rows, rows), labels, taught)
+        give_back()
         return cls(rows, centres, scales, weights, prior)
 
     def scores(self, track: Track) -> Tensor:
         """(T, L), around 0 where a label is off and 1 where it is on."""
-        parts = []
-        for rows in torch.arange(len(track)).split(WINDOW_ROWS):
-            inside = _blocks_of(track, rows)
-            scaled = [(b - c) / s for b, c, s in zip(inside, self.centres, self.scales, strict=True)]
-            parts.append(_kernel(scaled, self.rows) @ self.weights + self.prior)
-        return torch.cat(parts)
+        return end_to_end(([self._scores(b)] for b in _blocks_of(track, torch.arange(len(track)))), len(track))[0]
+
+    def _scores(self, inside: Sequence[Tensor]) -> Tensor:
+        """(N, L) of blocks (N, B), which are used up."""
+        scaled = [b.sub_(c).div_(s) for b, c, s in zip(inside, self.centres, self.scales, strict=True)]
+        return _kernel(scaled, self.rows) @ self.weights + self.prior
 
 
-def _blocks_of(track: Track, rows: Tensor) -> list[Tensor]:
-    """``blocks`` of some rows, which ascend: from windows of the video, with what lies within reach of them."""
-    margin = math.ceil(REACH_SECONDS * track.frame_rate) + 1
-    parts = []
-    for start in range(int(rows[0]), int(rows[-1]) + 1, WINDOW_ROWS):
-        first, stop = max(0, start - margin), start + WINDOW_ROWS
-        inside = rows[(rows >= start) & (rows < stop)]
-        window = blocks(track.cut(first, stop + margin))
-        parts.append([block[inside - first] for block in window])
-    return [torch.cat(block) for block in zip(*parts, strict=True)]
+class _Steadiness:
+    """How steady each number of motion is: its correlation with itself a moment later, over all videos.
+
+    What changes by chance from picture to picture is noise: it would count as much as what tells labels apart.
+    """
+
+    def __init__(self) -> None:
+        self._rows = self._pairs = 0
+        self._sums: list[Tensor] = []
+
+    def add(self, numbers: Tensor, inside: slice, lag: int) -> None:
+        """numbers (T, N) of a part of a video, the rows ``inside`` of which are new; those ``lag`` later are looked at."""
+        own, after = numbers[inside].double(), numbers[inside.start + lag : inside.stop + lag].double()
+        before = own[: len(after)]
+        self._rows, self._pairs = self._rows + len(own), self._pairs + len(after)
+        sums = [own.sum(0), (own * own).sum(0), (before + after).sum(0), (before * after).sum(0)]
+        self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
+
+    def values(self) -> Tensor:
+        """(N,) from LEAST_STEADY to 1."""
+        total, squares, both, products = self._sums
+        mean = total / self._rows
+        variance = (squares / self._rows - mean * mean).clamp(min=0) + 1e-9
+        shared = (products - mean * both + self._pairs * mean * mean) / max(self._pairs, 1)
+        return (shared / variance).clamp(LEAST_STEADY, 1.0).float()
+
+
+def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = ()) -> Iterator[list[Tensor]]:
+    """``blocks`` of some rows, which ascend, from one window of the video after the other; of ``cells`` and ``shape`` all rows
+    are added to the steadiness."""
+    lag = max(1, round(STEADY_SECONDS * track.frame_rate))
+    for part, first, inside in windows(track):
+        motion = cells(part), shape(part)
+        for steady, numbers in zip(steadiness, motion, strict=False):
+            steady.add(numbers, inside, lag)
+        own = rows[(rows >= first + inside.start) & (rows < first + inside.stop)]
+        yield [block[own - first] for block in blocks(part, *motion)]
 
 
 def _chosen(track: Track, step: int) -> Tensor:
@@ -90,42 +121,31 @@ def _motion_scale(block: Tensor, weight: float, steady: Tensor) -> Tensor:
     return deviation / share.sqrt()
 
 
-def _steadiness(tracks: Sequence[Track]) -> list[Tensor]:
-    """How steady each number of motion is, (N,) of ``cells`` and of ``shape``: its correlation with itself a moment later.
-
-    What changes by chance from picture to picture is noise: it would count as much as what tells labels apart.
-    """
-    found = []
-    for numbers in ([cells(t) for t in tracks], [shape(t) for t in tracks]):
-        mean, variance = torch.cat(numbers).mean(0), torch.cat(numbers).var(0, correction=0) + 1e-9
-        total, pairs = torch.zeros_like(mean), 0
-        for moves, track in zip(numbers, tracks, strict=True):
-            lag = max(1, round(STEADY_SECONDS * track.frame_rate))
-            total += ((moves[:-lag] - mean) * (moves[lag:] - mean)).sum(0)
-            pairs += max(0, len(moves) - lag)
-        found.append((total / variance / max(pairs, 1)).clamp(LEAST_STEADY, 1.0))
-    return found
-
-
 def _kernel(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """(N, M) of N rows on the left and M on the right."""
     total = torch.zeros(len(left[0]), len(right[0]))
     for a, b in zip(left, right, strict=True):
-        product = a @ b.T
-        distance = ((a * a).sum(1).unsqueeze(1) + (b * b).sum(1) - 2 * product).clamp(min=0)
-        total += LINEAR_SHARE * product + (1 - LINEAR_SHARE) * torch.exp(-GAUSSIAN_RATE * distance)
+        lengths = (b * b).sum(1)
+        for part, rows in zip(total.split(KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
+            product = rows @ b.T
+            distance = ((rows * rows).sum(1).unsqueeze(1) + lengths).sub_(product, alpha=2).clamp_(min=0)
+            part.add_(product, alpha=LINEAR_SHARE)
+            part.add_(distance.mul_(-GAUSSIAN_RATE).exp_(), alpha=1 - LINEAR_SHARE)
     return total
 
 
 def _solve(kernel: Tensor, labels: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (N, L) and prior (L,). Labels that are taught in the same rows are solved together; one taught nowhere is 0."""
+    """Weights (N, L) and prior (L,). Labels that are taught in the same rows are solved together; one taught nowhere is 0. The
+    kernel is used up."""
     weights, prior = torch.zeros_like(labels), torch.zeros(labels.shape[1])
     patterns, which = torch.unique(taught, dim=1, return_inverse=True)
     for number in range(patterns.shape[1]):
         rows, columns = patterns[:, number].nonzero()[:, 0], (which == number).nonzero()[:, 0]
         if not len(rows):
             continue
-        part, target = kernel[rows][:, rows], labels[rows][:, columns]
+        # Of thousands of rows it is the largest thing here: not copied where one pattern is all there is.
+        part = kernel if patterns.shape[1] == 1 and len(rows) == len(kernel) else kernel[rows][:, rows]
+        target = labels[rows][:, columns]
         part.diagonal().add_(min(RIDGE * len(rows), MOST_RIDGE))
         mean = target.mean(0)
         weights[rows.unsqueeze(1), columns] = torch.linalg.solve(part, target - mean)

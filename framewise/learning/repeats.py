@@ -15,7 +15,7 @@ from torch.nn.functional import max_pool1d
 from framewise.core.metrics import runs
 from framewise.learning.context import box
 from framewise.learning.folds import Fold, Folds, Piece, unseen_labels
-from framewise.learning.tracks import Track
+from framewise.learning.tracks import Track, room
 
 # Distance of two moments, each a mean over half a second, as a share of the spread of all rows. On the fall detection data of
 # docs/decisions/0012, at ten videos, held-out F1 is .88 with .2, for most repeats stay, and .80 with .3; with .4 it is .75, as
@@ -25,44 +25,56 @@ AVERAGED_SECONDS = 0.25  # on either side: noise of encoding averages out
 BESIDE_SECONDS = 0.5  # of a repeat is left out as well
 SHORTEST_SECONDS = 1.0  # of what is left
 COMPARED_PER_SECOND = 10
-COMPARED_ROWS = 512  # at once, with all that is held out: hours of it are tens of thousands of rows
+# At once: hours of video are tens of thousands of moments.
+AVERAGED_ROWS = COMPARED_ROWS = 1024
 
 
 def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
     """The folds, less what their train sides repeat of their test sides. One that would have nothing left stays as it is."""
     if folds.weak or not folds.folds:
         return folds
-    spread = torch.cat([t.components for t in tracks]).var(0, correction=0).sum().sqrt() + 1e-6
-    moments = [_moments(t) / spread for t in tracks]
+    spread = _variance(tracks).sum().sqrt() + 1e-6
+    moments = [_moments(t).div_(spread) for t in tracks]
     kept = [_kept(fold, tracks, moments) for fold in folds.folds]
     labels = [t.frame_labels.numpy() for t in tracks]
     return replace(folds, folds=kept, unseen=[unseen_labels(fold, labels) for fold in kept])
 
 
+def _variance(tracks: Sequence[Track]) -> Tensor:
+    """Of all rows of all tracks, (C,)."""
+    rows = torch.tensor([float(len(t)) for t in tracks]).unsqueeze(1)
+    means = torch.stack([t.components.mean(0) for t in tracks])
+    within = torch.stack([t.components.var(0, correction=0) for t in tracks])
+    mean = (rows * means).sum(0) / rows.sum()
+    return (rows * (within + (means - mean) ** 2)).sum(0) / rows.sum()
+
+
 def _moments(track: Track) -> Tensor:
     """Means (M, C) around every ``_step``-th row; of windows of the video, which may be hours long."""
     step, margin = _step(track), math.ceil(AVERAGED_SECONDS * track.frame_rate) + 1
-    parts = []
-    for rows in torch.arange(0, len(track), step).split(COMPARED_ROWS):
+    chosen = torch.arange(0, len(track), step)
+    found = room(len(chosen), track.components.shape[1])
+    for part, rows in zip(found.split(AVERAGED_ROWS), chosen.split(AVERAGED_ROWS), strict=True):
         first = max(0, int(rows[0]) - margin)
-        parts.append(
-            box(track.components[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
-        )
-    return torch.cat(parts)
+        part[:] = box(track.components[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
+    return found
 
 
 def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fold:
     """A fold by whole videos, less what its train side repeats."""
-    held_out = torch.cat([moments[p.video] for p in fold.test])
+    held_out = [part for p in fold.test for part in moments[p.video].split(COMPARED_ROWS)]
     train = [kept for piece in fold.train for kept in _parts(piece, tracks[piece.video], moments[piece.video], held_out)]
     return Fold(train, fold.test) if train else fold
 
 
-def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Tensor) -> list[Piece]:
+def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Sequence[Tensor]) -> list[Piece]:
     """What is left of a piece of a train side."""
     step, length = _step(track), piece.stop - piece.start
-    distances = torch.cat([torch.cdist(part, held_out).min(1).values for part in moments.split(COMPARED_ROWS)])
-    same = (distances < SAME).float().repeat_interleave(step)[:length]
+    same = (
+        torch.cat([_nearest(part, held_out) < SAME for part in moments.split(COMPARED_ROWS)])
+        .float()
+        .repeat_interleave(step)[:length]
+    )
     radius = round(BESIDE_SECONDS * track.frame_rate)
     near = max_pool1d(same.view(1, 1, -1), 2 * radius + 1, stride=1, padding=radius)[0, 0] > 0
     shortest = SHORTEST_SECONDS * track.frame_rate
@@ -71,6 +83,11 @@ def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Tensor) -> lis
         for start, stop in runs(~near.numpy())
         if stop - start >= shortest
     ]
+
+
+def _nearest(moments: Tensor, held_out: Sequence[Tensor]) -> Tensor:
+    """Distance (M,) of each moment to the nearest that is held out."""
+    return torch.stack([torch.cdist(moments, part).min(1).values for part in held_out]).amin(0)
 
 
 def _step(track: Track) -> int:

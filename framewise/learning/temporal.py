@@ -14,6 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, l
 
 ROWS_PER_SECOND = 15.0
 CHANNELS, LAYERS, DROPOUT = 32, 6, 0.3
+REACH_ROWS = 2**LAYERS - 1  # as far as the layers look on either side
+WINDOW_ROWS = 4096  # of a video that are scored at once
 STEPS, BATCH, CROP_SECONDS = 200, 6, 8.0
 LEARNING_RATE, WEIGHT_DECAY, SMOOTHNESS = 4e-3, 1e-2, 0.3
 NOISE, STRETCH = 0.2, 0.2
@@ -64,9 +66,13 @@ class TemporalNet(nn.Module):
         """(T, L) of inputs (T, N) at the frame rate of the video."""
         self.eval()
         with torch.inference_mode():
-            coarse = _resampled(inputs, frame_rate)
-            scores = torch.sigmoid(self(coarse.T.unsqueeze(0)))
-            return interpolate(scores, size=len(inputs), mode="linear", align_corners=False)[0].T
+            coarse = _resampled(inputs, frame_rate).T.unsqueeze(0)
+            parts = []
+            for start in range(0, coarse.shape[2], WINDOW_ROWS):
+                first, stop = max(0, start - REACH_ROWS), start + WINDOW_ROWS
+                logits = self(coarse[:, :, first : stop + REACH_ROWS])
+                parts.append(torch.sigmoid(logits[:, :, start - first : stop - first]))
+            return interpolate(torch.cat(parts, 2), size=len(inputs), mode="linear", align_corners=False)[0].T
 
 
 def fit_temporal(

@@ -4,6 +4,9 @@ Shapes: T rows of a video, D features, C components, M motion numbers, L labels.
 """
 
 import math
+import mmap
+import os
+import tempfile
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -19,7 +22,8 @@ COMPONENTS = 128
 SPREAD_POWER = 0.5
 MAX_BASIS_ROWS = 3000
 MOTION_SECONDS = 8 / 30  # between the pictures whose difference is motion, at most
-READ_ROWS = 4096  # of features in memory at once: a video may be hours long
+READ_ROWS = 1024  # of features in memory at once: a video may be hours long
+MAPPED_BYTES = 4 << 20  # from which on a track's numbers lie in a file
 
 
 class Rows(Protocol):
@@ -76,10 +80,11 @@ class Basis:
     def fit(cls, videos: Sequence[Rows]) -> Self:
         """From evenly chosen rows of all videos; labels play no part."""
         step = max(1, math.ceil(sum(len(rows) for rows in videos) / MAX_BASIS_ROWS))
-        chosen = [rows.read(np.arange(0, len(rows), step))[:, : -rows.motion_size] for rows in videos]
-        features = torch.from_numpy(np.concatenate(chosen)).double()
-        mean = features.mean(0)
-        centred = features - mean
+        chosen = [part[:, : -rows.motion_size].double() for rows in videos for _, part in _in_parts(rows, step)]
+        centred = torch.cat(chosen)
+        del chosen
+        mean = centred.mean(0)
+        centred -= mean
         # The smaller of the two products has the same eigenvalues.
         if len(centred) < centred.shape[1]:
             values, vectors = torch.linalg.eigh(centred @ centred.T)
@@ -93,7 +98,7 @@ class Basis:
 
     def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
-        components, moved = torch.empty(len(rows), self.projection.shape[1]), torch.empty(len(rows), rows.motion_size)
+        components, moved = room(len(rows), self.projection.shape[1]), room(len(rows), rows.motion_size)
         for start, part in _in_parts(rows):
             inside = slice(start, start + len(part))
             components[inside] = (part[:, : -rows.motion_size] - self.mean) @ self.projection
@@ -116,7 +121,25 @@ class Basis:
         )
 
 
-def _in_parts(rows: Rows) -> Iterator[tuple[int, Tensor]]:
-    """Index of the first row and rows (n, D) of one part after the other."""
-    for start in range(0, len(rows), READ_ROWS):
-        yield start, torch.from_numpy(rows.read(np.arange(start, min(start + READ_ROWS, len(rows)))))
+def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor]]:
+    """Index of the first row and rows (n, D), each ``step``-th, of one part after the other."""
+    index = np.arange(0, len(rows), step)
+    for start in range(0, len(index), READ_ROWS):
+        yield start, torch.from_numpy(rows.read(index[start : start + READ_ROWS]))
+
+
+def room(rows: int, columns: int) -> Tensor:
+    """(rows, columns), uninitialised; a large one is mapped from a file that has no name and ends with it.
+
+    The system writes its pages to disk where it needs the memory: many hours of video are learned from at once.
+    """
+    size = 4 * rows * columns
+    if size < MAPPED_BYTES:
+        return torch.empty(rows, columns)
+    try:
+        with tempfile.TemporaryFile(prefix="framewise-track-") as file:
+            # Of the whole file now: to write to a mapped page for which there is no room on the disk would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+            return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=torch.float32).view(rows, columns)
+    except (OSError, AttributeError):  # no room on the disk, or a system that cannot say so: then in memory
+        return torch.empty(rows, columns)

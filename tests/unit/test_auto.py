@@ -1,7 +1,10 @@
 """The default learner, on films whose truth is known because they were made up: a label is on where a direction was added."""
 
 import json
+import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from framewise.core.errors import ModelError
 from framewise.core.metrics import average_precision
-from framewise.learning import auto, kernel, tracks
+from framewise.learning import auto, context, kernel, temporal, tracks
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.decisions import Decision
 from framewise.learning.models import load_model
@@ -133,7 +136,9 @@ def test_motion_that_changes_by_chance_from_picture_to_picture_counts_less_than_
     def steadiness(video):
         basis = tracks.Basis.fit([video])
         track = basis.track(LabelledVideo(video, truth, taught, 0))
-        return [float(found.mean()) for found in kernel._steadiness([track])]
+        steadiness = [kernel._Steadiness(), kernel._Steadiness()]
+        list(kernel._blocks_of(track, torch.arange(len(track)), steadiness))
+        return [float(found.values().mean()) for found in steadiness]
 
     assert max(steadiness(flickers)) < 0.15
     assert steadiness(rows)[1] > 0.4
@@ -268,10 +273,50 @@ def test_a_long_video_in_windows_is_learned_from_and_scored_as_one_at_once(monke
     classifier, _ = thorough
     rows, _ = film(3)
     at_once, learned_at_once = classifier.predict(rows), quick(three).predict(rows)
-    monkeypatch.setattr(kernel, "WINDOW_ROWS", 37)
+    monkeypatch.setattr(context, "WINDOW_ROWS", 37)
+    monkeypatch.setattr(kernel, "KERNEL_ROWS", 31)
+    monkeypatch.setattr(temporal, "WINDOW_ROWS", 29)
     monkeypatch.setattr(tracks, "READ_ROWS", 23)
+    monkeypatch.setattr(tracks, "MAPPED_BYTES", 1)
     np.testing.assert_allclose(classifier.predict(rows), at_once, atol=1e-4)
     np.testing.assert_allclose(quick(three).predict(rows), learned_at_once, atol=1e-3)
+
+
+def test_steadiness_in_windows_is_that_of_whole_videos(monkeypatch):
+    """By numpy: the correlation of each number with itself 0.3 s (8 rows) later, with the mean and variance of all videos."""
+    rng = np.random.default_rng(0)
+    videos = [np.abs(rng.normal(0.02, 0.01, (rows, MOTION))).cumsum(0).astype(np.float32) / 50 for rows in (200, 90, 5)]
+    labels = torch.zeros(200, 1)
+    own = [
+        tracks.Track(torch.zeros(len(v), 4), torch.from_numpy(v), 25.0, labels[: len(v)], torch.tensor([True])) for v in videos
+    ]
+    monkeypatch.setattr(context, "WINDOW_ROWS", 37)
+    found = [kernel._Steadiness(), kernel._Steadiness()]
+    for track in own:
+        list(kernel._blocks_of(track, torch.arange(len(track)), found))
+    for steady, numbers in zip(found, (context.cells, context.shape), strict=True):
+        moves = [numbers(track).double().numpy() for track in own]
+        centred = [m - np.concatenate(moves).mean(0) for m in moves]
+        shared = sum((c[:-8] * c[8:]).sum(0) for c in centred if len(c) > 8)
+        expected = shared / (192 + 82) / (np.concatenate(centred).var(0) + 1e-9)
+        np.testing.assert_allclose(steady.values().numpy(), np.clip(expected, kernel.LEAST_STEADY, 1), atol=1e-4)
+
+
+def test_what_is_mapped_from_a_file_is_kept_and_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr(tracks, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mapped = tracks.room(1000, 3)
+    if sys.platform == "linux":
+        assert f"{tmp_path}/" in Path("/proc/self/maps").read_text()
+    mapped[:] = torch.arange(3000.0).view(1000, 3)
+    assert mapped.sum().item() == 2999 * 1500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_file_can_be_made_a_track_is_in_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(tracks, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert tracks.room(10, 3).shape == (10, 3)
 
 
 def test_the_same_moments_have_about_the_same_scores_at_another_frame_rate(thorough):
