@@ -41,19 +41,19 @@ class Assembly:
         self.backbones = Backbones(settings.model_root, settings.data_dir)
         self.parts = Parts(
             settings,
-            MediaLibrary(
-                settings.data_dir,
-                self.label_studio,
-                settings.local_files_roots,
-                settings.media_hosts,
-                Limits(max_bytes=settings.media_max_bytes),
-            ),
+            media_library(settings, self.label_studio),
             self.backbones,
             Extractor(FeatureCache(settings.cache_dir)),
             self.registry,
         )
         pushed = PushedPredictions(database)
         self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)
+
+
+def media_library(settings: Settings, label_studio: LabelStudioClient) -> MediaLibrary:
+    """Where videos are had from, by the settings."""
+    limits = Limits(max_bytes=settings.media_max_bytes)
+    return MediaLibrary(settings.data_dir, label_studio, settings.local_files_roots, settings.media_hosts, limits)
 
 
 def check_folders(settings: Settings) -> None:

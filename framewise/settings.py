@@ -127,6 +127,11 @@ class Settings:
         "what is in an inner network only if its address or network (192.168.1.0/24) is listed",
     )
     media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "the largest file that is fetched, in bytes")
+    min_free_disk_bytes: int = _setting(
+        2_000_000_000,
+        _integer(0, 10**15),
+        "while less is free on the disk of CACHE_DIR, in bytes, videos that nobody waits for are not extracted",
+    )
     keep_versions: int = _setting(
         20, _integer(1, 100_000), "versions of each control that are kept; older ones are removed, never the one in use"
     )
