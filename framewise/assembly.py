@@ -32,11 +32,11 @@ class Assembly:
     def __init__(self, settings: Settings, waiting_slots: int = 0):
         self.settings = settings
         check_folders(settings)
-        database = Database(settings.data_dir / DATABASE_NAME)
+        database = Database(settings.data_dir / DATABASE_NAME, settings.database_journal)
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
         self.known = KnownProjects(database)
-        self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME)
+        self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME, settings.queue_url)
         self.registry = Registry(settings.model_root, database, settings.keep_versions)
         self.backbones = Backbones(settings.model_root, settings.data_dir)
         self.parts = Parts(

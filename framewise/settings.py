@@ -61,6 +61,24 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _redis_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("redis", "rediss") or not url.hostname or url.port == 0:
+        raise ValueError("expected an address such as redis://:password@host:6379/0, or rediss://")
+    if not re.fullmatch(r"/?|/\d{1,4}", url.path):
+        raise ValueError("expected the number of a database at the end, such as redis://host:6379/0")
+    return text
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in names:
+            raise ValueError(f"expected {' or '.join(names)}")
+        return text.lower()
+
+    return parse
+
+
 def _folders(text: str) -> tuple[Path, ...]:
     folders = tuple(Path(part.strip()) for part in text.split(os.pathsep) if part.strip())
     for folder in folders:
@@ -110,6 +128,19 @@ class Settings:
     model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
     cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; may be deleted at any time")
     data_dir: Path = _setting(Path("data"), Path, "folder of the database (annotations, jobs) and of downloads")
+    database_journal: str = _setting(
+        "wal",
+        _one_of("wal", "delete"),
+        "how SQLite writes: wal, or delete where DATA_DIR is on a network file system, which is slower; the same for all "
+        "processes",
+    )
+    queue_url: str | None = _setting(
+        None,
+        _redis_url,
+        "Redis that carries jobs to workers on several machines, redis://:password@host:6379/0 or rediss://; if empty, a file "
+        "in DATA_DIR does",
+        secret=True,
+    )
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,
         str,

@@ -50,7 +50,7 @@ class Share:
 
 def extract_on_cluster(settings: Settings, videos: Sequence[Video], address: str) -> Generator[Outcome | None, None, None]:
     """Outcomes, as they come, and None every second. Raises SettingsError for a cluster that cannot do it."""
-    with _connected(address) as client, _shared(settings, videos) as share:
+    with _connected(address) as client, shared(settings, videos) as share:
         _check_workers(client, share, address)
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_submit, args=(client, videos, share, events), daemon=True).start()
@@ -100,7 +100,7 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _shared(settings: Settings, videos: Sequence[Video]) -> Iterator[Share]:
+def shared(settings: Settings, videos: Sequence[Video]) -> Iterator[Share]:
     """Makes this run's folder in the cache, and removes it."""
     folder = settings.cache_dir / "runs" / uuid.uuid4().hex
     folder.mkdir(parents=True)
@@ -156,7 +156,7 @@ def extract_at_worker(video: Video, share: Share) -> Outcome:
     """Extract a video in a worker of the cluster. Raises SettingsError if this worker, which came late, cannot."""
     if problem := problem_at_worker(share):
         raise SettingsError(f"Dask worker {_here()}: {problem}")
-    begun = share.folder / hashlib.sha256(repr((video.source, video.task)).encode()).hexdigest()[:32]
+    begun = share.folder / begun_name(video)
     died_at = begun.read_text().split() if begun.exists() else []
     if len(died_at) >= TRIES:
         return Outcome(video, FAILED, reason=f"workers died at it, at {' and '.join(died_at)}; is there enough memory?")
@@ -165,6 +165,11 @@ def extract_at_worker(video: Video, share: Share) -> Outcome:
     outcome = _workplace(share).extract(video, lambda share, detail: None)
     begun.unlink(missing_ok=True)
     return outcome
+
+
+def begun_name(video: Video) -> str:
+    """Name of the file that says who began with a video: it is there until that ends, and stays if the worker dies."""
+    return hashlib.sha256(repr((video.source, video.task)).encode()).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from framewise.assembly import check_folders, media_library
 from framewise.backend.free_disk import FreeDisk
@@ -58,7 +59,8 @@ class Workplace:
                     continue
                 known = isinstance(error, FramewiseError | OSError)
                 logger.debug("%s", video.name, exc_info=not known)
-                return Outcome(video, FAILED, reason=str(error) if known else f"{type(error).__name__}: {error}")
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
+                return Outcome(video, FAILED, reason=reason.removeprefix(f"{Path(video.source).name}: "))
 
     def find_backbone(self, wanted: Wanted) -> None:
         """Raises BackboneError unless the very file is here that is meant."""
