@@ -25,7 +25,8 @@ COPY pyproject.toml README.md LICENSE model.py timeline_labels.py _wsgi.py ./
 COPY utils utils
 COPY framewise framewise
 # Editable, so that there is one copy of the package whether it is imported from /app or run as the framewise command.
-RUN pip install --no-deps --editable . \
+# With the libraries for Redis and Dask, besides what is installed already.
+RUN pip install --constraint requirements.txt --editable ".[dask,redis]" \
     && chmod -R a+rX /app \
     && useradd --uid 1000 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin framewise \
     && mkdir models cache_dir data \

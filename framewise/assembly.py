@@ -31,28 +31,28 @@ class Assembly:
     def __init__(self, settings: Settings, waiting_slots: int = 0):
         self.settings = settings
         check_folders(settings)
-        database = Database(settings.data_dir / DATABASE_NAME)
+        database = Database(settings.data_dir / DATABASE_NAME, settings.database_journal)
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
         self.known = KnownProjects(database)
-        self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME)
+        self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME, settings.queue_url)
         self.registry = Registry(settings.model_root, database, settings.keep_versions)
         self.backbones = Backbones(settings.model_root, settings.data_dir)
         self.parts = Parts(
             settings,
-            MediaLibrary(
-                settings.data_dir,
-                self.label_studio,
-                settings.local_files_roots,
-                settings.media_hosts,
-                Limits(max_bytes=settings.media_max_bytes),
-            ),
+            media_library(settings, self.label_studio),
             self.backbones,
             Extractor.of(settings),
             self.registry,
         )
         pushed = PushedPredictions(database)
         self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)
+
+
+def media_library(settings: Settings, label_studio: LabelStudioClient) -> MediaLibrary:
+    """Where videos are had from, by the settings."""
+    limits = Limits(max_bytes=settings.media_max_bytes)
+    return MediaLibrary(settings.data_dir, label_studio, settings.local_files_roots, settings.media_hosts, limits)
 
 
 def check_folders(settings: Settings) -> None:

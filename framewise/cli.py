@@ -94,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")
     predict.set_defaults(run=_predict)
 
+    extract = commands.add_parser("extract", help="extract many videos ahead, by all processors or by a cluster")
+    videos = "a folder of videos, or Label Studio's Export > JSON or a list of {'data': ...}; the project's own if left out"
+    extract.add_argument("source", type=Path, nargs="?", metavar="FOLDER|TASKS.json", help=videos)
+    about = "which field of the tasks, which backbone and crop; not needed for a folder or a known project"
+    extract.add_argument("--config", type=Path, metavar="FILE.xml", help=f"the labeling config: {about}")
+    extract.add_argument("--project", metavar="PROJECT", help=f"a known one: {PROJECT_HELP}")
+    extract.add_argument("--jobs", type=_jobs, metavar="N", help="processes; as many as there are processors if left out")
+    extract.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler, tcp://host:8786: its workers extract instead")
+    _add_settings(extract)
+    extract.set_defaults(run=_extract)
+
     bench = commands.add_parser(
         "bench", help="how fast features are made on this machine, beside the usual way and its ceilings"
     )
@@ -117,6 +128,12 @@ def _add_files(parser: argparse.ArgumentParser, name: str, what: str, config: st
     about = "the labeling config: Label Studio's Settings > Labeling Interface > Code"
     parser.add_argument("--config", type=Path, required=required, metavar="FILE.xml", help=f"{about}; {config}".rstrip("; "))
     _add_settings(parser)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024, found {text!r}")
+    return int(text)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -206,6 +223,13 @@ def _predict(args: argparse.Namespace) -> int:
 
     settings = _offline_settings(args, "WARNING")
     return predict(settings, args.tasks, args.config, args.project, args.model_version, args.output)
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from framewise.bulk.command import extract
+
+    settings = _offline_settings(args, "ERROR")
+    return extract(settings, args.source, args.config, args.project, args.jobs, args.dask)
 
 
 def _offline_settings(args: argparse.Namespace, log_level: str) -> Settings:

@@ -16,17 +16,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from huey import SqliteHuey
+from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
-from framewise.core.errors import FramewiseError, StorageBusy, StorageFull, is_disk_full
+from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_disk_full
 from framewise.store.job_state import Job, JobStates
 
 logger = logging.getLogger(__name__)
 
 WORKER_THREADS = 2  # so that a long extraction does not keep a training waiting
 KEEP_ALIVE_SECONDS = 1.0
+REDIS_CONNECT_SECONDS, REDIS_SECONDS = 0.5, 5.0
 REPORT_SECONDS = 0.5
 # Label Studio's user waits for what was just annotated: a training goes before the extractions that wait.
 # What nobody waits for comes last.
@@ -52,9 +53,10 @@ class JsonSerializer(Serializer):
 
 
 class Jobs:
-    """Submitting jobs, and doing them where handlers are registered. ``states`` is the table, queue_path huey's file."""
+    """Submitting jobs, and doing them where handlers are registered. ``states`` is the table, queue_path huey's file, which
+    queue_url, of a Redis, takes the place of. Raises SettingsError."""
 
-    def __init__(self, states: JobStates, queue_path: Path):
+    def __init__(self, states: JobStates, queue_path: Path, queue_url: str | None = None):
         self._lock_folder = queue_path.parent / "workers"
         self._lock_folder.mkdir(parents=True, exist_ok=True)
         self.states = states
@@ -63,7 +65,9 @@ class Jobs:
         self._chore: Callable[[], None] = lambda: None
         self._lock: IO[str] | None = None
         self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
-        self._huey = SqliteHuey("framewise", filename=str(queue_path), results=False, serializer=JsonSerializer(), timeout=30)
+        self._huey = _queue(queue_path, queue_url)
+        self._queue_errors = _queue_errors() if queue_url else ()
+        self._longest_delay = 5.0 if queue_url else 0.2  # with Redis, which wakes who waits, only while it is away
         self._do = self._huey.task(name="do")(self._run)
 
     def submit(
@@ -100,7 +104,7 @@ class Jobs:
         for owner in os.listdir(self._lock_folder):
             self._is_alive(owner)  # removes the files of dead ones
         consumer = self._huey.create_consumer(
-            workers=WORKER_THREADS, worker_type="thread", periodic=False, initial_delay=0.05, max_delay=0.2
+            workers=WORKER_THREADS, worker_type="thread", periodic=False, initial_delay=0.05, max_delay=self._longest_delay
         )
         threading.Thread(target=self._keep_alive, name="keep-alive", daemon=True).start()
         consumer.run()
@@ -194,6 +198,8 @@ class Jobs:
                         self._send(job_id, kind)
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)
+            except self._queue_errors as error:
+                logger.error("QUEUE_URL: Redis cannot be asked; jobs wait until it can: %s", error)
             except Exception:
                 logger.exception("keeping jobs alive")  # whatever it is must not end this thread
             time.sleep(KEEP_ALIVE_SECONDS)
@@ -212,6 +218,31 @@ class Jobs:
             return False
         path.unlink(missing_ok=True)
         return False
+
+
+def _queue(path: Path, url: str | None) -> Huey:
+    """huey over a file, or over Redis, which is not asked for anything yet."""
+    if not url:
+        return SqliteHuey("framewise", filename=str(path), results=False, serializer=JsonSerializer(), timeout=30)
+    try:
+        from redis import ConnectionPool
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        raise SettingsError("QUEUE_URL: Redis needs its library: pip install 'framewise[redis]'") from None
+    # A request whose job is recorded must not wait for a Redis that is away: the job is sent later.
+    at_once = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": REDIS_SECONDS, "retry": Retry(NoBackoff(), 0)}
+    pool = ConnectionPool.from_url(url, **at_once)
+    return PriorityRedisHuey("framewise", connection_pool=pool, results=False, serializer=JsonSerializer(), read_timeout=1)
+
+
+def _queue_errors() -> tuple[type[Exception], ...]:
+    """What says that Redis is away; a file never is."""
+    try:
+        from redis.exceptions import RedisError
+    except ImportError:
+        return ()
+    return (RedisError,)
 
 
 def _is_temporary(error: Exception) -> bool:

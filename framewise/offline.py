@@ -50,7 +50,7 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
     tasks = _annotated_tasks(export)
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else _new_key(assembly)
-    label_config = _label_config(assembly, key, config)
+    label_config = labeling_config_of(assembly, key, config)
     controls = _trainable(assembly.backend.controls(key, label_config))
     try:
         _store(assembly.annotations, key, label_config, tasks, export.stem)
@@ -64,7 +64,7 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
             assembly.registry.remove_models(key)
         raise
     for note in notes:
-        _say(note)
+        say(note)
     for control in controls:
         _print_trained(assembly, control)
     return 0
@@ -111,10 +111,10 @@ def predict(
     project: whose version predicts; simple mode needs none. version: another than the one in use. Raises FramewiseError.
     """
     _check_writable(output)
-    items = _read_tasks(tasks_file)
+    items = read_tasks(tasks_file)
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
-    label_config = _label_config(assembly, key, config)
+    label_config = labeling_config_of(assembly, key, config)
     registry = assembly.registry.with_version(key, version) if version else assembly.registry
     projects = Projects(replace(assembly.parts, registry=registry), assembly.annotations, assembly.jobs.states)
     controls = projects.controls(key, label_config)
@@ -134,7 +134,7 @@ def predict(
 # Files of Label Studio.
 
 
-def _read_tasks(path: Path) -> list[Any]:
+def read_tasks(path: Path) -> list[Any]:
     """A file's tasks. Raises RequestError for one that is no list of them."""
     try:
         items = json.loads(_text(path))
@@ -149,7 +149,7 @@ def _read_tasks(path: Path) -> list[Any]:
 
 def _annotated_tasks(path: Path) -> list[Task]:
     """The tasks of an export, checked: one that cannot be read is refused before anything is stored. Raises RequestError."""
-    items = _read_tasks(path)
+    items = read_tasks(path)
     seen = set()
     for place, task in enumerate(items, 1):
         if not isinstance(task, Mapping) or not is_task(task) or not isinstance(task.get("data"), Mapping):
@@ -211,7 +211,7 @@ def _new_key(assembly: Assembly) -> str:
     return f"{OFFLINE_NUMBER}.{made}"
 
 
-def _label_config(assembly: Assembly, key: str, path: Path | None) -> str:
+def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
     """The labeling config to work with: of a file, or the project's own. A project of Label Studio has the one that it was
     told there: a training by another would change what the service answers."""
     known = assembly.annotations.project(key)
@@ -256,7 +256,7 @@ def _examples(backend: Backend, control: ControlModel, tasks: Sequence[Annotated
             example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
             examples.append(example)
             for note in example.notes:
-                _say(f"task {task.task}: {note}")
+                say(f"task {task.task}: {note}")
     if not examples:
         raise RequestError("no annotated task can be used")
     return examples
@@ -287,7 +287,7 @@ def _naming(task: Any, place: int) -> Iterator[None]:
         number = task.get("id") if isinstance(task, Mapping) else None
         name = f"task {number}" if is_id(number) else f"item {place + 1}"
         text = str(error) if isinstance(error, FramewiseError | OSError) else f"{type(error).__name__}: {error}"
-        _say(f"{name} is left out: {text}")
+        say(f"{name} is left out: {text}")
 
 
 # What is shown.
@@ -307,7 +307,7 @@ def _bar(what: str) -> Iterator[Progress]:
         progress(1.0, "")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     tqdm.write(f"framewise: {text}", file=sys.stderr)
 
 

@@ -71,6 +71,15 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _redis_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("redis", "rediss") or not url.hostname or url.port == 0:
+        raise ValueError("expected an address such as redis://:password@host:6379/0, or rediss://")
+    if not re.fullmatch(r"/?|/\d{1,4}", url.path):
+        raise ValueError("expected the number of a database at the end, such as redis://host:6379/0")
+    return text
+
+
 def _folders(text: str) -> tuple[Path, ...]:
     folders = tuple(Path(part.strip()) for part in text.split(os.pathsep) if part.strip())
     for folder in folders:
@@ -126,6 +135,19 @@ class Settings:
         "and are extracted again when they are asked for; 0 for no limit",
     )
     data_dir: Path = _setting(Path("data"), Path, "folder of the database (annotations, jobs) and of downloads")
+    database_journal: str = _setting(
+        "wal",
+        _one_of("wal", "delete"),
+        "how SQLite writes: wal, or delete where DATA_DIR is on a network file system, which is slower; the same for all "
+        "processes",
+    )
+    queue_url: str | None = _setting(
+        None,
+        _redis_url,
+        "Redis that carries jobs to workers on several machines, redis://:password@host:6379/0 or rediss://; if empty, a file "
+        "in DATA_DIR does",
+        secret=True,
+    )
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,
         str,
@@ -163,6 +185,11 @@ class Settings:
         "what is in an inner network only if its address or network (192.168.1.0/24) is listed",
     )
     media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "the largest file that is fetched, in bytes")
+    min_free_disk_bytes: int = _setting(
+        2_000_000_000,
+        _integer(0, 10**15),
+        "while less is free on the disk of CACHE_DIR, in bytes, videos that nobody waits for are not extracted",
+    )
     keep_versions: int = _setting(
         20, _integer(1, 100_000), "versions of each control that are kept; older ones are removed, never the one in use"
     )

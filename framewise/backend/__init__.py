@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from framewise.backend.events import Events
+from framewise.backend.free_disk import FreeDisk
 from framewise.backend.identifiers import is_offline, project_id
 from framewise.backend.importing import Importing
 from framewise.backend.predictions import Predictions
@@ -53,7 +54,8 @@ class Backend:
         self._videos = Videos(parts, annotations, jobs, self._projects)
         self._predictions = Predictions(annotations, jobs, self._videos, waiting_slots)
         self._importing = Importing(annotations, jobs, self._projects, label_studio)
-        self._warming = Warming(annotations, jobs, self._projects, self._videos)
+        free_disk = FreeDisk(parts.settings.cache_dir, parts.settings.min_free_disk_bytes)
+        self._warming = Warming(annotations, jobs, self._projects, self._videos, free_disk)
         self._events = Events(annotations, jobs, self._projects, self._importing)
         self._versions = Versions(parts, annotations, known, self._projects, self.version_changed)
         self._trainings = Trainings(parts.registry, annotations, jobs, self._projects, self._videos)

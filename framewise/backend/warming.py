@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any
 
+from framewise.backend.free_disk import FreeDisk
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
 from framewise.controls import ControlModel
@@ -20,18 +21,20 @@ TRIES = 2  # of a video that ends its worker
 
 
 class Warming:
-    """Extracts ahead of requests."""
+    """Extracts ahead of requests, as long as the disk has room."""
 
-    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, videos: Videos):
+    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, videos: Videos, free_disk: FreeDisk):
         self._annotations = annotations
         self._jobs = jobs
         self._projects = projects
         self._videos = videos
+        self._free_disk = free_disk
 
     def warm(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Extract the videos of all tasks of a project that were not asked for yet, one by one.
 
-        Goes on later where other work waits; what was extracted stays. Videos that cannot be had are told of together.
+        Goes on later where other work waits, or the disk has too little room; what was extracted stays. Videos that cannot be
+        had are told of together.
         """
         controls = self._projects.controls(job.project)
         extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
@@ -58,8 +61,8 @@ class Warming:
             self._jobs.states.warn(job.id, f"{note}. Each is tried again when it is asked for")
 
     def _extract(self, job: Job, controls: list[ControlModel], task: int, data: dict[str, Any], progress: Progress) -> str:
-        """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits."""
-        polite = _Polite(self._jobs, job.kind, progress)
+        """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits, StorageFull."""
+        polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
         problem = ""
@@ -70,7 +73,10 @@ class Warming:
             self._annotations.put_back(job.project, task)
             raise
         except Exception as error:
-            if is_disk_full(error) or isinstance(error, ProjectForgotten):
+            if is_disk_full(error):
+                self._annotations.put_back(job.project, task)  # it is not the file that ends its extraction
+                raise
+            if isinstance(error, ProjectForgotten):
                 raise
             known = isinstance(error, FramewiseError)
             problem = f"task {task}: {error if known else f'{type(error).__name__}: {error}'}"
@@ -80,10 +86,10 @@ class Warming:
 
 
 class _Polite:
-    """Progress that ends, with GiveWay, when other work waits."""
+    """Progress that ends when other work waits, with GiveWay, or the disk has too little room, with StorageFull."""
 
-    def __init__(self, jobs: Jobs, kind: str, progress: Progress):
-        self._jobs, self._kind, self._progress = jobs, kind, progress
+    def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk):
+        self._jobs, self._kind, self._progress, self._free_disk = jobs, kind, progress, free_disk
         self._looked = 0.0
 
     def __call__(self, share: float, detail: str) -> None:
@@ -93,5 +99,6 @@ class _Polite:
 
     def give_way(self) -> None:
         self._looked = time.monotonic()
+        self._free_disk.check()
         if self._jobs.more_urgent_wait(self._kind, OTHERS_WAIT_SECONDS):
             raise GiveWay

@@ -131,6 +131,11 @@ class Annotations:
         rows = self._database.read("SELECT data FROM tasks WHERE project = ? AND id = ? AND NOT deleted", (project, task))
         return dict(json.loads(rows[0]["data"])) if rows else None
 
+    def tasks(self, project: str) -> list[dict[str, Any]]:
+        """All tasks of a project, as ``{"id": ..., "data": ...}``."""
+        rows = self._database.read("SELECT id, data FROM tasks WHERE project = ? AND NOT deleted ORDER BY id", (project,))
+        return [{"id": row["id"], "data": json.loads(row["data"])} for row in rows]
+
     def delete_tasks(self, project: str, tasks: list[int]) -> bool:
         """Mark tasks as gone; a late event of one does not bring it back. Whether there is something else to learn now."""
         return self._mark_deleted("tasks", project, tasks)

@@ -69,11 +69,15 @@ NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR
 
 
 class Database:
-    """Connections to one SQLite file, one a thread, in write-ahead mode so that readers and a writer do not wait."""
+    """Connections to one SQLite file, one a thread.
 
-    def __init__(self, path: Path):
+    journal: "wal", with which readers and a writer do not wait for each other; or "delete", without the memory that "wal"
+    shares, for machines that share the file over a network. All processes take the same.
+    """
+
+    def __init__(self, path: Path, journal: str = "wal"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self._path, self._journal = path, journal
         self._local = threading.local()
         self._make_tables()
 
@@ -136,7 +140,23 @@ class Database:
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode != self._journal:
+                self._change_journal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # what was answered "recorded" survives a power cut
             self._local.connection = connection
         return connection
+
+    def _change_journal(self, connection: sqlite3.Connection) -> None:
+        """Raises SettingsError while others have the database open in another mode."""
+        try:
+            connection.execute(f"PRAGMA journal_mode = {self._journal}").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+        found = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        if found != self._journal:
+            raise SettingsError(
+                f"{self._path}: a process has it open with journal mode {found}, and DATABASE_JOURNAL is {self._journal}; stop "
+                "all processes, and give all of them the same"
+            )

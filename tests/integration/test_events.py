@@ -159,3 +159,27 @@ def test_what_is_asked_for_goes_before_extraction_ahead(start_service, make_clip
     assert service.jobs(project, "warm")[0]["state"] in ("pending", "running")
     (left,) = service.rows("SELECT count(*) AS n FROM tasks WHERE warm IS NOT NULL")
     assert left["n"] > 0
+
+
+def test_on_a_disk_that_is_too_full_extraction_ahead_waits_and_what_is_asked_for_is_extracted(start_service, make_task):
+    service, project = start_service(MIN_FREE_DISK_BYTES=str(10**15)), Project(QUICK)
+    tasks = [make_task() for _ in range(2)]
+    service.send(project.event("TASKS_CREATED", tasks=tasks))
+
+    def waits():
+        (warm,) = service.jobs(project, "warm")
+        return warm["state"] == "pending" and "MIN_FREE_DISK_BYTES" in warm["detail"]
+
+    wait_for(waits, "extraction ahead waits for room")
+    service.predict(project, [tasks[0]])
+    wait_for(lambda: service.jobs(project, "extract")[0]["state"] == "done", "what was asked for is extracted")
+    wait_for(waits, "extraction ahead waits still")
+    (left,) = service.rows("SELECT count(*) AS n FROM tasks WHERE warm = 0")
+    assert left["n"] == 2  # none was tried in vain
+
+    service.stop()
+    service.env["MIN_FREE_DISK_BYTES"] = "0"
+    service.start()
+    service.wait_idle()
+    assert service.jobs(project, "warm")[0]["state"] == "done"
+    assert service.rows("SELECT id FROM tasks WHERE warm IS NOT NULL") == []

@@ -26,6 +26,7 @@ FLOORS = (
     {"worker", "server"},
     {"serve"},
     {"bench", "demo", "host", "manage", "offline"},
+    {"bulk"},
     {"cli"},
     {"__main__"},
 )
@@ -40,6 +41,7 @@ AT_HOME_IN = {
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
     "huey": {"jobs"},
+    "distributed": {"bulk"},
     "sqlite3": {"store"},
 }
 # Run by a server or as a program: importing them is what starts something.

@@ -124,6 +124,8 @@ def test_label_studio_url_beats_its_other_name():
         ("LABEL_STUDIO_URL", "http://ls:99999"),
         ("PREDICT_WAIT_SECONDS", "-1"),
         ("PREDICT_WAIT_SECONDS", "1000"),
+        ("DATABASE_JOURNAL", "memory"),
+        ("MIN_FREE_DISK_BYTES", "2 GB"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_variable(name, value):
@@ -143,6 +145,25 @@ def test_a_user_without_a_password_is_refused_and_the_password_not_shown(given):
 def test_secrets_are_not_in_a_printed_settings_object():
     settings = Settings.from_env({"LABEL_STUDIO_API_KEY": "key-3f9", "WEBHOOK_TOKEN": "token-3f9"})
     assert "3f9" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://:s3cret@h:6379/0", "rediss://ann:s3cret@10.0.0.7:6380/12", "redis://h:1/"]
+)
+def test_a_queue_may_be_on_redis(url):
+    settings = Settings.from_env({"QUEUE_URL": url})
+    assert settings.queue_url == url
+    assert "s3cret" not in repr(settings)
+    assert Settings.from_env(settings.to_env()) == settings
+
+
+@pytest.mark.parametrize(
+    "url", ["h:6379", "http://:s3cret@h", "redis://", "redis://:s3cret@h/queue", "redis://:s3cret@h:99999"]
+)
+def test_a_queue_elsewhere_is_refused_and_its_password_not_shown(url):
+    with pytest.raises(SettingsError, match=r"^QUEUE_URL: ") as caught:
+        Settings.from_env({"QUEUE_URL": url})
+    assert "s3cret" not in str(caught.value)
 
 
 SECRETS = ("BASIC_AUTH_PASS", "WEBHOOK_TOKEN", "LABEL_STUDIO_API_KEY")

@@ -722,3 +722,29 @@ def test_a_database_that_another_process_holds_is_busy_for_now(tmp_path, monkeyp
         other.execute("ROLLBACK")
     assert states(jobs) == {}
     assert jobs.add("train", PROJECT, "all", {}) == 1
+
+
+def test_a_database_of_machines_that_share_it_over_a_network_has_no_log_beside_it(tmp_path):
+    path = tmp_path / "framewise.sqlite"
+    Annotations(Database(path, "delete")).put_task("7.1", 1, {"video": "a.mp4"})
+    assert [file.name for file in tmp_path.iterdir()] == ["framewise.sqlite"]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+def test_a_database_takes_another_journal_mode_where_nobody_else_has_it_open(tmp_path):
+    path = tmp_path / "framewise.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as before:
+        assert before.execute("PRAGMA journal_mode = wal").fetchone() == ("wal",)
+        before.execute("CREATE TABLE earlier (x)")
+    Annotations(Database(path, "delete")).put_task("7.1", 1, {"video": "a.mp4"})
+    assert [file.name for file in tmp_path.iterdir()] == ["framewise.sqlite"]
+
+
+def test_a_database_that_others_have_open_in_another_journal_mode_is_refused(tmp_path, database):
+    database.read("SELECT * FROM tasks")
+    path = tmp_path / "data" / "framewise.sqlite"
+    with pytest.raises(
+        SettingsError, match=f"{path}: a process has it open with journal mode wal, and DATABASE_JOURNAL is delete"
+    ):
+        Database(path, "delete")

@@ -1,0 +1,33 @@
+"""Room that is left on the disk of the cache: what nobody waits for leaves some to what somebody waits for."""
+
+import shutil
+from pathlib import Path
+
+from framewise.core.errors import StorageFull
+
+
+class FreeDisk:
+    """A floor under the free room of a folder's disk. min_free_bytes: 0 for none."""
+
+    def __init__(self, folder: Path, min_free_bytes: int):
+        self._folder = folder
+        self._min_free_bytes = min_free_bytes
+
+    def check(self) -> None:
+        """Raises StorageFull while less is free."""
+        if missing := self.missing():
+            raise StorageFull(missing)
+
+    def missing(self) -> str:
+        """What is missing, or "" if there is room."""
+        free = shutil.disk_usage(self._folder).free
+        if free >= self._min_free_bytes:
+            return ""
+        return (
+            f"{_gigabytes(free)} are free on the disk of {self._folder} (CACHE_DIR), and {_gigabytes(self._min_free_bytes)} "
+            "are to stay free (MIN_FREE_DISK_BYTES); make room, and it goes on"
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

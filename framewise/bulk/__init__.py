@@ -1,0 +1,1 @@
+"""Many videos at once: found, extracted by all processors or by a cluster, and told of."""

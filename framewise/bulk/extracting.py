@@ -1,0 +1,109 @@
+"""One video after the other in one process: the same in a process of this machine and in a cluster's worker."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from framewise.assembly import check_folders, media_library
+from framewise.backend.free_disk import FreeDisk
+from framewise.backend.training import part_of
+from framewise.bulk.videos import Video, Wanted
+from framewise.core.errors import BackboneError, FramewiseError, is_disk_full
+from framewise.features.backbone import Backbone, Backbones
+from framewise.features.extraction import Extractor, VideoFeatures
+from framewise.jobs import Progress
+from framewise.label_studio import LabelStudioClient
+from framewise.media.library import MediaFile
+from framewise.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+EXTRACTED, CACHED, FAILED = "extracted", "cached", "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a video. content: of its file, None if that could not be had. pictures: how many were decoded."""
+
+    video: Video
+    state: str
+    content: str | None = None
+    pictures: int = 0
+    reason: str = ""
+
+
+class Workplace:
+    """What a process needs to extract. It opens no database: that need not be on a disk which a cluster shares."""
+
+    def __init__(self, settings: Settings):
+        check_folders(settings)
+        client = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
+        self._media = media_library(settings, client)
+        self._backbones = Backbones(settings.model_root, settings.data_dir)
+        self._extractor = Extractor.of(settings)
+        self._free_disk = FreeDisk(settings.cache_dir, settings.min_free_disk_bytes)
+
+    def extract(self, video: Video, progress: Progress) -> Outcome:
+        """Extract what is not cached of a video; whatever goes wrong is its outcome. Waits while the disk has too little room:
+        not inside of an extraction, whose lock would keep out who waits for just this video."""
+        while True:
+            self._wait_for_room()
+            try:
+                return self._extract(video, _WithRoom(progress, self._free_disk))
+            except Exception as error:
+                if is_disk_full(error) and self._free_disk.missing():
+                    continue
+                known = isinstance(error, FramewiseError | OSError)
+                logger.debug("%s", video.name, exc_info=not known)
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
+                return Outcome(video, FAILED, reason=reason.removeprefix(f"{Path(video.source).name}: "))
+
+    def find_backbone(self, wanted: Wanted) -> None:
+        """Raises BackboneError unless the very file is here that is meant."""
+        if (found := self._backbones.find(wanted.backbone)).content != wanted.content:
+            raise BackboneError(f"backbone {wanted.backbone!r}: {found.path} is another file than the one that is meant")
+
+    def _wait_for_room(self) -> None:
+        while self._free_disk.missing():
+            time.sleep(LOOK_SECONDS)
+
+    def _extract(self, video: Video, progress: Progress) -> Outcome:
+        for wanted in video.wanted:
+            self.find_backbone(wanted)
+        content = self._media.known_content(video.source, video.task)
+        if content:
+            cached = [self._extractor.cached(content, wanted.content, wanted.crop) for wanted in video.wanted]
+            if all(cached):
+                return Outcome(video, CACHED, content)
+        loaded: list[Backbone] = []
+        with self._media.opened(video.source, video.task, progress) as file:
+            for done, wanted in enumerate(video.wanted):
+                features = self._features(file, wanted, loaded, part_of(progress, done, len(video.wanted)))
+        pictures = len(features.timeline.pts)
+        return Outcome(video, EXTRACTED, file.content, pictures) if loaded else Outcome(video, CACHED, file.content)
+
+    def _features(self, file: MediaFile, wanted: Wanted, loaded: list[Backbone], progress: Progress) -> VideoFeatures:
+        """Features of a file. The backbone is loaded, and added to ``loaded``, only if they are not cached."""
+
+        def load() -> Backbone:
+            loaded.append(self._backbones.load(self._backbones.find(wanted.backbone)))
+            return loaded[-1]
+
+        return self._extractor.extract(file, wanted.content, load, wanted.crop, progress)
+
+
+class _WithRoom:
+    """Progress that ends, with StorageFull, when the disk has too little room."""
+
+    def __init__(self, progress: Progress, free_disk: FreeDisk):
+        self._progress, self._free_disk = progress, free_disk
+        self._looked = time.monotonic()
+
+    def __call__(self, share: float, detail: str) -> None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._free_disk.check()
+        self._progress(share, detail)

@@ -1,0 +1,180 @@
+"""Processes of this machine that extract, one video at a time each.
+
+Not a pool: when one process of a pool is killed, joblib's and Python's own kill all others with it, and nobody is told whose
+video it was. See docs/decisions/0014. This module imports little: its processes decide how many threads torch takes first.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from joblib import cpu_count
+
+from framewise.core.errors import FramewiseError
+from framewise.settings import Settings
+
+if TYPE_CHECKING:
+    from framewise.bulk.extracting import Outcome
+    from framewise.bulk.videos import Video
+
+TRIES = 2  # of a video that ends its process
+LOOK_SECONDS = 1.0
+REPORT_SECONDS = 0.5
+NICE = 10  # a service on the same machine goes first
+
+Told = Callable[[float], None]
+
+
+def extract_here(
+    settings: Settings, videos: Sequence["Video"], jobs: int, told: Told
+) -> Generator["Outcome | None", None, None]:
+    """Outcomes, as they come, and None every second. told: is given how much is done of the videos that are in hand, in
+    videos. A process that is killed is started again, and its video tried once more. Raises FramewiseError.
+
+    jobs: processes. They share the processors: a single one computes with as many threads as there are.
+    """
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    todo: queue.SimpleQueue[Video] = queue.SimpleQueue()
+    for video in videos:
+        todo.put(video)
+    processes = min(jobs, len(videos))
+    threads = settings.extraction_threads or max(cpu_count() // max(processes, 1), 1)
+    places = [_Place(replace(settings, extraction_threads=threads), todo, events) for _ in range(processes)]
+    try:
+        for place in places:
+            place.start()
+        left = len(videos)
+        while left:
+            try:
+                event = events.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                event = None
+            told(sum(place.share for place in places))
+            if isinstance(event, Exception):
+                raise event
+            left -= event is not None
+            yield event
+    finally:
+        for place in places:
+            place.stop()
+
+
+class _Place(threading.Thread):
+    """A process and the thread that gives it one video after the other."""
+
+    def __init__(self, settings: Settings, todo: "queue.SimpleQueue[Video]", events: "queue.SimpleQueue[Any]"):
+        super().__init__(daemon=True)
+        self.share = 0.0  # of the video in hand
+        self._settings, self._todo, self._events = settings, todo, events
+        self._stopped = threading.Event()
+        self._process: _Process | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                outcome = self._extract(self._todo.get_nowait())
+                self.share = 0.0
+                self._events.put(outcome)
+        except queue.Empty:
+            pass
+        except Exception as error:
+            self._events.put(error)
+        finally:
+            self._kill()
+
+    def stop(self) -> None:
+        """End the process, whatever it is at; what it has finished is in the cache."""
+        self._stopped.set()
+        self._kill()
+
+    def _kill(self) -> int | None:
+        process, self._process = self._process, None
+        return process.kill() if process else None
+
+    def _extract(self, video: "Video") -> "Outcome":
+        from framewise.bulk.extracting import FAILED, Outcome
+
+        code = None
+        for _ in range(TRIES):
+            if self._stopped.is_set():
+                break
+            process = self._process = self._process or _Process(self._settings)
+            try:
+                return process.extract(video, self._tell)
+            except (EOFError, OSError):  # OSError: this end was closed by ``stop``
+                code = self._kill()
+        killed = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        reason = f"its process {killed}, {TRIES} times; is there enough memory? Fewer --jobs need less"
+        return Outcome(video, FAILED, reason=reason)
+
+    def _tell(self, share: float) -> None:
+        self.share = share
+
+
+class _Process:
+    """A process that extracts. Raises FramewiseError if it cannot be started."""
+
+    def __init__(self, settings: Settings):
+        context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it does not have
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(settings, other), daemon=True)
+        self._process.start()
+        other.close()
+        try:
+            self._connection.recv()
+        except EOFError:
+            code = self.kill()
+            raise FramewiseError(
+                f"a process for extraction ended while it started, with code {code}; is there enough memory? "
+                "Fewer --jobs need less"
+            ) from None
+
+    def extract(self, video: "Video", told: Told) -> "Outcome":
+        """Raises EOFError or ConnectionError if the process dies."""
+        self._connection.send(video)
+        while isinstance(answer := self._connection.recv(), float):
+            told(answer)
+        outcome: Outcome = answer
+        return outcome
+
+    def kill(self) -> int | None:
+        """End it; its exit code, less than 0 for the signal by which it had ended."""
+        with suppress(EOFError, OSError):
+            self._connection.close()
+        self._process.join(timeout=0.2)  # one that has just died is to be seen by how it died
+        self._process.kill()
+        self._process.join()
+        return self._process.exitcode
+
+
+def _serve(settings: Settings, connection: Connection) -> None:
+    """What the process does: videos come, and shares of them and outcomes go, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the first one decides
+    os.nice(NICE)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch is imported
+        os.environ[name] = str(settings.extraction_threads)
+    from framewise.assembly import configure_logging
+    from framewise.bulk.extracting import Workplace
+
+    configure_logging("ERROR")
+    place = Workplace(settings)
+    last = 0.0
+
+    def progress(share: float, _: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            last = time.monotonic()
+            connection.send(float(share))
+
+    with suppress(EOFError, ConnectionError):
+        connection.send("ready")
+        while True:
+            connection.send(place.extract(connection.recv(), progress))

@@ -1,0 +1,58 @@
+"""How fast many videos are extracted: a process for each processor, against one process with a thread for each.
+
+    python tools/extract_speed.py --videos 24 --rounds 3
+
+Renders clips, and extracts them by the processes of ``framewise extract``, both ways in turn, into an empty cache each. Prints
+the median of pictures a second of each way, processes' start included, and the ratio.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from joblib import cpu_count
+
+from framewise.bulk.machine import extract_here
+from framewise.bulk.videos import find
+from framewise.demo.clips import render_clips
+from framewise.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    rates: dict[int, list[float]] = {cpu_count(): [], 1: []}
+    with tempfile.TemporaryDirectory() as folder:
+        render_clips(Path(folder) / "clips", args.videos, seed=5)
+        for number in range(args.rounds):
+            for processes, measured in rates.items():
+                measured.append(pictures_a_second(Path(folder), f"{number}-{processes}", processes))
+                print(f"{processes} processes, {cpu_count() // processes} threads each: {measured[-1]:.0f} pictures a second")
+    medians = {processes: statistics.median(measured) for processes, measured in rates.items()}
+    for processes, median in medians.items():
+        print(f"median of {args.rounds}: {processes} processes {median:.0f} pictures a second")
+    print(f"ratio {medians[cpu_count()] / medians[1]:.2f}")
+
+
+def pictures_a_second(folder: Path, name: str, processes: int) -> float:
+    """With an empty cache."""
+    own = {"MODEL_ROOT": "models", "CACHE_DIR": f"cache-{name}", "DATA_DIR": "data"}
+    env = {**{variable: str(folder / path) for variable, path in own.items()}, "MODEL_PATH": "framewise-n-cls"}
+    settings = Settings.from_env(env)
+    settings.cache_dir.mkdir()
+    found = find(settings, folder / "clips", None, None)
+    began = time.monotonic()
+    pictures = 0
+    for outcome in extract_here(found.settings, found.videos, processes, lambda share: None):
+        if outcome:
+            assert outcome.state == "extracted", outcome
+            pictures += outcome.pictures
+    return pictures / (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()
