@@ -14,10 +14,8 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-from framewise.bulk.machine import extract_here
-from framewise.bulk.videos import find
-from framewise.demo.clips import render_clips
-from framewise.settings import Settings
+# Imported where they are used, as the command does: a process that extracts runs this file first, and torch, which these
+# import, takes as many threads as it is told when it is imported.
 
 
 def main() -> None:
@@ -25,6 +23,8 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    from framewise.demo.clips import render_clips
+
     rates: dict[int, list[float]] = {cpu_count(): [], 1: []}
     with tempfile.TemporaryDirectory() as folder:
         render_clips(Path(folder) / "clips", args.videos, seed=5)
@@ -40,6 +40,10 @@ def main() -> None:
 
 def pictures_a_second(folder: Path, name: str, processes: int) -> float:
     """With an empty cache."""
+    from framewise.bulk.machine import extract_here
+    from framewise.bulk.videos import find
+    from framewise.settings import Settings
+
     own = {"MODEL_ROOT": "models", "CACHE_DIR": f"cache-{name}", "DATA_DIR": "data"}
     env = {**{variable: str(folder / path) for variable, path in own.items()}, "MODEL_PATH": "framewise-n-cls"}
     settings = Settings.from_env(env)
