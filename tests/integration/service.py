@@ -61,6 +61,7 @@ class Service:
             "CACHE_DIR": str(self.cache),
             "DATA_DIR": str(self.data),
             "MODEL_PATH": backbone.name,
+            "EXTRACTION_ENGINE": "torch",  # OpenVINO takes seconds to begin
             "LOCAL_FILES_ROOTS": str(videos),
         }
         self.settings = {**own, **settings}

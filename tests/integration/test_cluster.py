@@ -119,7 +119,8 @@ def settings(tmp_path, backbone):
     models = tmp_path / "models"
     models.mkdir()
     (models / backbone.name).write_bytes(backbone.read_bytes())
-    return Settings(model_root=models, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", model_path=backbone.name)
+    folders = {"model_root": models, "cache_dir": tmp_path / "cache", "data_dir": tmp_path / "data"}
+    return Settings(**folders, model_path=backbone.name, extraction_engine="torch")
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def assert_as_in_a_straight_run(found, workplace, folder):
     cache = workplace.folder / "straight"
     names = {"MODEL_ROOT": workplace.models, "DATA_DIR": workplace.data, "CACHE_DIR": cache}
     env = {**{name: str(path) for name, path in names.items()}, "MODEL_PATH": workplace.env["MODEL_PATH"]}
+    env["EXTRACTION_ENGINE"] = workplace.env["EXTRACTION_ENGINE"]
     videos = find(Settings.from_env(env), folder, None, None)
     place = Place(videos.settings)
     for video in videos.videos:
@@ -96,7 +97,7 @@ def assert_as_in_a_straight_run(found, workplace, folder):
     expected = chunks(cache)
     assert found.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_a_folder_is_extracted_and_what_cannot_be_is_named(workplace, folder, add):

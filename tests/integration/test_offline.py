@@ -28,7 +28,7 @@ class Workplace:
         outside = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
         own = {"MODEL_ROOT": self.models, "CACHE_DIR": folder / "cache", "DATA_DIR": self.data, "MODEL_PATH": backbone.name}
         path = os.pathsep.join([str(OFFLINE), str(Path(__file__).parents[2])])
-        more = {"PYTHONPATH": path, "LOCAL_FILES_ROOTS": str(videos), "OMP_NUM_THREADS": "1"}
+        more = {"PYTHONPATH": path, "LOCAL_FILES_ROOTS": str(videos), "OMP_NUM_THREADS": "1", "EXTRACTION_ENGINE": "torch"}
         self.env = {**outside, **{name: str(value) for name, value in own.items()}, **more}
 
     def file(self, name, content):

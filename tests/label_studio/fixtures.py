@@ -56,6 +56,7 @@ def base_settings(label_studio: LabelStudioServer, tmp_path_factory: pytest.Temp
         cache_dir=root / "cache_dir",
         data_dir=root / "data",
         model_path="framewise-n-cls",
+        extraction_engine="torch",  # OpenVINO takes seconds to begin
         predict_wait_seconds=60.0,
     )
 
