@@ -91,8 +91,8 @@ def shrink(folder: Path, max_bytes: int, ready: Path, go: Path) -> None:
 
 def read_and_write(folder: Path, contents: list[str], pictures: int, times: int) -> None:
     """Ask for videos, look at all of what is there, and write what is not, until each was so often the case. Ends with 1 at
-    the first that is wrong, and with 2 if that takes a minute."""
-    extractor, end, there, gone = Extractor(FeatureCache(folder)), time.monotonic() + 60, 0, 0
+    the first that is wrong, and with 2 if that takes four minutes."""
+    extractor, end, there, gone = Extractor(FeatureCache(folder)), time.monotonic() + 240, 0, 0
     while there < times or gone < times:
         for content in [content for content in contents for _ in range(4)]:
             features = extractor.cached(content, WEIGHTS, "center")
