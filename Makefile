@@ -59,6 +59,7 @@ load: $(STAMP)
 speed: $(STAMP)
 	$(VENV)/bin/python tools/training_speed.py $(ARGS)
 	$(VENV)/bin/python tools/training_memory.py
+	$(VENV)/bin/python tools/prediction_speed.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
