@@ -62,6 +62,7 @@ speed: $(STAMP)
 	$(VENV)/bin/python tools/training_speed.py $(ARGS)
 	$(VENV)/bin/python tools/training_memory.py
 	$(VENV)/bin/python tools/lstm_speed.py
+	$(VENV)/bin/python tools/prediction_speed.py
 
 bench: $(STAMP)
 	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from framewise.assembly import Assembly
 from framewise.core.errors import FramewiseError
+from framewise.learning.threads import one_processor_a_thread
 from framewise.processes import start_child
 from framewise.serve import with_default_backbone
 from framewise.settings import Settings
@@ -71,6 +72,7 @@ def _key(project: str) -> str:
 @functools.cache
 def _assembly() -> Assembly:
     settings = with_default_backbone(Settings.from_env(os.environ))
+    one_processor_a_thread()
     threading.Thread(target=_keep_worker, args=(settings,), name="framewise-worker", daemon=True).start()
     return Assembly(settings, waiting_slots=1)
 

@@ -1,9 +1,10 @@
 """What Label Studio asks for: predictions from what is cached, and jobs for what is not."""
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,10 +55,9 @@ class Predictions:
         asked = [Asked(task) for task in tasks]
         for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
             few = asked[first : first + LOOKED_UP_AT_ONCE]
-            self._look_up(project, controls, few)
-            for one in few:
-                if not one.jobs:
-                    self._predict(project, version, one)
+            # Several at once: a server may have to be asked, and computing is done on one processor each.
+            _at_once(lambda one: self._look_up(project, controls, one), few, LOOKUP_THREADS)
+            _at_once(lambda one: self._predict(project, version, one), [o for o in few if not o.jobs], os.cpu_count() or 1)
         waiting = [one for one in asked if one.jobs and not one.failed]
         if waiting and any(c.version() for c in controls):
             self._wait(waiting, deadline)
@@ -66,15 +66,8 @@ class Predictions:
                 self._predict(project, version, one)
         return [one.answer for one in asked]
 
-    def _look_up(self, project: str, controls: list[ControlModel], asked: Sequence[Asked]) -> None:
-        """What of some tasks is cached; jobs for what is not. Several at once: a server may have to be asked."""
-        if len(asked) == 1:
-            self._look_up_one(project, controls, asked[0])
-            return
-        with ThreadPoolExecutor(LOOKUP_THREADS) as pool:
-            list(pool.map(lambda one: self._look_up_one(project, controls, one), asked))
-
-    def _look_up_one(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
+    def _look_up(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
+        """What of a task is cached; jobs for what is not."""
         with self._spoils_only(project, asked):
             data = task_data(asked.task)
             for control in controls:
@@ -153,6 +146,16 @@ class Predictions:
             logger.log(logging.ERROR, "predict, project %s, task %s: %s", project, task, error, exc_info=not known)
             text = str(error) if known else f"{type(error).__name__}: {error}"
             self._jobs.states.record_failure("predict", project, task if is_id(task) else None, storable(text))
+
+
+def _at_once(call: Callable[[Asked], None], asked: Sequence[Asked], threads: int) -> None:
+    """Call with each. One alone is not worth a thread."""
+    if len(asked) < 2:
+        for one in asked:
+            call(one)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(call, asked))
 
 
 def prediction(version: str, asked: Asked) -> dict[str, Any]:

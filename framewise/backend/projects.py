@@ -1,5 +1,7 @@
 """Projects as they were last told of, and the control models of their labeling configs."""
 
+import functools
+
 from framewise.controls import CONTROL_MODELS, ControlModel, Parts
 from framewise.core.errors import ConfigError
 from framewise.labeling_config import ControlSettings, read_labeling_config
@@ -24,10 +26,9 @@ class Projects:
             if known is None:
                 raise ConfigError(f"project {project} is not known here; was it ever connected?")
             label_config = known.label_config
-        controls = read_labeling_config(label_config, self._parts.settings.model_score_threshold)
         return [
             model.create(control, project, self._parts)
-            for control in controls
+            for control in _read(label_config, self._parts.settings.model_score_threshold)
             for model in CONTROL_MODELS
             if model.is_control_matched(control)
         ]
@@ -69,6 +70,12 @@ class Projects:
     def release_version(self, project: str) -> None:
         """Let the version of the next training become the one in use, also where one was rolled back to."""
         self._parts.registry.release(project)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(label_config: str, score_threshold: float) -> tuple[ControlSettings, ...]:
+    """Every request brings its project's labeling config, which is mostly the one of the request before."""
+    return tuple(read_labeling_config(label_config, score_threshold))
 
 
 def _readable(label_config: str) -> list[ControlSettings]:

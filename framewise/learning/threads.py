@@ -7,6 +7,14 @@ from contextlib import contextmanager
 import torch
 
 
+def one_processor_a_thread() -> None:
+    """Have torch compute on the processor of the thread that calls it: in a process that answers several requests at once.
+
+    Threads of torch wait for each other at every step, and where others want the processors too, longer than they compute.
+    """
+    torch.set_num_threads(1)
+
+
 @contextmanager
 def processors_left_free() -> Iterator[None]:
     """Have torch compute on half of this process's processors: the web processes, the database and extraction need the others.

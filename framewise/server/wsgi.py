@@ -3,9 +3,11 @@
 import os
 
 from framewise.assembly import configure_logging
+from framewise.learning.threads import one_processor_a_thread
 from framewise.server.app import create_app
 from framewise.settings import Settings
 
 settings = Settings.from_env(os.environ)
 configure_logging(settings.log_level)
+one_processor_a_thread()
 app = create_app(settings)
