@@ -361,7 +361,7 @@ def test_removing_the_models_folder_resets_and_the_next_training_takes_all_annot
         (LABELS, {"model_classifier_sequence_size": "8"}, "sequence_size is 8 and was 16"),
         (LABELS, {"model_classifier_num_layers": "2"}, "num_layers is 2 and was 1"),
         ((*LABELS, "Sit"), {}, "the labels are ['Walk', 'Run', 'Sit'] and were ['Walk', 'Run']"),
-        (LABELS, {"model_crop": "squash"}, "(squash) and was"),
+        (LABELS, {"model_crop": "squash"}, "(squash, fast) and was"),
     ],
     ids=["hidden_size", "sequence_size", "num_layers", "labels", "crop"],
 )
