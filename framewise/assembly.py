@@ -11,6 +11,7 @@ from framewise.core.errors import SettingsError
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.sensors import SeriesReader
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Limits
@@ -39,6 +40,7 @@ class Assembly:
         self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME)
         self.registry = Registry(settings.model_root, database, settings.keep_versions)
         self.backbones = Backbones(settings.model_root, settings.data_dir)
+        cache = FeatureCache(settings.cache_dir)
         self.parts = Parts(
             settings,
             MediaLibrary(
@@ -49,8 +51,9 @@ class Assembly:
                 Limits(max_bytes=settings.media_max_bytes),
             ),
             self.backbones,
-            Extractor(FeatureCache(settings.cache_dir)),
+            Extractor(cache),
             self.registry,
+            SeriesReader(cache),
         )
         pushed = PushedPredictions(database)
         self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)

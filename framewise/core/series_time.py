@@ -2,8 +2,8 @@
 
 Seconds count from the FIRST sample: Label Studio puts it at the start of whatever the series is synchronised with.
 
-*Native* is what regions are written in: milliseconds since 1970 where there is a ``timeFormat`` (written as text in it), else the
-time column's own number, which is taken as seconds; without a time column the row's index, and a row is a second.
+*Native* is what regions are written in: milliseconds since 1970 where there is a ``timeFormat`` (written as text in it), else
+the time column's own number, which is taken as seconds; without a time column the row's index, and a row is a second.
 
 Frame N covers the seconds [(N-1)/rate, N/rate). A region's ``end`` is its last INCLUDED sample. So frames become the samples
 inside them, and a sample becomes the frame that it is in. Times are mostly written in milliseconds: one that should lie on the

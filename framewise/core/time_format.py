@@ -1,6 +1,7 @@
 """Times as text, in the formats of Label Studio's ``timeFormat``: directives of d3-time-format, always UTC.
 
-A moment is a number of milliseconds since 1970, as JavaScript counts: what is finer is cut. A format without a year lies in 1900.
+A moment is a number of milliseconds since 1970, as JavaScript counts: what is finer is cut. A format without a year lies in
+1900.
 
 Source: d3-time-format 4, src/locale.js (what each directive takes and writes), and Label Studio 1.23,
 tags/object/TimeSeries.jsx (``%f`` is cut to milliseconds, a fraction with fewer digits is padded).

@@ -39,6 +39,7 @@ AT_HOME_IN = {
     "flask": {"server"},
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
+    "pandas": {"media"},
     "huey": {"jobs"},
     "sqlite3": {"store"},
 }
