@@ -43,7 +43,7 @@ class _Directive:
 
     pattern: str
     write: Writer
-    resolution_seconds: float = float("inf")
+    resolution_seconds: float = 86400.0
 
 
 _DIRECTIVES = {
@@ -52,9 +52,9 @@ _DIRECTIVES = {
     "m": _Directive(_number(2), lambda t, ms: (t.month, 2)),
     "B": _Directive(_names(MONTHS), lambda t, ms: (MONTHS[t.month - 1], 0)),
     "b": _Directive(_names([m[:3] for m in MONTHS]), lambda t, ms: (MONTHS[t.month - 1][:3], 0)),
-    "d": _Directive(_number(2), lambda t, ms: (t.day, 2), 86400.0),
-    "e": _Directive(_number(2), lambda t, ms: (t.day, 2), 86400.0),
-    "j": _Directive(_number(3), lambda t, ms: (t.timetuple().tm_yday, 3), 86400.0),
+    "d": _Directive(_number(2), lambda t, ms: (t.day, 2)),
+    "e": _Directive(_number(2), lambda t, ms: (t.day, 2)),
+    "j": _Directive(_number(3), lambda t, ms: (t.timetuple().tm_yday, 3)),
     "A": _Directive(_names(DAYS), lambda t, ms: (DAYS[t.weekday()], 0)),
     "a": _Directive(_names([d[:3] for d in DAYS]), lambda t, ms: (DAYS[t.weekday()][:3], 0)),
     "H": _Directive(_number(2), lambda t, ms: (t.hour, 2), 3600.0),

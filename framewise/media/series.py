@@ -7,6 +7,7 @@ Where the editor would draw something else than what is there (an empty cell as 
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from framewise.labeling_config import SeriesSettings
 
 CELLS_AT_ONCE = 1_000_000  # in memory besides what is kept: a series may have millions of rows
 MAX_SAMPLES = 20_000_000  # some 28 hours at 200 a second
+MAX_COLUMNS = 10_000
 MAX_JSON_BYTES = 500_000_000  # which are in memory as a whole
 FIRST_CHARS = 1_000_000  # in which the first two lines must lie
 
@@ -133,7 +135,9 @@ def _is_number(text: str) -> bool:
 
 def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int]]:
     """Numbers of the time column, None if there is none, and of the channels' columns. Raises MediaError."""
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > MAX_COLUMNS:
+        raise MediaError(f"expected a series of at most {MAX_COLUMNS} columns, found {len(names)}; is sep right?")
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     time = settings.time_column.lower()
     if settings.time_column and time not in names:
         raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}")

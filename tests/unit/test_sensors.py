@@ -78,6 +78,7 @@ def series(native, format=None):
         ([k / 50 for k in range(1000) if not 100 < k < 900], None, 25),  # a gap is no slower sensor
         (np.arange(1000) // 50 * 1000, "%H:%M:%S", 1),
         (np.arange(1000) * 20, "%H:%M:%S.%L", 25),
+        (np.arange(40) * 365 * 86_400_000.0, "%Y", 1 / 365 / 86400),
     ],
 )
 def test_the_grid_of_a_series(native, format, rate):

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from framewise.core.errors import MediaError
 from framewise.core.series_time import SeriesTimes
@@ -152,11 +154,23 @@ def test_what_is_likely_not_meant_is_told():
         ('{"time": [true, false], "x": [1, 2], "y": [1, 2]}', PLAIN, "found True in sample 1"),
         ('{"time": [[1], 2], "x": [1, 2], "y": [1, 2]}', DATES, r"found \[1\] in sample 1"),
         ('{"a":' * 100_000, PLAIN, "is no JSON"),
+        ("1," * 20_000 + "\n" + "1," * 20_000, PLAIN, "at most 10000 columns, found 20001"),
     ],
 )
 def test_what_cannot_be_read_is_refused(read, text, settings, message):
     with pytest.raises(MediaError, match=message):
         read(text, settings)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(alphabet='time,x;y\n\t "0123.-e{}[]:naif\r', max_size=60), st.booleans(), st.sampled_from([",", ";", ""]))
+def test_whatever_is_in_a_file_it_is_read_or_refused(read, text, headed, sep):
+    try:
+        native, values = read("time,x,y\n" * headed + text, replace(PLAIN, sep=sep))
+    except MediaError:
+        return
+    assert len(native) == len(values[0]) == len(values[1]) >= 2
+    assert native == sorted(native)
 
 
 def test_rows_are_read_in_parts(read, monkeypatch):
