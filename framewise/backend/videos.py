@@ -1,12 +1,16 @@
 """A task's video or series: its features from the cache, or fetched and extracted by a job."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from framewise.backend.identifiers import file_name
 from framewise.backend.projects import Projects
 from framewise.controls import ControlModel, Features
+from framewise.core.errors import FramewiseError
+from framewise.features.sensors import SeriesFeatures
 from framewise.jobs import Jobs, Progress
+from framewise.media.advice import group_advice
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 
@@ -54,7 +58,25 @@ class Videos:
         with control.opened(source, task, progress) as file:
             features = control.features(file, progress)
             data = self._annotations.task_data(job.project, task) if task is not None else None
-            for advice in control.advice(file, file_name(source), features, data or {}):
+            told = control.advice(file, file_name(source), features, data or {})
+            told += self._group_advice(control, features, task, data or {})
+            for advice in told:
                 logger.warning("project %s, task %s: %s", job.project, task, advice)
                 self._jobs.states.warn(job.id, f"task {task}: {advice}")
             return file.content, features
+
+    def _group_advice(self, control: ControlModel, features: Features, task: int | None, data: Mapping[str, Any]) -> list[str]:
+        """What the user should know of a series and those of its sync group that were read before it."""
+        if not isinstance(features, SeriesFeatures) or not control.control.sync:
+            return []
+        others = {}
+        try:
+            for other in self._projects.controls(control.project):
+                if other.control.sync == control.control.sync and other.control.to_name != control.control.to_name:
+                    content = other.known_content(other.control.media_source(data), task)
+                    theirs = other.cached_features(content) if content else None
+                    if isinstance(theirs, SeriesFeatures):
+                        others[other.control.to_name] = theirs.times
+        except FramewiseError:
+            return []  # said where the other one is used
+        return group_advice(features.times, control.control.to_name, others)

@@ -14,11 +14,13 @@ from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import ConfigError
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.features.sensors import SENSORS, SeriesFeatures, series_key
-from framewise.labeling_config import SeriesSettings
+from framewise.labeling_config import PARAMETERS, SeriesSettings
 from framewise.media.advice import series_advice
 from framewise.media.library import MediaFile
 
 logger = logging.getLogger(__name__)
+
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 class TimeSeriesLabelsModel(TimelineLabelsModel):
@@ -45,8 +47,9 @@ class TimeSeriesLabelsModel(TimelineLabelsModel):
             )
         if parameters["model_classifier_type"] != "auto":
             raise ConfigError(f"{where}: model_classifier_type must be auto on a <TimeSeries>")
-        if parameters["model_path"]:
-            raise ConfigError(f"{where}: model_path is of pictures, and a <TimeSeries> has none; remove it")
+        for name in ("model_path", "model_crop"):
+            if parameters[name] != DEFAULTS[name]:
+                raise ConfigError(f"{where}: {name} is of pictures, and a <TimeSeries> has none; remove it")
 
     def known_content(self, source: str, task: int | None) -> str | None:
         return _content(source) if self._series.inline else super().known_content(source, task)

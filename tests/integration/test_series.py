@@ -1,11 +1,13 @@
 """<TimeSeriesLabels> on <TimeSeries> through the running service: from annotations to predictions in the series' own units."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 from tests.integration.service import Project
+from tests.integration.test_offline import Workplace, annotation
 from tests.series_help import record, series_config, task
 
 _numbers = itertools.count(90_001)
@@ -92,6 +94,7 @@ def test_a_renamed_label_keeps_its_regions(service, videos):
         ),
         (series_config(model_classifier_type="lstm"), "model_classifier_type must be auto on a <TimeSeries>"),
         (series_config(model_path="mine.pt"), "model_path is of pictures"),
+        (series_config(model_crop="fit"), "model_crop is of pictures"),
     ],
 )
 def test_what_a_series_cannot_do_is_refused(service, config, message):
@@ -119,3 +122,35 @@ def test_video_and_series_of_one_config_are_learned_each_by_itself(service, vide
     assert {r["from_name"] for r in regions} == {"moves", "tl"}
     found = recording.predicted({"result": [r for r in regions if r["from_name"] == "moves"]}, "number")
     assert np.mean(recording.marked(found) == recording.marked(recording.truth)) > 0.9
+
+
+def test_series_of_an_export_are_learned_and_predicted_on_the_command_line(tmp_path, backbone, videos):
+    workplace = Workplace(tmp_path / "workplace", backbone, videos)
+    config, learned, new = workplace.file("config.xml", series_config("date")), record(31), record(32)
+    annotated = make_task(learned, videos, "date") | {"annotations": [annotation(1, *learned.regions("date"))]}
+    export = workplace.file("export.json", [annotated])
+    tasks = workplace.file("tasks.json", [make_task(new, videos, "date")])
+    trained = workplace.run("train", export, "--config", config)
+    assert trained.returncode == 0, trained.stderr
+    project = next(word for word in trained.stdout.split() if word.startswith("0.")).rstrip(",")
+    done = workplace.run("predict", tasks, "--project", project, "--output", tmp_path / "predicted.json")
+    assert done.returncode == 0, done.stderr
+    (predicted,) = json.loads((tmp_path / "predicted.json").read_text())
+    found = new.predicted(predicted["predictions"][0], "date")
+    assert (new.marked(found) == new.marked(new.truth)).mean() > 0.9
+
+
+def test_two_series_of_one_group_that_begin_apart_are_told_of(service, videos):
+    """Of the second, the first two seconds are missing."""
+    config = series_config("number").replace('name="sensor" value', 'name="sensor" sync="all" value')
+    other = config.removeprefix("<View>").removesuffix("</View>").replace("moves", "others").replace("sensor", "second")
+    project = Project(config.replace("</View>", other.replace("$series", "$other") + "</View>"))
+    recording = record(9)
+    both = make_task(recording, videos, "number")
+    lines = (videos / f"series-{both['id']}.csv").read_text().splitlines(keepends=True)
+    both["data"]["other"] = str(videos / f"late-{both['id']}.csv")
+    (videos / f"late-{both['id']}.csv").write_text("".join([lines[0], *lines[101:]]))
+    service.train(project, (both, recording.regions("number")))
+    told = [warning for job in service.jobs(project) for warning in job["warnings"]]
+    expected = "series 'second' begins 2.000 s after series 'sensor' of the same sync group"
+    assert any(expected in warning for warning in told), told

@@ -162,7 +162,13 @@ def test_what_cannot_be_read_is_refused(read, text, settings, message):
         read(text, settings)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=150,
+)
 @given(st.text(alphabet='time,x;y\n\t "0123.-e{}[]:naif\r', max_size=60), st.booleans(), st.sampled_from([",", ";", ""]))
 def test_whatever_is_in_a_file_it_is_read_or_refused(read, text, headed, sep):
     try:
