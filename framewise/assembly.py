@@ -9,7 +9,9 @@ from framewise.backend import Backend
 from framewise.controls import Parts
 from framewise.core.errors import SettingsError
 from framewise.features.backbone import Backbones
+from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.sensors import SeriesReader
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Limits
@@ -44,6 +46,7 @@ class Assembly:
             self.backbones,
             Extractor.of(settings),
             self.registry,
+            SeriesReader(FeatureCache(settings.cache_dir)),
         )
         pushed = PushedPredictions(database)
         self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -17,12 +17,19 @@ from defusedxml.ElementTree import ParseError, fromstring
 
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
+from framewise.core.time_format import TimeFormat
 from framewise.settings import parse_bool
 
 CROPS = ("center", "fit", "squash")
 CLASSIFIERS = ("auto", "lstm")
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
+# The controls that are filled in, and the tag that each must be on.
+OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries"}
+VALUE_TYPES = ("url", "json")
+# The names that the editor has for separators of columns; of another text it takes the first character.
+SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
+MAX_CHANNELS = 200
 # A label is a column of arrays with a row a frame, and a control is a network: far above any that people annotate with.
 MAX_LABELS = 1000
 MAX_CONTROLS = 20
@@ -130,8 +137,25 @@ class LabelSettings:
 
 
 @dataclass(frozen=True)
+class SeriesSettings:
+    """How a <TimeSeries> is read. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
+    counted in milliseconds. sep: between columns, "" if that is to be found out. inline: whether the task's data holds the
+    series itself (valueType="json"), not its address. channels: their columns, by name or number."""
+
+    time_column: str
+    time_format: str
+    is_date: bool
+    sep: str
+    inline: bool
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ControlSettings:
-    """A <TimelineLabels> on a <Video>. ``value_key`` is the field of the task's data that holds the media."""
+    """A <TimelineLabels> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes.
+
+    value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
+    """
 
     tag: str
     from_name: str
@@ -140,6 +164,8 @@ class ControlSettings:
     frame_rate_text: str | None
     labels: tuple[LabelSettings, ...]
     parameters: Mapping[str, Any] = field(hash=False)
+    sync: str | None = None
+    series: SeriesSettings | None = None
 
     @property
     def label_names(self) -> list[str]:
@@ -162,41 +188,53 @@ class ControlSettings:
             raise RequestError(f"<Video name={self.to_name!r}>: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
-        """Where the task's video is. Raises RequestError if the task has none."""
+        """Where the task's video or series is; an inline series itself, as JSON. Raises RequestError if the task has none."""
         source = task_data.get(self.value_key)
+        if self.series and self.series.inline:
+            return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
-            raise RequestError(f"task data: expected the video's address in {self.value_key!r}, found {brief(source)}")
+            what = "series'" if self.series else "video's"
+            raise RequestError(f"task data: expected the {what} address in {self.value_key!r}, found {brief(source)}")
         return source.strip()
 
     def training_key(self) -> str:
         """Changes when a version that was trained before is not the one that a training would begin with now."""
         parameters = {name: value for name, value in self.parameters.items() if name not in OF_NO_VERSION}
-        return json.dumps([self.from_name, self.value_key, self.frame_rate_text, self.label_names, parameters], sort_keys=True)
+        learned = [self.from_name, self.value_key, self.frame_rate_text, self.label_names, parameters]
+        return json.dumps(learned + self._of_series(), sort_keys=True)
 
     def prediction_key(self) -> str:
         """Changes when anything that shapes a prediction besides the trained weights changes."""
         names = ("model_score_threshold", "model_path", "model_crop", "model_trainable")
         shape = [self.from_name, self.to_name, self.frame_rate_text, [(x.name, x.predicted_values) for x in self.labels]]
+        shape += self._of_series()
         return hashlib.sha256(json.dumps([shape, [self.parameters[n] for n in names]]).encode()).hexdigest()[:6]
+
+    def _of_series(self) -> list[Any]:
+        return [asdict(self.series)] if self.series else []
 
 
 def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
-    """Settings of every <TimelineLabels> on a <Video> that is not skipped.
+    """Settings of every <TimelineLabels> on a <Video> and every <TimeSeriesLabels> on a <TimeSeries> that is not skipped.
 
     Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
     """
     root = _parse_xml(xml)
     objects = {_attributes(e).get("name"): e for e in root.iter() if _attributes(e).get("value") is not None}
-    found = [e for e in root.iter() if e.tag == "TimelineLabels"]
+    found = [e for e in root.iter() if e.tag in OBJECTS]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
-            f'{len(active)} controls <TimelineLabels>; at most {MAX_CONTROLS} are filled in, set model_skip="true"'
+            f"{len(active)} controls {' and '.join(sorted({f'<{c.tag}>' for c in active}))}; at most {MAX_CONTROLS} are filled "
+            'in, set model_skip="true"'
         )
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
-        raise ConfigError(f'expected a <TimelineLabels name=".." toName=".."> on a <Video> in the labeling config, {hint}')
+        raise ConfigError(
+            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, in the '
+            f"labeling config, {hint}"
+        )
     return active
 
 
@@ -227,23 +265,68 @@ def _attributes(element: Element) -> dict[str, str]:
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
     attributes = _attributes(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-    where = f"<TimelineLabels name={from_name!r}>"
-    video = objects.get(to_name)
-    if not from_name or video is None or video.tag != "Video":
-        what = "nothing of that name" if video is None else f"a <{video.tag}>"
-        raise ConfigError(f"{where}: expected toName to be the name of a <Video>, found {to_name!r}, which is {what}")
+    where, wanted = f"<{element.tag} name={from_name!r}>", OBJECTS[element.tag]
+    media = objects.get(to_name)
+    if not from_name or media is None or media.tag != wanted:
+        what = "nothing of that name" if media is None else f"a <{media.tag}>"
+        raise ConfigError(f"{where}: expected toName to be the name of a <{wanted}>, found {to_name!r}, which is {what}")
     parameters = _read_parameters(attributes, where)
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
-    video_attributes = _attributes(video)
-    rate = video_attributes.get("framerate")
+    of_media, about = _attributes(media), f"<{wanted} name={to_name!r}>"
+    rate = of_media.get("framerate") if wanted == "Video" else None
     control = ControlSettings(
-        "TimelineLabels", from_name, to_name, _value_key(video_attributes["value"], to_name), rate,
-        _read_labels(element, where), parameters,
+        element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, _read_labels(element, where), parameters,
+        of_media.get("sync") or None, _read_series(media, about) if wanted == "TimeSeries" else None,
     )  # fmt: skip
     if rate and not rate.startswith("$"):
         _checked_frame_rate(rate, to_name)
     return control
+
+
+def _read_series(element: Element, where: str) -> SeriesSettings:
+    attributes = _attributes(element)
+    column, time_format = attributes.get("timecolumn", "").strip(), attributes.get("timeformat", "")
+    value_type = attributes.get("valuetype", "url") or "url"
+    if value_type not in VALUE_TYPES:
+        raise ConfigError(f"{where}: valueType must be {' or '.join(VALUE_TYPES)}, found {value_type!r}")
+    if time_format:
+        if not column:
+            raise ConfigError(
+                f"{where}: timeFormat is of the times in timeColumn, which is missing; name the column of the times"
+            )
+        _checked_time_format(time_format, where)
+    channels = [_attributes(e).get("column", "").strip() for e in element.iter("Channel")]
+    if not channels:
+        raise ConfigError(f'{where}: expected at least one <Channel column=".."> inside it, found none')
+    if "" in channels:
+        raise ConfigError(f'{where}: expected <Channel column="..">, found one without a column')
+    if len(channels) > MAX_CHANNELS:
+        raise ConfigError(f"{where}: expected at most {MAX_CHANNELS} channels, found {len(channels)}")
+    # As the editor decides it: it then counts in milliseconds.
+    is_date = bool(time_format) or attributes.get("timedisplayformat", "")[:1].isalpha()
+    return SeriesSettings(
+        column,
+        time_format,
+        is_date,
+        _separator(attributes.get("sep", "")),
+        value_type == "json",
+        tuple(dict.fromkeys(channels)),
+    )
+
+
+def _separator(text: str) -> str:
+    """The character between columns, as the editor reads ``sep``; "" where it is to be found out."""
+    if len(text) > 1:
+        return SEPARATORS.get(text, text[0])
+    return text or ","
+
+
+def _checked_time_format(text: str, where: str) -> None:
+    try:
+        TimeFormat(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _checked_frame_rate(rate: str, to_name: str) -> None:
@@ -253,9 +336,9 @@ def _checked_frame_rate(rate: str, to_name: str) -> None:
         raise ConfigError(f"<Video name={to_name!r}>: {error}") from None
 
 
-def _value_key(value: str, to_name: str) -> str:
+def _value_key(value: str, where: str) -> str:
     if not value.startswith("$") or len(value) < 2:
-        raise ConfigError(f'<Video name={to_name!r}>: expected value="$field" with a field of the task data, found {value!r}')
+        raise ConfigError(f'{where}: expected value="$field" with a field of the task data, found {value!r}')
     return value[1:]
 
 
@@ -297,7 +380,7 @@ def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
 
 
 def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:
-    """from_name -> (name, other attributes) of each <Label>, in order, of every <TimelineLabels>; None for what is no XML.
+    """from_name -> (name, other attributes) of each <Label>, in order, of every control in OBJECTS; None for what is no XML.
 
     Whether the rest of the labeling config can work does not matter: annotations are made all the same.
     """
@@ -305,7 +388,7 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
         root = _parse_xml(xml)
     except ConfigError:
         return None
-    controls = ((_attributes(element).get("name", ""), element) for element in root.iter("TimelineLabels"))
+    controls = ((_attributes(element).get("name", ""), element) for element in root.iter() if element.tag in OBJECTS)
     return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
 
 
@@ -334,6 +417,20 @@ def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> d
     raise ConfigError(
         f"<TimelineLabels name={control.from_name!r}>: simple mode, and none of the labels {brief(control.label_names)} is a "
         f'class of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
+    )
+
+
+def _inline(value: Any, key: str) -> str:
+    """A series in a task's data as JSON text, the same for equal ones. Raises RequestError."""
+    try:
+        columns = json.loads(value) if isinstance(value, str) else value
+        if isinstance(columns, Mapping):
+            return json.dumps(columns)
+    except (ValueError, RecursionError):
+        pass
+    raise RequestError(
+        f'task data: expected the series itself in {key!r} (valueType="json"), an object with a list of numbers for each '
+        f"column, found {brief(value)}"
     )
 
 

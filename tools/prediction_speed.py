@@ -30,6 +30,7 @@ from framewise.demo.clips import ClipTruth, make_index_clip, render_clips
 from framewise.demo.messages import Project, task_of
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.extraction import VideoFeatures
 from framewise.learning.threads import one_processor_a_thread
 from framewise.settings import Settings
 
@@ -118,6 +119,7 @@ def measure_loading(settings: Settings, video: Path, folder: Path, repeats: int)
     assembly = Assembly(settings)
     control = assembly.backend.controls("1.1", LABEL_CONFIG)[0]
     content, features = assembly.backend.features_now(control, str(video), None, lambda share, detail: None)
+    assert isinstance(features, VideoFeatures)
     rows = features.take(np.arange(len(features.timeline.pts)))
     pickled = joblib.Memory(folder, verbose=0).cache(lambda name: [torch.from_numpy(row.copy()) for row in rows])
     pickled("features")
@@ -125,7 +127,7 @@ def measure_loading(settings: Settings, video: Path, folder: Path, repeats: int)
 
     def load() -> None:
         found = control.cached_features(content)
-        assert found is not None
+        assert isinstance(found, VideoFeatures)
         found.take_all(np.arange(len(found.timeline.pts)))
 
     found = medians({"ours": load, "pickles": lambda: torch.stack(pickled("features"))}, repeats)

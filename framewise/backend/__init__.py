@@ -19,9 +19,8 @@ from framewise.backend.training import Trainings
 from framewise.backend.versions import Versions
 from framewise.backend.videos import Videos
 from framewise.backend.warming import Warming
-from framewise.controls import ControlModel, Parts
+from framewise.controls import ControlModel, Features, Parts
 from framewise.core.errors import VersionGone
-from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import LabelStudioClient
 from framewise.store.annotations import Annotations
@@ -51,7 +50,7 @@ class Backend:
         self._annotations = annotations
         self._jobs = jobs
         self._projects = Projects(parts, annotations, jobs.states)
-        self._videos = Videos(parts, annotations, jobs, self._projects)
+        self._videos = Videos(annotations, jobs, self._projects)
         self._predictions = Predictions(annotations, jobs, self._videos, waiting_slots)
         self._importing = Importing(annotations, jobs, self._projects, label_studio)
         free_disk = FreeDisk(parts.settings.cache_dir, parts.settings.min_free_disk_bytes)
@@ -119,9 +118,7 @@ class Backend:
         """Checked controls of a labeling config. Raises ConfigError, BackboneError."""
         return self._projects.controls(project, label_config)
 
-    def features_now(
-        self, control: ControlModel, source: str, task: int | None, progress: Progress
-    ) -> tuple[str, VideoFeatures]:
+    def features_now(self, control: ControlModel, source: str, task: int | None, progress: Progress) -> tuple[str, Features]:
         """Content and features of a file, in this process. Raises FramewiseError."""
         return self._videos.features(Job(0, "extract", control.project, task, {}), control, source, task, progress)
 

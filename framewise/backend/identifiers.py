@@ -47,6 +47,8 @@ def creation_time(project: Mapping[str, Any]) -> int | None:
 
 def file_name(source: str) -> str:
     """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
+    if source.startswith("{"):  # a series in the task's data itself
+        return "series"
     path = source
     if "://" in source or "/data/" in source:
         url = urlsplit(source)

@@ -13,9 +13,8 @@ from typing import Any
 from framewise.backend.identifiers import is_id, storable, task_data
 from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel
+from framewise.controls import ControlModel, Features
 from framewise.core.errors import FramewiseError, VersionGone
-from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
 
@@ -32,7 +31,7 @@ class Asked:
     """A task of a prediction request: what is known of it so far."""
 
     task: Mapping[str, Any]
-    ready: list[tuple[ControlModel, VideoFeatures]] = field(default_factory=list)
+    ready: list[tuple[ControlModel, Features]] = field(default_factory=list)
     jobs: list[tuple[ControlModel, str, int]] = field(default_factory=list)  # the source of each, and who extracts it
     failed: bool = False
     answer: Any = field(default_factory=list)

@@ -1,16 +1,16 @@
-"""A task's video: its features from the cache, or fetched and extracted by a job."""
+"""A task's video or series: its features from the cache, or fetched and extracted by a job."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from framewise.backend.identifiers import file_name
 from framewise.backend.projects import Projects
-from framewise.controls import ControlModel, Parts
-from framewise.core.errors import MediaError, RequestError
-from framewise.features.extraction import VideoFeatures
+from framewise.controls import ControlModel, Features
+from framewise.core.errors import FramewiseError
+from framewise.features.sensors import SeriesFeatures
 from framewise.jobs import Jobs, Progress
-from framewise.media.advice import timing_advice
-from framewise.media.video import VideoInfo, probe
+from framewise.media.advice import group_advice
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 
@@ -18,10 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 class Videos:
-    """Features of tasks' videos, and the job ``extract``."""
+    """Features of tasks' videos and series, and the job ``extract``."""
 
-    def __init__(self, parts: Parts, annotations: Annotations, jobs: Jobs, projects: Projects):
-        self._parts = parts
+    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects):
         self._annotations = annotations
         self._jobs = jobs
         self._projects = projects
@@ -41,36 +40,43 @@ class Videos:
 
     def subject(self, control: ControlModel, source: str, then: str = "") -> str:
         """What an extraction is about: two of one subject would do the same."""
-        return f"{control.backbone_name} {control.crop} {self._parts.media.stamp(source)}{then and f' then {then}'}"
+        return control.subject(source) + (then and f" then {then}")
 
-    def cached(self, control: ControlModel, source: str, task: int | None) -> VideoFeatures | None:
+    def cached(self, control: ControlModel, source: str, task: int | None) -> Features | None:
         """Features of a task's file if they can be had at once."""
-        content = self._parts.media.known_content(source, task)
+        content = control.known_content(source, task)
         return control.cached_features(content) if content else None
 
     def features(
         self, job: Job, control: ControlModel, source: str, task: int | None, progress: Progress
-    ) -> tuple[str, VideoFeatures]:
+    ) -> tuple[str, Features]:
         """Content and features of a file: from the cache if it is known, else it is fetched, extracted and let go of."""
-        content = self._parts.media.known_content(source, task)
+        content = control.known_content(source, task)
         cached = control.cached_features(content) if content else None
         if content and cached:
             return content, cached
-        with self._parts.media.opened(source, task, progress) as file:
+        with control.opened(source, task, progress) as file:
             features = control.features(file, progress)
-            self._advise(job, control, source, task, probe(file.path), features)
+            data = self._annotations.task_data(job.project, task) if task is not None else None
+            told = control.advice(file, file_name(source), features, data or {})
+            told += self._group_advice(control, features, task, data or {})
+            for advice in told:
+                logger.warning("project %s, task %s: %s", job.project, task, advice)
+                self._jobs.states.warn(job.id, f"task {task}: {advice}")
             return file.content, features
 
-    def _advise(
-        self, job: Job, control: ControlModel, source: str, task: int | None, info: VideoInfo, features: VideoFeatures
-    ) -> None:
-        """Show under /jobs and in the log what the user should know of a video before it is annotated."""
-        data = self._annotations.task_data(job.project, task) if task is not None else None
+    def _group_advice(self, control: ControlModel, features: Features, task: int | None, data: Mapping[str, Any]) -> list[str]:
+        """What the user should know of a series and those of its sync group that were read before it."""
+        if not isinstance(features, SeriesFeatures) or not control.control.sync:
+            return []
+        others = {}
         try:
-            frame_rate = control.control.frame_rate(data or {})
-            features.timeline.num_frames(frame_rate)
-        except (RequestError, MediaError):
-            return  # a rate that cannot be is said where the features are used
-        for advice in timing_advice(file_name(source), info, features.timeline.pts, frame_rate):
-            logger.warning("project %s, task %s: %s", job.project, task, advice)
-            self._jobs.states.warn(job.id, f"task {task}: {advice}")
+            for other in self._projects.controls(control.project):
+                if other.control.sync == control.control.sync and other.control.to_name != control.control.to_name:
+                    content = other.known_content(other.control.media_source(data), task)
+                    theirs = other.cached_features(content) if content else None
+                    if isinstance(theirs, SeriesFeatures):
+                        others[other.control.to_name] = theirs.times
+        except FramewiseError:
+            return []  # said where the other one is used
+        return group_advice(features.times, control.control.to_name, others)

@@ -71,6 +71,7 @@ def _controls(settings: Settings, config: Path | None, project: str | None) -> t
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
     controls = assembly.backend.controls(key, labeling_config_of(assembly, key, config))
+    controls = [control for control in controls if control.media_tag == "Video"]  # a series is read in a moment
     return controls, assembly.annotations.tasks(key)
 
 

@@ -1,8 +1,12 @@
-"""One module a Label Studio control tag: from a video's features to regions, and from annotations to a trained version."""
+"""One module a Label Studio control tag: from a file's features to regions, and from annotations to a trained version."""
 
-from framewise.controls.base import ControlModel, Example, Parts, Predicted, Trained
+from framewise.controls.base import ControlModel, Example, Features, Parts, Predicted, Trained
+from framewise.controls.time_series_labels import TimeSeriesLabelsModel
 from framewise.controls.timeline_labels import TimelineLabelsModel
 
-CONTROL_MODELS: tuple[type[ControlModel], ...] = (TimelineLabelsModel,)
+CONTROL_MODELS: tuple[type[ControlModel], ...] = (TimelineLabelsModel, TimeSeriesLabelsModel)
 
-__all__ = ["CONTROL_MODELS", "ControlModel", "Example", "Parts", "Predicted", "TimelineLabelsModel", "Trained"]
+__all__ = [
+    "CONTROL_MODELS", "ControlModel", "Example", "Features", "Parts", "Predicted", "TimeSeriesLabelsModel",
+    "TimelineLabelsModel", "Trained",
+]  # fmt: skip

@@ -1,20 +1,25 @@
 """What every control model is given, and what it must do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from framewise.core.errors import ConfigError
+from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
+from framewise.features.sensors import SeriesFeatures, SeriesReader
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo
+from framewise.media.advice import timing_advice
 from framewise.media.library import MediaFile, MediaLibrary
+from framewise.media.video import probe
 from framewise.settings import Settings
 from framewise.store.registry import Registry
 
 Progress = Callable[[float, str], None]
+Features = VideoFeatures | SeriesFeatures  # of a task's file, by what the control is on
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,12 @@ class Parts:
     backbones: Backbones
     extractor: Extractor
     registry: Registry
+    series: SeriesReader
 
 
 @dataclass(frozen=True)
 class Example:
-    """An annotated video. notes: what of its annotation could not be learned, to be shown."""
+    """An annotated video or series. notes: what of its annotation could not be learned, to be shown."""
 
     video: LabelledVideo
     notes: list[str]
@@ -48,7 +54,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Regions of a video, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it."""
+    """Regions of a file, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it."""
 
     regions: list[dict[str, Any]]
     certainty: float
@@ -58,6 +64,7 @@ class ControlModel:
     """A control of one project. Cheap to make: files are read when they are needed."""
 
     type: ClassVar[str]
+    media_tag: ClassVar[str] = "Video"
 
     def __init__(self, control: ControlSettings, project: str, parts: Parts):
         self.control = control
@@ -68,7 +75,7 @@ class ControlModel:
     def is_control_matched(cls, control: Any) -> bool:
         """Whether this class is the one for a control tag, of our settings or of Label Studio's SDK."""
         objects = getattr(control, "objects", None)
-        return control.tag == cls.type and (not objects or objects[0].tag == "Video")
+        return control.tag == cls.type and (not objects or objects[0].tag == cls.media_tag)
 
     @classmethod
     def create(cls, control: ControlSettings, project: str, parts: Parts) -> Self:
@@ -100,14 +107,38 @@ class ControlModel:
             )
         self._parts.backbones.check(self.backbone_name)
 
-    def features(self, file: MediaFile, progress: Progress) -> VideoFeatures:
+    # A task's file: where it is, and what can be said of it.
+
+    def known_content(self, source: str, task: int | None) -> str | None:
+        """The content of a task's file if that is known without reading it: see ``MediaLibrary.known_content``."""
+        return self._parts.media.known_content(source, task)
+
+    def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
+        """A task's file, there as long as the context lasts: see ``MediaLibrary.opened``."""
+        return self._parts.media.opened(source, task, progress)
+
+    def subject(self, source: str) -> str:
+        """What an extraction is about: two of one subject would do the same."""
+        return f"{self.backbone_name} {self.crop} {self._parts.media.stamp(source)}"
+
+    def advice(self, file: MediaFile, name: str, features: Features, task_data: Mapping[str, Any]) -> list[str]:
+        """What the user should know of a file before it is annotated. name: of the file, for messages."""
+        assert isinstance(features, VideoFeatures)
+        try:
+            frame_rate = self.control.frame_rate(task_data)
+            features.timeline.num_frames(frame_rate)
+        except (RequestError, MediaError):
+            return []  # a rate that cannot be is said where the features are used
+        return timing_advice(name, probe(file.path), features.timeline.pts, frame_rate)
+
+    def features(self, file: MediaFile, progress: Progress) -> Features:
         """Features of a file, from the cache or computed now."""
         backbone = self._parts.backbones.fetch_official(self.backbone_name)
         return self._parts.extractor.extract(
             file, backbone.content, lambda: self._parts.backbones.load(backbone), self.crop, progress
         )
 
-    def cached_features(self, content: str) -> VideoFeatures | None:
+    def cached_features(self, content: str) -> Features | None:
         """Features of a file's content if all of them are cached."""
         if self._parts.backbones.is_to_be_fetched(self.backbone_name):
             return None
@@ -131,13 +162,13 @@ class ControlModel:
         """Whether a thorough training makes another version than a quick one."""
         return False
 
-    def predict(self, features: VideoFeatures, frame_rate: float) -> Predicted:
-        """What is predicted for a video, on the frame grid of ``frame_rate``."""
+    def predict(self, features: Features, frame_rate: float) -> Predicted:
+        """What is predicted for a file. frame_rate: of a video's frame grid; a series has a grid of its own."""
         raise NotImplementedError
 
     def example(
         self,
-        features: VideoFeatures,
+        features: Features,
         frame_rate: float,
         result: Sequence[Any],
         content: str,

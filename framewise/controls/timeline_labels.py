@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.base import ControlModel, Example, Predicted, Progress, Trained
-from framewise.core.converter import get_label_map, regions_to_frame_labels, scores_to_segments, segments_to_regions
+from framewise.controls.base import ControlModel, Example, Features, Predicted, Progress, Trained
+from framewise.core.converter import (
+    Segment,
+    get_label_map,
+    regions_to_frame_labels,
+    scores_to_segments,
+    segments_to_regions,
+)
 from framewise.core.errors import ModelError, brief
-from framewise.core.regions import read_regions
+from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.models import Model, check_model, load_cached_model, load_model
 from framewise.learning.networks import MultiLabelLSTM
-from framewise.learning.tracks import LabelledVideo
+from framewise.learning.tracks import LabelledVideo, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +74,9 @@ class TimelineLabelsModel(ControlModel):
         if self._current is None:
             return False
         learned_from = self._about.get("backbone", {})
-        profile = learned_from.get("profile", "exact")  # there was no other when it was not written down
-        return (learned_from.get("sha256"), learned_from.get("crop"), profile) != self._backbone_identity()
+        wanted, learned_from = self._features_identity(), self._about.get("backbone", {})
+        # There was one profile when it was not written down.
+        return {"profile": "exact", **learned_from, "name": ""} != {"profile": "exact", **wanted, "name": ""}
 
     @cached_property
     def _current(self) -> Path | None:
@@ -93,28 +100,34 @@ class TimelineLabelsModel(ControlModel):
                 )
         return model
 
-    def _backbone_identity(self) -> tuple[str | None, str, str]:
+    def _features_identity(self) -> dict[str, str | None]:
+        """What features are: of which backbone's content, and how the picture was prepared."""
         missing = self._parts.backbones.is_to_be_fetched(self.backbone_name)
-        return None if missing else self.backbone().content, self.crop, self._parts.extractor.profile
+        content = None if missing else self.backbone().content
+        return {"sha256": content, "crop": self.crop, "profile": self._parts.extractor.profile}
 
     @property
     def can_refine(self) -> bool:
         return bool(self.control.parameters["model_classifier_type"] == "auto")
 
-    def predict(self, features: VideoFeatures, frame_rate: float) -> Predicted:
+    def predict(self, features: Features, frame_rate: float) -> Predicted:
+        assert isinstance(features, VideoFeatures)
         rows = features.rows_on_grid(frame_rate)
         return self._predict_trainable(rows) if self.trainable else self._predict_simple(rows)
 
     def example(
         self,
-        features: VideoFeatures,
+        features: Features,
         frame_rate: float,
         result: Sequence[Any],
         content: str,
         told: Sequence[str] | None = None,
     ) -> Example:
-        rows, names = features.rows_on_grid(frame_rate), self.control.label_names
-        regions = read_regions(result, self.control.from_name)
+        assert isinstance(features, VideoFeatures)
+        return self._example(features.rows_on_grid(frame_rate), read_regions(result, self.control.from_name), content, told)
+
+    def _example(self, rows: Rows, regions: Sequence[TimelineRegion], content: str, told: Sequence[str] | None) -> Example:
+        names = self.control.label_names
         unknown = sorted({label for region in regions for label in region.labels} - set(names))
         known = [replace(r, labels=tuple(x for x in r.labels if x in names)) for r in regions]
         frame_labels = regions_to_frame_labels(known, names, len(rows))
@@ -135,12 +148,7 @@ class TimelineLabelsModel(ControlModel):
             "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "videos": len(examples),
             "labels": self.control.label_names,
-            "backbone": {
-                "name": self.backbone_name,
-                "sha256": self.backbone().content,
-                "crop": self.crop,
-                "profile": self._parts.extractor.profile,
-            },
+            "backbone": {"name": self.backbone_name, **self._features_identity()},
             "prediction_key": self.control.prediction_key(),
             **learned.about,
         }
@@ -230,7 +238,7 @@ class TimelineLabelsModel(ControlModel):
         if event not in LEARNED_FROM:
             return False
         task_data = data["task"]["data"]
-        with self._parts.media.opened(self.control.media_source(task_data), data["task"].get("id")) as file:
+        with self.opened(self.control.media_source(task_data), data["task"].get("id"), _quiet) as file:
             features = self.features(file, _quiet)
             content = file.content
         example = self.example(features, self.control.frame_rate(task_data), data["annotation"]["result"], content)
@@ -246,7 +254,9 @@ class TimelineLabelsModel(ControlModel):
 
     def _on_grid(self, video_path: str) -> GridRows:
         with self._parts.media.opened(video_path) as file:
-            return self.features(file, _quiet).rows_on_grid(self.default_frame_rate())
+            features = self.features(file, _quiet)
+        assert isinstance(features, VideoFeatures)
+        return features.rows_on_grid(self.default_frame_rate())
 
     def _predict_simple(self, rows: GridRows) -> Predicted:
         head = self._parts.backbones.head(self.backbone())
@@ -254,9 +264,17 @@ class TimelineLabelsModel(ControlModel):
         probabilities = head.probabilities(rows.read(np.arange(len(rows)))[:, : -rows.motion_size])
         # Classes exclude each other, so a label that stands for several is as probable as all of them together.
         scores = np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
-        return self._predicted(scores, list(matched))
+        segments = scores_to_segments(scores, self.control.parameters["model_score_threshold"])
+        regions = segments_to_regions(segments, list(matched), self.control.from_name, self.control.to_name)
+        return Predicted(regions, certainty(scores))
 
-    def _predict_trainable(self, rows: GridRows) -> Predicted:
+    def _predict_trainable(self, rows: Rows) -> Predicted:
+        segments, labels, scores = self._trained_segments(rows)
+        regions = segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
+        return Predicted(regions, certainty(scores))
+
+    def _trained_segments(self, rows: Rows) -> tuple[list[Segment], list[str], npt.NDArray[Any]]:
+        """What the trained version finds in a file: segments, what their labels are called, and the scores (T, L)."""
         model = self._model
         if isinstance(model, AutoClassifier):
             scores = model.predict(rows)
@@ -264,20 +282,12 @@ class TimelineLabelsModel(ControlModel):
             scores = model.predict(rows.read(np.arange(len(rows)))[:, : -rows.motion_size]).numpy()
         label_map = model.get_label_map()
         known = [label for label in self.control.label_names if label in label_map]
-        return self._predicted(
-            scores[:, [label_map[label] for label in known]],
-            known,
-            model.region_scores if isinstance(model, AutoClassifier) else list,
-        )
-
-    def _predicted(
-        self, scores: npt.NDArray[Any], labels: list[str], calibrated: Callable[[list[float]], list[float]] = list
-    ) -> Predicted:
+        scores = scores[:, [label_map[label] for label in known]]
         segments = scores_to_segments(scores, self.control.parameters["model_score_threshold"])
-        right = calibrated([segment.score for segment in segments])
-        segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]
-        regions = segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
-        return Predicted(regions, certainty(scores))
+        if isinstance(model, AutoClassifier):
+            right = model.region_scores([segment.score for segment in segments])
+            segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]
+        return segments, known, scores
 
     def _network_to_train(self, feature_size: int) -> tuple[MultiLabelLSTM, list[str]]:
         """The network in use to go on from, or a new one where there is none or it does not fit; and what to say of it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framewise.core.regions import REGION_TYPE
+from framewise.core.series_regions import SERIES_REGION_TYPE
 
 Label = tuple[str, dict[str, str]]
 LabelSet = Mapping[str, Sequence[Label]]
@@ -64,9 +65,11 @@ def renamed_result(result: Sequence[Any], names: Names) -> list[Any]:
 
 def _renamed_region(item: Any, names: Names) -> Any:
     value = item.get("value") if isinstance(item, Mapping) else None
-    labels = value.get(REGION_TYPE) if isinstance(value, Mapping) else None
-    known = names.get(str(item["from_name"])) if isinstance(labels, list) and "from_name" in item else None
-    if not known or not isinstance(value, Mapping) or not isinstance(labels, list):
+    if not isinstance(value, Mapping):
         return item
-    now = [known.get(label, label) if isinstance(label, str) else label for label in labels]
-    return {**item, "value": {**value, REGION_TYPE: now}}
+    kind = next((k for k in (REGION_TYPE, SERIES_REGION_TYPE) if isinstance(value.get(k), list)), None)
+    known = names.get(str(item["from_name"])) if kind and "from_name" in item else None
+    if not known or not kind:
+        return item
+    now = [known.get(label, label) if isinstance(label, str) else label for label in value[kind]]
+    return {**item, "value": {**value, kind: now}}

@@ -109,6 +109,9 @@ def picture_times(content: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
+SERIES = "time series"  # in a key, where a video has its backbone's content: a series as it was read
+
+
 class Hold:
     """As long as it lives, nobody removes the features of a video. Freed with its last reference, or by ``release``."""
 

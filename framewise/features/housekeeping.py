@@ -24,6 +24,7 @@ from framewise.features.cache import (
     ARRAY,
     CHUNK_PICTURES,
     PARTIAL,
+    SERIES,
     STALE_SECONDS,
     FeatureCache,
     Key,
@@ -252,6 +253,8 @@ class Housekeeper:
 def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
     """What kind of leftover a video's features are; "" for none."""
     _, backbone, preprocessing = video.key
+    if backbone == SERIES:
+        return ""
     if backbone not in weights:
         return OTHER_WEIGHTS
     if preprocessing not in preprocessings:

@@ -1,9 +1,10 @@
-"""What a user should know of a video file before labels are drawn on it: rates that do not match, files no browser plays.
+"""What a user should know of a video or series before labels are drawn on it: rates that do not match, files no browser plays.
 
 Every advice names the file, what was found, what that means for labels, and a cure that can be pasted into a shell.
 """
 
 import shlex
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import PurePath
 
@@ -11,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.frame_grid import count_frames, picture_rows
+from framewise.core.series_time import SeriesTimes
+from framewise.labeling_config import SeriesSettings
 from framewise.media.video import VideoInfo
 
 # 29.97 and 30000/1001 differ by 0.0001 %, a tenth of a frame an hour; 23.976 and 24 by 0.1 %, a frame in 42 s.
@@ -157,3 +160,38 @@ def _new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
 def _longest(info: VideoInfo, pts: npt.NDArray[np.int64]) -> float:
     """Seconds that a browser reports once it has read all pictures."""
     return max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
+
+
+def group_advice(times: SeriesTimes, name: str, others: Mapping[str, SeriesTimes]) -> list[str]:
+    """What the user should know of a series that plays in sync with others, by the names of their tags."""
+    said = []
+    for other, theirs in others.items():
+        later = float(times.native[0]) / times.units_per_second - float(theirs.native[0]) / theirs.units_per_second
+        if abs(later) > 1 / max(times.sample_rate, theirs.sample_rate, 1.0):
+            said.append(
+                f"series {name!r} begins {abs(later):.3f} s {'after' if later > 0 else 'before'} series {other!r} of the same "
+                "sync group; Label Studio plays their first samples together: cut them so that both begin at the same time"
+            )
+    return said
+
+
+def series_advice(times: SeriesTimes, settings: SeriesSettings) -> list[str]:
+    """What the user should know of a series before it is annotated."""
+    said = []
+    if not settings.time_column and times.sample_rate:
+        said.append(
+            "the series has no timeColumn: Label Studio takes each row as a second, whatever its true rate; name the column of "
+            "the times if it is to play together with a video"
+        )
+    if settings.time_column and not settings.is_date and times.native[0] > 1e11:
+        said.append(
+            f"the times begin at {times.written(0)}, which looks like milliseconds since 1970; Label Studio takes numbers as "
+            'seconds: set timeFormat="%Q"'
+        )
+    same = int((np.diff(times.native) == 0).sum())
+    if same:
+        said.append(
+            f"{same} of {len(times)} samples have the time of the one before; does the time column tell them apart as finely "
+            "as they were taken?"
+        )
+    return said

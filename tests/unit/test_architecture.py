@@ -40,6 +40,7 @@ AT_HOME_IN = {
     "flask": {"server"},
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
+    "pandas": {"media"},
     "huey": {"jobs"},
     "distributed": {"bulk"},
     "sqlite3": {"store"},

@@ -1,0 +1,124 @@
+"""<TimeSeriesLabels> on <TimeSeries>: trainable mode, on what its sensors measure in each step of a grid over time."""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from framewise.controls.base import Example, Features, Predicted, Progress
+from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
+from framewise.core.errors import ConfigError
+from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
+from framewise.features.sensors import SENSORS, SeriesFeatures, series_key
+from framewise.labeling_config import PARAMETERS, SeriesSettings
+from framewise.media.advice import series_advice
+from framewise.media.library import MediaFile
+
+logger = logging.getLogger(__name__)
+
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
+
+
+class TimeSeriesLabelsModel(TimelineLabelsModel):
+    """A <TimeSeriesLabels> control. It learns as a timeline does; its rows are steps of the series' own grid."""
+
+    type = "TimeSeriesLabels"
+    media_tag = "TimeSeries"
+
+    @property
+    def _series(self) -> SeriesSettings:
+        assert self.control.series
+        return self.control.series
+
+    @property
+    def backbone_name(self) -> str:
+        return SENSORS
+
+    def check(self) -> None:
+        where, parameters = f"<{self.type} name={self.control.from_name!r}>", self.control.parameters
+        if not self.trainable:
+            raise ConfigError(
+                f"{where}: simple mode is of pictures, and a <TimeSeries> has none; set "
+                'model_trainable="true", or model_skip="true" to leave it alone'
+            )
+        if parameters["model_classifier_type"] != "auto":
+            raise ConfigError(f"{where}: model_classifier_type must be auto on a <TimeSeries>")
+        for name in ("model_path", "model_crop"):
+            if parameters[name] != DEFAULTS[name]:
+                raise ConfigError(f"{where}: {name} is of pictures, and a <TimeSeries> has none; remove it")
+
+    def known_content(self, source: str, task: int | None) -> str | None:
+        return _content(source) if self._series.inline else super().known_content(source, task)
+
+    def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
+        return _written(source) if self._series.inline else super().opened(source, task, progress)
+
+    def subject(self, source: str) -> str:
+        stamp = _content(source) if self._series.inline else self._parts.media.stamp(source)
+        return f"{SENSORS} {hashlib.sha256(series_key(self._series).encode()).hexdigest()[:12]} {stamp}"
+
+    def advice(self, file: MediaFile, name: str, features: Features, task_data: Mapping[str, Any]) -> list[str]:
+        assert isinstance(features, SeriesFeatures)
+        return series_advice(features.times, self._series)
+
+    def predict_regions(self, video_path: str) -> list[dict[str, Any]]:
+        """Regions of a series in a file. Raises ModelError if it is not trained yet."""
+        with self.opened(video_path, None, lambda share, detail: None) as file:
+            return self.predict(self.features(file, lambda share, detail: None), 0.0).regions
+
+    def features(self, file: MediaFile, progress: Progress) -> SeriesFeatures:
+        return self._parts.series.read(file, self._series)
+
+    def cached_features(self, content: str) -> SeriesFeatures | None:
+        return self._parts.series.cached(content, self._series)
+
+    def predict(self, features: Features, frame_rate: float) -> Predicted:
+        assert isinstance(features, SeriesFeatures)
+        rate, times = features.own_rate(), features.times
+        segments, labels, scores = self._trained_segments(features.rows(rate))
+        regions = []
+        for segment in segments:
+            label = labels[segment.label_index]
+            samples = times.samples_in(segment.index + 1, segment.stop, rate)
+            if samples is None:  # a region needs a sample to begin at, and in a gap there is none
+                logger.info(
+                    "%r: %r in steps %d-%d has no sample", self.control.from_name, label, segment.index + 1, segment.stop
+                )
+                continue
+            name = (self.control.from_name, self.control.to_name)
+            regions.append(write_series_region([label], samples, times, *name, segment.score))
+        return Predicted(regions, certainty(scores))
+
+    def example(
+        self,
+        features: Features,
+        frame_rate: float,
+        result: Sequence[Any],
+        content: str,
+        told: Sequence[str] | None = None,
+    ) -> Example:
+        assert isinstance(features, SeriesFeatures)
+        rate = features.own_rate()
+        regions = read_series_regions(result, self.control.from_name)
+        frames = [series_region_frames(region, features.times, rate) for region in regions]
+        return self._example(features.rows(rate), frames, content, told)
+
+    def _features_identity(self) -> dict[str, str | None]:
+        return {"sha256": SENSORS, "crop": json.dumps(self._series.channels)}
+
+
+def _content(inline: str) -> str:
+    return hashlib.sha256(inline.encode()).hexdigest()
+
+
+@contextmanager
+def _written(inline: str) -> Iterator[MediaFile]:
+    """A series of a task's data as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "series.json"
+        path.write_text(inline, encoding="utf-8")
+        yield MediaFile(path, _content(inline))

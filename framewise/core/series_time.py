@@ -1,0 +1,125 @@
+"""When a time series' samples are, in Label Studio's units and in seconds; and its samples as frames of a grid.
+
+Seconds count from the FIRST sample: Label Studio puts it at the start of whatever the series is synchronised with.
+
+*Native* is what regions are written in: milliseconds since 1970 where there is a ``timeFormat`` (written as text in it), else
+the time column's own number, which is taken as seconds; without a time column the row's index, and a row is a second.
+
+Frame N covers the seconds [(N-1)/rate, N/rate). A region's ``end`` is its last INCLUDED sample. So frames become the samples
+inside them, and a sample becomes the frame that it is in. Times are mostly written in milliseconds: one that should lie on the
+first edge of a frame may be cut to just before it. So a sample counts as later by what its text does not resolve.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import RegionError, brief
+from framewise.core.time_format import TimeFormat
+
+FloatArray = npt.NDArray[np.float64]
+
+FINEST_SECONDS = 1e-6  # what float64 may not resolve of a number of seconds since 1970
+LARGEST = 1e18  # of native times
+MOST_FRAMES = 2.0**53  # that float64 counts
+# Of a numeric time column, as powers of ten. Coarser ones are taken as exact: few sensors write hundredths that they rounded.
+DECIMALS = (3, 4, 5)
+SLACK_SECONDS = 0.001  # at most: what is written in whole seconds may be off by many frames anyway
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesTimes:
+    """Times of a series' samples. native (N,): ascending, equal ones allowed, N >= 1. units_per_second: 1000 for dates, else 1.
+    format: of texts; None for numbers. whole: whether native values are row indices."""
+
+    native: FloatArray
+    units_per_second: float = 1.0
+    format: TimeFormat | None = None
+    whole: bool = False
+
+    def __len__(self) -> int:
+        return len(self.native)
+
+    @cached_property
+    def seconds(self) -> FloatArray:
+        """(N,) since the first sample."""
+        seconds: FloatArray = (self.native - self.native[0]) / self.units_per_second
+        return seconds
+
+    @cached_property
+    def resolution_seconds(self) -> float:
+        """How finely the samples' times are written."""
+        if self.format:
+            return self.format.resolution_seconds
+        for decimals in () if self.whole else DECIMALS:
+            scaled = self.native * 10.0**decimals
+            if np.abs(scaled - np.rint(scaled)).max() < 1e-3:
+                return max(10.0**-decimals / self.units_per_second, FINEST_SECONDS)
+        return FINEST_SECONDS
+
+    @property
+    def slack_seconds(self) -> float:
+        """By how much a sample counts as later than it is written."""
+        return self.resolution_seconds if self.resolution_seconds <= SLACK_SECONDS else FINEST_SECONDS
+
+    @property
+    def sample_rate(self) -> float:
+        """Samples per second, on average; 0 if all are at one time."""
+        return (len(self) - 1) / float(self.seconds[-1]) if self.seconds[-1] > 0 else 0.0
+
+    def resolves(self, rate: float) -> bool:
+        """Whether the times are written finely enough for frames at this rate."""
+        return self.resolution_seconds <= 0.5 / rate
+
+    def frames(self, rate: float) -> npt.NDArray[np.int64]:
+        """The frame, from 1 on, that each sample is in, (N,)."""
+        return self._frames(self.seconds, rate)
+
+    def num_frames(self, rate: float) -> int:
+        """Up to the last sample's."""
+        return int(self._frames(self.seconds[-1:], rate)[0])
+
+    def _frames(self, seconds: FloatArray, rate: float) -> npt.NDArray[np.int64]:
+        numbers = np.clip((seconds + self.slack_seconds) * rate, -MOST_FRAMES, MOST_FRAMES)
+        return np.floor(numbers).astype(np.int64) + 1
+
+    def samples_in(self, start: int, end: int, rate: float) -> tuple[int, int] | None:
+        """Indices of the first and the last sample in the frames start to end, both included; None if there is none."""
+        frames = self.frames(rate)
+        first, stop = int(np.searchsorted(frames, start, side="left")), int(np.searchsorted(frames, end, side="right"))
+        return (first, stop - 1) if first < stop else None
+
+    def frame_of(self, native: float, rate: float) -> int:
+        """The frame, from 1 on, that a native time is in; below 1 for one before the first sample."""
+        return int(self._frames(np.array([(native - self.native[0]) / self.units_per_second]), rate)[0])
+
+    def written(self, index: int) -> str | float | int:
+        """A sample's time as a region has it."""
+        value = float(self.native[index])
+        if self.format:
+            return self.format.format(value)
+        return int(value) if value.is_integer() else value
+
+    def read(self, value: Any) -> float:
+        """Native time of a region's ``start`` or ``end``. Raises RegionError for what is none."""
+        native = math.nan
+        if isinstance(value, str):
+            # Label Studio reads a number there, where it has no format.
+            native = float(self.format.parse([value])[0]) if self.format else _number(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            native = float(value) if abs(value) < LARGEST else math.nan
+        if not math.isfinite(native):
+            expected = f"text in the format {self.format.text!r}" if self.format else "a number"
+            raise RegionError(f"expected {expected}, found {brief(value)}; was timeFormat changed after the annotation?")
+        return native
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,247 @@
+"""Reading a time series as Label Studio's editor reads it: times and channels as arrays, what is no number as NaN.
+
+Source: Label Studio 1.23, web/libs/editor/src: utils/data.js (headers, separators), tags/object/TimeSeries.jsx (times, JSON).
+Where the editor would draw something else than what is there (an empty cell as 0), the cell counts as a gap.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from framewise.core.errors import MediaError, brief
+from framewise.core.time_format import TimeFormat
+from framewise.labeling_config import SeriesSettings
+
+CELLS_AT_ONCE = 1_000_000  # in memory besides what is kept: a series may have millions of rows
+MAX_SAMPLES = 20_000_000  # some 28 hours at 200 a second
+MAX_COLUMNS = 10_000
+MAX_JSON_BYTES = 500_000_000  # which are in memory as a whole
+FIRST_CHARS = 1_000_000  # in which the first two lines must lie
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """native (N,): times as ``core/series_time`` has them. values (N, C) float32: of the config's channels; NaN is a gap."""
+
+    native: FloatArray
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some rows: their times, as texts or numbers (None without a time column), and channels (n, C)."""
+
+    times: Any
+    values: npt.NDArray[np.float32]
+
+
+def read_series(path: Path, settings: SeriesSettings) -> Series:
+    """A file of text with separated columns, or of JSON. Raises MediaError for one that the editor could not show either."""
+    try:
+        with path.open("rb") as file:
+            is_json = file.read(1) == b"{"
+        blocks = _json_blocks(path, settings) if is_json else _text_blocks(path, settings)
+        parts, rows = list[_Block](), 0
+        for block in blocks:
+            rows += len(block.values)
+            if rows > MAX_SAMPLES:
+                raise MediaError(f"more than {MAX_SAMPLES} samples, the most that are read; cut the series into parts")
+            parts.append(_Block(_native(block.times, settings, rows - len(block.values)), block.values))
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise MediaError(f"the series could not be read: {str(error).strip()}") from None
+    values = np.concatenate([part.values for part in parts]) if parts else np.zeros((0, len(settings.channels)), np.float32)
+    if len(values) < 2:
+        raise MediaError(f"expected a series of at least two samples, found {len(values)}")
+    native = np.concatenate([part.times for part in parts]) if settings.time_column else np.arange(len(values), dtype=float)
+    _check_times(native, settings)
+    _check_channels(values, settings)
+    return Series(native, values)
+
+
+# Text with separated columns.
+
+
+def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
+    first, second = _first_lines(path)
+    separator = settings.sep or _separator_of(second)
+    if separator not in first:
+        raise MediaError(f"the separator {separator!r} is not in the first row, {brief(first)}; set sep on the tag")
+    cells, below = _split(first, separator), _split(second, separator)
+    if len(cells) != len(below):
+        raise MediaError(f"the first row has {len(cells)} columns and the second {len(below)}, separated by {separator!r}")
+    has_header = any(_is_number(a) != _is_number(b) for a, b in zip(cells, below, strict=True))
+    names = [cell.lower() for cell in cells] if has_header else [str(place) for place in range(len(cells))]
+    time, channels = _places(names, settings)
+    # One column more than there should be: told to read some columns only, pandas says nothing of rows with too many cells.
+    beyond = len(names)
+    chunks = pd.read_csv(
+        path, sep=separator, header=None, names=range(beyond + 1), skiprows=int(has_header), encoding="utf-8-sig",
+        dtype={time: str} if time is not None and settings.time_format else None,
+        skipinitialspace=separator != " ", chunksize=max(CELLS_AT_ONCE // beyond, 1),
+    )  # fmt: skip
+    for chunk in chunks:
+        if chunk[beyond].notna().any():
+            row = int(chunk[beyond].notna().argmax()) + int(chunk.index[0]) + 1
+            raise MediaError(f"sample {row} has more cells than the {beyond} columns of the first row")
+        values = np.stack([_numbers(chunk[place]) for place in channels], axis=1)
+        yield _Block(None if time is None else chunk[time], values)
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        lines = file.read(FIRST_CHARS).split("\n", 2)
+    if len(lines) < 2 or not lines[0].strip() or not lines[1].strip():
+        raise MediaError(
+            f"expected a series of at least two rows, found {brief(lines[0].strip()) if lines[0].strip() else 'none'}"
+        )
+    return lines[0].strip(), lines[1].strip()
+
+
+def _separator_of(line: str) -> str:
+    found = sorted(set(re.findall(r"[,;\s]", line)))
+    if len(found) != 1:
+        what = f"several, {found}" if found else "none"
+        raise MediaError(
+            f'sep="auto": expected one kind of separator in the second row, found {what}, in {brief(line)}; set sep'
+        )
+    return str(found[0])
+
+
+def _split(line: str, separator: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    except (csv.Error, TypeError, ValueError) as error:
+        raise MediaError(f"the row {brief(line)} could not be split by {separator!r}: {error}") from None
+
+
+def _is_number(text: str) -> bool:
+    """As JavaScript's Number: nothing at all is 0."""
+    try:
+        return not text or bool(np.isfinite(float(text))) or "inf" in text.lower()
+    except ValueError:
+        return False
+
+
+def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int]]:
+    """Numbers of the time column, None if there is none, and of the channels' columns. Raises MediaError."""
+    if len(names) > MAX_COLUMNS:
+        raise MediaError(f"expected a series of at most {MAX_COLUMNS} columns, found {len(names)}; is sep right?")
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
+    time = settings.time_column.lower()
+    if settings.time_column and time not in names:
+        raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}")
+    channels = []
+    for channel in settings.channels:
+        name = channel.lower()
+        if name not in names and name.isdecimal() and int(name) < len(names):
+            name = names[int(name)]
+        if name not in names:
+            raise MediaError(f"the series has no column {channel!r}, which a <Channel> names; it has {brief(names)}")
+        if name in doubled or time in doubled:
+            raise MediaError(f"the series has several columns of one name: {brief(doubled)}; give each a name of its own")
+        channels.append(names.index(name))
+    return (names.index(time) if settings.time_column else None), channels
+
+
+# JSON.
+
+
+def _json_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise MediaError(f"a series as JSON of more than {MAX_JSON_BYTES} bytes is not read; write it as CSV")
+    try:
+        columns = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise MediaError(f"the series begins with '{{' and is no JSON: {error}") from None
+    names = [name.lower() for name in columns]
+    time, channels = _places(names, settings)
+    lists = list(columns.values())
+    wanted = [*channels, *([] if time is None else [time])]
+    for place in wanted:
+        if not isinstance(lists[place], list):
+            raise MediaError(f"column {names[place]!r}: expected a list of numbers, found {brief(lists[place])}")
+    for place in wanted:
+        if len(lists[place]) != len(lists[channels[0]]):
+            raise MediaError(
+                f"columns of different lengths: {names[channels[0]]!r} has {len(lists[channels[0]])} values and "
+                f"{names[place]!r} has {len(lists[place])}"
+            )
+    values = [_numbers(pd.Series(lists[place], dtype=object)) for place in channels]
+    yield _Block(None if time is None else pd.Series(lists[time], dtype=object), np.stack(values, axis=1))
+
+
+# Columns.
+
+
+def _numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
+    """(n,); NaN for what is no finite number: a gap."""
+    if column.dtype == object or not pd.api.types.is_numeric_dtype(column.dtype):
+        column = pd.to_numeric(column.map(_plain), errors="coerce")
+    with np.errstate(over="ignore"):
+        numbers = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
+
+
+def _plain(value: Any) -> Any:
+    """Lists, objects and numbers beyond all measure, as JSON may hold them, are no numbers."""
+    if isinstance(value, str | float | bool) or value is None:
+        return value
+    return float(value) if isinstance(value, int) and abs(value) < 1e38 else None
+
+
+def _native(times: Any, settings: SeriesSettings, rows_before: int) -> FloatArray:
+    """Native times (n,) of a block. Raises MediaError for one that is no time."""
+    if times is None:
+        return np.zeros(0)
+    if settings.time_format:
+        texts = [str(int(t)) if isinstance(t, float) and t.is_integer() else str(t) for t in times]
+        native = TimeFormat(settings.time_format).parse(texts)
+        expected = f"in the timeFormat {settings.time_format!r}"
+    else:
+        native = pd.to_numeric(times.map(_plain_time) if times.dtype == object else times, errors="coerce").to_numpy(
+            dtype=float
+        )
+        expected = "a number; for dates, set timeFormat on the tag"
+    bad = np.flatnonzero(~np.isfinite(native) | (np.abs(native) > 1e17))
+    if len(bad):
+        found = times.iloc[int(bad[0])]
+        found = found.item() if isinstance(found, np.generic) else found
+        raise MediaError(
+            f"timeColumn {settings.time_column!r}: expected times {expected}; found {brief(found)} in sample "
+            f"{rows_before + int(bad[0]) + 1}"
+        )
+    return native
+
+
+def _plain_time(value: Any) -> Any:
+    return None if isinstance(value, bool) else _plain(value)
+
+
+def _check_times(native: FloatArray, settings: SeriesSettings) -> None:
+    back = np.flatnonzero(np.diff(native) < 0)
+    if len(back):
+        raise MediaError(
+            f"timeColumn {settings.time_column!r}: expected times that never go back; sample {int(back[0]) + 2} lies before "
+            "the one before it; sort the rows by time"
+        )
+    if native[-1] == native[0]:
+        raise MediaError(
+            f"timeColumn {settings.time_column!r}: all {len(native)} samples have one time; is timeFormat too coarse?"
+        )
+
+
+def _check_channels(values: npt.NDArray[np.float32], settings: SeriesSettings) -> None:
+    empty = [channel for channel, column in zip(settings.channels, values.T, strict=True) if np.isnan(column).all()]
+    if empty:
+        raise MediaError(f"no number in the column of channel {brief(empty)}; is it the right column?")

@@ -1,0 +1,156 @@
+"""<TimeSeriesLabels> on <TimeSeries> through the running service: from annotations to predictions in the series' own units."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from tests.integration.service import Project
+from tests.integration.test_offline import Workplace, annotation
+from tests.series_help import record, series_config, task
+
+_numbers = itertools.count(90_001)
+
+
+def make_task(recording, folder, kind, inline=False):
+    number = next(_numbers)
+    source = recording.to_json(kind) if inline else str(recording.write_csv(folder / f"series-{number}.csv", kind))
+    return task(number, source)
+
+
+@pytest.mark.parametrize(("kind", "inline"), [("date", False), ("number", False), ("index", False), ("number", True)])
+def test_a_series_is_learned_and_the_next_one_predicted(service, videos, kind, inline):
+    project = Project(series_config(kind, inline))
+    assert service.setup(project).status_code == 200
+    assert service.version(project) == "untrained"
+    learned = [record(seed) for seed in (1, 2)]
+    new = record(3)
+
+    job = service.train(project, *((make_task(r, videos, kind, inline), r.regions(kind)) for r in learned))
+
+    assert job["state"] == "done", job
+    assert not [w for w in job["warnings"] if "left out" in w]
+    assert service.jobs(project, "refine")[0]["state"] == "done"
+    prediction = service.predict_until_there(project, make_task(new, videos, kind, inline))
+    assert prediction["model_version"] == service.version(project)
+    assert 0 < prediction["score"] <= 1
+    assert {(r["from_name"], r["to_name"], r["type"]) for r in prediction["result"]} == {
+        ("moves", "sensor", "timeserieslabels")
+    }
+    found = new.predicted(prediction, kind)
+    assert len(found) < 2 * len(new.truth)
+    right = new.marked(found) == new.marked(new.truth)
+    assert right.mean(axis=0) == pytest.approx([1, 1], abs=0.1)
+
+
+def test_what_the_user_should_know_of_a_series_is_told(service, videos):
+    project, number = Project(series_config("index")), next(_numbers)
+    recording = record(4)
+    path = recording.write_csv(videos / f"series-{number}.csv", "number")
+    service.train(project, (task(number, str(path)), recording.regions("index")))
+    told = [warning for job in service.jobs(project) for warning in job["warnings"]]
+    assert any("Label Studio takes each row as a second" in warning for warning in told), told
+
+
+def test_a_task_that_cannot_be_learned_leaves_the_others_alone(service, videos):
+    project = Project(series_config("number"))
+    good, bad = record(5), record(6)
+    broken = task(next(_numbers), str(bad.write_csv(videos / "no-such-column.csv", "number")))
+    text = (videos / "no-such-column.csv").read_text()
+    (videos / "no-such-column.csv").write_text(text.replace("Time,X", "Time,A"))
+    outside = make_task(good, videos, "number")
+    late = {**good.regions("number")[0], "value": {"start": 900, "end": 901, "instant": False, "timeserieslabels": ["Turn"]}}
+
+    job = service.train(
+        project,
+        (make_task(good, videos, "number"), good.regions("number")),
+        (broken, bad.regions("number")),
+        (outside, [late]),
+    )
+
+    told = "\n".join(job["warnings"])
+    assert job["state"] == "done"
+    assert f"task {broken['id']} is left out of the training: the series has no column 'x', which a <Channel> names" in told
+    assert f"task {outside['id']} is left out of the training: region '{late['id']}': 900 to 901 is outside a series" in told
+
+
+def test_a_renamed_label_keeps_its_regions(service, videos):
+    project, recording = Project(series_config("number")), record(7)
+    service.train(project, (make_task(recording, videos, "number"), recording.regions("number")))
+    renamed = project.with_config(project.config.replace('"Turn"', '"Rotate"'))
+    assert service.setup(renamed).status_code == 200
+    service.wait_idle()
+    prediction = service.predict_until_there(renamed, make_task(recording, videos, "number"))
+    assert {r["value"]["timeserieslabels"][0] for r in prediction["result"]} == {"Shake", "Rotate"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            series_config(model_trainable="false"),
+            r"simple mode is of pictures, and a <TimeSeries> has none; set model_trainable",
+        ),
+        (series_config(model_classifier_type="lstm"), "model_classifier_type must be auto on a <TimeSeries>"),
+        (series_config(model_path="mine.pt"), "model_path is of pictures"),
+        (series_config(model_crop="fit"), "model_crop is of pictures"),
+    ],
+)
+def test_what_a_series_cannot_do_is_refused(service, config, message):
+    answer = service.setup(Project(config))
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
+
+
+def test_video_and_series_of_one_config_are_learned_each_by_itself(service, videos, make_clip):
+    series = series_config("number")
+    timeline = (
+        '<TimelineLabels name="tl" toName="clip" model_trainable="true"><Label value="Walk"/></TimelineLabels>'
+        '<Video name="clip" value="$video" frameRate="25" sync="all"/></View>'
+    )
+    project = Project(series.replace("</View>", timeline).replace('name="sensor" value', 'name="sensor" sync="all" value'))
+    recording = record(8)
+    both = make_task(recording, videos, "number")
+    both["data"]["video"] = str(make_clip(48))
+    walk = {
+        "id": "w", "from_name": "tl", "to_name": "clip", "type": "timelinelabels", "origin": "manual",
+        "value": {"ranges": [{"start": 1, "end": 48}], "timelinelabels": ["Walk"]},
+    }  # fmt: skip
+    service.train(project, (both, [*recording.regions("number"), walk]))
+    regions = service.predict_until_there(project, both)["result"]
+    assert {r["from_name"] for r in regions} == {"moves", "tl"}
+    found = recording.predicted({"result": [r for r in regions if r["from_name"] == "moves"]}, "number")
+    assert np.mean(recording.marked(found) == recording.marked(recording.truth)) > 0.9
+
+
+def test_series_of_an_export_are_learned_and_predicted_on_the_command_line(tmp_path, backbone, videos):
+    workplace = Workplace(tmp_path / "workplace", backbone, videos)
+    config, learned, new = workplace.file("config.xml", series_config("date")), record(31), record(32)
+    annotated = make_task(learned, videos, "date") | {"annotations": [annotation(1, *learned.regions("date"))]}
+    export = workplace.file("export.json", [annotated])
+    tasks = workplace.file("tasks.json", [make_task(new, videos, "date")])
+    trained = workplace.run("train", export, "--config", config)
+    assert trained.returncode == 0, trained.stderr
+    project = next(word for word in trained.stdout.split() if word.startswith("0.")).rstrip(",")
+    done = workplace.run("predict", tasks, "--project", project, "--output", tmp_path / "predicted.json")
+    assert done.returncode == 0, done.stderr
+    (predicted,) = json.loads((tmp_path / "predicted.json").read_text())
+    found = new.predicted(predicted["predictions"][0], "date")
+    assert (new.marked(found) == new.marked(new.truth)).mean() > 0.9
+
+
+def test_two_series_of_one_group_that_begin_apart_are_told_of(service, videos):
+    """Of the second, the first two seconds are missing."""
+    config = series_config("number").replace('name="sensor" value', 'name="sensor" sync="all" value')
+    other = config.removeprefix("<View>").removesuffix("</View>").replace("moves", "others").replace("sensor", "second")
+    project = Project(config.replace("</View>", other.replace("$series", "$other") + "</View>"))
+    recording = record(9)
+    both = make_task(recording, videos, "number")
+    lines = (videos / f"series-{both['id']}.csv").read_text().splitlines(keepends=True)
+    both["data"]["other"] = str(videos / f"late-{both['id']}.csv")
+    (videos / f"late-{both['id']}.csv").write_text("".join([lines[0], *lines[101:]]))
+    service.train(project, (both, recording.regions("number")))
+    told = [warning for job in service.jobs(project) for warning in job["warnings"]]
+    expected = "series 'second' begins 2.000 s after series 'sensor' of the same sync group"
+    assert any(expected in warning for warning in told), told

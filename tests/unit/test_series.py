@@ -1,0 +1,193 @@
+"""Series are read as Label Studio's editor reads them; what it could not show is refused with what is wrong."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from framewise.core.errors import MediaError
+from framewise.core.series_time import SeriesTimes
+from framewise.labeling_config import SeriesSettings
+from framewise.media import series as reading
+from framewise.media.advice import series_advice
+from framewise.media.series import read_series
+
+NAN = np.nan
+PLAIN = SeriesSettings("time", "", False, ",", False, ("x", "y"))
+DATES = replace(PLAIN, time_format="%Y-%m-%d %H:%M:%S.%L", is_date=True)
+HEADER_AND_ROWS = "Time,X,Y\n5,1,10\n5.5,2,20\n6,3,30\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, settings=PLAIN):
+        path = tmp_path / "series"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        found = read_series(path, settings)
+        assert found.values.dtype == np.float32
+        return found.native.tolist(), found.values.T.tolist()
+
+    return read
+
+
+def same(found, native, *columns):
+    assert found[0] == native
+    np.testing.assert_array_equal(found[1], columns)
+
+
+def test_columns_are_found_by_their_names_without_case(read):
+    same(read(HEADER_AND_ROWS), [5, 5.5, 6], [1, 2, 3], [10, 20, 30])
+    same(read(HEADER_AND_ROWS, replace(PLAIN, time_column="TIME", channels=("Y", "x"))), [5, 5.5, 6], [10, 20, 30], [1, 2, 3])
+
+
+def test_without_a_time_column_rows_are_counted(read):
+    same(read(HEADER_AND_ROWS, replace(PLAIN, time_column="")), [0, 1, 2], [1, 2, 3], [10, 20, 30])
+
+
+def test_columns_without_a_header_are_called_by_their_numbers(read):
+    settings = replace(PLAIN, time_column="0", channels=("2",))
+    same(read("5,1,10\n5.5,2,20\n6,3,30\n", settings), [5, 5.5, 6], [10, 20, 30])
+
+
+def test_a_channel_may_be_a_number_where_there_are_names(read):
+    same(read(HEADER_AND_ROWS, replace(PLAIN, channels=("2",))), [5, 5.5, 6], [10, 20, 30])
+
+
+@pytest.mark.parametrize(
+    ("sep", "separator"), [("\t", "\t"), (" ", " "), (";", ";"), ("", ";"), ("", "\t"), ("", " "), ("|", "|"), ("", ",")]
+)
+def test_separators(read, sep, separator):
+    same(read(HEADER_AND_ROWS.replace(",", separator), replace(PLAIN, sep=sep)), [5, 5.5, 6], [1, 2, 3], [10, 20, 30])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEADER_AND_ROWS,
+        HEADER_AND_ROWS.replace("\n", "\r\n"),
+        HEADER_AND_ROWS.rstrip("\n"),
+        HEADER_AND_ROWS.replace("\n", "\n\n").replace("Y\n\n", "Y\n"),
+        '"Time","X","Y"\n"5","1","10"\n5.5,2,20\n6,3,30\n',
+        json.dumps({"Time": [5, 5.5, 6], "Y": [10, 20, 30], "X": [1, 2, 3], "z": "unused"}),
+    ],
+)
+def test_files_as_programs_write_them(read, text):
+    same(read(text), [5, 5.5, 6], [1, 2, 3], [10, 20, 30])
+
+
+def test_dates(read):
+    text = "time,x,y\n2024-03-05 00:00:05.043,1,10\n2024-03-05 00:00:05.5,2,20\n"
+    same(read(text, DATES), [1709596805043, 1709596805500], [1, 2], [10, 20])
+
+
+@pytest.mark.parametrize("column", [[1709596805043, 1709596805500], ["1709596805043", "1709596805500"]])
+def test_epoch_milliseconds(read, column):
+    settings = replace(DATES, time_format="%Q")
+    same(read(json.dumps({"time": column, "x": [1, 2], "y": [3, 4]}), settings), [1709596805043, 1709596805500], [1, 2], [3, 4])
+    same(read(f"time,x,y\n{column[0]},1,3\n{column[1]},2,4\n", settings), [1709596805043, 1709596805500], [1, 2], [3, 4])
+
+
+@pytest.mark.parametrize("cell", ["", "NaN", "nan", "null", "inf", "-Infinity", "1e999", "off"])
+def test_what_is_no_number_in_a_channel_is_a_gap(read, cell):
+    same(read(f"time,x,y\n5,1,10\n5.5,{cell},20\n6,3,30\n"), [5, 5.5, 6], [1, NAN, 3], [10, 20, 30])
+
+
+@pytest.mark.parametrize("value", [None, "off", [1], {"a": 1}, 10**400, float("nan")])
+def test_a_gap_in_json(read, value):
+    same(read(json.dumps({"time": [5, 6], "x": [1, value], "y": [1, 2]})), [5, 6], [1, NAN], [1, 2])
+
+
+def test_two_samples_at_one_time_are_read_and_told_of(read):
+    same(read("time,x,y\n5,1,10\n5,2,20\n6,3,30\n"), [5, 5, 6], [1, 2, 3], [10, 20, 30])
+    (advice,) = series_advice(SeriesTimes(np.array([5.0, 5, 6])), PLAIN)
+    assert "1 of 3 samples have the time of the one before" in advice
+
+
+def test_what_is_likely_not_meant_is_told():
+    (advice,) = series_advice(SeriesTimes(np.array([1709596805043.0, 1709596805500.0])), PLAIN)
+    assert 'looks like milliseconds since 1970; Label Studio takes numbers as seconds: set timeFormat="%Q"' in advice
+    (advice,) = series_advice(SeriesTimes(np.arange(3.0), whole=True), replace(PLAIN, time_column=""))
+    assert "Label Studio takes each row as a second" in advice
+    assert not series_advice(SeriesTimes(np.arange(3.0)), PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("", PLAIN, "at least two rows, found none"),
+        ("\n\n", PLAIN, "at least two rows, found none"),
+        ("time,x,y", PLAIN, "at least two rows, found 'time,x,y'"),
+        ("time,x,y\n5,1,2\n", PLAIN, "at least two samples, found 1"),
+        ("time,x,y\n5,1,2\n,2,3\n", PLAIN, "'time': expected times a number; .* found nan in sample 2"),
+        (
+            "time,x,y\n5,1,2\nNaN,2,3\n",
+            PLAIN,
+            "expected times a number; for dates, set timeFormat on the tag; found nan in sample 2",
+        ),
+        (
+            "time,x,y\n2024-01-01,1,2\n2024-01-02,2,3\n",
+            PLAIN,
+            "for dates, set timeFormat on the tag; found '2024-01-01' in sample 1",
+        ),
+        ("time,x,y\n2024-01-01,1,2\n2024-01-02,2,3\n", DATES, "in the timeFormat '%Y-.*L'; found '2024-01-01' in sample 1"),
+        ("time,x,y\n1,1,2\n3,2,3\n2,2,3\n", PLAIN, "times that never go back; sample 3 lies before the one before it; sort"),
+        ("time,x,y\n1,1,2\n1,2,3\n", PLAIN, "all 2 samples have one time; is timeFormat too coarse"),
+        ("t,x,y\n1,1,2\n2,2,3\n", PLAIN, "no column 'time', which timeColumn names; it has"),
+        ("time,x\n1,1\n2,2\n", PLAIN, "no column 'y', which a <Channel> names; it has"),
+        ("time,x,x,y\n1,1,1,1\n2,2,2,2\n", PLAIN, r"several columns of one name: \['x'\]"),
+        ("time,x,y\n1,1,\n2,2,\n", PLAIN, r"no number in the column of channel \['y'\]"),
+        ("time;x;y\n1;1;1\n2;2;2\n", PLAIN, "separator ',' is not in the first row, 'time;x;y'; set sep"),
+        ("time,x,y\n1,1,1,5\n2,2,2,5\n", PLAIN, "first row has 3 columns and the second 4"),
+        ("time,x,y\n1,1,1\n2,2,2\n3,3,3,3\n", PLAIN, "sample 3 has more cells than the 3 columns"),
+        ("time,x,y\n1,1,1\n2,2,2\n3,3,3,3,3\n", PLAIN, "could not be read: .*line 4, saw 5"),
+        ("time,x,y\n1;2,1,1\n2,2,2\n", replace(PLAIN, sep=""), "found several"),
+        ("time\n1\n2\n", replace(PLAIN, sep="", channels=("0",)), "found none, in '1'"),
+        (b"time,x,y\n1,\xff\xfe,1\n2,2,2\n", PLAIN, "could not be read"),
+        ('time,x,y\n1,1,"1\n2,2,2\n', PLAIN, "could not be read|no number|two samples"),
+        ('{"time": [1, 2], "x": [1, 2], "y": [1]}', PLAIN, "different lengths: 'x' has 2 values and 'y' has 1"),
+        ('{"time": [1, 2, 3], "x": [1, 2], "y": [1, 2]}', PLAIN, "different lengths: 'x' has 2 values and 'time' has 3"),
+        ('{"time": [1, 2], "x": 5, "y": [1]}', PLAIN, "column 'x': expected a list of numbers, found 5"),
+        ('{"time": [1, 2], "x": [1, 2]', PLAIN, "begins with '{' and is no JSON"),
+        ('{"time": [true, false], "x": [1, 2], "y": [1, 2]}', PLAIN, "found True in sample 1"),
+        ('{"time": [[1], 2], "x": [1, 2], "y": [1, 2]}', DATES, r"found \[1\] in sample 1"),
+        ('{"a":' * 100_000, PLAIN, "is no JSON"),
+        ("1," * 20_000 + "\n" + "1," * 20_000, PLAIN, "at most 10000 columns, found 20001"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(read, text, settings, message):
+    with pytest.raises(MediaError, match=message):
+        read(text, settings)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=150,
+)
+@given(st.text(alphabet='time,x;y\n\t "0123.-e{}[]:naif\r', max_size=60), st.booleans(), st.sampled_from([",", ";", ""]))
+def test_whatever_is_in_a_file_it_is_read_or_refused(read, text, headed, sep):
+    try:
+        native, values = read("time,x,y\n" * headed + text, replace(PLAIN, sep=sep))
+    except MediaError:
+        return
+    assert len(native) == len(values[0]) == len(values[1]) >= 2
+    assert native == sorted(native)
+
+
+def test_rows_are_read_in_parts(read, monkeypatch):
+    monkeypatch.setattr(reading, "CELLS_AT_ONCE", 2 * 3)
+    rows = [f"{k},{k},{k if k % 3 else 'off'}" for k in range(7)]
+    same(read("time,x,y\n" + "\n".join(rows)), list(range(7)), list(range(7)), [NAN, 1, 2, NAN, 4, 5, NAN])
+    with pytest.raises(MediaError, match="found 'soon' in sample 6"):
+        read("time,x,y\n" + "\n".join([*rows[:5], "soon,1,1"]))
+
+
+def test_a_series_without_end_is_refused(read, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_SAMPLES", 2)
+    with pytest.raises(MediaError, match="more than 2 samples"):
+        read(HEADER_AND_ROWS)
