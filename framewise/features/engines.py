@@ -22,7 +22,7 @@ import numpy.typing as npt
 from framewise.core.errors import SettingsError
 
 CUDA_BATCH = 64
-CPU_BATCH = 16
+CPU_BATCH = 8  # more at once leave the cache of the processor
 MOST_WORKERS = 8
 MOST_PICTURES = 1024
 

@@ -267,7 +267,7 @@ def test_progress_says_how_many_of_how_many_and_how_fast(tmp_path, extract):
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert shares[-1] == 0.99
-    assert told[0][1].startswith("pictures 16 of about 50, ")
+    assert told[0][1].startswith("pictures 8 of about 50, ")
     assert told[-1][1].startswith("pictures 50 of about 50, ")
     assert all(detail.endswith(" a second") for _, detail in told)
 
