@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,8 @@ class Folder:
         """sources: all addresses that will be asked for. Two of different paths that end at one file are found by neither."""
         self._root = root.resolve() if root else None
         self._found = {parts: self._search(parts) for parts in {_address(source) for source in sources}}
-        files = [file for file in self._found.values() if file]
-        self._twice = {file for file in files if files.count(file) > 1} if len(set(files)) < len(files) else set()
+        counts = Counter(file for file in self._found.values() if file)
+        self._twice = {file for file, count in counts.items() if count > 1}
 
     def find(self, source: str) -> Path:
         """The file of an address. Raises NeedsReview."""

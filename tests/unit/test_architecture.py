@@ -25,7 +25,7 @@ FLOORS = (
     {"assembly"},
     {"worker", "server"},
     {"serve"},
-    {"demo", "host", "manage", "offline"},
+    {"demo", "host", "manage", "migrate", "offline"},
     {"cli"},
     {"__main__"},
 )
