@@ -55,7 +55,7 @@ def _read_tasks(path: Path) -> list[Task]:
     items = [items] if isinstance(items, dict) else items
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
-    if any("data" not in item and "id" in item for item in items):
+    if any("data" not in item and "annotation_id" in item for item in items):
         raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
     if any(not isinstance(item.get("data", item), dict) for item in items):
         raise RequestError(f"{path}: expected an object 'data' in every task")
@@ -119,6 +119,4 @@ def _print_next_steps(done: Plan, output: Path, options: Options) -> None:
     if any(outcome.file for outcome in done.outcomes):
         print(f"The tasks expect the files in {output / SERIES} at {options.series_address}: put them there before the import.")
     if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes):
-        print(
-            f"What needs review is in {output / REVIEW}, as it was: mend it, and give it to this command with the old config."
-        )
+        print(f"What needs review is in {output / REVIEW}, as it was. To have it too, mend it and give the whole export again.")

@@ -83,13 +83,13 @@ class LabelingConfig:
         for element in self._root.iter():
             if player in _get(element, "toname").split(",") and element.tag not in WHOLE_OBJECT_CONTROLS:
                 raise ConfigError(
-                    f"<{element.tag} name={_get(element, 'name')!r}> marks text of <HyperText name={player!r}>, which becomes a "
-                    f"player; expected {', '.join(WHOLE_OBJECT_CONTROLS)} alone: remove it, or keep this project as it is"
+                    f"<{element.tag} name={_get(element, 'name')!r}> marks text of <HyperText name={player!r}>, which becomes "
+                    f"a player; expected {', '.join(WHOLE_OBJECT_CONTROLS)} alone: remove it, or keep this project as it is"
                 )
 
     def _drop_sample_tasks(self) -> bool:
         # What stands outside of the root is not read at all; Label Studio's guide puts a sample there.
-        samples = [e for e in self._parents if e.tag is Comment and (e.text or "").lstrip().startswith("{")]
+        samples = [e for e in self._root.iter(Comment) if (e.text or "").lstrip().startswith("{")]  # type: ignore[arg-type]
         for comment in samples:
             self._parents[comment].remove(comment)
         return bool(samples)
@@ -120,7 +120,10 @@ def _series_tag(element: Element) -> SeriesTag:
         raise ConfigError(f'<TimeSeries name={name!r}>: expected a name and value="$field", found {brief(value)}')
     separator = _get(element, "sep") or ","
     separator = separator if separator == "auto" else SEPARATORS.get(separator, separator[0])
-    return SeriesTag(name, value[1:], _get(element, "timecolumn"), _get(element, "timeformat") or None, separator)
+    time_format = _get(element, "timeformat") or None
+    # The editor takes numbers for milliseconds where they are displayed by the name of a date's format.
+    is_date = time_format is not None or _get(element, "timedisplayformat")[:1].isalpha()
+    return SeriesTag(name, value[1:], _get(element, "timecolumn"), time_format, is_date, separator)
 
 
 def _get(element: Element, name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from framewise.core.errors import ConfigError
@@ -20,7 +20,6 @@ from framewise.migrate.times import WARN_SCALE, SeriesTimes, TimeMap, parser, re
 CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW = "converted", "rescaled", "unchanged", "needs review"
 
 Task = dict[str, Any]
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ def plan(config: LabelingConfig, tasks: Sequence[Task], options: Options) -> Pla
     if tag is None or not found:
         return Plan(None, (), [_left(task, place, reviews[place]) for place, task in enumerate(tasks)])
     # One config serves all tasks: where one series is rewritten to seconds, none can keep a format of dates.
-    in_seconds = tag.time_format is not None and not all(one.agrees for one in found.values())
-    rates = {one.media.frame_rate for one in found.values()}
+    in_seconds = tag.is_date and not all(one.agrees for one in found.values())
+    rates = {rate_text(one.media.frame_rate) for one in found.values()}
     rate_field = _free_field(tasks) if len(rates) > 1 else None
     outcomes = []
     for place, task in enumerate(tasks):
@@ -109,9 +108,10 @@ def plan(config: LabelingConfig, tasks: Sequence[Task], options: Options) -> Pla
                 outcomes.append(_converted(task, place, media_field, rate_field, tag, found[place], in_seconds, options))
         if place in reviews:
             outcomes.append(_left(task, place, reviews[place]))
-    rate = f"${rate_field}" if rate_field else rate_text(next(iter(rates)))
-    xml, changes = config.converted(media_field, kind, rate, tag.name, in_seconds)
-    return Plan(xml if len(reviews) < len(tasks) else None, changes, outcomes)
+    rate = f"${rate_field}" if rate_field else next(iter(rates))
+    if len(reviews) == len(tasks):
+        return Plan(None, (), outcomes)
+    return Plan(*config.converted(media_field, kind, rate, tag.name, in_seconds), outcomes)
 
 
 def data_of(task: Task) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _find(
         with reviews.of(place):
             media = durations.of(player)
             series = _series(tag, data_of(tasks[place]).get(tag.field), tables)
-            found[place] = _Found(player, media, series, read_times(series.cells(), tag.time_format))
+            found[place] = _Found(player, media, series, read_times(series.cells(), tag.time_format, tag.is_date))
     return found
 
 

@@ -17,12 +17,16 @@ TRIED = (",", ";", "\t", "|", " ")
 
 @dataclass(frozen=True)
 class SeriesTag:
-    """A <TimeSeries>: where its data are in a task (``field``), and how its times are written."""
+    """A <TimeSeries>: where its data are in a task (``field``), and how its times are written.
+
+    is_date: whether its times are dates, for which Label Studio counts in milliseconds.
+    """
 
     name: str
     field: str
     time_column: str
     time_format: str | None
+    is_date: bool
     separator: str
 
 
@@ -110,7 +114,7 @@ def read_series(tag: SeriesTag, file: Path) -> Series:
 
 
 def _time_key(tag: SeriesTag, columns: Any) -> str:
-    keys = [key for key in columns if key.lower() == tag.time_column.lower()] if isinstance(columns, dict) else []
+    keys: list[str] = [key for key in columns if key.lower() == tag.time_column.lower()] if isinstance(columns, dict) else []
     if len(keys) != 1 or not isinstance(columns[keys[0]], list):
         raise NeedsReview(f"its series has no list of times under {shown(tag.time_column)}")
     return keys[0]

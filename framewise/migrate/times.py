@@ -13,7 +13,7 @@ import numpy.typing as npt
 from framewise.migrate.findings import NeedsReview, shown
 
 WARN_SCALE = 0.02
-MILLISECONDS = 1000.0  # native units a second of a series with a timeFormat, as in Label Studio
+MILLISECONDS = 1000.0  # native units a second of dates, as in Label Studio
 # Directives of d3 that Python's strptime reads alike, in UTC and whatever the locale.
 _ALIKE = frozenset("YymdHMSpIj%")
 _DIRECTIVE = re.compile(r"%[-_0]?(.)")
@@ -42,7 +42,7 @@ class TimeMap:
 
 @dataclass(frozen=True)
 class SeriesTimes:
-    """Sample times of one series, ascending, in native units: of the column, or milliseconds where there is a timeFormat."""
+    """Sample times of one series, ascending, in native units: of the column, or milliseconds for dates."""
 
     native: npt.NDArray[np.float64]
     units_a_second: float
@@ -80,8 +80,11 @@ class SeriesTimes:
         return TimeMap(self.start, self.units_a_second, 1.0)
 
 
-def read_times(cells: Sequence[Any], time_format: str | None) -> SeriesTimes:
-    """Sample times from a column's cells. Raises NeedsReview for what is no time, and for times that go back."""
+def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> SeriesTimes:
+    """Sample times from a column's cells, as a ``SeriesTag`` describes them.
+
+    Raises NeedsReview for what is no time, and for times that go back.
+    """
     parse = parser(time_format)
     native = np.array([parse(cell) for cell in cells], np.float64)
     if len(native) < 2:
@@ -89,7 +92,7 @@ def read_times(cells: Sequence[Any], time_format: str | None) -> SeriesTimes:
     if (steps := np.diff(native) < 0).any():
         row = int(np.argmax(steps))
         raise NeedsReview(f"times of its series go back after sample {row + 1}, {shown(cells[row])}; sort its rows by time")
-    times = SeriesTimes(native, MILLISECONDS if time_format else 1.0)
+    times = SeriesTimes(native, MILLISECONDS if is_date else 1.0)
     if not times.span > 0:
         raise NeedsReview(f"all samples of its series are at one time, {shown(cells[0])}")
     return times
