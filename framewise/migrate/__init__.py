@@ -15,7 +15,7 @@ from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.tables import table_lines
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
-from framewise.migrate.plan import CONVERTED, NEEDS_REVIEW, RESCALED, UNCHANGED, Options, Plan, Task, plan
+from framewise.migrate.plan import CONVERTED, NEEDS_REVIEW, RESCALED, UNCHANGED, Options, Plan, Task, is_number, plan
 
 CONFIG, TASKS, REVIEW, SERIES = "config.xml", "tasks.json", "needs-review.json", "series"
 
@@ -59,6 +59,9 @@ def _read_tasks(path: Path) -> list[Task]:
         raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
     if any(not isinstance(item.get("data", item), dict) for item in items):
         raise RequestError(f"{path}: expected an object 'data' in every task")
+    ids = Counter(item["id"] for item in items if "data" in item and is_number(item.get("id")))
+    if ids and (most := ids.most_common(1)[0])[1] > 1:
+        raise RequestError(f"{path}: task {most[0]} is there {most[1]} times; give one export of one project")
     return items
 
 
@@ -97,7 +100,7 @@ def _write(done: Plan, output: Path) -> None:
 
 
 def _write_json(path: Path, items: Any) -> None:
-    path.write_text(json.dumps(items, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(items, indent=2) + "\n", encoding="utf-8")
 
 
 def _print_report(done: Plan) -> None:
@@ -109,7 +112,8 @@ def _print_report(done: Plan) -> None:
         print(line)
     counts = Counter(outcome.status for outcome in done.outcomes)
     total = ", ".join(f"{counts[s]} {s}" for s in (CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW) if counts[s])
-    print(f"\n{len(done.outcomes)} tasks: {total}.")
+    number = len(done.outcomes)
+    print(f"\n{number} task{'s' * (number != 1)}: {total}.")
     if counts[UNCHANGED] == len(done.outcomes):
         print("This project is migrated already.")
 

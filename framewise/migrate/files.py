@@ -56,14 +56,17 @@ class Folder:
 
     def _search(self, address: tuple[str, ...]) -> Path | None:
         parts = address[1:]
-        if self._root is None or ".." in parts or "\0" in "".join(parts):
+        if self._root is None or ".." in parts or not parts[-1]:
             return None
         ends = [parts[i:] for i in range(len(parts))]
         ends.append((_UPLOAD_PREFIX.sub("", parts[-1]),))
         for end in ends:
-            file = self._root.joinpath(*end).resolve()
-            if file.is_relative_to(self._root) and _is_file(file):
-                return file
+            try:
+                file = self._root.joinpath(*end).resolve()
+                if file.is_relative_to(self._root) and file.is_file():
+                    return file
+            except (OSError, ValueError):  # a name that is too long, or is no text
+                continue
         return None
 
 
@@ -71,13 +74,6 @@ def _address(source: str) -> tuple[str, ...]:
     """What two addresses of one file have in common: host and path. Signatures in the query are none of it."""
     host = source.partition("://")[2].partition("/")[0] if "://" in source else ""
     return host, *parts_of(source)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
 
 
 class Durations:

@@ -1,7 +1,7 @@
 """What becomes of a legacy project: its config, and each task. Nothing is written here."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from framewise.core.errors import ConfigError
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import Durations, Folder, Media
 from framewise.migrate.findings import NeedsReview, shown
-from framewise.migrate.player import Player, checked_source, has_player, read_player
+from framewise.migrate.player import Player, has_player, read_player
 from framewise.migrate.regions import remapped
 from framewise.migrate.series import Columns, Series, SeriesTag, inline_series, read_series
 from framewise.migrate.times import WARN_SCALE, SeriesTimes, TimeMap, parser, read_times
@@ -183,7 +183,8 @@ def _find(
 ) -> dict[int, _Found]:
     """Durations and series of the tasks that have players."""
     videos = Folder(options.media_folder, (player.source for player in players.values()))
-    tables = Folder(options.media_folder, _addresses(tag, (tasks[place] for place in players)))
+    addresses = (data_of(tasks[place]).get(tag.field) for place in players)
+    tables = Folder(options.media_folder, (address for address in addresses if isinstance(address, str)))
     durations = Durations(videos, options.durations, options.frame_rate)
     found = {}
     for place, player in players.items():
@@ -194,25 +195,12 @@ def _find(
     return found
 
 
-def _addresses(tag: SeriesTag, tasks: Iterable[Task]) -> Iterator[str]:
-    for task in tasks:
-        if isinstance(value := data_of(task).get(tag.field), str):
-            try:
-                yield checked_source(value)
-            except NeedsReview:
-                continue  # said where the task itself is looked at
-
-
 def _series(tag: SeriesTag, value: Any, tables: Folder) -> Series:
     if isinstance(value, dict):
         return inline_series(tag, value)
     if not isinstance(value, str):
         raise NeedsReview(f"expected the series' address or its columns in {shown(tag.field)}, found {shown(value)}")
-    try:
-        address = checked_source(value)
-    except NeedsReview as error:
-        raise NeedsReview(str(error).replace("media src", f"series {shown(tag.field)}")) from None
-    return read_series(tag, tables.find(address))
+    return read_series(tag, tables.find(value))
 
 
 def _converted(
@@ -268,8 +256,12 @@ def _left(task: Task, place: int, reason: str) -> Outcome:
 
 def task_name(task: Task, place: int) -> str:
     """What a task is called in the report."""
-    number = task.get("id")
-    return f"task {number}" if isinstance(number, int) and "data" in task else f"item {place + 1}"
+    return f"task {task['id']}" if "data" in task and is_number(task.get("id")) else f"item {place + 1}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number of a task: true and false are integers to Python."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _free_field(tasks: Sequence[Task]) -> str:

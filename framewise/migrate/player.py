@@ -156,8 +156,14 @@ def _is_path(source: str) -> bool:
 
 
 def parts_of(source: str) -> tuple[str, ...]:
-    """The folders and the file name of an address, decoded; of Label Studio's local files, those below its document root."""
-    read = urlsplit(source)
+    """The folders and the file name of an address, decoded; of Label Studio's local files, those below its document root.
+
+    ("",) for what is no address.
+    """
+    try:
+        read = urlsplit(source)
+    except ValueError:  # a broken host
+        return ("",)
     path = unquote(read.path)
     if path.rstrip("/").endswith("/data/local-files"):
         path = parse_qs(read.query).get("d", [""])[0]

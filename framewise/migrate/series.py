@@ -49,7 +49,7 @@ class Columns:
 
     def write(self, seconds: Sequence[float], target: Path) -> None:
         """The same with other times, as a file."""
-        target.write_text(json.dumps(self.rewritten(seconds), ensure_ascii=False), encoding="utf-8")
+        target.write_text(json.dumps(self.rewritten(seconds)), encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,20 @@ def assert_one_line(done, *texts):
 def test_help_names_the_commands(framewise):
     done = framewise("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    names = ("serve", "work", "backbone", "versions", "roll-back", "unpin", "forget", "train", "evaluate", "predict", "demo")
+    names = (
+        "serve",
+        "work",
+        "backbone",
+        "versions",
+        "roll-back",
+        "unpin",
+        "forget",
+        "train",
+        "evaluate",
+        "predict",
+        "migrate",
+        "demo",
+    )
     assert [name for name in names if not re.search(rf"^    {name}\s", done.stdout, re.MULTILINE)] == []
 
 
