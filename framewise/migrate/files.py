@@ -34,7 +34,7 @@ class Folder:
 
     def __init__(self, root: Path | None, sources: Iterable[str]):
         """sources: all addresses that will be asked for. Two of different paths that end at one file are found by neither."""
-        self._root = root.resolve() if root else None
+        self._named, self._root = root, root.resolve() if root else None
         self._found = {parts: self._search(parts) for parts in {_address(source) for source in sources}}
         counts = Counter(file for file in self._found.values() if file)
         self._twice = {file for file, count in counts.items() if count > 1}
@@ -46,7 +46,7 @@ class Folder:
         file = self._found.get(_address(source))
         if file is None:
             name = shown(parts_of(source)[-1])
-            raise NeedsReview(f"{shown(source)} is not below {shown(self._root)}; put the file {name} there")
+            raise NeedsReview(f"{shown(source)} is not below {shown(self._named)}; put the file {name} there")
         if file in self._twice:
             raise NeedsReview(
                 f"{shown(file.name)} would be the file of two addresses, one of them {shown(source)}; "

@@ -134,3 +134,11 @@ def test_a_file_that_is_no_export_is_refused_in_one_line(project: Path, text: st
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert said in line
+
+
+def test_the_report_in_the_documentation_is_what_the_command_prints(project: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text()
+
+    done = framewise(project, "export.json", "--config", "old.xml", "--media-folder", "media")
+
+    assert f"```\n{done.stdout}```" in page
