@@ -1,6 +1,7 @@
 """The ``framewise`` command."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -114,9 +115,12 @@ def _add_migrate(commands: Any) -> None:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1000:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
     return value
 
 

@@ -24,9 +24,12 @@ class LabelingConfig:
     def __init__(self, xml: str):
         self._root = _parse(xml)
         self._parents = {child: parent for parent in self._root.iter() for child in parent}
-        hyper_texts = ((_get(element, "value"), element) for element in self._root.iter("HyperText"))
+        hyper_texts = [(_get(element, "value"), element) for element in self._root.iter("HyperText")]
         self.players = {value[1:]: element for value, element in hyper_texts if value.startswith("$")}
-        self.series = {tag.name: tag for tag in map(_series_tag, self._root.iter("TimeSeries"))}
+        tags = [_series_tag(element) for element in self._root.iter("TimeSeries")]
+        self.series = {tag.name: tag for tag in tags}
+        if len(self.series) < len(tags) or len({value for value, _ in hyper_texts}) < len(hyper_texts):
+            raise ConfigError("two <TimeSeries> of one name, or two <HyperText> of one value; expected each once")
 
     def modern_fields(self) -> list[str]:
         """Fields of the players that are synchronised with a series already."""

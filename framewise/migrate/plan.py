@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+import numpy.typing as npt
+
 from framewise.core.errors import ConfigError
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import Durations, Folder, Media
@@ -28,7 +31,7 @@ class NewFile:
 
     name: str
     series: Series
-    seconds: Sequence[float]
+    seconds: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ def _converted(
 
 def _rewritten(found: _Found, time_map: TimeMap, name: str, options: Options) -> tuple[Any, NewFile | None]:
     """The series' new value in the task, and the file that it names, if it is in one."""
-    seconds = [time_map(float(native)) for native in found.times.native]
+    seconds = time_map(found.times.native)
     series = found.series
     if isinstance(series, Columns) and series.file is None:
         return series.rewritten(seconds), None

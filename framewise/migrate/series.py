@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from framewise.migrate.findings import NeedsReview, shown
 
 # Label Studio's names of separators; "auto" tries these in turn.
@@ -43,11 +46,11 @@ class Columns:
         cells: Sequence[Any] = self.columns[self.key]
         return cells
 
-    def rewritten(self, seconds: Sequence[float]) -> dict[str, Any]:
+    def rewritten(self, seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
         """The same with other times."""
-        return {**self.columns, self.key: list(seconds)}
+        return {**self.columns, self.key: seconds.tolist()}
 
-    def write(self, seconds: Sequence[float], target: Path) -> None:
+    def write(self, seconds: npt.NDArray[np.float64], target: Path) -> None:
         """The same with other times, as a file."""
         target.write_text(json.dumps(self.rewritten(seconds)), encoding="utf-8")
 
@@ -65,14 +68,14 @@ class CsvFile:
         """The time column. Raises NeedsReview for a row without one."""
         return [self._cell(row, number) for number, row in enumerate(self._rows(), 1) if number > self.header]
 
-    def write(self, seconds: Sequence[float], target: Path) -> None:
+    def write(self, seconds: npt.NDArray[np.float64], target: Path) -> None:
         """The same with other times, as a file."""
         times = iter(seconds)
         with target.open("w", encoding="utf-8", newline="") as written:
             writer = csv.writer(written, delimiter=self.separator, lineterminator="\n")
             for number, row in enumerate(self._rows(), 1):
                 if number > self.header:
-                    row[self.index] = repr(next(times))
+                    row[self.index] = repr(float(next(times)))
                 writer.writerow(row)
 
     def _cell(self, row: Sequence[str], number: int) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ _FRACTION = re.compile(r"\d+$", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Parse = Callable[[Any], float]
+Times = TypeVar("Times", float, npt.NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class TimeMap:
     span: float
     seconds: float
 
-    def __call__(self, native: float) -> float:
-        """Exact where nothing is scaled; never changes the order of two times."""
+    def __call__(self, native: Times) -> Times:
+        """Of one time or of an array, to the same bit. Exact where nothing is scaled; never changes the order of two times."""
         moved = native - self.start
         return moved if self.seconds == self.span else moved * self.seconds / self.span
 

@@ -194,7 +194,18 @@ def test_broken_markup_of_the_greatest_length_is_read_in_no_time(piece: str) -> 
         read_player("<video>" + piece * ((MAX_HTML_CHARS - 7) // len(piece)))
 
 
-@pytest.mark.parametrize("xml", ["<!DOCTYPE a [<!ENTITY b 'c'>]><View>&b;</View>", "<View>", "", "<View><TimeSeries/></View>"])
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<!DOCTYPE a [<!ENTITY b 'c'>]><View>&b;</View>",
+        "<View>",
+        "",
+        "<View><TimeSeries/></View>",
+        2 * GUIDE_CONFIG,
+        GUIDE_CONFIG.replace("</View>", '<TimeSeries name="ts" value="$b"/></View>'),
+        GUIDE_CONFIG.replace("</View>", '<HyperText name="b" value="$video"/></View>'),
+    ],
+)
 def test_a_config_that_cannot_be_read_is_refused(xml: str) -> None:
     with pytest.raises(ConfigError):
         LabelingConfig(xml)
