@@ -503,7 +503,7 @@ def test_regions_stay_on_their_samples_and_instants_instants(times: list[float],
     new, count = remapped(old, "ts", parser(None), time_map)
 
     value = new["annotations"][0]["result"][0]["value"]
-    samples = [time_map(t) for t in series.native]
+    samples = time_map(series.native).tolist()
     assert count == 1
     assert (value["start"], value["end"]) == (samples[first], samples[last])
     assert value["instant"] is (first == last)
