@@ -1,11 +1,13 @@
 """The ``framewise`` command."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from framewise import __version__
 from framewise.core.errors import FramewiseError
@@ -115,12 +117,41 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(bench)
     bench.set_defaults(run=_bench)
 
+    _add_migrate(commands)
+
     demo = commands.add_parser("demo", help="a real Label Studio with a project that framewise learns and fills in")
     demo.add_argument("--label-studio", required=True, help="path of the label-studio program")
     demo.add_argument("--folder", required=True, help="where the demo keeps its files; made if it is not there")
     demo.add_argument("--exit", action="store_true", help="end after the printout; fail if the predictions are bad")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "migrate", help="bring a project of Label Studio 1.4.1 with video beside a series to today's tags"
+    )
+    parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help="the old labeling config")
+    parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="where the videos and series of the tasks are")
+    parser.add_argument("--durations", type=Path, metavar="FILE.json", help='{"address": seconds} of media that are not there')
+    parser.add_argument("--frame-rate", type=_positive, metavar="N", help="pictures a second, where no file tells it")
+    parser.add_argument("--series-address", metavar="ADDRESS", help="what the new tasks say before names of rewritten series")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="a new folder, for --write")
+    parser.add_argument(
+        "--write", action="store_true", help="write the new config and tasks; without, only say what they would be"
+    )
+    parser.set_defaults(run=_migrate)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
 
 
 def _add_files(parser: argparse.ArgumentParser, name: str, what: str, config: str = "", required: bool = False) -> None:
@@ -249,6 +280,21 @@ def _bench(args: argparse.Namespace) -> int:
     from framewise.bench import bench
 
     return bench(_offline_settings(args, "WARNING"), args.video, max(1, args.rounds), args.json, args.picture)
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    from framewise.migrate import migrate
+
+    return migrate(
+        args.tasks,
+        args.config,
+        args.media_folder,
+        args.durations,
+        args.frame_rate,
+        args.series_address,
+        args.output,
+        args.write,
+    )
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ def test_help_names_the_commands(framewise):
         "evaluate",
         "predict",
         "bench",
+        "migrate",
         "demo",
     )
     assert [name for name in names if not re.search(rf"^    {name}\s", done.stdout, re.MULTILINE)] == []

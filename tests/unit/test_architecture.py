@@ -25,7 +25,7 @@ FLOORS = (
     {"assembly"},
     {"worker", "server"},
     {"serve"},
-    {"bench", "demo", "host", "manage", "offline"},
+    {"bench", "demo", "host", "manage", "migrate", "offline"},
     {"bulk"},
     {"cli"},
     {"__main__"},

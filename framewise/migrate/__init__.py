@@ -1,0 +1,126 @@
+"""Projects that played a video beside a time series by a script in their tasks, brought to Label Studio of today.
+
+``migrate`` is the command: it reads a labeling config and an export, says what becomes of every task, and writes that if it is
+asked to. Nothing is fetched, and nothing of a task's HTML is rendered or run.
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.tables import table_lines
+from framewise.migrate.config import LabelingConfig
+from framewise.migrate.files import read_durations
+from framewise.migrate.plan import CONVERTED, NEEDS_REVIEW, RESCALED, UNCHANGED, Options, Plan, Task, is_number, plan
+
+CONFIG, TASKS, REVIEW, SERIES = "config.xml", "tasks.json", "needs-review.json", "series"
+
+
+def migrate(
+    export: Path, config: Path, media_folder: Path | None = None, durations: Path | None = None,
+    frame_rate: float | None = None, series_address: str | None = None, output: Path | None = None, write: bool = False,
+) -> int:  # fmt: skip
+    """Print what becomes of a project, and write it into the folder ``output`` if ``write``. 1 if a task needs review.
+
+    Raises ConfigError, RequestError, SettingsError; then nothing is written.
+    """
+    if write:
+        _check_output(output)
+    if media_folder is not None and not media_folder.is_dir():
+        raise SettingsError(f"--media-folder: {media_folder} is no folder")
+    given = read_durations(durations, _text(durations)) if durations else {}
+    options = Options(media_folder, given, frame_rate, series_address or Options.series_address)
+    done = plan(LabelingConfig(_text(config)), _read_tasks(export), options)
+    _print_report(done)
+    if done.config is None:
+        print("There is nothing to write.")
+    elif not write or output is None:
+        print("Nothing was written: this was a dry run. Add --write --output FOLDER.")
+    else:
+        _write(done, output)
+        _print_next_steps(done, output, options)
+    return 1 if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes) else 0
+
+
+def _read_tasks(path: Path) -> list[Task]:
+    """The tasks of a file: an export, or what is to be imported. Raises RequestError."""
+    try:
+        items = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is no JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
+    items = [items] if isinstance(items, dict) else items
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    if any("data" not in item and "annotation_id" in item for item in items):
+        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
+    if any(not isinstance(item.get("data", item), dict) for item in items):
+        raise RequestError(f"{path}: expected an object 'data' in every task")
+    ids = Counter(item["id"] for item in items if "data" in item and is_number(item.get("id")))
+    if ids and (most := ids.most_common(1)[0])[1] > 1:
+        raise RequestError(f"{path}: task {most[0]} is there {most[1]} times; give one export of one project")
+    return items
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise RequestError(f"cannot read {path}: {reason}") from None
+
+
+def _check_output(output: Path | None) -> None:
+    """Raises SettingsError before anything is read: what is in a folder is never overwritten."""
+    if output is None:
+        raise SettingsError("--write needs --output FOLDER, a new or an empty one")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SettingsError(f"--output: {output} is not empty; give a new folder, nothing is overwritten")
+    if not os.access(output.absolute().parent, os.W_OK):
+        raise SettingsError(f"--output: nothing may be written in {output.absolute().parent}")
+
+
+def _write(done: Plan, output: Path) -> None:
+    """Write all, then give it its name: a folder that is there is whole."""
+    target = output.absolute()
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
+        folder = Path(made) / target.name
+        folder.mkdir()
+        (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
+        _write_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
+        if left := [o.task for o in done.outcomes if o.status == NEEDS_REVIEW]:
+            _write_json(folder / REVIEW, left)
+        for file in (outcome.file for outcome in done.outcomes if outcome.file):
+            (folder / SERIES).mkdir(exist_ok=True)
+            file.series.write(file.seconds, folder / SERIES / file.name)
+        folder.rename(target)
+
+
+def _write_json(path: Path, items: Any) -> None:
+    path.write_text(json.dumps(items, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_report(done: Plan) -> None:
+    rows = []
+    for outcome in done.outcomes:
+        first, *more = outcome.notes or ("",)
+        rows += [(outcome.name, outcome.status, first), *(("", "", note) for note in more)]
+    for line in table_lines([*rows, *(("config", "", change) for change in done.changes)]):
+        print(line)
+    counts = Counter(outcome.status for outcome in done.outcomes)
+    total = ", ".join(f"{counts[s]} {s}" for s in (CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW) if counts[s])
+    number = len(done.outcomes)
+    print(f"\n{number} task{'s' * (number != 1)}: {total}.")
+    if counts[UNCHANGED] == len(done.outcomes):
+        print("This project is migrated already.")
+
+
+def _print_next_steps(done: Plan, output: Path, options: Options) -> None:
+    print(f"Written to {output}: {CONFIG}, for Settings > Labeling Interface > Code of a new project; {TASKS}, for its Import.")
+    if any(outcome.file for outcome in done.outcomes):
+        print(f"The tasks expect the files in {output / SERIES} at {options.series_address}: put them there before the import.")
+    if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes):
+        print(f"What needs review is in {output / REVIEW}, as it was. To have it too, mend it and give the whole export again.")

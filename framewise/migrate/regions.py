@@ -1,0 +1,45 @@
+"""Regions of a task on a series, moved with the series' times."""
+
+from typing import Any
+
+from framewise.migrate.findings import NeedsReview, shown
+from framewise.migrate.times import Parse, TimeMap
+
+
+def remapped(task: dict[str, Any], series: str, parse: Parse, time_map: TimeMap) -> tuple[dict[str, Any], int]:
+    """A task whose regions on ``series`` have media seconds, and how many these are. All else is as it was, ids too.
+
+    Annotations, predictions, drafts and what they hold of each other: wherever a region is, it names its series. Raises
+    NeedsReview for a region whose time cannot be read.
+    """
+    count = 0
+
+    def walk(value: Any) -> Any:
+        nonlocal count
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if is_on(value, series):
+            count += 1
+            return {**value, "value": _moved(value, parse, time_map)}
+        return {key: walk(item) for key, item in value.items()}
+
+    try:
+        return {key: item if key == "data" else walk(item) for key, item in task.items()}, count
+    except RecursionError:
+        raise NeedsReview("its annotations are nested more deeply than any that Label Studio writes") from None
+
+
+def is_on(value: dict[str, Any], series: str) -> bool:
+    """Whether JSON is a region in time on a series."""
+    inner = value.get("value")
+    return value.get("to_name") == series and isinstance(inner, dict) and ("start" in inner or "end" in inner)
+
+
+def _moved(region: dict[str, Any], parse: Parse, time_map: TimeMap) -> dict[str, Any]:
+    try:
+        ends = {end: time_map(parse(region["value"][end])) for end in ("start", "end") if end in region["value"]}
+    except NeedsReview as error:
+        raise NeedsReview(f"region {shown(repr(region.get('id')))}: {error}") from None
+    return {**region["value"], **ends}
