@@ -232,7 +232,7 @@ def test_two_that_make_room_at_once_remove_no_more_than_one(cache, tmp_path, run
 
 def test_who_asks_while_room_is_made_has_all_of_a_video_or_nothing(cache, tmp_path, running):
     contents = ["a", "b", "c"]
-    readers = [running(cache_help.read_and_write, cache, contents, 3 * CHUNK, 40) for _ in range(2)]
+    readers = [running(cache_help.read_and_write, cache, contents, 3 * CHUNK, 12) for _ in range(2)]
     evictors = [running(cache_help.shrink_again_and_again, cache, 1000, tmp_path / "stop") for _ in range(2)]
     for process in readers:
         process.join(300)
