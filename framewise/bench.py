@@ -5,7 +5,6 @@ ratios. The usual way is Ultralytics' own ``predict``, a picture at a time, with
 parts of the work alone, each on all processors.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -28,15 +27,17 @@ from framewise.features.backbone import Backbone, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute, has_bfloat16, has_openvino, threads_of_their_own
 from framewise.features.extraction import Extractor
-from framewise.features.passes import AHEAD, in_order
+from framewise.features.passes import in_order
 from framewise.features.preprocessing import preprocessor
 from framewise.media.library import MediaFile
-from framewise.media.video import Picture, decode
+from framewise.media.video import decode
 from framewise.settings import Settings
 
 CLIP_SIZE, CLIP_PICTURES, CLIP_RATE = (1280, 720), 300, 30
 REFERENCE = "usual way: Ultralytics predict, one picture at a time"
 NETWORK_PICTURES = 512
+UNDER_WAY = 16  # decoded pictures for each thread
+BACKBONE = "bench"  # in place of the weights' content: of no cache but its own
 
 Run = Callable[[], int]  # does the work once, and says of how many pictures
 
@@ -97,26 +98,36 @@ def measure(parts: Parts, rounds: int) -> dict[str, Any]:
 
 def ours(parts: Parts) -> Iterator[Side]:
     """Extraction into an empty cache, in each way that this machine can."""
-    engines = ["torch", *(["openvino"] if has_openvino() else [])]
     for profile in ("exact", "fast"):
-        for engine in engines:
-            halves = ["bfloat16"] if profile == "fast" and has_bfloat16() else []
-            for precision in ["float32", *halves]:
-                compute = parts.compute(engine, precision)
+        for compute in ways(parts):
+            if profile == "fast" or compute.precision == "float32":
                 parts.backbone.engine(compute)  # made before it is timed, as in a worker
-                yield Side(f"{profile}, {engine} {precision}", "framewise", _extraction(parts, profile, compute))
+                yield Side(f"{profile}, {_name(compute)}", "framewise", _extraction(parts, profile, compute))
+
+
+def ways(parts: Parts) -> Iterator[Compute]:
+    """In which this machine can compute a backbone."""
+    for engine in ("torch", *["openvino"] * has_openvino()):
+        for precision in ("float32", *["bfloat16"] * has_bfloat16()):
+            yield parts.compute(engine, precision)
+
+
+def _name(compute: Compute) -> str:
+    return f"{compute.engine} {compute.precision}"
 
 
 def _extraction(parts: Parts, profile: str, compute: Compute) -> Run:
     def run() -> int:
         with tempfile.TemporaryDirectory(dir=parts.folder) as cache:
-            extractor = Extractor(FeatureCache(Path(cache)), profile, compute)
-            with parts.video.open("rb") as file:
-                media = MediaFile(parts.video, hashlib.file_digest(file, "sha256").hexdigest())
-            features = extractor.extract(media, "bench", lambda: parts.backbone, "center", lambda share, detail: None)
-            return len(features.timeline.pts)
+            return _extracted(parts, Extractor(FeatureCache(Path(cache)), profile, compute), MediaFile.of(parts.video))
 
     return run
+
+
+def _extracted(parts: Parts, extractor: Extractor, media: MediaFile) -> int:
+    """Number of pictures of the video, whose features are there now."""
+    features = extractor.extract(media, BACKBONE, lambda: parts.backbone, "center", lambda share, detail: None)
+    return len(features.timeline.pts)
 
 
 def ceilings(parts: Parts) -> Iterator[Side]:
@@ -124,39 +135,19 @@ def ceilings(parts: Parts) -> Iterator[Side]:
     yield Side("decode alone", "ceiling", lambda: sum(1 for _ in decode(parts.video)))
     for profile in ("exact", "fast"):
         yield Side(f"decode and resize alone, {profile}", "ceiling", _preparation(parts, profile))
-    for engine in ["torch", *(["openvino"] if has_openvino() else [])]:
-        for precision in ["float32", *(["bfloat16"] if has_bfloat16() else [])]:
-            yield Side(f"network alone, {engine} {precision}", "ceiling", _network(parts, parts.compute(engine, precision)))
+    for compute in ways(parts):
+        yield Side(f"network alone, {_name(compute)}", "ceiling", _network(parts, compute))
 
 
 def _preparation(parts: Parts, profile: str) -> Run:
     workers = parts.compute("auto", "auto").workers
+    prepare = preprocessor(profile, "center", parts.backbone.image_size)
 
     def run() -> int:
-        # One for each thread: they are taken and given back.
-        free = [preprocessor(profile, "center", parts.backbone.image_size) for _ in range(workers)]
-
-        def prepare(pictures: list[Picture]) -> int:
-            mine = free.pop()
-            for picture in pictures:
-                mine(picture)
-            free.append(mine)
-            return len(pictures)
-
         with ThreadPoolExecutor(workers) as pool:
-            return sum(count for _, count in in_order(pool, prepare, _in_groups(decode(parts.video), 16), workers + AHEAD))
+            return sum(1 for _ in in_order(pool, prepare, decode(parts.video), UNDER_WAY * workers))
 
     return run
-
-
-def _in_groups(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
-    group: list[Picture] = []
-    for picture in pictures:
-        group.append(picture)
-        if len(group) == size:
-            yield group
-            group = []
-    yield group
 
 
 def _network(parts: Parts, compute: Compute) -> Run:
@@ -218,17 +209,13 @@ def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
 
 def look_up_share(parts: Parts, speeds: dict[str, list[float]]) -> dict[str, float]:
     """Seconds to hash the file and to look it up in the cache, beside those of its fastest extraction."""
-    cache = FeatureCache(parts.folder / "look-up")
-    compute = parts.compute("torch", "float32")
-    extractor = Extractor(cache, "fast", compute)
-    with parts.video.open("rb") as file:
-        media = MediaFile(parts.video, hashlib.file_digest(file, "sha256").hexdigest())
-    pictures = len(extractor.extract(media, "bench", lambda: parts.backbone, "center", lambda share, detail: None).timeline.pts)
+    plain = parts.compute("torch", "float32")
+    extractor, media = Extractor(FeatureCache(parts.folder / "look-up"), "fast", plain), MediaFile.of(parts.video)
+    pictures = _extracted(parts, extractor, media)
     began = time.perf_counter()
-    with parts.video.open("rb") as file:
-        hashlib.file_digest(file, "sha256")
+    MediaFile.of(parts.video)
     hashed = time.perf_counter()
-    extractor.cached(media.content, "bench", "center")
+    extractor.cached(media.content, BACKBONE, "center")
     looked = time.perf_counter()
     fastest = pictures / max(statistics.median(own) for name, own in speeds.items() if name.startswith("fast"))
     return {"hash_seconds": hashed - began, "cache_seconds": looked - hashed, "share": (looked - began) / fastest}

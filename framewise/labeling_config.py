@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, TreeBuilder
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
@@ -219,8 +219,8 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
 
     Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
     """
-    root = _parse_xml(xml)
-    objects = {_attributes(e).get("name"): e for e in root.iter() if _attributes(e).get("value") is not None}
+    root = parse_xml(xml)
+    objects = {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
     found = [e for e in root.iter() if e.tag in OBJECTS]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
@@ -238,13 +238,16 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     return active
 
 
-def _parse_xml(xml: str) -> Element:
+def parse_xml(xml: str, with_comments: bool = False) -> Element:
+    """The root of a labeling config. Raises ConfigError for what is no XML, or has what is not allowed."""
     if not isinstance(xml, str) or not xml.strip():
         raise ConfigError("the labeling config is empty; expected XML with a <TimelineLabels> on a <Video>")
     if len(xml) > MAX_CONFIG_CHARS:
         raise ConfigError(f"the labeling config has {len(xml)} characters; at most {MAX_CONFIG_CHARS} are read")
     try:
-        root: Element = fromstring(xml, forbid_dtd=True)
+        parser = DefusedXMLParser(target=TreeBuilder(insert_comments=with_comments), forbid_dtd=True)
+        parser.feed(xml)
+        root: Element = parser.close()
     except ParseError as error:
         raise ConfigError(f"the labeling config is not XML: {error}") from None
     except (DefusedXmlException, ValueError) as error:
@@ -257,13 +260,13 @@ def _tag_list(root: Element) -> str:
     return "only " + ", ".join(tags[:12])
 
 
-def _attributes(element: Element) -> dict[str, str]:
+def attributes_of(element: Element) -> dict[str, str]:
     """Attributes by lower-case name: Label Studio's editor does not look at case (frameRate is framerate)."""
     return {name.lower(): value for name, value in element.attrib.items()}
 
 
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
-    attributes = _attributes(element)
+    attributes = attributes_of(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
     where, wanted = f"<{element.tag} name={from_name!r}>", OBJECTS[element.tag]
     media = objects.get(to_name)
@@ -273,7 +276,7 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     parameters = _read_parameters(attributes, where)
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
-    of_media, about = _attributes(media), f"<{wanted} name={to_name!r}>"
+    of_media, about = attributes_of(media), f"<{wanted} name={to_name!r}>"
     rate = of_media.get("framerate") if wanted == "Video" else None
     control = ControlSettings(
         element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, _read_labels(element, where), parameters,
@@ -285,7 +288,7 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
 
 
 def _read_series(element: Element, where: str) -> SeriesSettings:
-    attributes = _attributes(element)
+    attributes = attributes_of(element)
     column, time_format = attributes.get("timecolumn", "").strip(), attributes.get("timeformat", "")
     value_type = attributes.get("valuetype", "url") or "url"
     if value_type not in VALUE_TYPES:
@@ -296,26 +299,29 @@ def _read_series(element: Element, where: str) -> SeriesSettings:
                 f"{where}: timeFormat is of the times in timeColumn, which is missing; name the column of the times"
             )
         _checked_time_format(time_format, where)
-    channels = [_attributes(e).get("column", "").strip() for e in element.iter("Channel")]
+    channels = [attributes_of(e).get("column", "").strip() for e in element.iter("Channel")]
     if not channels:
         raise ConfigError(f'{where}: expected at least one <Channel column=".."> inside it, found none')
     if "" in channels:
         raise ConfigError(f'{where}: expected <Channel column="..">, found one without a column')
     if len(channels) > MAX_CHANNELS:
         raise ConfigError(f"{where}: expected at most {MAX_CHANNELS} channels, found {len(channels)}")
-    # As the editor decides it: it then counts in milliseconds.
-    is_date = bool(time_format) or attributes.get("timedisplayformat", "")[:1].isalpha()
     return SeriesSettings(
         column,
         time_format,
-        is_date,
-        _separator(attributes.get("sep", "")),
+        has_dates(attributes),
+        separator_of(attributes.get("sep", "")),
         value_type == "json",
         tuple(dict.fromkeys(channels)),
     )
 
 
-def _separator(text: str) -> str:
+def has_dates(attributes: Mapping[str, str]) -> bool:
+    """Whether the editor takes the times of a <TimeSeries> for dates, and counts in milliseconds. By lower-case names."""
+    return bool(attributes.get("timeformat")) or attributes.get("timedisplayformat", "")[:1].isalpha()
+
+
+def separator_of(text: str) -> str:
     """The character between columns, as the editor reads ``sep``; "" where it is to be found out."""
     if len(text) > 1:
         return SEPARATORS.get(text, text[0])
@@ -363,7 +369,7 @@ def _read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any
 def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
     labels = []
     for child in element.iter("Label"):
-        attributes = _attributes(child)
+        attributes = attributes_of(child)
         name = attributes.get("alias") or attributes.get("value")
         if not name:
             raise ConfigError(f'{where}: expected <Label value="..">, found one without a value')
@@ -385,15 +391,15 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
     Whether the rest of the labeling config can work does not matter: annotations are made all the same.
     """
     try:
-        root = _parse_xml(xml)
+        root = parse_xml(xml)
     except ConfigError:
         return None
-    controls = ((_attributes(element).get("name", ""), element) for element in root.iter() if element.tag in OBJECTS)
+    controls = ((attributes_of(element).get("name", ""), element) for element in root.iter() if element.tag in OBJECTS)
     return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
 
 
 def _label_tag(element: Element) -> tuple[str, dict[str, str]]:
-    attributes = _attributes(element)
+    attributes = attributes_of(element)
     naming = "alias" if attributes.get("alias") else "value"
     return attributes.pop(naming, ""), attributes
 

@@ -4,7 +4,6 @@ They return one item a decoded picture. In the guide the cache is told apart by 
 of the video and of the weights, so a changed file is never mistaken for the old one.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +46,7 @@ def _extract(yolo_model: Any, video_path: str | Path) -> tuple[Backbones, Backbo
     settings = Settings.from_env(os.environ)
     backbones = Backbones(settings.model_root, settings.data_dir)
     file = backbones.fetch_official(_name(yolo_model))
-    path = Path(video_path)
-    with path.open("rb") as video:
-        media = MediaFile(path, hashlib.file_digest(video, "sha256").hexdigest())
-    extractor = Extractor.of(settings)
+    media, extractor = MediaFile.of(Path(video_path)), Extractor.of(settings)
     features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
     return backbones, file, features.take(np.arange(len(features.timeline.pts)))
 

@@ -24,6 +24,7 @@ from framewise.backend.projects import Projects, model_version
 from framewise.backend.training import part_of
 from framewise.controls import ControlModel, Example
 from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
+from framewise.core.files import read_text
 from framewise.core.tables import table_lines
 from framewise.jobs import Progress
 from framewise.labeling_config import read_labeling_config
@@ -77,7 +78,7 @@ def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | Non
     """
     for path in (as_json, picture):
         _check_writable(path)
-    label_config = _text(config)
+    label_config = read_text(config)
     backend = Assembly(settings).backend
     controls = _trainable(backend.controls(NO_PROJECT, label_config))
     if unmeasured := [c.control.from_name for c in controls if not c.can_refine]:
@@ -137,7 +138,7 @@ def predict(
 def read_tasks(path: Path) -> list[Any]:
     """A file's tasks. Raises RequestError for one that is no list of them."""
     try:
-        items = json.loads(_text(path))
+        items = json.loads(read_text(path))
     except (ValueError, RecursionError):
         raise RequestError(f"{path} is no JSON; in Label Studio, choose Export > JSON") from None
     if not isinstance(items, list) or not items:
@@ -184,14 +185,6 @@ def _learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTas
         return annotations.training_set(NO_PROJECT)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise RequestError(f"cannot read {path}: {reason}") from None
-
-
 def _check_writable(path: Path | None) -> None:
     """Raises SettingsError for a file that could not be written, before hours are spent on what it is to hold."""
     if path is None:
@@ -219,7 +212,7 @@ def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
         if known is None:
             raise ConfigError("which labels are there? Give the labeling config with --config FILE.xml")
         return known.label_config
-    given = _text(path)
+    given = read_text(path)
     if known and not is_offline(key) and read_labeling_config(given) != read_labeling_config(known.label_config):
         raise ConfigError(
             f"{path}: project {key} has another labeling config in Label Studio; change it there, or leave --config out"

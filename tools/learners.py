@@ -11,7 +11,6 @@ seed the pool is shuffled, its first k videos are learned, and all of "test" is 
 """
 
 import argparse
-import hashlib
 import json
 import random
 import tempfile
@@ -228,8 +227,7 @@ def read_data(path: Path, backbone: str, models: Path, cache: Path, profile: str
     backbones = Backbones(models, Path(tempfile.gettempdir()) / "framewise-learners")
     file, extractor = backbones.find(backbone), Extractor(FeatureCache(cache), profile, Compute(precision=precision))
     for name, about in tqdm(described["videos"].items(), desc="features", unit="video"):
-        with (path.parent / name).open("rb") as video:
-            media = MediaFile(path.parent / name, hashlib.file_digest(video, "sha256").hexdigest())
+        media = MediaFile.of(path.parent / name)
         features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
         rows[name] = GridRows(features, float(described["frame_rate"]))
         truth[name] = np.zeros((len(rows[name]), len(labels)), dtype=np.uint8)

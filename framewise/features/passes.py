@@ -8,7 +8,6 @@ import collections
 import itertools
 import logging
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -57,8 +56,7 @@ class Pass:
         self._path, self._time_base = path, time_base
         self._workers = compute.workers
         self._engine = backbone.engine(compute)
-        self._make_preprocessor = lambda: preprocessor(profile, crop, backbone.image_size)
-        self._of_thread = threading.local()
+        self._prepared = preprocessor(profile, crop, backbone.image_size)
 
     def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
         """Records of all pictures after the ``known`` ones, whose times these are: ``size`` at a time, the last of fewer.
@@ -96,12 +94,6 @@ class Pass:
         images = np.stack([self._prepared(picture) for picture in batch.distinct])
         batch.distinct.clear()  # they are large, and not needed any more
         return [(self._engine(images), thumbnails_of(images))]
-
-    def _prepared(self, picture: Picture) -> npt.NDArray[np.uint8]:
-        if not hasattr(self._of_thread, "prepare"):
-            self._of_thread.prepare = self._make_preprocessor()
-        prepared: npt.NDArray[np.uint8] = self._of_thread.prepare(picture)
-        return prepared
 
     def _seconds(self, pts: list[int]) -> npt.NDArray[np.float64]:
         return np.array(pts) * float(self._time_base)

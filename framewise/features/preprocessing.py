@@ -5,6 +5,7 @@ small pictures, where it costs little. Of large ones, FFmpeg scales the planes i
 left becomes RGB: a fifth of the time, and what is learned is as good (docs/decisions/0016).
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ GREY = 114  # as Ultralytics pads
 
 
 def preprocessor(profile: str, crop: str, size: int) -> Callable[[Picture], Image]:
-    """A function that makes of a picture what the network takes, RGB (size, size, 3). For one thread alone.
+    """A function that makes of a picture what the network takes, RGB (size, size, 3). Threads may share it.
 
     profile: "exact" or "fast".
     crop:    "center" (the middle square), "squash" (the whole picture, proportions lost), "fit" (the whole picture, in grey).
@@ -68,7 +69,7 @@ class _Fast:
 
     def __init__(self, crop: str, size: int):
         self._crop, self._size = crop, size
-        self._scaler = VideoReformatter()
+        self._of_thread = threading.local()  # a scaler keeps what it made for the last picture
         self._of_small = _Exact(crop, size)
 
     def __call__(self, picture: Picture) -> Image:
@@ -80,7 +81,9 @@ class _Fast:
         width, height = self._scaled(width, height)
         if picture.lies_on_its_side:
             width, height = height, width
-        frame = self._scaler.reformat(picture.frame, width, height, "rgb24", interpolation=self.HOW, threads=1)
+        if not hasattr(self._of_thread, "scaler"):
+            self._of_thread.scaler = VideoReformatter()
+        frame = self._of_thread.scaler.reformat(picture.frame, width, height, "rgb24", interpolation=self.HOW, threads=1)
         scaled: Any = frame.to_ndarray()
         return self._square(picture.upright(scaled))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,6 +32,13 @@ class MediaFile:
     path: Path
     content: str
     stamp: str = ""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """A file of this disk, which is read once to know its content. Raises OSError."""
+        stamp = _stat_key(path)
+        with path.open("rb") as file:
+            return cls(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
 
     def check_unchanged(self) -> None:
         """Raises MediaUnavailable if the file is not the one any more that ``content`` is of."""
@@ -171,12 +179,10 @@ class MediaLibrary:
         known = self._known_hash(path)
         if known:
             return known
-        key = _stat_key(path)
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        MediaFile(path, content, key).check_unchanged()
-        write_json(self._hash_record(path), {"key": key, "sha256": content})
-        return content
+        file = MediaFile.of(path)
+        file.check_unchanged()
+        write_json(self._hash_record(path), {"key": file.stamp, "sha256": file.content})
+        return file.content
 
     def _known_hash(self, path: Path) -> str | None:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.files import read_text
 from framewise.core.tables import table_lines
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
@@ -32,9 +33,9 @@ def migrate(
         _check_output(output)
     if media_folder is not None and not media_folder.is_dir():
         raise SettingsError(f"--media-folder: {media_folder} is no folder")
-    given = read_durations(durations, _text(durations)) if durations else {}
+    given = read_durations(durations, read_text(durations)) if durations else {}
     options = Options(media_folder, given, frame_rate, series_address or Options.series_address)
-    done = plan(LabelingConfig(_text(config)), _read_tasks(export), options)
+    done = plan(LabelingConfig(read_text(config)), _read_tasks(export), options)
     _print_report(done)
     if done.config is None:
         print("There is nothing to write.")
@@ -49,7 +50,7 @@ def migrate(
 def _read_tasks(path: Path) -> list[Task]:
     """The tasks of a file: an export, or what is to be imported. Raises RequestError."""
     try:
-        items = json.loads(_text(path))
+        items = json.loads(read_text(path))
     except (ValueError, RecursionError):
         raise RequestError(f"{path} is no JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
     items = [items] if isinstance(items, dict) else items
@@ -63,14 +64,6 @@ def _read_tasks(path: Path) -> list[Task]:
     if ids and (most := ids.most_common(1)[0])[1] > 1:
         raise RequestError(f"{path}: task {most[0]} is there {most[1]} times; give one export of one project")
     return items
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise RequestError(f"cannot read {path}: {reason}") from None
 
 
 def _check_output(output: Path | None) -> None:

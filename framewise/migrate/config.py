@@ -1,13 +1,10 @@
 """The labeling config: what of it was the trick, and the modern one in its place."""
 
-from xml.etree.ElementTree import Comment, Element, TreeBuilder, tostring
-
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser, ParseError
+from xml.etree.ElementTree import Comment, Element, tostring
 
 from framewise.core.errors import ConfigError, brief
-from framewise.labeling_config import MAX_CONFIG_CHARS
-from framewise.migrate.series import SEPARATORS, SeriesTag
+from framewise.labeling_config import attributes_of, has_dates, parse_xml, separator_of
+from framewise.migrate.series import SeriesTag
 
 SYNC = "synced"
 MAX_DEPTH = 100
@@ -99,16 +96,7 @@ class LabelingConfig:
 
 
 def _parse(xml: str) -> Element:
-    if len(xml) > MAX_CONFIG_CHARS:
-        raise ConfigError(f"the labeling config has {len(xml)} characters; at most {MAX_CONFIG_CHARS} are read")
-    parser = DefusedXMLParser(target=TreeBuilder(insert_comments=True), forbid_dtd=True)
-    try:
-        parser.feed(xml)
-        root: Element = parser.close()
-    except ParseError as error:
-        raise ConfigError(f"the labeling config is not XML: {error}") from None
-    except (DefusedXmlException, ValueError) as error:
-        raise ConfigError(f"the labeling config has a DTD, entities or other things that are not allowed: {error}") from None
+    root = parse_xml(xml, with_comments=True)
     level, depth = [root], 0
     while level:  # level by level: what is nested a million times would be too much for a recursion
         level, depth = [child for element in level for child in element], depth + 1
@@ -118,20 +106,23 @@ def _parse(xml: str) -> Element:
 
 
 def _series_tag(element: Element) -> SeriesTag:
-    name, value = _get(element, "name"), _get(element, "value")
+    attributes = attributes_of(element)
+    name, value = attributes.get("name", ""), attributes.get("value", "")
     if not name or not value.startswith("$"):
         raise ConfigError(f'<TimeSeries name={name!r}>: expected a name and value="$field", found {brief(value)}')
-    separator = _get(element, "sep") or ","
-    separator = separator if separator == "auto" else SEPARATORS.get(separator, separator[0])
-    time_format = _get(element, "timeformat") or None
-    # The editor takes numbers for milliseconds where they are displayed by the name of a date's format.
-    is_date = time_format is not None or _get(element, "timedisplayformat")[:1].isalpha()
-    return SeriesTag(name, value[1:], _get(element, "timecolumn"), time_format, is_date, separator)
+    return SeriesTag(
+        name,
+        value[1:],
+        attributes.get("timecolumn", ""),
+        attributes.get("timeformat") or None,
+        has_dates(attributes),
+        separator_of(attributes.get("sep", "")),
+    )
 
 
 def _get(element: Element, name: str) -> str:
-    """An attribute, "" if it is missing. Label Studio's editor does not look at case (timeColumn is timecolumn)."""
-    return next((value for key, value in element.attrib.items() if key.lower() == name), "")
+    """An attribute by its lower-case name, "" if it is missing."""
+    return attributes_of(element).get(name, "")
 
 
 def _remove(element: Element, name: str) -> bool:

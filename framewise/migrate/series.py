@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from framewise.migrate.findings import NeedsReview, shown
 
-# Label Studio's names of separators; "auto" tries these in turn.
-SEPARATORS = {"tab": "\t", "space": " ", "comma": ",", "dot": ".", "\\t": "\t"}
+# In turn, where the separator is to be found out.
 TRIED = (",", ";", "\t", "|", " ")
 
 
@@ -22,7 +21,7 @@ TRIED = (",", ";", "\t", "|", " ")
 class SeriesTag:
     """A <TimeSeries>: where its data are in a task (``field``), and how its times are written.
 
-    is_date: whether its times are dates, for which Label Studio counts in milliseconds.
+    is_date: whether its times are dates, for which Label Studio counts in milliseconds. separator: "" to find it out.
     """
 
     name: str
@@ -105,7 +104,7 @@ def read_series(tag: SeriesTag, file: Path) -> Series:
             return Columns(columns, _time_key(tag, columns), file)
         head = first + text.readline()
     wanted = tag.time_column.lower()
-    for separator in TRIED if tag.separator == "auto" else (tag.separator,):
+    for separator in (tag.separator,) if tag.separator else TRIED:
         names = [name.strip().lower() for name in next(csv.reader([head], delimiter=separator), [])]
         if wanted in names:
             return CsvFile(file, separator, names.index(wanted), header=True)
