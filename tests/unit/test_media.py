@@ -704,8 +704,8 @@ def test_processes_that_want_the_same_file_at_once_fetch_it_once(tmp_path, serve
 
 def test_what_a_killed_process_left_is_swept(tmp_path, library, server):
     server.pages["/a.mp4"] = Page(b"some video", headers={"etag": '"v1"'})
-    killed, reader = (start_reader(tmp_path, f"{server.url}/a.mp4?{n}", "wait") for n in (1, 2))
     server.pages |= {"/a.mp4?1": server.pages["/a.mp4"], "/a.mp4?2": server.pages["/a.mp4"]}
+    killed, reader = (start_reader(tmp_path, f"{server.url}/a.mp4?{n}", "wait") for n in (1, 2))
     contents = [process.stdout.readline().strip() for process in (killed, reader)]
     killed.kill()
     killed.communicate()
