@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TRIES = 2  # of a video that ends its process
 LOOK_SECONDS = 1.0
 REPORT_SECONDS = 0.5
+DYING_SECONDS = 0.2  # a process that has just died is to be seen by how it died
+ENDING_SECONDS = 10.0  # one that has nothing left to do puts its things away
 NICE = 10  # a service on the same machine goes first
 
 Told = Callable[[float], None]
@@ -62,6 +64,8 @@ def extract_here(
                 raise event
             left -= event is not None
             yield event
+        for place in places:
+            place.join()
     finally:
         for place in places:
             place.stop()
@@ -88,16 +92,16 @@ class _Place(threading.Thread):
         except Exception as error:
             self._events.put(error)
         finally:
-            self._kill()
+            self._kill(ENDING_SECONDS)
 
     def stop(self) -> None:
         """End the process, whatever it is at; what it has finished is in the cache."""
         self._stopped.set()
         self._kill()
 
-    def _kill(self) -> int | None:
+    def _kill(self, patience: float = DYING_SECONDS) -> int | None:
         process, self._process = self._process, None
-        return process.kill() if process else None
+        return process.kill(patience) if process else None
 
     def _extract(self, video: "Video") -> "Outcome":
         from framewise.bulk.extracting import FAILED, Outcome
@@ -145,11 +149,11 @@ class _Process:
         outcome: Outcome = answer
         return outcome
 
-    def kill(self) -> int | None:
-        """End it; its exit code, less than 0 for the signal by which it had ended."""
+    def kill(self, patience: float = DYING_SECONDS) -> int | None:
+        """End it, if it has not ended by itself after a while; its exit code, less than 0 for the signal by which it ended."""
         with suppress(EOFError, OSError):
             self._connection.close()
-        self._process.join(timeout=0.2)  # one that has just died is to be seen by how it died
+        self._process.join(timeout=patience)
         self._process.kill()
         self._process.join()
         return self._process.exitcode

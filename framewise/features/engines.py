@@ -8,6 +8,7 @@ beside them the wait is several times the work.
 import copy
 import importlib.util
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -150,7 +151,9 @@ class _OpenVino:
         plain = _features_alone(_fused(network).to(memory_format=torch.contiguous_format))
         some = torch.zeros(2, 3, image_size, image_size)
         any_number = ({0: torch.export.Dim("batch", min=1, max=MOST_PICTURES)},)
-        model = ov.convert_model(torch.export.export(plain, (some,), dynamic_shapes=any_number))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its insides
+            model = ov.convert_model(torch.export.export(plain, (some,), dynamic_shapes=any_number))
         model.reshape([-1, 3, image_size, image_size])
         steps = preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
