@@ -244,7 +244,9 @@ def test_a_training_that_fails_leaves_nothing(workplace, videos):
 
 
 def test_a_training_that_is_interrupted_leaves_nothing_and_says_so_in_one_line(workplace, make_clip):
-    export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", endless_config())
+    clip = make_clip()  # labelled in two ways, so that the training can't reach its thresholds and end before it is interrupted
+    contradiction = [task(i, clip, annotation(i, region(label, (1, 24)))) for i, label in enumerate(("Walk", "Run"), 1)]
+    export, config = workplace.file("e.json", contradiction), workplace.file("c.xml", endless_config())
     command = [sys.executable, "-m", "framewise", "train", str(export), "--config", str(config)]
     with subprocess.Popen(command, env=workplace.env, cwd=workplace.folder, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: "epoch" in workplace.progress(), "the training began")
