@@ -5,6 +5,8 @@ TORCH ?=
 # Where the CPU builds are.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 LABEL_STUDIO_VERSION = 1.23.2
+# That share the tests, by file; each has a Label Studio of its own.
+TEST_PROCESSES ?= 2
 
 VENV = .venv
 LS_VENV = .venv-label-studio
@@ -50,7 +52,7 @@ demo: $(STAMP) $(LS_STAMP)
 	exec $(VENV)/bin/framewise demo --label-studio $(LABEL_STUDIO) --folder .demo $(if $(DEMO_EXIT),--exit)
 
 test: $(STAMP) $(LS_STAMP) lint
-	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest $(ARGS)
+	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 torture: $(STAMP)
 	$(VENV)/bin/python tools/torture.py $(ARGS)

@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ backbone:
 head:
   - [-1, 1, Classify, [nc]]
 """
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """SVT-AV1, which some tests encode with, gives its caller real-time priority where that is allowed (as root), and keeps it.
+
+    All processes that are started afterwards would have it too, and would starve the browsers and servers of other tests.
+    """
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
