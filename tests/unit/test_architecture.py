@@ -18,7 +18,7 @@ FLOORS = (
     {"labeling_config"},
     {"label_studio"},
     {"media"},
-    {"features", "learning"},
+    {"features", "learning", "sync"},
     {"store", "library"},
     {"jobs", "controls"},
     {"backend"},
