@@ -1,7 +1,8 @@
 """``sync.json``: when each recording of a scene started, and how sure that is.
 
-*offset* is start - start of the reference, in seconds: positive for a recording that started after it. *drift_ppm* is how much
-slower its clock runs than the reference's. What is at ``t`` seconds of a recording is at (1 + drift_ppm * 1e-6) * t + offset of the reference.
+*offset* is start - start of the reference, in seconds: positive for a recording that started after it. *drift_ppm* is how
+much slower its clock runs than the reference's. What is at ``t`` seconds of a recording is at
+(1 + drift_ppm * 1e-6) * t + offset of the reference.
 
 The reader trusts nothing: a manifest may come from anybody. Fields that it does not know are left alone.
 """
@@ -89,7 +90,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Manifest:
-    """created: UTC, 2026-01-02T03:04:05Z. max_offset: seconds that were searched. loop_residual: seconds, the worst of all loops."""
+    """created: UTC, 2026-01-02T03:04:05Z. max_offset: seconds that were searched. loop_residual: seconds, of the worst loop."""
 
     created: str
     request_id: str

@@ -1,7 +1,7 @@
 """The arithmetic of applied offsets: what each recording is padded or trimmed by, in whole frames, and what that leaves over.
 
-Every result is an interval of the reference's clock; a recording's *head* is how long it starts after that interval's start: padded
-where positive, trimmed where negative.
+Every result is an interval of the reference's clock; a recording's *head* is how long it starts after that interval's start:
+padded where positive, trimmed where negative.
 """
 
 import math
@@ -53,8 +53,8 @@ class Plan:
 
 
 def interval(spans: Sequence[Span], mode: str, reference: int = 0) -> tuple[float, float]:
-    """Start and stop in seconds of the reference's clock: of all that is in any (union), of what is in all (intersection), or of
-    the recording number ``reference``. Raises RequestError for an intersection of nothing."""
+    """Start and stop in seconds of the reference's clock: of all that is in any (union), of what is in all (intersection), or
+    of the recording number ``reference``. Raises RequestError for an intersection of nothing."""
     if mode == "union":
         return min(s.start_seconds for s in spans), max(s.stop_seconds for s in spans)
     if mode == "reference":
@@ -100,5 +100,5 @@ def samples_of(frames: int, frame_rate: Fraction, sample_rate: int) -> int:
 
 
 def between(seconds: float, rate: float, offset: float, other_rate: float, other_offset: float) -> float:
-    """What is at ``seconds`` of one recording, in seconds of another. rate: seconds of the reference in one of the recording's."""
+    """What is at ``seconds`` of one recording, in seconds of another. rate: of the reference's seconds in a recording's own."""
     return (rate * seconds + offset - other_offset) / other_rate
