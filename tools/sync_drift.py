@@ -1,27 +1,30 @@
 """How exactly sound is stretched to another clock: by rates, as ``framewise sync apply --correct-drift`` does, and by atempo.
 
-Prints, for tones and drifts, decibels of the tone above what differs from the right one, and microseconds that it is off at the end.
+Prints, for tones and drifts, decibels of the tone above what differs from the right one, and microseconds that it is off at
+the end.
 """
 
 import subprocess
 
 import numpy as np
+import numpy.typing as npt
 
 from framewise.sync.applying import drift_rates
 from framewise.sync.ffmpeg import program
 
 SAMPLE_RATE, SECONDS = 48000, 60
+FloatArray = npt.NDArray[np.floating]
 TONES, DRIFTS_PPM = (440.0, 3000.0, 10000.0), (100.0, -37.3)
 
 
-def stretched(samples: np.ndarray, graph: str) -> np.ndarray:
+def stretched(samples: FloatArray, graph: str) -> FloatArray:
     sound = ("-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "1")
     command = [program(), "-loglevel", "error", *sound, "-i", "pipe:0", "-af", graph, "-f", "f32le", "pipe:1"]
     done = subprocess.run(command, input=samples.astype(np.float32).tobytes(), capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.float32)
 
 
-def measured(found: np.ndarray, tone: float, rate: float) -> tuple[float, float]:
+def measured(found: FloatArray, tone: float, rate: float) -> tuple[float, float]:
     """Decibels, and microseconds at the end."""
     seconds = np.arange(len(found)) / SAMPLE_RATE
     right, inner = np.sin(2 * np.pi * tone * seconds / rate), slice(SAMPLE_RATE, len(found) - SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Disks that are full: small file systems in memory. Who may not mount one may in a user namespace: then each test runs there."""
+"""Small disks, to be full: file systems in memory. Who may not mount one may in a user namespace: each test runs there."""
 
 import subprocess
 import sys

@@ -1,7 +1,4 @@
-"""Disks that are full: what cannot be written says so and waits, everything else goes on, and nothing half written is read.
-
-The disks are small file systems in memory. Who may not mount one may in a user namespace: then each test runs there.
-"""
+"""Disks that are full: what cannot be written says so and waits, everything else goes on, and nothing half written is read."""
 
 import contextlib
 import shutil

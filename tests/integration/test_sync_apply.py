@@ -83,7 +83,7 @@ def test_every_output_has_the_same_frames_and_shows_the_scene_at_the_same_instan
         residual = next(output.head.residual_seconds for output in applied.outputs if output.recording == name)
         ticks = tick_seconds(outputs[name]) + scene + residual
         assert len(ticks) >= 4
-        assert np.abs(ticks[1:] - np.round(ticks[1:] * 2) / 2).max() < 2e-5, name  # less than a sample
+        assert np.abs(ticks[1:-1] - np.round(ticks[1:-1] * 2) / 2).max() < 2e-5, name  # less than a sample
         samples, rate = sound_of(outputs[name])
         assert abs(len(samples) - frames / 25 * rate) <= 1024  # a packet of AAC
     assert [digest(path) for path in four] == before
