@@ -219,7 +219,7 @@ def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ffmpeg
         else:
             part.unlink(missing_ok=True)
             graph = filters(work.source, work.head, done.frames, rate, work.rate)
-            arguments = [*ffmpeg.reading(work.source.path), *graph, *settings, *STRIPPED, ffmpeg.writing(part)]
+            arguments = ["-copyts", *ffmpeg.reading(work.source.path), *graph, *settings, *STRIPPED, ffmpeg.writing(part)]
             ffmpeg.run(arguments, work.recording.name, float(done.frames / rate), progress)
         _check_output(part, work, done.frames, rate)
         part.rename(path)

@@ -1,6 +1,6 @@
 """What is in the files of recordings, as far as putting them on one clock asks: pictures and how evenly they come, and sound.
 
-Seconds count from the file's own start, that of the stream that starts first, as players do.
+Seconds are those of the file's own timeline, as browsers play it: where its first picture comes late, it comes late.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ USUAL_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 240)) + 
     Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
 )
 NEAR = 0.02
+MOST_LATE_SECONDS = 60.0  # some containers take the time of day
 MILLISECOND = 0.001  # in which Matroska and others count
 
 
@@ -84,8 +85,13 @@ def _source(container: Any, path: Path) -> Source:
     if not video and not audio:
         raise MediaError(f"{path.name}: expected pictures or sound, found neither")
     start = (container.start_time or 0) / av.time_base
-    seconds = (container.duration or 0) / av.time_base
-    pictures = _pictures(container, video, start, path) if video else None
+    if start > MOST_LATE_SECONDS:
+        raise MediaError(
+            f"{path.name}: its timeline starts at {start:.1f} s, expected at most {MOST_LATE_SECONDS:g}; write it anew: "
+            "ffmpeg -i IN -c copy OUT.mkv, and estimate the offsets anew"
+        )
+    seconds = start + (container.duration or 0) / av.time_base
+    pictures = _pictures(container, video, path) if video else None
     sample_rate = int(audio.codec_context.sample_rate) if audio else None
     seconds = max(seconds, pictures.stop_seconds if pictures else 0.0)
     if not seconds > 0:
@@ -93,13 +99,13 @@ def _source(container: Any, path: Path) -> Source:
     return Source(path, seconds, pictures, sample_rate or None)
 
 
-def _pictures(container: Any, stream: Any, start: float, path: Path) -> Pictures:
+def _pictures(container: Any, stream: Any, path: Path) -> Pictures:
     packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
     pts = np.sort(np.array([p.pts if p.pts is not None else p.dts for p in packets], dtype=float))
     if not len(pts) or np.isnan(pts).any():
         raise MediaError(f"{path.name}: expected pictures with times, found {len(pts)} packets; write it anew as .mp4 or .mkv")
     tick = float(stream.time_base)
-    times = pts * tick - start
+    times = pts * tick
     rate, constant = _rate_of(times, stream, tick)
     codec = str(stream.codec_context.codec.canonical_name)
     return Pictures(codec, len(times), rate, constant, float(times[0]), float(times[-1] + 1 / rate))
