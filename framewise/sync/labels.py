@@ -108,7 +108,7 @@ def _annotations(task: Task, name: str, kind: str) -> list[dict[str, Any]]:
         )
     if not found:
         raise RequestError(f"the task of {name} has no annotation that counts; skipped ones do not")
-    newest = max(found, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at") or ""), str(a.get("id") or "")))
+    newest = max(found, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at") or "")))
     return [newest] if kind == PREDICTIONS else found
 
 
