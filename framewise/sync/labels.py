@@ -108,8 +108,17 @@ def _annotations(task: Task, name: str, kind: str) -> list[dict[str, Any]]:
         )
     if not found:
         raise RequestError(f"the task of {name} has no annotation that counts; skipped ones do not")
-    newest = max(found, key=lambda a: (bool(a.get("ground_truth")), str(a.get("updated_at") or "")))
+    newest = max(found, key=_age)
     return [newest] if kind == PREDICTIONS else found
+
+
+def _age(annotation: Mapping[str, Any]) -> tuple[bool, str, int]:
+    number = annotation.get("id")
+    return (
+        bool(annotation.get("ground_truth")),
+        str(annotation.get("updated_at") or ""),
+        number if isinstance(number, int) else 0,
+    )
 
 
 def _carry_to(

@@ -22,7 +22,7 @@ from framewise.sync.manifest import Recording
 USUAL_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 240)) + tuple(
     Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
 )
-NEAR = 0.02
+NEAR = 0.05
 MOST_LATE_SECONDS = 60.0  # some containers take the time of day
 MILLISECOND = 0.001  # in which Matroska and others count
 
@@ -72,11 +72,16 @@ def read_source(recording: Recording) -> Source:
 def probe(path: Path) -> Source:
     """What is in a file. Reads all of its packets, decodes none. Raises MediaError."""
     try:
-        allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
-        with av.open(str(path.absolute()), container_options=allowed, metadata_errors="replace") as container:
+        with open_recording(path) as container:
             return _source(container, path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name}: no recording that can be read ({error}); is it whole?") from None
+
+
+def open_recording(path: Path) -> Any:
+    """PyAV's container of a file, of the kinds that are read here. Raises MediaError, av.FFmpegError."""
+    allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
+    return av.open(str(path.absolute()), container_options=allowed, metadata_errors="replace")
 
 
 def _source(container: Any, path: Path) -> Source:
@@ -121,6 +126,9 @@ def _rate_of(times: npt.NDArray[np.float64], stream: Any, tick: float) -> tuple[
             even = times[0] + np.arange(len(times)) / float(rate)
             if np.abs(times - even).max() <= max(tick, MILLISECOND):
                 return rate, True
-    if abs(float(nearest) - average) > NEAR * average:
+    # Pictures that are missing make the average less than what it was filmed at, which most of the short gaps tell.
+    filmed = 1 / max(float(np.quantile(np.diff(times), 0.25)), 0.001) if len(times) > 1 else average
+    nearest = min(USUAL_RATES, key=lambda rate: abs(float(rate) - filmed))
+    if abs(float(nearest) - filmed) > NEAR * filmed:
         nearest = Fraction(max(average, 1.0)).limit_denominator(1001)
     return nearest, False
