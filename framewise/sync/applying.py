@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull, brief, is_disk_full
+from framewise.core.frame_grid import MAX_FRAMES
 from framewise.sync import ffmpeg
 from framewise.sync.manifest import Manifest, Recording, unique_names, write, write_json
 from framewise.sync.sources import Source, probe, read_source
@@ -38,6 +39,7 @@ FAST_START = ("-movflags", "+faststart")
 # Into a file that holds nothing of what would be at another time now.
 STRIPPED = ("-dn", "-sn", "-map_chapters", "-1")
 DRIFT_RATES = (192_000, 384_000)  # whole rates to choose from: more would take longer, fewer be less exact
+MAX_SECONDS = 48 * 3600
 SOUND_SLACK_SECONDS = 0.01
 COPIED, ENCODED = "copied", "encoded"
 
@@ -94,7 +96,7 @@ class _Work:
 def apply(manifest: Manifest, options: Options, progress: Progress = lambda share, what: None) -> Applied:
     """Write all recordings whose offset is known on one clock, with manifest and report, into ``options.output``.
 
-    Raises FramewiseError; then nothing is written.
+    Raises FramewiseError; then nothing is written, nor if ``progress`` raises something, which ends it.
     """
     _check(manifest, options)
     sources = [read_source(recording) for recording in manifest.answered]
@@ -102,6 +104,7 @@ def apply(manifest: Manifest, options: Options, progress: Progress = lambda shar
     rates = [r.rate if options.correct_drift else 1.0 for r in manifest.answered]
     place = [r.name for r in manifest.answered].index(manifest.reference)
     done = plan(_spans(manifest.answered, sources, rates, options.mode), options.mode, rate, place)
+    _check_length(done, rate, sources)
     works = [_Work(*each) for each in zip(manifest.answered, sources, _heads(done, sources), rates, strict=True)]
     _check_overlap(works, done, rate)
     with _new_folder(options.output) as folder:
@@ -149,6 +152,16 @@ def _spans(recordings: Sequence[Recording], sources: Sequence[Source], rates: Se
 def _heads(done: Plan, sources: Sequence[Source]) -> list[Head]:
     """Heads, of which those of sound alone leave nothing over: it is moved by samples."""
     return [h if s.pictures else replace(h, residual_seconds=0.0) for h, s in zip(done.heads, sources, strict=True)]
+
+
+def _check_length(done: Plan, rate: Fraction, sources: Sequence[Source]) -> None:
+    """Raises RequestError for a result that would take days to write: an offset, or a header, must be wrong."""
+    seconds, shown = float(done.frames / rate), any(source.pictures for source in sources)
+    if seconds > MAX_SECONDS or (shown and done.frames > MAX_FRAMES):
+        raise RequestError(
+            f"the result would last {seconds:.0f} s, {done.frames} frames; expected at most {MAX_SECONDS} s and {MAX_FRAMES} "
+            "frames; look at the offsets, use --mode intersection or reference, or a lower --frame-rate"
+        )
 
 
 def _check_overlap(works: Sequence[_Work], done: Plan, rate: Fraction) -> None:

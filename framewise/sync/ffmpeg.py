@@ -13,7 +13,7 @@ from pathlib import Path
 
 from framewise.core.errors import FramewiseError, MediaError, StorageFull
 from framewise.media.declared import is_checked_mp4
-from framewise.media.video import MP4, OTHER_CONTAINERS
+from framewise.media.video import MAX_PIXELS, MP4, OTHER_CONTAINERS
 from framewise.processes import start_child, stop_child
 
 Progress = Callable[[float], None]  # the share that is done, in [0, 1]
@@ -43,7 +43,8 @@ def reading(path: Path) -> list[str]:
         formats = MP4 if is_checked_mp4(path) else OTHER_CONTAINERS
     except OSError as error:
         raise MediaError(f"{path.name}: cannot be read: {error.strerror}") from None
-    return ["-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-i", f"file:{path.absolute()}"]
+    limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-max_pixels", str(MAX_PIXELS)]
+    return [*limits, "-i", f"file:{path.absolute()}"]
 
 
 def writing(path: Path) -> str:

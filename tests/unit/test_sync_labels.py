@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framewise.core.errors import ConfigError, FramewiseError, MediaError, RequestError
@@ -123,6 +123,7 @@ def test_spans_that_meet_still_meet_unless_one_is_shorter_than_a_frame(edges: li
 
 
 @pytest.mark.parametrize("rate", [50.0, 100.0])
+@settings(max_examples=30)
 @given(st.integers(2, 200), st.integers(0, 50))
 def test_frames_to_a_series_and_back_are_the_same_frames(rate: float, start: int, more: int) -> None:
     """A series of milliseconds that plays in sync with each of two cameras, two seconds apart."""
