@@ -108,12 +108,10 @@ def apply(manifest: Manifest, options: Options, progress: Progress = lambda shar
     works = [_Work(*each) for each in zip(manifest.answered, sources, _heads(done, sources), rates, strict=True)]
     _check_overlap(works, done, rate)
     with _new_folder(options.output) as folder:
-        outputs = [] if not options.manifest_only else [_untouched(work, rate) for work in works]
-        for number, (work, name) in enumerate(zip(works, output_names(works), strict=True)):
-            if options.manifest_only:
-                break
-            told = _part(progress, number, len(works), work.recording.name)
-            outputs.append(_write(work, done, rate, folder / name, told))
+        if options.manifest_only:
+            outputs = [_untouched(work, rate) for work in works]
+        else:
+            outputs = _write_all(works, done, rate, folder, progress)
         if options.archive and not options.manifest_only:
             _archive(folder / ARCHIVE, [output.path for output in outputs if output.path])
         applied = _applied(manifest, options, rate, done, outputs)
@@ -187,6 +185,14 @@ def _new_folder(output: Path) -> Iterator[Path]:
         if is_disk_full(error):
             raise StorageFull(f"{target}: no room on the disk; make room there, or give another --output") from None
         raise SettingsError(f"--output: {target} cannot be written: {error.strerror}") from None
+
+
+def _write_all(works: Sequence[_Work], done: Plan, rate: Fraction, folder: Path, progress: Progress) -> list[Output]:
+    outputs = []
+    for number, (work, name) in enumerate(zip(works, output_names(works), strict=True)):
+        told = _part(progress, number, len(works), work.recording.name)
+        outputs.append(_write(work, done, rate, folder / name, told))
+    return outputs
 
 
 def _part(progress: Progress, number: int, of: int, name: str) -> ffmpeg.Progress:

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -73,7 +74,8 @@ def lines_of(arguments: Sequence[str], name: str, told: deque[str]) -> Iterator[
     read_end, write_end = os.pipe()
     with open(read_end, encoding="utf-8", errors="replace") as output:
         with open(write_end, "wb") as log:
-            child = start_child([program(), *COMMON, *arguments], {"PATH": "", "LC_ALL": "C"}, log=log)
+            command = [program(), *COMMON, *arguments]
+            child = start_child(command, {"PATH": "", "LC_ALL": "C"}, log=log, death_signal=signal.SIGKILL)
         try:
             yield from _lines(output)
             status = child.wait()
