@@ -26,6 +26,8 @@ CLASSIFIERS = ("auto", "lstm")
 MAX_CONFIG_CHARS = 1_000_000
 # The controls that are filled in, and the tag that each must be on.
 OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries"}
+# Nothing is learned of it, but regions may be carried to it from another recording.
+SOUND_OBJECTS = {"Labels": "Audio"}
 VALUE_TYPES = ("url", "json")
 # The names that the editor has for separators of columns; of another text it takes the first character.
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
@@ -152,7 +154,8 @@ class SeriesSettings:
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """A <TimelineLabels> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes.
+    """A <TimelineLabels> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes; or <Labels>
+    on an <Audio>.
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     """
@@ -238,6 +241,20 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     return active
 
 
+def read_interval_controls(xml: str) -> list[ControlSettings]:
+    """Settings of every control whose regions are intervals in time: those of ``read_labeling_config``, whether skipped or not,
+    and every <Labels> on an <Audio>. May be empty. Raises ConfigError."""
+    root = parse_xml(xml)
+    objects = {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
+    found = [e for e in root.iter() if e.tag in OBJECTS or (e.tag in SOUND_OBJECTS and _is_on_sound(e, objects))]
+    return [_read_control(e, objects, 0.5) for e in found]
+
+
+def _is_on_sound(element: Element, objects: Mapping[Any, Element]) -> bool:
+    media = objects.get(attributes_of(element).get("toname", ""))
+    return media is not None and media.tag == SOUND_OBJECTS[element.tag]
+
+
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
     """The root of a labeling config. Raises ConfigError for what is no XML, or has what is not allowed."""
     if not isinstance(xml, str) or not xml.strip():
@@ -268,7 +285,7 @@ def attributes_of(element: Element) -> dict[str, str]:
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
     attributes = attributes_of(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-    where, wanted = f"<{element.tag} name={from_name!r}>", OBJECTS[element.tag]
+    where, wanted = f"<{element.tag} name={from_name!r}>", {**OBJECTS, **SOUND_OBJECTS}[element.tag]
     media = objects.get(to_name)
     if not from_name or media is None or media.tag != wanted:
         what = "nothing of that name" if media is None else f"a <{media.tag}>"

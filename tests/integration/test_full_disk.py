@@ -1,17 +1,11 @@
-"""Disks that are full: what cannot be written says so and waits, everything else goes on, and nothing half written is read.
-
-The disks are small file systems in memory. Who may not mount one may in a user namespace: then each test runs there.
-"""
+"""Disks that are full: what cannot be written says so and waits, everything else goes on, and nothing half written is read."""
 
 import contextlib
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.integration.service import (
     LABELS,
@@ -24,42 +18,10 @@ from tests.integration.service import (
     wait_for,
 )
 
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 QUICK = learning_config(model_classifier_epochs="3", model_score_threshold="0")
 NO_ROOM = "no room on the disk"
 PAGE_BYTES = 4096
 BIG_TEXT = "x" * 200_000  # of an event, so that the database soon needs another page
-
-
-def may_mount(folder):
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode == 0
-    return mounted and subprocess.run(["umount", folder], check=True).returncode == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path, request):
-    """Makes a folder that is a disk of so many MiB."""
-    made = []
-    if not may_mount(tmp_path):
-        if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
-            pytest.skip("may neither mount a file system nor make a user namespace in which one may")
-        again = subprocess.run(
-            [*NAMESPACE, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", request.node.nodeid],
-            cwd=request.config.rootpath, capture_output=True, text=True,
-        )  # fmt: skip
-        assert again.returncode == 0, again.stdout
-        pytest.skip("passed in a user namespace of its own, in which one may mount")
-
-    def make(mebibytes):
-        folder = tmp_path / f"disk-{len(made)}"
-        folder.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder], check=True)
-        made.append(folder)
-        return folder
-
-    yield make
-    for folder in made:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(disk):

@@ -18,7 +18,7 @@ FLOORS = (
     {"labeling_config"},
     {"label_studio"},
     {"media"},
-    {"features", "learning"},
+    {"features", "learning", "sync"},
     {"store", "library"},
     {"jobs", "controls"},
     {"backend"},
@@ -44,6 +44,8 @@ AT_HOME_IN = {
     "huey": {"jobs"},
     "distributed": {"bulk"},
     "sqlite3": {"store"},
+    "imageio_ffmpeg": {"sync"},
+    "psutil": {"sync"},
 }
 # Run by a server or as a program: importing them is what starts something.
 ENTRY_POINTS = {"framewise.__main__", "framewise.server.wsgi"}

@@ -1,0 +1,78 @@
+"""``framewise sync apply``: the files of all recordings on one clock."""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framewise.core.tables import table_lines
+from framewise.sync.manifest import read
+from framewise.sync.timeline import MODES
+
+if TYPE_CHECKING:
+    from framewise.sync.applying import Applied
+
+DEFAULT_FOLDER = "synced"
+HEADINGS = ("RECORDING", "HEAD", "FRAMES", "LEFT OVER", "DRIFT", "WRITTEN AS")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("apply", help="pad or trim all recordings to one clock and one number of frames")
+    parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` writes it")
+    modes = "union: nothing is lost, what is missing is black and silent (default); intersection: what all have; reference"
+    parser.add_argument("--mode", choices=MODES, default="union", help=f"{modes}: as long as the reference")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"a new or empty folder; {DEFAULT_FOLDER} beside sync.json if left out"
+    )
+    parser.add_argument("--correct-drift", action="store_true", help="stretch each recording to the reference's clock")
+    parser.add_argument("--frame-rate", type=frame_rate, metavar="N", help="of all outputs, 25 or 30000/1001; the reference's")
+    parser.add_argument("--zip", action="store_true", help="write synced_videos.zip, too")
+    parser.add_argument("--manifest-only", action="store_true", help="write no media: what would be done, for mapping labels")
+    parser.set_defaults(run=run)
+
+
+def frame_rate(text: str) -> Fraction:
+    """A rate as users give it."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"expected frames a second such as 25, 29.97 or 30000/1001, found {text!r}")
+    return rate
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write what ``apply`` makes, and say what that was. 1 if a recording was left out. Raises FramewiseError."""
+    from tqdm import tqdm
+
+    from framewise.sync.applying import Options, apply
+
+    manifest = read(args.manifest)
+    output = args.output or args.manifest.absolute().parent / DEFAULT_FOLDER
+    options = Options(output, args.mode, args.correct_drift, args.zip, args.manifest_only, args.frame_rate)
+    with tqdm(total=1.0, desc="apply", bar_format="{desc:20.20} {percentage:3.0f}% |{bar}| {elapsed}", leave=False) as bar:
+
+        def progress(share: float, what: str) -> None:
+            bar.set_description(what, refresh=False)
+            bar.update(max(share - bar.n, 0.0))
+
+        applied = apply(manifest, options, progress)
+    _print(applied)
+    for name in applied.left_out:
+        print(f"{name} was left out: {manifest.recording(name).reason or 'its offset is not known'}")
+    return 1 if applied.left_out else 0
+
+
+def _print(applied: "Applied") -> None:
+    rows = [HEADINGS]
+    for output in applied.outputs:
+        head = output.head
+        written = f"{output.path.name} ({output.how})" if output.path else output.how
+        drift = f"{output.drift_ppm:+.1f} ppm" if output.drift_ppm else "-"
+        left = f"{head.residual_seconds * 1000:+.1f} ms"
+        rows.append((output.recording, f"{head.seconds:+.4f} s", f"{head.frames:+d}", left, drift, written))
+    for line in table_lines(rows):
+        print(line)
+    rate = float(applied.frame_rate)
+    print(f"{applied.folder}: {applied.mode}, {applied.frames} frames at {rate:g} a second, {applied.frames / rate:.3f} s")

@@ -1,0 +1,82 @@
+"""``framewise sync evaluate``: how good the offsets are that `framewise sync estimate` finds, on recordings of one's own."""
+
+import argparse
+import importlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from framewise.core.tables import table_lines
+from framewise.sync.manifest import Manifest
+
+DEFAULT_OUTPUT = Path("evaluation")
+HEADINGS = ("METHOD", "ANSWERED", "MAE", "RMSE", "MEDIAN", "MAX", "MEAN TIME", "PEAK MEMORY", "PEAK CPU")
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate", help="how good both methods are, on pairs with known offsets cut out of recordings"
+    )
+    parser.add_argument("originals", type=Path, metavar="FOLDER", help="recordings to cut pairs out of; they stay as they are")
+    parser.add_argument("--offsets", type=_seconds, nargs="+", metavar="S", help="of the pairs, in seconds, also below 0")
+    parser.add_argument("--length", type=_positive, default=60.0, metavar="S", help="of the recordings of a pair, at most; 60")
+    parser.add_argument("--max-offset", type=_positive, default=20.0, metavar="S", help="searched each way; 20")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FOLDER", help=f"{DEFAULT_OUTPUT} if left out")
+    parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e5:
+        raise argparse.ArgumentTypeError(f"expected seconds, found {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _seconds(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
+    return value
+
+
+def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest:
+    """What `framewise sync estimate` finds. Runs in a process of its own."""
+    module = importlib.import_module("framewise.sync.estimate")
+    found: Manifest = module.estimate(paths, module.Options(method=method, max_offset=max_offset))
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write metrics and pictures, and print a table. Raises FramewiseError."""
+    from tqdm import tqdm
+
+    from framewise.sync.evaluating import DEFAULT_OFFSETS, evaluate
+
+    with tqdm(total=1.0, bar_format="{desc:40.40} {percentage:3.0f}% |{bar}| {elapsed}", leave=False) as bar:
+
+        def progress(share: float, what: str) -> None:
+            bar.set_description(what, refresh=False)
+            bar.update(max(share - bar.n, 0.0))
+
+        offsets = args.offsets or DEFAULT_OFFSETS
+        metrics = evaluate(args.originals, estimated, args.output, offsets, args.length, args.max_offset, progress)
+    for line in table_lines([HEADINGS, *(_row(name, found) for name, found in metrics["methods"].items())]):
+        print(line)
+    between = metrics["audio_video_diff"]
+    if between["pairs"]:
+        share = f"{100 * between['share_under_0.1_s']:.0f} % of {between['pairs']} by less than 0.1 s"
+        print(f"sound and picture differ by {between['mean']:.4f} s on average; {share}")
+    for note in metrics["notes"]:
+        print(note)
+    print(f"{args.output}: metrics.json and pictures of {metrics['pairs']} pairs")
+    return 0
+
+
+def _row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
+    errors = [f"{found[key] * 1000:.2f} ms" if found[key] is not None else "-" for key in ("mae", "rmse", "median", "max")]
+    taken = (f"{found['run_time']['mean']:.2f} s", f"{found['peak_memory_mb']:.0f} MB", f"{found['peak_cpu_percent']:.0f} %")
+    return (name, f"{found['answered']} of {found['asked']}", *errors, *taken)

@@ -1,0 +1,207 @@
+"""How good estimated offsets are: on pairs cut out of given recordings, whose offsets are known."""
+
+import multiprocessing
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from framewise.core.errors import FramewiseError, RequestError
+from framewise.sync.manifest import Manifest, write_json
+from framewise.sync.variants import Case, make_cases
+
+# Of two recordings, by "audio" or "visual", searched so many seconds each way: a function of a module, for another process.
+Estimator = Callable[[Sequence[Path], str, float], Manifest]
+Progress = Callable[[float, str], None]
+
+METHODS = ("audio", "visual")
+DEFAULT_OFFSETS = (-4.7123, -1.5, -0.517, -0.0117, 0.0, 0.0083, 0.0333, 0.4567, 2.0, 6.789)
+AGREED_SECONDS = 0.1
+SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mts", ".wav", ".flac", ".mp3", ".m4a", ".ogg"}
+SAMPLED_SECONDS = 0.05
+METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method on one case. offset, error: seconds, None where it did not answer; ``reason`` says why. peak_cpu_percent: 100
+    for one processor."""
+
+    original: str
+    true_offset: float
+    treatment: str
+    method: str
+    offset: float | None
+    error: float | None
+    confidence: float
+    reason: str
+    run_time: float
+    peak_memory_mb: float
+    peak_cpu_percent: float
+
+
+def evaluate(
+    originals: Path, estimator: Estimator, output: Path, offsets: Sequence[float] = DEFAULT_OFFSETS, seconds: float = 60.0,
+    max_offset: float = 20.0, progress: Progress = lambda share, what: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Metrics of both methods on all recordings of a folder, also written to ``output`` with pictures.
+
+    seconds: how long the files of a case are at most. Raises FramewiseError.
+    """
+    files = recordings_of(originals)
+    outcomes, notes = list[Outcome](), list[str]()
+    for place, original in enumerate(files):
+        with tempfile.TemporaryDirectory(prefix="framewise-evaluate-") as folder:
+            progress(place / len(files), f"{original.name}: cutting")
+            cases, told = make_cases(original, offsets, seconds, Path(folder))
+            notes += told
+            runs = [(case, method) for case in cases for method in METHODS]
+            for number, (case, method) in enumerate(runs):
+                progress((place + number / len(runs)) / len(files), f"{original.name} {case.offset:+g} s {method}")
+                outcomes.append(measure(case, method, estimator, max_offset))
+    if not outcomes:
+        raise RequestError(f"{originals}: not one pair could be made: {'; '.join(notes)}")
+    metrics = {**metrics_of(outcomes), "notes": notes, "results": [asdict(outcome) for outcome in outcomes]}
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / METRICS, metrics)
+    from framewise.sync.evaluation_plots import draw_all
+
+    draw_all(outcomes, output)
+    progress(1.0, "done")
+    return metrics
+
+
+def recordings_of(folder: Path) -> list[Path]:
+    """The recordings in a folder. Raises RequestError if there are none."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: expected a folder of recordings, found {'a file' if folder.exists() else 'nothing'}")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise RequestError(f"{folder}: expected recordings ({', '.join(sorted(SUFFIXES))}), found none")
+    return found
+
+
+# One case.
+
+
+def measure(case: Case, method: str, estimator: Estimator, max_offset: float) -> Outcome:
+    """Run the estimator in a process of its own, and look at what it takes. Raises FramewiseError if that ends unanswered."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_estimate, args=(estimator, case.paths, method, max_offset, there))
+    child.start()
+    there.close()
+    try:
+        memory, processor = _watch(child.pid or 0, here)
+        answer = here.recv()
+    except EOFError:
+        raise FramewiseError(f"{case.original}: the estimator ended without an answer; is memory short?") from None
+    finally:
+        child.kill()
+        child.join()
+        here.close()
+    offset, confidence, reason, seconds = answer
+    error = None if offset is None else offset - case.offset
+    return Outcome(
+        case.original, case.offset, case.treatment, method, offset, error, confidence, reason, seconds, memory, processor
+    )
+
+
+def _estimate(estimator: Estimator, paths: Sequence[Path], method: str, max_offset: float, answer: Connection) -> None:
+    started = time.monotonic()
+    try:
+        found = estimator(paths, method, max_offset).recordings[1]
+        told = (found.offset if found.answered else None, found.confidence, found.reason)
+    except FramewiseError as error:
+        told = (None, 0.0, str(error))
+    answer.send((*told, time.monotonic() - started))
+
+
+def _watch(pid: int, answer: Connection) -> tuple[float, float]:
+    """Until there is an answer: the most megabytes of a process and its children, and the most per cent of a processor."""
+    memory, processor = 0.0, 0.0
+    before, used = time.monotonic(), 0.0
+    while not answer.poll(SAMPLED_SECONDS):
+        try:
+            process = psutil.Process(pid)
+            family = [process, *process.children(recursive=True)]
+            memory = max(memory, sum(p.memory_info().rss for p in family) / 1e6)
+            cpu = sum(sum(p.cpu_times()[:2]) for p in family)
+        except psutil.Error:
+            continue
+        now = time.monotonic()
+        if now - before >= 10 * SAMPLED_SECONDS:  # the kernel counts in hundredths
+            processor, before, used = max(processor, 100 * (cpu - used) / (now - before)), now, cpu
+    return memory, processor
+
+
+# All cases.
+
+
+def metrics_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What all outcomes say together, as JSON."""
+    by_method = {method: [o for o in outcomes if o.method == method] for method in METHODS}
+    return {
+        "pairs": len(by_method[METHODS[0]]),
+        "methods": {method: _of_method(some) for method, some in by_method.items()},
+        "audio_video_diff": _differences(by_method),
+        "confidence_against_error": [
+            {"method": o.method, "confidence": o.confidence, "error": abs(o.error)} for o in outcomes if o.error is not None
+        ],
+    }
+
+
+def _of_method(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        **_errors(outcomes),
+        "per_offset": {f"{key:+g}": _errors(some) for key, some in _grouped(outcomes, lambda o: o.true_offset)},
+        "per_treatment": {key: _errors(some) for key, some in _grouped(outcomes, lambda o: o.treatment)},
+        "run_time": {"mean": _mean([o.run_time for o in outcomes]), "max": max((o.run_time for o in outcomes), default=0.0)},
+        "peak_memory_mb": max((o.peak_memory_mb for o in outcomes), default=0.0),
+        "peak_cpu_percent": max((o.peak_cpu_percent for o in outcomes), default=0.0),
+    }
+
+
+def _grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], Any]) -> list[tuple[Any, list[Outcome]]]:
+    groups: dict[Any, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[key(outcome)].append(outcome)
+    return sorted(groups.items())
+
+
+def _errors(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Of absolute errors in seconds; None where nothing was answered."""
+    errors = np.array([abs(o.error) for o in outcomes if o.error is not None])
+    told: dict[str, Any] = {"asked": len(outcomes), "answered": len(errors)}
+    if not len(errors):
+        return told | dict.fromkeys(("mae", "rmse", "median", "max"))
+    squares = float(np.sqrt((errors**2).mean()))
+    return told | {
+        "mae": float(errors.mean()),
+        "rmse": squares,
+        "median": float(np.median(errors)),
+        "max": float(errors.max()),
+    }
+
+
+def _differences(by_method: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
+    """Between what sound and what picture say, where both answer."""
+    both = zip(*(by_method[method] for method in METHODS), strict=True)
+    found = [abs(a.offset - b.offset) for a, b in both if a.offset is not None and b.offset is not None]
+    return {
+        "pairs": len(found),
+        "mean": _mean(found),
+        "max": max(found, default=None),
+        "share_under_0.1_s": _mean([float(difference < AGREED_SECONDS) for difference in found]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

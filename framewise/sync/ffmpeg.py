@@ -1,0 +1,99 @@
+"""FFmpeg, that of the package imageio-ffmpeg, as a child process: started without a shell, told which files it may read.
+
+Names of files are never interpreted: inputs are absolute and marked as files, outputs have names of our own.
+"""
+
+import contextlib
+import io
+import os
+import re
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from framewise.core.errors import FramewiseError, MediaError, StorageFull
+from framewise.media.declared import is_checked_mp4
+from framewise.media.video import MAX_PIXELS, MP4, OTHER_CONTAINERS
+from framewise.processes import start_child, stop_child
+
+Progress = Callable[[float], None]  # the share that is done, in [0, 1]
+
+LAST_LINES = 5  # of FFmpeg's messages, in an error
+LINE_CHARS = 300
+COMMON = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-progress", "pipe:1", "-n")
+_PROGRESS = re.compile(r"(\w+)=\s*(\S*)")
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+
+
+def program() -> str:
+    """The path of FFmpeg. Raises FramewiseError where there is none."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    try:
+        return str(get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise FramewiseError(
+            f"no FFmpeg: {error}; install imageio-ffmpeg for this system: pip install imageio-ffmpeg"
+        ) from None
+
+
+def reading(path: Path) -> list[str]:
+    """Arguments that read one file, and nothing that the file may name. Raises MediaError for one whose header lies."""
+    try:
+        formats = MP4 if is_checked_mp4(path) else OTHER_CONTAINERS
+    except OSError as error:
+        raise MediaError(f"{path.name}: cannot be read: {error.strerror}") from None
+    limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-max_pixels", str(MAX_PIXELS)]
+    return [*limits, "-i", f"file:{path.absolute()}"]
+
+
+def writing(path: Path) -> str:
+    """The argument that writes a file."""
+    return f"file:{path.absolute()}"
+
+
+def run(arguments: Sequence[str], name: str, seconds: float, progress: Progress = lambda share: None) -> None:
+    """Run FFmpeg to its end; it ends with the thread that called this, and with an exception in it.
+
+    name: the file that it works on, for errors. seconds: of output that are expected.
+    Raises MediaError with FFmpeg's last lines, StorageFull.
+    """
+    told: deque[str] = deque(maxlen=LAST_LINES)
+    for line in lines_of(arguments, name, told):
+        found = _PROGRESS.fullmatch(line)
+        if not found:
+            told.append(line)
+        elif found[1] == "out_time_us" and found[2].lstrip("-").isdecimal() and seconds > 0:
+            progress(min(max(int(found[2]) / 1e6 / seconds, 0.0), 1.0))
+    progress(1.0)
+
+
+def lines_of(arguments: Sequence[str], name: str, told: deque[str]) -> Iterator[str]:
+    """What FFmpeg prints, line by line. told: lines that tell of errors, as the caller finds them. Raises as ``run``."""
+    read_end, write_end = os.pipe()
+    with open(read_end, encoding="utf-8", errors="replace") as output:
+        with open(write_end, "wb") as log:
+            command = [program(), *COMMON, *arguments]
+            child = start_child(command, {"PATH": "", "LC_ALL": "C"}, log=log, death_signal=signal.SIGKILL)
+        try:
+            yield from _lines(output)
+            status = child.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                stop_child(child)
+    if status:
+        raise _failed(name, status, list(told))
+
+
+def _lines(output: io.TextIOBase) -> Iterator[str]:
+    while line := output.readline(LINE_CHARS):
+        yield "".join(c if c.isprintable() else " " for c in line).strip()
+
+
+def _failed(name: str, status: int, told: list[str]) -> FramewiseError:
+    said = " | ".join(told) or "it said nothing"
+    if any(sign in said for sign in _NO_ROOM):
+        return StorageFull(f"{name}: no room on the disk ({said}); make room there, or give another --output")
+    ended = f"ended with {status}" if status > 0 else f"was ended by signal {-status}"
+    return MediaError(f"{name}: FFmpeg {ended}: {said}")

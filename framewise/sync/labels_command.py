@@ -1,0 +1,98 @@
+"""``framewise sync labels``: what was annotated on one recording, on all others."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.files import read_text
+from framewise.core.tables import table_lines
+from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
+from framewise.settings import Settings
+from framewise.sync.labels import ANNOTATIONS, PREDICTIONS, Result, carry_labels
+from framewise.sync.manifest import read, write_json
+
+SHOWN_LOST = 10  # of one recording; a wrong offset loses all
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser("labels", help="carry labels of one recording to the others")
+    parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` or `apply` writes it")
+    parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help="the labeling config")
+    parser.add_argument("--from", dest="source", metavar="NAME", help="the recording that was annotated; the reference")
+    parser.add_argument(
+        "--as", dest="kind", choices=(ANNOTATIONS, PREDICTIONS), default=ANNOTATIONS, help="what carried regions become"
+    )
+    parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="where series that the tasks name are")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the tasks with what was carried, to be imported")
+    parser.add_argument(
+        "--push", action="store_true", help="send predictions to the tasks; needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write or push what was carried, and say what that was. 1 if a region was not. Raises FramewiseError."""
+    if not args.output and not args.push:
+        raise SettingsError("give --output FILE, or --push to send predictions to Label Studio")
+    client = _client() if args.push else None
+    kind = PREDICTIONS if args.push else args.kind
+    done = carry_labels(
+        read(args.manifest), read_text(args.config), read_tasks(args.tasks), args.source, kind, args.media_folder
+    )
+    if args.output:
+        write_json(args.output, done.tasks)
+    if client:
+        push(client, done)
+    _print(done)
+    return 1 if any(outcome.lost for outcome in done.outcomes) else 0
+
+
+def _client() -> LabelStudioClient:
+    settings = Settings.from_env(os.environ)
+    client = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
+    if not client.connected:
+        raise SettingsError(f"--push: {HOW_TO_CONNECT}")
+    return client
+
+
+def read_tasks(path: Path) -> list[dict[str, Any]]:
+    """The tasks of an export. Raises RequestError."""
+    try:
+        items = json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is no JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    if any(
+        not isinstance(item.get("annotations", []), list) or not isinstance(item.get("predictions", []), list) for item in items
+    ):
+        raise RequestError(f"{path}: expected lists 'annotations' and 'predictions' in every task; choose Export > JSON")
+    return items
+
+
+def push(client: LabelStudioClient, done: Result) -> None:
+    """Send the predictions of each task to Label Studio; the same again is not sent twice. Raises LabelStudioError."""
+    for task in done.tasks:
+        for prediction in task.get("predictions") or []:
+            if isinstance(prediction, dict) and prediction.get("model_version") == done.model_version:
+                if not isinstance(task.get("id"), int):
+                    raise RequestError("--push: expected a number 'id' in every task; give Label Studio's Export > JSON")
+                client.push_prediction(task["id"], prediction["result"], prediction["score"], done.model_version)
+
+
+def _print(done: Result) -> None:
+    rows = [("RECORDING", "CARRIED", "CUT", "NOT CARRIED")]
+    rows += [(o.recording, str(o.carried), str(o.cut), str(len(o.lost))) for o in done.outcomes]
+    for line in table_lines(rows):
+        print(line)
+    for outcome in done.outcomes:
+        lines = [
+            *outcome.lost[:SHOWN_LOST],
+            *([f"and {len(outcome.lost) - SHOWN_LOST} more"] * (len(outcome.lost) > SHOWN_LOST)),
+        ]
+        for line in table_lines([(f"{outcome.recording}:", text) for text in lines]) if lines else ():
+            print(line)

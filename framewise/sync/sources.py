@@ -1,0 +1,134 @@
+"""What is in the files of recordings, as far as putting them on one clock asks: pictures and how evenly they come, and sound.
+
+Seconds are those of the file's own timeline, as browsers play it: where its first picture comes late, it comes late.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.stream import Disposition
+
+from framewise.core.errors import MediaError, RequestError
+from framewise.media.declared import is_checked_mp4
+from framewise.media.video import MP4, OTHER_CONTAINERS
+from framewise.sync.manifest import Recording
+
+# What cameras say that they film at; a rate that varies is taken to the nearest.
+USUAL_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 240)) + tuple(
+    Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
+)
+NEAR = 0.05
+MOST_LATE_SECONDS = 60.0  # some containers take the time of day
+MILLISECOND = 0.001  # in which Matroska and others count
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """frames: how many are shown. rate: a second; the nearest usual one where they do not come evenly (``constant``).
+    start_seconds, stop_seconds: of the first and the end of the last."""
+
+    codec: str
+    frames: int
+    rate: Fraction
+    constant: bool
+    start_seconds: float
+    stop_seconds: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording's file. seconds: how long it is, picture or sound. sample_rate: Hz, None without sound."""
+
+    path: Path
+    seconds: float
+    pictures: Pictures | None
+    sample_rate: int | None
+
+    @property
+    def shown_seconds(self) -> float:
+        """Of pictures, or of sound where there are none."""
+        return self.pictures.stop_seconds if self.pictures else self.seconds
+
+
+def read_source(recording: Recording) -> Source:
+    """The file of a recording. Raises RequestError where it is not the one that the manifest tells of, MediaError."""
+    try:
+        size = recording.path.stat().st_size
+    except OSError as error:
+        raise RequestError(f"{recording.name}: {recording.path} cannot be read: {error.strerror}; was it moved?") from None
+    if size != recording.size:
+        raise RequestError(
+            f"{recording.name}: the manifest tells of a file of {recording.size} bytes, found {size} in {recording.path}; "
+            "was it changed? Estimate the offsets anew"
+        )
+    return probe(recording.path)
+
+
+def probe(path: Path) -> Source:
+    """What is in a file. Reads all of its packets, decodes none. Raises MediaError."""
+    try:
+        with open_recording(path) as container:
+            return _source(container, path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path.name}: no recording that can be read ({error}); is it whole?") from None
+
+
+def open_recording(path: Path) -> Any:
+    """PyAV's container of a file, of the kinds that are read here. Raises MediaError, av.FFmpegError."""
+    allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
+    return av.open(str(path.absolute()), container_options=allowed, metadata_errors="replace")
+
+
+def _source(container: Any, path: Path) -> Source:
+    video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic and s.codec_context), None)
+    audio = next((s for s in container.streams.audio if s.codec_context), None)
+    if not video and not audio:
+        raise MediaError(f"{path.name}: expected pictures or sound, found neither")
+    start = (container.start_time or 0) / av.time_base
+    if start > MOST_LATE_SECONDS:
+        raise MediaError(
+            f"{path.name}: its timeline starts at {start:.1f} s, expected at most {MOST_LATE_SECONDS:g}; write it anew: "
+            "ffmpeg -i IN -c copy OUT.mkv, and estimate the offsets anew"
+        )
+    seconds = start + (container.duration or 0) / av.time_base
+    pictures = _pictures(container, video, path) if video else None
+    sample_rate = int(audio.codec_context.sample_rate) if audio else None
+    seconds = max(seconds, pictures.stop_seconds if pictures else 0.0)
+    if not seconds > 0:
+        raise MediaError(f"{path.name}: its header does not say how long it is; write it anew: ffmpeg -i IN -c copy OUT.mkv")
+    return Source(path, seconds, pictures, sample_rate or None)
+
+
+def _pictures(container: Any, stream: Any, path: Path) -> Pictures:
+    packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+    pts = np.sort(np.array([p.pts if p.pts is not None else p.dts for p in packets], dtype=float))
+    if not len(pts) or np.isnan(pts).any():
+        raise MediaError(f"{path.name}: expected pictures with times, found {len(pts)} packets; write it anew as .mp4 or .mkv")
+    tick = float(stream.time_base)
+    times = pts * tick
+    rate, constant = _rate_of(times, stream, tick)
+    codec = str(stream.codec_context.codec.canonical_name)
+    return Pictures(codec, len(times), rate, constant, float(times[0]), float(times[-1] + 1 / rate))
+
+
+def _rate_of(times: npt.NDArray[np.float64], stream: Any, tick: float) -> tuple[Fraction, bool]:
+    """The rate of pictures, and whether they come evenly, but for how finely the container writes times."""
+    declared = stream.guessed_rate or stream.average_rate
+    average = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
+    nearest = min(USUAL_RATES, key=lambda rate: abs(float(rate) - average))
+    for rate in (Fraction(declared) if declared else nearest, nearest):
+        if 0 < rate <= 10_000:
+            even = times[0] + np.arange(len(times)) / float(rate)
+            if np.abs(times - even).max() <= max(tick, MILLISECOND):
+                return rate, True
+    # Pictures that are missing make the average less than what it was filmed at, which most of the short gaps tell.
+    filmed = 1 / max(float(np.quantile(np.diff(times), 0.25)), 0.001) if len(times) > 1 else average
+    nearest = min(USUAL_RATES, key=lambda rate: abs(float(rate) - filmed))
+    if abs(float(nearest) - filmed) > NEAR * filmed:
+        nearest = Fraction(max(average, 1.0)).limit_denominator(1001)
+    return nearest, False
