@@ -87,8 +87,11 @@ def test_prediction_that_came_too_late_is_pushed_once(
     assert not api.predictions(unseen[-1])
     for task in unseen:
         wait_until(lambda task=task: api.predictions(task), f"the pushed prediction of task {task}")
-    due = ("pending", "running")  # the extraction ahead stays so
-    wait_until(lambda: not [j for j in backend.jobs()["jobs"] if j["state"] in due and j["kind"] != "warm"], "the other jobs' end")
+
+    def due() -> list[Any]:  # the extraction ahead stays so
+        return [j for j in backend.jobs()["jobs"] if j["state"] in ("pending", "running") and j["kind"] != "warm"]
+
+    wait_until(lambda: not due(), "the end of all other jobs")
     api.retrieve_predictions(project, unseen)
     assert [[p["model_version"] for p in api.predictions(task)] for task in unseen] == [[version]] * len(unseen)
 
