@@ -1,1 +1,1 @@
-"""Several recordings of one scene, on one clock: offsets by sound and by picture, applied, checked, and labels carried over."""
+"""Several recordings of one scene on one clock: what is known of them, applied to media and to labels."""

@@ -27,6 +27,8 @@ _WHITENING = 0.7
 _EVEN_RIVAL = 0.85
 _LOBE = 0.35  # half width of a peak, seconds, when nothing else is known
 STILL = 1e-9
+_CLIP = 4.0  # standard deviations: one flash must not decide
+_STRONGEST = 0.1  # of the overlap: what agrees most, and is left out to see whether the rest agrees as well
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Agreement:
 
     score:     the peak in standard deviations of what signals of this kind reach by chance, at one lag.
     surplus:   the score over what the best of all lags that were tried reaches by chance.
-    correlation: in -1 .. 1, over the overlap. contrast: peak over the next peak. agreement: share of parts that peak there too.
+    lasting:   the score without the tenth of the time that agrees most: one happening that is alike by chance leaves nothing.
+    correlation: in -1 .. 1, over the overlap. contrast: peak over the next peak, also of the second signal played backwards.
+    agreement: share of parts that peak there too.
     parts:     how many parts were asked. rivals: offsets that fit as well. lags, curve (L,): all of it, for a picture.
     """
 
@@ -60,6 +64,7 @@ class Agreement:
     drift: float | None
     score: float
     surplus: float
+    lasting: float
     correlation: float
     contrast: float
     agreement: float
@@ -107,7 +112,10 @@ def _peak(
     lobe = max(round(_LOBE * rate), 2)
     rest = np.isfinite(score)
     rest[max(0, place - lobe) : place + lobe + 1] = False
-    second = float(score[rest].max(initial=0.0))
+    # Played backwards, the second signal has nothing to do with the first, and is as rough or as smooth as it was.
+    _, backwards, overlap_backwards = _overlap_correlation(a, have_a, b[::-1], have_b[::-1])
+    by_chance = (backwards * np.sqrt(np.maximum(overlap_backwards, 1) / spread))[np.isfinite(score)]
+    second = max(float(score[rest].max(initial=0.0)), float(by_chance.max(initial=0.0)))
     even = np.flatnonzero(rest & (score >= _EVEN_RIVAL * score[place]))
     rivals = [i for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
     exact = _between(correlation, place)
@@ -118,6 +126,7 @@ def _peak(
         drift=drift,
         score=top,
         surplus=top - float(np.sqrt(2 * np.log(tried))),
+        lasting=_lasting(a, b, rate, int(steps[place]), spread),
         correlation=float(correlation[place]),
         contrast=top / max(second, 1e-9),
         agreement=agreement,
@@ -151,7 +160,7 @@ def _flatten(values: Floats, have: Floats, rate: float) -> Floats:
     mean = uniform_filter1d(values * have, width) / np.maximum(uniform_filter1d(have, width), 1e-6)
     rest = (values - mean) * have
     scale = 1.4826 * float(np.median(np.abs(rest[have > 0]))) or float(rest.std()) or 1.0
-    rest = np.clip(rest / scale, -6, 6)
+    rest = np.clip(rest / scale, -_CLIP, _CLIP)
     size = fft.next_fast_len(2 * len(rest), real=True)
     spectrum = fft.rfft(rest, size)
     hertz = np.arange(len(spectrum)) * rate / size
@@ -191,6 +200,18 @@ def _between(curve: Floats, place: int) -> float:
     left, middle, right = curve[place - 1 : place + 2]
     bend = left - 2 * middle + right
     return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+
+
+def _lasting(a: Floats, b: Floats, rate: float, step: int, spread: float) -> float:
+    """The score at a step without the half seconds that agree most."""
+    first, last = max(0, -step), min(len(b), len(a) - step)
+    x, y = a[first + step : last + step], b[first:last]
+    blocks = max(2, int(len(x) / (0.5 * rate)))
+    edges = np.linspace(0, len(x), blocks + 1).astype(int)[:-1]
+    product, one, two = (np.add.reduceat(v, edges) for v in (x * y, x * x, y * y))
+    kept = np.argsort(product)[: blocks - max(1, round(_STRONGEST * blocks))]
+    energy = np.sqrt(float(one[kept].sum()) * float(two[kept].sum()))
+    return float(product[kept].sum() / max(energy, 1e-12) * np.sqrt(len(x) * len(kept) / blocks / spread))
 
 
 def _parts(a: Floats, b: Floats, rate: float, step: int, exact: float) -> tuple[int, float, float | None, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import median_filter
 
 from framewise.core.errors import MediaError
 from framewise.media.video import decode, probe
@@ -14,6 +15,7 @@ from framewise.sync.correlate import Signal
 
 SIZE = 160  # pixels of the longer side that pictures are compared at
 _NOISE = 3.0  # grey levels that a pixel changes by without anything that moves
+CUT_LEVELS = 12.0
 STILL_LEVELS = 0.02  # of 255: pictures whose mean change never is more are static
 
 Progress = Callable[[float], None]
@@ -59,7 +61,10 @@ def _as_movement(seconds: npt.NDArray[np.float64], levels: npt.NDArray[np.float6
     middle, spans = (seconds[1:] + seconds[:-1]) / 2, np.diff(seconds)
     # A picture that is there twice (another frame rate before) has no change between: its time belongs to the next change.
     twin = (levels < 1e-3) & (np.roll(levels, 1) > 0.05) & (np.roll(levels, -1) > 0.05)
-    keep = ~twin
+    # A cut changes everything at once, and is no movement.
+    around = median_filter(levels, 9, mode="nearest")
+    cut = (levels > CUT_LEVELS) & (levels > 8 * around)
+    keep = ~twin & ~cut
     speed = levels * float(np.median(spans)) / np.maximum(spans, 1e-6)
     floor = max(float(np.percentile(levels[keep], 20)), 0.01)
     return Movement(Signal(middle[keep], np.log(speed[keep] + 0.5 * floor)), levels, len(seconds))

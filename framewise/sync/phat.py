@@ -21,6 +21,7 @@ MIN_OVERLAP_SECONDS = 2.0
 ROUGH_PART_SECONDS, ROUGH_CHUNK_SECONDS, FINE_CHUNK_SECONDS = 30.0, 0.5, 6.0
 MAX_CHUNKS = 90
 CANDIDATES = 8
+CLEAR_SCORE, CLEAR_CONTRAST = 15.0, 1.5  # then nothing beyond the range needs to be looked for
 _SMOOTHING_STEPS = (1, 3, 9, 27, 81)  # of the envelope: drift smears a lag over a long recording
 _ROUGH_MARGIN_SECONDS = 0.06
 _FINE_MARGIN_SECONDS = 0.25
@@ -52,11 +53,14 @@ class Heard:
 
 
 def hear(reference: Sound, other: Sound, max_offset: float) -> tuple[Heard | None, Heard | None]:
-    """(the best offset within +-max_offset seconds, the best one beyond); None where the recordings would not overlap enough."""
+    """(the best offset within +-max_offset seconds, the best one beyond, if the first is not clear); None where the recordings would not overlap enough."""
     found = _candidates(reference, other)
     inside = [lag for lag in found if abs(lag) <= max_offset + 0.05]
     outside = [lag for lag in found if abs(lag) > max_offset + 0.05]
-    return _best(reference, other, inside[:CANDIDATES]), _best(reference, other, outside[: CANDIDATES // 2])
+    best = _best(reference, other, inside[:CANDIDATES])
+    if best and best.score >= CLEAR_SCORE and best.contrast >= CLEAR_CONTRAST:
+        return best, None
+    return best, _best(reference, other, outside[: CANDIDATES // 2])
 
 
 def envelope_correlation(reference: Sound, other: Sound) -> tuple[Floats, Floats]:
@@ -150,26 +154,21 @@ def _liveliest(reference: Sound, other: Sound, begin: float, end: float, lag: fl
     """(begin, end, lag) of the ROUGH_PART_SECONDS of an overlap in which the envelopes agree most, and their lag there."""
     if end - begin <= ROUGH_PART_SECONDS:
         return begin, end, lag
-    reach = int(np.ceil(MAX_DRIFT * (end - begin) / 2 * ENVELOPE_RATE))
-    first, count = int(begin * ENVELOPE_RATE), int((end - begin) * ENVELOPE_RATE)
-    size, shift = int(ROUGH_PART_SECONDS * ENVELOPE_RATE), round(lag * ENVELOPE_RATE)
-    b = other.envelope[:, first : first + count]
+    reach = int(np.ceil(MAX_DRIFT * (end - begin) / 2 * ENVELOPE_RATE)) + 1
+    count, shift = int(ROUGH_PART_SECONDS * ENVELOPE_RATE), round(lag * ENVELOPE_RATE)
+    size = fft.next_fast_len(count + 2 * reach, real=True)
     best = (-np.inf, begin, lag)
-    for step in range(-reach, reach + 1):
-        at = first + shift + step
-        low, high = max(0, -at), min(b.shape[1], reference.envelope.shape[1] - at)
-        product = np.einsum("bt,bt->t", reference.envelope[:, at + low : at + high], b[:, low:high])
-        if len(product) < size:
-            continue
-        sums = np.convolve(product, np.ones(size), "valid") if len(product) < 4 * size else _running(product, size)
-        place = int(np.argmax(sums))
-        best = max(best, (float(sums[place]), (first + low + place) / ENVELOPE_RATE, (shift + step) / ENVELOPE_RATE))
+    for start in _chunk_starts(begin, end, ROUGH_PART_SECONDS, ROUGH_PART_SECONDS):
+        first = int(start * ENVELOPE_RATE)
+        low = first + shift - reach
+        around = reference.envelope[:, max(low, 0) : low + count + 2 * reach]
+        around = np.pad(around, ((0, 0), (max(-low, 0), 0)))
+        part = other.envelope[:, first : first + count]
+        cross = (fft.rfft(around, size, axis=1) * np.conj(fft.rfft(part, size, axis=1))).sum(axis=0)
+        curve = fft.irfft(cross, size)[: 2 * reach + 1]
+        place = int(np.argmax(curve))
+        best = max(best, (float(curve[place]), first / ENVELOPE_RATE, (shift + place - reach) / ENVELOPE_RATE))
     return best[1], min(best[1] + ROUGH_PART_SECONDS, end), best[2]
-
-
-def _running(values: npt.NDArray[np.float32], size: int) -> Floats:
-    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    return total[size:] - total[:-size]
 
 
 def _along_lines(curves: Floats, times: Floats, reach: int) -> tuple[float, int, float]:

@@ -76,8 +76,9 @@ def decode_sound(path: Path, target: Path, progress: Progress = lambda share: No
 
 def _write(container: Any, stream: Any, out: BinaryIO, begin: float, tell: Callable[[float], None]) -> None:
     resampler, written, fed = None, 0, 0.0
+    unit = float(stream.time_base)
     for frame in _frames(container, stream):
-        at = float(frame.pts * frame.time_base) - begin if frame.pts is not None else fed
+        at = frame.pts * unit - begin if frame.pts is not None else fed
         if resampler is None or abs(at - fed) > GAP_SECONDS:
             written += _put(out, resampler.resample(None) if resampler else [])
             resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
@@ -110,9 +111,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 def _put(out: BinaryIO, frames: list[Any]) -> int:
     count = 0
     for frame in frames:
-        block = frame.to_ndarray().reshape(-1)
-        out.write(block.tobytes())
-        count += len(block)
+        out.write(memoryview(frame.planes[0])[: 2 * frame.samples])  # a plane is longer than what is in it
+        count += frame.samples
     return count
 
 
