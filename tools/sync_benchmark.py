@@ -1,10 +1,10 @@
 """How good ``framewise sync estimate`` is, on recordings with a known truth, beside what else one could install.
 
-    python -m tools.sync_benchmark                       # sound and pictures that it makes; 200 unrelated pairs of each
-    python -m tools.sync_benchmark --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
-    python -m tools.sync_benchmark --fit                 # the constants of framewise/sync/confidence.py
-    python -m tools.sync_benchmark --folder FOLDER       # also recordings of your own: cameras below one folder started together
-    python -m tools.sync_benchmark --hour                # two recordings of an hour, with time and memory
+    python tools/sync_benchmark.py                       # sound and pictures that it makes; 200 unrelated pairs of each
+    python tools/sync_benchmark.py --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
+    python tools/sync_benchmark.py --fit                 # the constants of framewise/sync/confidence.py
+    python tools/sync_benchmark.py --folder FOLDER       # also recordings of your own that started together
+    python tools/sync_benchmark.py --hour                # two recordings of an hour, with time and memory
 
 PYTHON is that of an environment of its own with `pip install audio-offset-finder syncstart audalign`, and FFmpeg on the path.
 """
@@ -27,18 +27,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from sync_material import KINDS, Take, make, random_takes, record
+from sync_scenes import film, make_scene, random_camera
 from tqdm import tqdm
 
 from framewise.core.tables import table_lines
-from framewise.sync import confidence
 from framewise.sync.combine import Answer, by_picture, by_sound
-from framewise.sync.correlate import correlate
 from framewise.sync.estimate import Material
 from framewise.sync.movement import measure_movement
-from framewise.sync.phat import hear
 from framewise.sync.sound import analyse, decode_sound
-from tools.sync_material import KINDS, Take, make, random_takes, record
-from tools.sync_scenes import film, make_scene, random_camera
 
 REACH = 20.0
 MINIMUM = 0.2
@@ -114,20 +111,10 @@ def judge(one: Item, two: Item, a: Material, b: Material) -> Row:
     began = time.perf_counter()
     answer: Answer = by_picture(a, b, REACH, MINIMUM) if one.kind == "film" else by_sound(a, b, REACH, MINIMUM)
     took = time.perf_counter() - began
-    features, raw = _features(a, b)
     drift = abs(answer.drift * 1e6 - two.drift_ppm) if answer.drift is not None and related else None
     error = abs(answer.offset - true) if answer.offset is not None and related else np.inf
-    return Row(related, one.kind, answer.offset is not None, error, drift, answer.confidence, features, abs(raw - true), took)
-
-
-def _features(a: Material, b: Material) -> tuple[tuple[float, ...], float]:
-    """(features of the best answer, whether it is sure enough or not; its offset)."""
-    if a.sound is not None and b.sound is not None:
-        heard = hear(a.sound, b.sound, REACH)[0]
-        return (confidence.audio_features(heard), heard.offset) if heard else ((), np.inf)
-    assert a.movement is not None and b.movement is not None
-    found = correlate(a.movement.signal, b.movement.signal, REACH)
-    return ((), np.inf) if isinstance(found, str) else (confidence.visual_features(found), found.offset)
+    raw = abs(answer.best - true) if answer.best is not None else np.inf
+    return Row(related, one.kind, answer.offset is not None, error, drift, answer.confidence, answer.features, raw, took)
 
 
 def run_pairs(items: Sequence[Sequence[Item]], unrelated: int, scratch: Path, what: str) -> list[Row]:
@@ -150,10 +137,16 @@ def report(name: str, rows: Sequence[Row], right: float) -> None:
     print(f"\n{name}: {len(related)} related pairs, {len(unrelated)} unrelated")
     print(f"  answered {len(answered)} of {len(related)} ({len(answered) / max(1, len(related)):.1%})")
     if len(errors):
-        print(f"  error: mean {errors.mean():.3f} ms, median {np.median(errors):.3f}, 95 % {np.percentile(errors, 95):.3f}, max {errors.max():.3f}")
+        print(
+            f"  error: mean {errors.mean():.3f} ms, median {np.median(errors):.3f}, "
+            f"95 % {np.percentile(errors, 95):.3f}, max {errors.max():.3f}"
+        )
         print(f"  wrong (over {1000 * right:.1f} ms): {(errors > 1000 * right).sum()}")
     if len(drifts):
-        print(f"  drift error: mean {drifts.mean():.2f} ppm, max {drifts.max():.2f}, over 5 ppm: {(drifts > 5).sum()} of {len(drifts)}")
+        print(
+            f"  drift error: mean {drifts.mean():.2f} ppm, max {drifts.max():.2f}, "
+            f"over 5 ppm: {(drifts > 5).sum()} of {len(drifts)}"
+        )
     sure = [r for r in unrelated if r.sure >= 0.5 and r.answered]
     print(f"  unrelated: {len(sure)} answered with confidence >= 0.5, {sum(r.answered for r in unrelated)} answered at all, "
           f"highest confidence {max((r.sure for r in unrelated), default=0):.3f}")  # fmt: skip
@@ -279,14 +272,32 @@ def run_folder(folder: Path, scratch: Path) -> None:
             continue
         print(f"\n{place}")
         made = estimate(paths, Options())
-        rows = [(r.name, f"{r.offset:+.4f} s" if r.offset is not None else "-", f"{r.confidence:.2f}", r.reason) for r in made.recordings]
+        rows = [
+            (r.name, f"{r.offset:+.4f} s" if r.offset is not None else "-", f"{r.confidence:.2f}", r.reason)
+            for r in made.recordings
+        ]
         for line in table_lines(rows):
             print(line)
 
 
 def _made(maker: Callable[[int, str], list[Item]], count: int, scratch: Path, jobs: int, what: str) -> list[list[Item]]:
     with ProcessPoolExecutor(jobs) as pool:
-        return list(tqdm(pool.map(maker, range(count), [str(scratch)] * count), total=count, desc=f"making {what}", disable=None))
+        return list(
+            tqdm(pool.map(maker, range(count), [str(scratch)] * count), total=count, desc=f"making {what}", disable=None)
+        )
+
+
+def _run(
+    title: str, items: Sequence[Sequence[Item]], right: float, constant: str, args: argparse.Namespace, scratch: Path
+) -> None:
+    if not items:
+        return
+    rows = run_pairs(items, args.unrelated, scratch, title.lower())
+    report(title, rows, right)
+    if args.fit:
+        bias, weights = fit(rows, right)
+        print(f"{constant} = Logistic({bias:.2f}, ({', '.join(f'{w:.2f}' for w in weights)}))")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -304,17 +315,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         sounds = _made(make_sounds, args.sounds, scratch, args.jobs, "sounds")
+        _run("Audio", sounds, RIGHT_AUDIO, "AUDIO", args, scratch)
         films = _made(make_films, args.films, scratch, args.jobs, "films")
-        for title, items, right, constant in (
-            ("Audio", sounds, RIGHT_AUDIO, "AUDIO"), ("Visual", films, RIGHT_VISUAL, "VISUAL"),
-        ):  # fmt: skip
-            if not items:
-                continue
-            rows = run_pairs(items, args.unrelated, scratch, title.lower())
-            report(title, rows, right)
-            if args.fit:
-                bias, weights = fit(rows, right)
-                print(f"{constant} = Logistic({bias:.2f}, ({', '.join(f'{w:.2f}' for w in weights)}))")
+        _run("Visual", films, RIGHT_VISUAL, "VISUAL", args, scratch)
         if args.peers:
             related = [(pair[0], pair[1]) for pair in sounds]
             third = args.peer_pairs // 3

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,7 +31,9 @@ def speech_like(rng: np.random.Generator, seconds: float) -> Floats:
             source = np.diff(np.floor(phase), prepend=0) if voiced else rng.normal(0, 0.08, n)
             source = source + rng.normal(0, 0.004, n)
             sound = np.zeros(n)
-            for formant, width in zip((rng.uniform(250, 850), rng.uniform(900, 2400), rng.uniform(2400, 3800)), (80, 110, 160), strict=True):
+            for formant, width in zip(
+                (rng.uniform(250, 850), rng.uniform(900, 2400), rng.uniform(2400, 3800)), (80, 110, 160), strict=True
+            ):
                 if not voiced:
                     formant = min(formant * 2.2, 9000)
                 r = np.exp(-np.pi * width / BASE_RATE)
@@ -151,10 +154,12 @@ def write_sound(target: Path, samples: Floats, sample_rate: int, codec: str = "w
     suffix, name = SUFFIX[codec]
     path = target.with_suffix("." + suffix)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(name, rate=sample_rate, layout="mono")
+        stream: Any = container.add_stream(name, rate=sample_rate, layout="mono")
         if codec != "wav":
             stream.bit_rate = 96000
-        resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=sample_rate, frame_size=stream.frame_size or 0)
+        resampler = av.AudioResampler(
+            format=stream.format.name, layout="mono", rate=sample_rate, frame_size=stream.frame_size or 0
+        )
         data = (samples * 32767).astype(np.int16)
         for start in range(0, len(data), 4096):
             frame = av.AudioFrame.from_ndarray(data[None, start : start + 4096], format="s16", layout="mono")
@@ -169,26 +174,26 @@ def write_sound(target: Path, samples: Floats, sample_rate: int, codec: str = "w
 
 def random_takes(rng: np.random.Generator, total: float) -> tuple[Take, Take]:
     """Two recordings of one sound of ``total`` seconds that overlap by 10 s at least, each as good or bad as it comes."""
-    made = []
-    first = 0.0
-    for number in range(2):
-        seconds = float(rng.uniform(15, 45))
-        low, high = (0.0, total - seconds) if number == 0 else (first[0] - seconds + 10, first[0] + first[1] - 10)  # type: ignore[index]
-        low, high = max(low, 0.0, (first[0] - 19.5) if number else 0.0), min(high, total - seconds, (first[0] + 19.5) if number else total)  # type: ignore[index]
-        offset = float(rng.uniform(low, max(high, low)))
-        codec = str(rng.choice(["wav", "aac", "mp3", "opus"]))
-        rate = 48000 if codec == "opus" else int(rng.choice([16000, 22050, 44100, 48000]))
-        take = Take(
-            offset=offset,
-            seconds=seconds,
-            drift_ppm=0.0 if number == 0 else float(rng.choice([0.0, 50.0, -145.0, 300.0])),
-            decibels=[None, 20.0, 10.0, 5.0, 0.0][rng.integers(0, 5)],
-            echo_seconds=float(rng.choice([0, 0.25, 0.5])),
-            gain=float(rng.choice([0.1, 0.5, 1.0])),
-            clipped=bool(rng.random() < 0.15),
-            sample_rate=rate,
-            codec=codec,
-        )
-        first = (offset, seconds)  # type: ignore[assignment]
-        made.append(take)
-    return made[0], made[1]
+    lengths = rng.uniform(15, 45, 2)
+    first = float(rng.uniform(0, total - lengths[0]))
+    low = max(0.0, first - lengths[1] + 10, first - 19.5)
+    high = min(total - lengths[1], first + lengths[0] - 10, first + 19.5)
+    one = _random_take(rng, first, float(lengths[0]), 0.0)
+    return one, _random_take(
+        rng, float(rng.uniform(low, max(low, high))), float(lengths[1]), float(rng.choice([0, 50, -145, 300]))
+    )
+
+
+def _random_take(rng: np.random.Generator, offset: float, seconds: float, drift_ppm: float) -> Take:
+    codec = str(rng.choice(["wav", "aac", "mp3", "opus"]))
+    return Take(
+        offset=offset,
+        seconds=seconds,
+        drift_ppm=drift_ppm,
+        decibels=[None, 20.0, 10.0, 5.0, 0.0][rng.integers(0, 5)],
+        echo_seconds=float(rng.choice([0, 0.25, 0.5])),
+        gain=float(rng.choice([0.1, 0.5, 1.0])),
+        clipped=bool(rng.random() < 0.15),
+        sample_rate=48000 if codec == "opus" else int(rng.choice([16000, 22050, 44100, 48000])),
+        codec=codec,
+    )

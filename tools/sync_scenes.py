@@ -53,12 +53,12 @@ def _bursts(rng: np.random.Generator, count: int, mean_seconds: float) -> Floats
         length = int((rng.exponential(mean_seconds) + 0.15) * WORLD_RATE)
         out[at : at + length] = rng.uniform(0.4, 1) if on else 0
         at, on = at + length, not on
-    return gaussian_filter1d(out, 0.06 * WORLD_RATE)
+    return np.asarray(gaussian_filter1d(out, 0.06 * WORLD_RATE))
 
 
 @dataclass(frozen=True)
 class Camera:
-    """offset: when it starts on the scene's clock. turn, flip, zoom, shift: how it stands; noise in grey levels; gain of the light."""
+    """offset: when it starts on the scene's clock. turn, flip, zoom, shift: how it stands; noise: grey levels; gain: light."""
 
     offset: float
     seconds: float

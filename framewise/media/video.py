@@ -136,7 +136,7 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
 
 
 def open_container(path: Path) -> Any:
-    """A file, opened, whatever streams it has. Raises MediaError for one that cannot be read, or is of a format not read here."""
+    """A file, opened, whatever streams it has. Raises MediaError for one that cannot be read, or of a format not read here."""
     try:
         allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
         return av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}, container_options=allowed, metadata_errors="replace")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from framewise.sync.confidence import audio_confidence, together, visual_confidence
-from framewise.sync.correlate import MIN_SECONDS, correlate
+from framewise.sync.confidence import audio_confidence, audio_features, together, visual_confidence, visual_features
+from framewise.sync.correlate import MIN_SECONDS, Agreement, correlate
 from framewise.sync.network import Solution
 from framewise.sync.phat import Heard, hear
 
@@ -21,13 +21,18 @@ _TOLD_RIVALS = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """offset of b against a in seconds, None if there is none; reason: why, or what lowers the confidence."""
+    """offset of b against a in seconds, None if there is none; reason: why, or what lowers the confidence.
+
+    best: the offset that fits best, sure or not; features: what the confidence was computed of.
+    """
 
     offset: float | None
     drift: float | None
     confidence: float
     reason: str
     tolerance: float
+    best: float | None = None
+    features: tuple[float, ...] = ()
 
     def text(self) -> str:
         """For the log."""
@@ -45,8 +50,16 @@ def by_sound(one: "Material", two: "Material", reach: float, minimum: float) -> 
     for material in (one, two):
         if material.no_sound or material.sound is None:
             return _none(f"{material.name}: {material.no_sound}")
-    assert one.sound is not None and two.sound is not None
+    assert one.sound is not None
+    assert two.sound is not None
     inside, outside = hear(one.sound, two.sound, reach)
+    answer = _of_sound(one, two, inside, outside, reach, minimum)
+    return replace(answer, best=inside.offset, features=audio_features(inside)) if inside else answer
+
+
+def _of_sound(
+    one: "Material", two: "Material", inside: Heard | None, outside: Heard | None, reach: float, minimum: float
+) -> Answer:
     sure = audio_confidence(inside) if inside else 0.0
     if inside and sure >= minimum:
         if inside.rivals:
@@ -56,7 +69,7 @@ def by_sound(one: "Material", two: "Material", reach: float, minimum: float) -> 
     if outside and not outside.rivals and audio_confidence(outside) >= max(minimum, 0.5):
         return _none(_beyond("sound", outside.offset, reach))
     for material, sound in ((one, one.sound), (two, two.sound)):
-        if sound.steadiness < STEADY_DECIBELS:
+        if sound and sound.steadiness < STEADY_DECIBELS:
             return _none(f"the sound of {material.name} is steady noise, with nothing in it to find in another recording", sure)
     if inside is None:
         return _none(f"their sounds are too short to overlap enough within +-{reach:g} s")
@@ -91,10 +104,16 @@ def by_picture(one: "Material", two: "Material", reach: float, minimum: float) -
     for material in (one, two):
         if material.no_picture or material.movement is None:
             return _none(f"{material.name}: {material.no_picture}")
-    assert one.movement is not None and two.movement is not None
+    assert one.movement is not None
+    assert two.movement is not None
     found = correlate(one.movement.signal, two.movement.signal, reach)
     if isinstance(found, str):
         return _none(f"their pictures cannot be compared: {found}")
+    answer = _of_pictures(one, two, found, reach, minimum)
+    return replace(answer, best=found.offset, features=visual_features(found))
+
+
+def _of_pictures(one: "Material", two: "Material", found: Agreement, reach: float, minimum: float) -> Answer:
     sure = visual_confidence(found)
     if sure >= minimum and found.rivals:
         return _tie("the movement repeats itself", found.offset, found.rivals, minimum)
@@ -103,9 +122,14 @@ def by_picture(one: "Material", two: "Material", reach: float, minimum: float) -
         reason = "" if sure >= 0.8 else "little movement that both cameras see"
         return Answer(found.offset, found.drift, sure, reason, FRAMES_TOLERANCE / min([*rates, 30.0]))
     whole = max(one.duration, two.duration)
-    if whole > reach:
+    if whole > reach and one.movement and two.movement:
         far = correlate(one.movement.signal, two.movement.signal, whole)
-        if not isinstance(far, str) and abs(far.offset) > reach and visual_confidence(far) >= max(minimum, 0.5) and not far.rivals:
+        if (
+            not isinstance(far, str)
+            and abs(far.offset) > reach
+            and visual_confidence(far) >= max(minimum, 0.5)
+            and not far.rivals
+        ):
             return _none(_beyond("movement", far.offset, reach))
     if found.overlap_seconds < 2 * MIN_SECONDS:
         return _none(f"no movement that both have was found, in {found.overlap_seconds:.1f} s that overlap", sure)

@@ -1,4 +1,4 @@
-"""The offset between two signals that follow the same happenings, each on its own clock and at its own rate: pure numpy and scipy.
+"""The offset between two signals that follow the same happenings, each on its own clock, at its own rate: pure numpy and scipy.
 
 Signals of cameras (how much moves), of sensors (how much is shaken): anything with one number an instant. What is asked is when
 they rise and fall together; how large they are, and in what unit, does not matter.
@@ -50,7 +50,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two signals agree best. offset: positive, the second signal's clock began later; drift: see ``lines``, None if not asked.
+    """How two signals agree best. offset: positive, the second clock began later; drift: see ``lines``, None if not asked.
 
     score:     the peak in standard deviations of what signals of this kind reach by chance, at one lag.
     surplus:   the score over what the best of all lags that were tried reaches by chance.
@@ -78,10 +78,10 @@ class Agreement:
 def correlate(reference: Signal, other: Signal, max_offset: float, min_overlap_seconds: float = MIN_SECONDS) -> Agreement | str:
     """The lag within +-max_offset seconds at which two signals agree best, or in words why none can be told.
 
-    Nothing is judged here but what makes an answer impossible: a constant signal, too little overlap. The height of a peak is no
-    proof: signals that change slowly reach a correlation of 0.9 by chance. So both are freed of what is slow, made flat in their
-    spectrum without moving anything in time, and the peak is counted in standard deviations for as many independent values as
-    they have.
+    Nothing is judged here but what makes an answer impossible: a constant signal, too little overlap. The height of a peak is
+    no proof: signals that change slowly reach a correlation of 0.9 by chance. So both are freed of what is slow, made flat in
+    their spectrum without moving anything in time, and the peak is counted in standard deviations for as many independent
+    values as they have.
     """
     for name, signal in (("the first", reference), ("the second", other)):
         if len(signal.seconds) < 3:
@@ -97,7 +97,8 @@ def correlate(reference: Signal, other: Signal, max_offset: float, min_overlap_s
     usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
     if not usable.any():
         shorter = min(len(a), len(b)) / rate
-        return f"they are {shorter:.1f} s long at most together; at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+        least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+        return f"the shorter one tells of {shorter:.1f} s, and {least}"
     spread = _chance(a, b)
     score = np.where(usable, correlation * np.sqrt(np.maximum(overlap, 1) / spread), -np.inf)
     return _peak(a, have_a, b, have_b, rate, lags, steps, correlation, score, overlap, spread)
@@ -144,7 +145,7 @@ def _common_rate(one: float, two: float) -> float:
 
 
 def _on_grid(signal: Signal, rate: float) -> tuple[Floats, Floats, float]:
-    """(values (N,), 1 where they are known and 0 in gaps (N,), seconds of the first) at ``rate``; faster signals are averaged."""
+    """(values (N,), 1 where known and 0 in gaps (N,), seconds of the first) at ``rate``; faster signals are averaged."""
     seconds, values = signal.seconds, signal.values
     if signal.rate > 1.5 * rate:
         values = uniform_filter1d(values, max(1, round(signal.rate / rate)))
@@ -171,9 +172,7 @@ def _flatten(values: Floats, have: Floats, rate: float) -> Floats:
     return np.asarray(flat / max(float(flat.std()), 1e-12))
 
 
-def _overlap_correlation(
-    a: Floats, have_a: Floats, b: Floats, have_b: Floats
-) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+def _overlap_correlation(a: Floats, have_a: Floats, b: Floats, have_b: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     """(steps (L,), correlation over the overlap (L,), known values in the overlap (L,)). A step k pairs a[n + k] with b[n]."""
     size = fft.next_fast_len(len(a) + len(b), real=True)
     steps = np.arange(-(len(b) - 1), len(a))

@@ -64,8 +64,8 @@ class Material:
 def estimate(paths: Sequence[Path], options: Options, progress: Progress = lambda what, share: None) -> Manifest:
     """Put recordings on the clock of the first one given. Prints nothing; logs each step to ``framewise.sync``.
 
-    Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at all (one
-    file, the same twice), MediaError for a file that cannot be read, or if no recording has what the method needs.
+    Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at
+    all (one file, the same twice), MediaError for a file that cannot be read, or if no two have what the method needs.
     """
     log = logging.LoggerAdapter(logger, {"request_id": options.request_id})
     _check(paths, options)
@@ -94,7 +94,9 @@ def describe(recording: files.Recording) -> str:
         return f"{recording.name}: not answered: {recording.reason}"
     drift = f", drift {recording.drift_ppm:+.1f} ppm" if recording.drift_ppm is not None else ""
     note = f"; {recording.reason}" if recording.reason else ""
-    return f"{recording.name}: {recording.offset:+.4f} s{drift}, confidence {recording.confidence:.2f} ({recording.rating}){note}"
+    return (
+        f"{recording.name}: {recording.offset:+.4f} s{drift}, confidence {recording.confidence:.2f} ({recording.rating}){note}"
+    )
 
 
 def _check(paths: Sequence[Path], options: Options) -> None:
@@ -156,45 +158,45 @@ def _step(what: str, progress: Progress, log: Any) -> Iterator[None]:
 
 def _measure(materials: list[Material], options: Options, scratch: Path, progress: Progress, log: Any) -> None:
     """Fill in sound and movement, several recordings at once: decoding does not hold the interpreter."""
-
-    def hear(place: int) -> None:
-        material = materials[place]
-        what = f"sound of {material.name}"
-        with _step(what, progress, log):
-            samples = decode_sound(material.path, scratch / f"{place}.raw", lambda share: progress(what, 0.9 * share))
-            material.sound = analyse(samples)
-            material.duration = max(material.duration, material.sound.seconds)
-        if material.sound.silent:
-            material.no_sound = "its sound is silence"
-
-    def watch(place: int) -> None:
-        material = materials[place]
-        what = f"movement in {material.name}"
-        with _step(what, progress, log):
-            material.movement = measure_movement(material.path, lambda share: progress(what, share))
-            material.frames = material.movement.pictures
-        if material.movement.still:
-            material.no_picture = "nothing moves in its pictures"
-
-    jobs: list[tuple[Callable[[int], None], int]] = []
+    _need(materials, options.method)
+    jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
     for place, material in enumerate(materials):
         if options.method != "visual" and not material.no_sound:
-            jobs.append((hear, place))
+            jobs.append((_hear, (material, scratch / f"{place}.raw", progress, log)))
         if options.method != "audio" and not material.no_picture:
-            jobs.append((watch, place))
-    _need(materials, options.method)
+            jobs.append((_watch, (material, progress, log)))
     with ThreadPoolExecutor(THREADS) as pool:
-        for future in [pool.submit(job, place) for job, place in jobs]:
+        for future in [pool.submit(job, *arguments) for job, arguments in jobs]:
             future.result()
     for material in materials:
-        for lack in (material.no_sound, material.no_picture):
-            if lack:
-                log.info("%s: %s", material.name, lack)
+        for lack in filter(None, (material.no_sound, material.no_picture)):
+            log.info("%s: %s", material.name, lack)
+
+
+def _hear(material: Material, target: Path, progress: Progress, log: Any) -> None:
+    what = f"sound of {material.name}"
+    with _step(what, progress, log):
+        samples = decode_sound(material.path, target, lambda share: progress(what, 0.9 * share))
+        material.sound = analyse(samples)
+        material.duration = max(material.duration, material.sound.seconds)
+    if material.sound.silent:
+        material.no_sound = "its sound is silence"
+
+
+def _watch(material: Material, progress: Progress, log: Any) -> None:
+    what = f"movement in {material.name}"
+    with _step(what, progress, log):
+        material.movement = measure_movement(material.path, lambda share: progress(what, share))
+        material.frames = material.movement.pictures
+    if material.movement.still:
+        material.no_picture = "nothing moves in its pictures"
 
 
 def _need(materials: list[Material], method: str) -> None:
     """Raises MediaError where not even two recordings have what a method compares."""
-    heard, seen = (sum(not lack for lack in lacks) for lacks in zip(*((m.no_sound, m.no_picture) for m in materials), strict=True))
+    heard, seen = (
+        sum(not lack for lack in lacks) for lacks in zip(*((m.no_sound, m.no_picture) for m in materials), strict=True)
+    )
     if method == "audio" and heard < 2:
         raise MediaError(f"{heard or 'none'} of {len(materials)} recordings has a sound track; use --method visual")
     if method == "visual" and seen < 2:
@@ -277,7 +279,9 @@ def _recording(
     material = materials[place]
     evidence = {method: _evidence(place, one, method, materials) for method, one in each.items()}
     sound, sight = evidence.get("audio"), evidence.get("visual")
-    diff = abs(sound.offset - sight.offset) if sound and sight and sound.offset is not None and sight.offset is not None else None
+    diff = (
+        abs(sound.offset - sight.offset) if sound and sight and sound.offset is not None and sight.offset is not None else None
+    )
     offset, drift, confidence, reason = answer_for(place, materials, answers, solution, options.method)
     return files.Recording(
         name=material.name,
@@ -300,7 +304,9 @@ def _recording(
 
 
 def _evidence(place: int, solution: Solution, method: str, materials: list[Material]) -> Estimate | None:
-    if (materials[place].no_sound if method == "audio" else materials[place].no_picture) or (place == 0 and len(solution.offsets) < 2):
+    if (materials[place].no_sound if method == "audio" else materials[place].no_picture) or (
+        place == 0 and len(solution.offsets) < 2
+    ):
         return None
     offset = solution.offsets.get(place)
     drift = solution.drifts.get(place, 0.0) * 1e6 if method == "audio" and offset is not None else None

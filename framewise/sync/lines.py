@@ -1,7 +1,7 @@
 """A line through lags: what two clocks differ by, at the beginning and in a second. Pure numpy.
 
-A lag is seconds on the reference's clock minus seconds on the other's, for the same instant: lag = offset + drift * t, with t on
-the other's clock. Positive: the other recording started later.
+A lag is seconds on the reference's clock minus seconds on the other's, for the same instant: lag = offset + drift * t, with t
+on the other's clock. Positive: the other recording started later.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,7 @@ def robust_line(seconds: npt.ArrayLike, lags: npt.ArrayLike, weights: npt.ArrayL
     """The line through most of the lags (N,) at times (N,), N >= 1; the others are outliers and move nothing.
 
     resolution: seconds that a good lag may be off, without being an outlier. Both are centred before the fit, and the centre's
-    part is taken from the intercept, so that the offset is that at t = 0. Few lags close together do not tell a drift: they leave it
-    near 0.
+    part is taken from the intercept, so that the offset is that at t = 0. Few lags that are close tell no drift: it stays near 0.
     """
     t, lag, weight = (np.asarray(x, dtype=np.float64) for x in (seconds, lags, weights))
     trust = weight / max(weight.max(initial=0.0), 1e-12)

@@ -23,7 +23,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Movement:
-    """levels (P - 1,): how many grey levels pixels changed by, on average, from each picture to the next; signal: its logarithm,
+    """levels (P - 1,): grey levels that pixels changed by, on average, from each picture to the next; signal: its logarithm,
     each value half way between its two pictures. pictures: how many were decoded."""
 
     signal: Signal
@@ -36,7 +36,7 @@ class Movement:
 
 
 def measure_movement(path: Path, progress: Progress = lambda share: None) -> Movement:
-    """Every picture compared with the one before, small and in grey. Memory does not grow with the pictures' size. MediaError."""
+    """Every picture compared with the one before, small and in grey; memory stays flat. Raises MediaError."""
     info = probe(path)
     total = info.video_seconds or info.duration_seconds
     seconds: list[float] = []

@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 
 @dataclass(frozen=True)
 class Link:
-    """t_a = (1 + drift) t_b + offset between two recordings a < b, with how sure that is; tolerance: seconds that it may be off."""
+    """t_a = (1 + drift) t_b + offset between two recordings a < b, and how sure that is; tolerance: seconds of error."""
 
     a: int
     b: int
@@ -25,10 +25,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Solution:
-    """offsets, drifts, confidences by recording, those that are connected with the reference; wrong: links that contradict the rest.
+    """offsets, drifts, confidences of the recordings that are connected with the reference.
 
-    outsiders: recordings that contradict the others, with the seconds that they do by. loop_residual: of the links that were kept,
-    the largest closure round three recordings, seconds; None without three.
+    wrong: links that contradict the rest. outsiders: recordings that contradict the others, with the seconds that they do by.
+    loop_residual: of the links that were kept, the largest closure round three recordings, seconds; None without three.
     """
 
     offsets: dict[int, float]
@@ -121,7 +121,7 @@ def _widest_paths(links: Sequence[Link]) -> dict[int, float]:
 
 
 def _least_squares(recordings: list[int], equations: Sequence[tuple[int, int, float, float]]) -> dict[int, float]:
-    """x with x_b - x_a = value for all (a, b, value, scale), x_0 = 0; one that is off by many scales counts little (soft L1)."""
+    """x with x_b - x_a = value for all (a, b, value, scale), x_0 = 0; one that is far off counts little (soft L1)."""
     unknown = {recording: place for place, recording in enumerate(r for r in recordings if r != 0)}
     if not unknown or not equations:
         return dict.fromkeys(recordings, 0.0)
@@ -132,5 +132,7 @@ def _least_squares(recordings: list[int], equations: Sequence[tuple[int, int, fl
                 rows[row, unknown[end]] = sign / scale
     right = np.array([value / scale for _, _, value, scale in equations])
     start = np.linalg.lstsq(rows, right, rcond=None)[0]
-    found = least_squares(lambda x: rows @ x - right, start, jac=lambda x: rows, loss="soft_l1", xtol=1e-14, ftol=1e-14, gtol=1e-14)
+    found = least_squares(
+        lambda x: rows @ x - right, start, jac=lambda x: rows, loss="soft_l1", xtol=1e-14, ftol=1e-14, gtol=1e-14
+    )
     return {0: 0.0, **{recording: float(found.x[place]) for recording, place in unknown.items()}}

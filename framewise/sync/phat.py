@@ -37,7 +37,7 @@ class Heard:
     """What two sounds have in common. offset, drift: see ``lines``; None of them is judged here.
 
     score:     the peak of all chunks' correlations together, in standard deviations of the rest.
-    contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that have their peak on the line.
+    contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that peak on the line.
     overlap_seconds: of the two recordings. rivals: offsets that fit as well.
     """
 
@@ -53,7 +53,10 @@ class Heard:
 
 
 def hear(reference: Sound, other: Sound, max_offset: float) -> tuple[Heard | None, Heard | None]:
-    """(the best offset within +-max_offset seconds, the best one beyond, if the first is not clear); None where the recordings would not overlap enough."""
+    """(the best offset within +-max_offset seconds, the best one beyond if the first is not clear); None where there is none.
+
+    Recordings must overlap by MIN_OVERLAP_SECONDS, or by half of the shorter one.
+    """
     found = _candidates(reference, other)
     inside = [lag for lag in found if abs(lag) <= max_offset + 0.05]
     outside = [lag for lag in found if abs(lag) > max_offset + 0.05]
@@ -64,7 +67,7 @@ def hear(reference: Sound, other: Sound, max_offset: float) -> tuple[Heard | Non
 
 
 def envelope_correlation(reference: Sound, other: Sound) -> tuple[Floats, Floats]:
-    """(lags in seconds (L,), correlation of the envelopes (L,)), for a picture and for candidates; by overlap it is a z-score."""
+    """(lags in seconds (L,), correlation of the envelopes (L,)), for a picture and for candidates; noise has equal height."""
     a, b = reference.envelope, other.envelope
     size = fft.next_fast_len(a.shape[1] + b.shape[1], real=True)
     cross = np.zeros(size // 2 + 1, np.complex64)
@@ -125,12 +128,13 @@ def _overlap(reference: Sound, other: Sound, lag: float) -> tuple[float, float]:
 def _chunk_starts(begin: float, end: float, length: float, hop: float) -> Floats:
     """When chunks of ``length`` seconds start, MAX_CHUNKS at most, spread evenly."""
     last = max(begin, end - length)
-    return np.linspace(begin, last, int(np.clip(np.floor((last - begin) / hop) + 1, 1, MAX_CHUNKS)))
+    number = int(np.clip(np.floor((last - begin) / hop) + 1, 1, MAX_CHUNKS))
+    return np.asarray(np.linspace(begin, last, number), np.float64)
 
 
 def _rough_line(reference: Sound, other: Sound, lag: float) -> tuple[float, float, float] | None:
-    """(height in standard deviations, offset, drift) of the best line near a lag: short chunks of the part where the envelopes agree
-    most, their curves added along every line that clocks can make."""
+    """(height in standard deviations, offset, drift) of the best line near a lag: short chunks of the part where the envelopes
+    agree most, their curves added along every line that clocks can make."""
     begin, end = _overlap(reference, other, lag)
     if end - begin < max(0.25, min(MIN_OVERLAP_SECONDS, 0.5 * min(reference.seconds, other.seconds))):
         return None
@@ -146,7 +150,9 @@ def _rough_line(reference: Sound, other: Sound, lag: float) -> tuple[float, floa
     if not curves:
         return None
     middle = (begin + end) / 2
-    height, place, drift = _along_lines(np.array(curves), np.array(centres) - middle, round(_ROUGH_MARGIN_SECONDS * SAMPLE_RATE))
+    height, place, drift = _along_lines(
+        np.array(curves), np.array(centres) - middle, round(_ROUGH_MARGIN_SECONDS * SAMPLE_RATE)
+    )
     return height, lag + place / SAMPLE_RATE - drift * middle, drift
 
 
@@ -197,7 +203,8 @@ def _listen(reference: Sound, other: Sound, offset: float, drift: float, again: 
     length = min(FINE_CHUNK_SECONDS, end - begin)
     if length <= 0.25:
         return None
-    centres, curves, lags = [], [], np.zeros(0)
+    centres, curves = [], []
+    lags: Floats = np.zeros(0)
     for start in _chunk_starts(begin, end, length, length / 2):
         curve, lags = _correlate(reference, other, start, length, offset, drift, _FINE_MARGIN_SECONDS)
         if curve is not None:
@@ -230,7 +237,11 @@ def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Li
     peak = float(total[centre - 3 : centre + 4].max())
     spread = 1.4826 * float(np.median(np.abs(total[rest]))) or 1e-12
     second = float(total[rest].max())
-    rivals = [float(lags[i]) for i in np.flatnonzero(rest & (total >= _EVEN_RIVAL * peak)) if total[i] == total[max(0, i - reach) : i + reach].max()]
+    rivals = [
+        float(lags[i])
+        for i in np.flatnonzero(rest & (total >= _EVEN_RIVAL * peak))
+        if total[i] == total[max(0, i - reach) : i + reach].max()
+    ]
     return Heard(
         line.offset, line.drift, line.drift_error, line.spread, peak / spread, peak / max(second, 1e-12),
         float((line.inliers & (heights > 4)).mean()), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
@@ -252,7 +263,11 @@ def _correlate(
     exact = (first / SAMPLE_RATE) * (1 + drift) + offset
     begin = round(exact * SAMPLE_RATE)
     where = np.arange(count) / (1 + drift) + (begin / SAMPLE_RATE - exact) * SAMPLE_RATE / (1 + drift)
-    chunk = map_coordinates(chunk, [where], order=3, mode="constant", prefilter=True) if drift or begin != exact * SAMPLE_RATE else chunk[:count]
+    chunk = (
+        map_coordinates(chunk, [where], order=3, mode="constant", prefilter=True)
+        if drift or begin != exact * SAMPLE_RATE
+        else chunk[:count]
+    )
     around = _read(reference.samples, begin - reach, count + 2 * reach)
     if not chunk.any() or not around.any():
         return None, lags

@@ -2,6 +2,7 @@
 correlations. PNG files, drawn without a screen."""
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def _own(recording: Recording, on_reference: float) -> float:
 
 
 def _indicators(shown: Sequence[tuple["Material", Recording]], path: Path) -> Path:
-    """The same instants in all cameras, a row each, with what moves in boxes: hands, faces and things must be in the same state."""
+    """The same instants in all cameras, a row each, with what moves in boxes: hands and things must be in the same state."""
     instants = _lively_instants(shown)
     figure = _figure(3.1 * len(instants) + 0.4, 2.35 * len(shown) + 0.6)
     axes = figure.subplots(len(shown), len(instants), squeeze=False)
@@ -127,7 +128,8 @@ def _pictures_at(path: Path, wanted: Sequence[float]) -> list[tuple[float, Any, 
     info = probe(path)
     found: list[tuple[float, Any, list[tuple[float, ...]]] | None] = [None] * len(wanted)
     order = sorted((w, i) for i, w in enumerate(wanted) if w >= 0)
-    before = held = None
+    before: Any = None
+    held: Any = None
     for picture in decode(path):
         at = float(picture.pts * info.time_base)
         while order and held is not None and at > order[0][0] + 1e-6:
@@ -145,7 +147,9 @@ def _pictures_at(path: Path, wanted: Sequence[float]) -> list[tuple[float, Any, 
 
 def _shown(at: float, picture: Any, grey: Any, before: Any) -> tuple[float, Any, list[tuple[float, ...]]]:
     scale = min(1.0, 480 / max(picture.frame.width, picture.frame.height))
-    small = picture.frame.reformat(width=max(2, int(picture.frame.width * scale)), height=max(2, int(picture.frame.height * scale)))
+    small = picture.frame.reformat(
+        width=max(2, int(picture.frame.width * scale)), height=max(2, int(picture.frame.height * scale))
+    )
     image = picture.upright(small.to_ndarray(format="rgb24"))
     boxes = _boxes(before, grey) if before is not None and before.shape == grey.shape else []
     if picture.lies_on_its_side or image.shape[:2] != (small.height, small.width):
@@ -154,13 +158,21 @@ def _shown(at: float, picture: Any, grey: Any, before: Any) -> tuple[float, Any,
     return at, image, [tuple(ratio * value for value in box) for box in boxes]
 
 
-def _boxes(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> list[tuple[float, ...]]:
+def _boxes(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> list[Any]:
     """(left, top, right, bottom) of up to six parts that changed, the largest first."""
     change = np.abs(now - before - np.median(now - before))
-    moving = binary_dilation(change > min(_MOVES, max(4.0, float(change.max()) / 3)), iterations=3)
-    parts = find_objects(label(moving)[0])
-    areas = sorted(parts, key=lambda p: -(p[0].stop - p[0].start) * (p[1].stop - p[1].start))
-    return [(p[1].start, p[0].start, p[1].stop, p[0].stop) for p in areas[:6] if (p[0].stop - p[0].start) > 7]
+    moving = binary_dilation(change > min(_MOVES, max(4.0, float(change.max()) / 3)), iterations=5)
+    parts = [p for p in find_objects(label(moving)[0]) if p[0].stop - p[0].start > 11]  # less is one dot of noise
+    boxes = [(p[1].start, p[0].start, p[1].stop, p[0].stop) for p in parts]
+    while touching := next(((a, b) for a, b in combinations(boxes, 2) if _touch(a, b)), None):
+        one, two = touching
+        boxes = [box for box in boxes if box not in touching]
+        boxes.append((min(one[0], two[0]), min(one[1], two[1]), max(one[2], two[2]), max(one[3], two[3])))
+    return sorted(boxes, key=lambda box: -(box[2] - box[0]) * (box[3] - box[1]))[:6]
+
+
+def _touch(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
+    return one[0] <= two[2] and two[0] <= one[2] and one[1] <= two[3] and two[1] <= one[3]
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> Any:
@@ -209,10 +221,9 @@ def _before_and_after(figure: Any, axes: Any, what: str, path: Path) -> Path:
     axes[0, 1].set_title("after: on the reference's clock", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("seconds")
-    for axis in axes[:, 1]:
+    for axis in axes.flat:
         axis.grid(axis="x", color="0.85")
-    for axis in axes[:, 0]:
-        axis.grid(axis="x", color="0.85")
+        axis.set_axisbelow(True)
     return _save(figure, path)
 
 
@@ -242,7 +253,8 @@ def _matrix(made: Manifest, path: Path) -> Path:
     axis = figure.subplots()
     image = axis.imshow(sure, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")
     for row, column in ((r, c) for r in range(len(names)) for c in range(len(names)) if r != c):
-        axis.text(column, row, texts[row][column], ha="center", va="center", fontsize=8)
+        colour = "black" if 0.15 < sure[row, column] < 0.85 else "white"
+        axis.text(column, row, texts[row][column], ha="center", va="center", fontsize=8, color=colour)
     ticks = [_plain(name, 18) for name in names]
     axis.set_xticks(range(len(names)), ticks, rotation=20, ha="right", fontsize=8)
     axis.set_yticks(range(len(names)), ticks, fontsize=8)
@@ -252,7 +264,7 @@ def _matrix(made: Manifest, path: Path) -> Path:
 
 
 def _curves(every: Sequence[tuple["Material", Recording]], made: Manifest, path: Path) -> Path:
-    """The correlation of each recording with the reference at every lag: one narrow peak is a good answer, several are a doubt."""
+    """The correlation of each recording with the reference at every lag: one narrow peak is an answer, several are a doubt."""
     reference, others = every[0][0], every[1:]
     figure = _figure(13, 1.5 * max(1, len(others)) + 0.8)
     axes = figure.subplots(max(1, len(others)), 2, squeeze=False)

@@ -30,7 +30,7 @@ Progress = Callable[[float], None]
 class Sound:
     """samples (N,) int16 at SAMPLE_RATE, the first at 0 s of the file's timeline; may lie on disk.
 
-    envelope (BANDS, N / 160) float32 at ENVELOPE_RATE: how loudness in each band differs from its surroundings, in its own units.
+    envelope (BANDS, N / 160) float32 at ENVELOPE_RATE: how loud each band is beside its surroundings, in its own units.
     level: root mean square of what is not silent. steadiness: standard deviation of the loudness, decibels.
     """
 
