@@ -38,6 +38,7 @@ from framewise.sync.movement import measure_movement
 from framewise.sync.sound import analyse, decode_sound
 
 REACH = 20.0
+SUFFIXES = (".mp4", ".mp3", ".wav", ".mov", ".mkv", ".webm")
 MINIMUM = 0.2
 SOUND_SECONDS = 75.0
 RIGHT_AUDIO, RIGHT_VISUAL = 0.005, 1 / 30
@@ -121,7 +122,7 @@ def run_pairs(items: Sequence[Sequence[Item]], unrelated: int, scratch: Path, wh
     """Each scene's two recordings, and ``unrelated`` pairs of two scenes, of the same kind where there are kinds."""
     every = [item for pair in items for item in pair]
     materials = {item.path: _material(item, scratch) for item in tqdm(every, desc=f"measuring {what}", disable=None)}
-    pairs = [(pair[0], pair[1]) for pair in items]
+    pairs = [(pair[0], pair[1]) for pair in items if len(pair) == 2]
     others = [(a, b) for a, b in combinations(every, 2) if a.scene != b.scene and a.kind == b.kind]
     rng = np.random.default_rng(3)
     pairs += [others[i] for i in rng.permutation(len(others))[:unrelated]]
@@ -266,8 +267,8 @@ def run_folder(folder: Path, scratch: Path) -> None:
     """Recordings of a folder that started together: what is said of each pair, against 0."""
     from framewise.sync.estimate import Options, estimate
 
-    for place in sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in (".mp4", ".mp3", ".wav", ".mov", ".mkv")}):
-        paths = sorted(p for p in place.iterdir() if p.suffix.lower() in (".mp4", ".mp3", ".wav", ".mov", ".mkv"))
+    for place in sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES}):
+        paths = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES)
         if len(paths) < 2:
             continue
         print(f"\n{place}")
@@ -294,6 +295,12 @@ def _run(
         return
     rows = run_pairs(items, args.unrelated, scratch, title.lower())
     report(title, rows, right)
+    if args.strangers and title == "Visual":
+        paths = sorted(p for p in args.strangers.rglob("*") if p.suffix.lower() in SUFFIXES)
+        strangers = [[Item(str(path), -1 - number, "film", 0.0, 0.0, 0.0)] for number, path in enumerate(paths)]
+        more = [row for row in run_pairs(strangers, 100 * args.unrelated, scratch, "strangers") if not row.related]
+        report(f"Visual, films in {args.strangers}", more, right)
+        rows += more
     if args.fit:
         bias, weights = fit(rows, right)
         print(f"{constant} = Logistic({bias:.2f}, ({', '.join(f'{w:.2f}' for w in weights)}))")
@@ -305,6 +312,7 @@ def main() -> None:
     parser.add_argument("--sounds", type=int, default=150, help="related pairs of sound; 150")
     parser.add_argument("--films", type=int, default=40, help="related pairs of film; 40")
     parser.add_argument("--unrelated", type=int, default=200, help="unrelated pairs of each; 200")
+    parser.add_argument("--strangers", type=Path, metavar="FOLDER", help="films of which no two belong together")
     parser.add_argument("--fit", action="store_true", help="print the constants of the confidence")
     parser.add_argument("--peers", metavar="PYTHON", help="an environment with other packages")
     parser.add_argument("--peer-pairs", type=int, default=24, help="pairs that others are given; 24, a third of them unrelated")

@@ -39,7 +39,7 @@ def robust_line(seconds: npt.ArrayLike, lags: npt.ArrayLike, weights: npt.ArrayL
     """The line through most of the lags (N,) at times (N,), N >= 1; the others are outliers and move nothing.
 
     resolution: seconds that a good lag may be off, without being an outlier. Both are centred before the fit, and the centre's
-    part is taken from the intercept, so that the offset is that at t = 0. Few lags that are close tell no drift: it stays near 0.
+    part is taken from the intercept, so that the offset is that at t = 0. Few lags tell no drift: it stays near 0.
     """
     t, lag, weight = (np.asarray(x, dtype=np.float64) for x in (seconds, lags, weights))
     trust = weight / max(weight.max(initial=0.0), 1e-12)
