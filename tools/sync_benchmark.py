@@ -191,15 +191,18 @@ print("ANSWER", json.dumps([float(r["time_offset"]), float(r["standard_score"])]
     "syncstart": """
 import json, sys, matplotlib; matplotlib.use("Agg")
 from syncstart import file_offset
-r = file_offset(in1=sys.argv[1], in2=sys.argv[2], take=120, show=False, normalize=False, denoise=False, lowpass=0)
-name, offset = r[0], float(r[1])
-print("ANSWER", json.dumps([offset if name == sys.argv[1] else -offset, None]))
+one, two = sys.argv[1:3]
+sys.argv = ["syncstart", "-q", "-t", "120", one, two]
+name, offset = file_offset()
+print("ANSWER", json.dumps([float(offset) if name == one else -float(offset), None]))
 """,
     "audalign": """
-import json, sys, os, shutil, tempfile
+import json, os, subprocess, sys, tempfile
 import audalign
 with tempfile.TemporaryDirectory() as f:
-    a, b = (shutil.copy(p, os.path.join(f, n + os.path.splitext(p)[1])) for n, p in zip("ab", sys.argv[1:3]))
+    a, b = (os.path.join(f, n + ".wav") for n in "ab")
+    for source, wav in zip(sys.argv[1:3], (a, b)):
+        subprocess.run(["ffmpeg", "-v", "error", "-i", source, wav], check=True)
     r = audalign.align_files(a, b, recognizer=audalign.CorrelationRecognizer())
     s = {k[0]: v for k, v in r.items() if k[:1] in "ab" and k[1:2] == "."}
     print("ANSWER", json.dumps([s["b"] - s["a"], None]))
@@ -228,16 +231,19 @@ def run_peers(python: str, pairs: Sequence[tuple[Item, Item]]) -> None:
         count = sum(related for related, *_ in found)
         false = sum(answer is not None for related, answer, *_ in found if not related)
         mean = f"{1000 * np.mean(right):.2f} ms" if right else "-"
-        took, failed = np.median([row[3] for row in found]), sum(row[4] for row in found)
-        table.append((name, f"{len(right)} of {count}", mean, f"{false} of {len(found) - count}", f"{took:.1f}", str(failed)))
+        took = np.median([row[3] for row in found])
+        broken = sum(row[4] for row in found)
+        table.append((name, f"{len(right)} of {count}", mean, f"{false} of {len(found) - count}", f"{took:.1f}", str(broken)))
     print("\nSide by side, one pair a process (a package without a confidence answers everything):")
     for line in table_lines(table):
         print(line)
 
 
 def _ask(python: str, code: str, one: str, two: str) -> tuple[float | None, bool]:
+    path = os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", "")))  # where their FFmpeg may be
+    command, env = [python, "-c", code, one, two], {**os.environ, "PATH": path}
     try:
-        run = subprocess.run([python, "-c", code, one, two], capture_output=True, text=True, timeout=PEER_TIMEOUT)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=PEER_TIMEOUT, env=env)
     except subprocess.TimeoutExpired:
         return None, True
     lines = [line for line in run.stdout.splitlines() if line.startswith("ANSWER ")]
