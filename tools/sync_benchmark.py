@@ -192,7 +192,7 @@ print("ANSWER", json.dumps([float(r["time_offset"]), float(r["standard_score"])]
 import json, sys, matplotlib; matplotlib.use("Agg")
 from syncstart import file_offset
 one, two = sys.argv[1:3]
-sys.argv = ["syncstart", "-q", "-t", "120", one, two]
+sys.argv = ["syncstart", "-q", "-s", "-t", "120", one, two]
 name, offset = file_offset()
 print("ANSWER", json.dumps([float(offset) if name == one else -float(offset), None]))
 """,

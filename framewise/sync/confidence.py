@@ -25,7 +25,7 @@ class Logistic:
         return HIGHEST / (1 + math.exp(-max(-50.0, min(50.0, total))))
 
 
-AUDIO = Logistic(-9.0, (2.5, 3.0, 2.0))
+AUDIO = Logistic(-6.86, (1.50, 2.27, 2.93))
 VISUAL = Logistic(-9.45, (0.63, 0.72, 4.63, 3.63))
 
 
