@@ -28,6 +28,8 @@ _FINE_MARGIN_SECONDS = 0.25
 _DRIFT_STEP_SECONDS = 1e-4  # what two lines that are tried differ by at their ends
 _NEAR_SECONDS, _ROUGH_DRIFT_ERROR = 0.002, 8e-6  # how far a chunk's peak may be from the rough line
 _FINE_RESOLUTION = 2e-4
+_CHUNK_PEAK = 4.0  # standard deviations: a chunk that says something
+_FEW_CHUNKS = 3  # one chunk always agrees with itself
 _PEAK_SECONDS = 0.003  # half the width of a peak with its side lobes
 _EVEN_RIVAL = 0.85  # of the highest peak: a lag that is as good
 
@@ -37,7 +39,8 @@ class Heard:
     """What two sounds have in common. offset, drift: see ``lines``; None of them is judged here.
 
     score:     the peak of all chunks' correlations together, in standard deviations of the rest.
-    contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that peak on the line.
+    contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that peak on the line, of
+               three at least.
     overlap_seconds: of the two recordings. rivals: offsets that fit as well.
     """
 
@@ -244,7 +247,7 @@ def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Li
     ]
     return Heard(
         line.offset, line.drift, line.drift_error, line.spread, peak / spread, peak / max(second, 1e-12),
-        float((line.inliers & (heights > 4)).mean()), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
+        float((line.inliers & (heights > _CHUNK_PEAK)).sum() / max(len(rows), _FEW_CHUNKS)), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
     )  # fmt: skip
 
 
