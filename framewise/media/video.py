@@ -88,7 +88,7 @@ class Picture:
 
 def probe(path: Path) -> VideoInfo:
     """Read a file's header. Raises MediaError for a file that is no video."""
-    with _open(path) as container:
+    with open_container(path) as container:
         return _describe(container, path)
 
 
@@ -99,7 +99,7 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
     Raises MediaError for a file that is no video, has no picture, or ends long before its header says.
     """
     count, last_seconds, broken = 0, 0.0, 0
-    with _open(path) as container:
+    with open_container(path) as container:
         info = _describe(container, path)
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -135,7 +135,8 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
         )
 
 
-def _open(path: Path) -> Any:
+def open_container(path: Path) -> Any:
+    """A file, opened, whatever streams it has. Raises MediaError for one that cannot be read, or of a format not read here."""
     try:
         allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
         return av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}, container_options=allowed, metadata_errors="replace")

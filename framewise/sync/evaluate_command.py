@@ -1,7 +1,6 @@
 """``framewise sync evaluate``: how good the offsets are that `framewise sync estimate` finds, on recordings of one's own."""
 
 import argparse
-import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,9 +44,9 @@ def _positive(text: str) -> float:
 
 def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest:
     """What `framewise sync estimate` finds. Runs in a process of its own."""
-    module = importlib.import_module("framewise.sync.estimate")
-    found: Manifest = module.estimate(paths, module.Options(method=method, max_offset=max_offset))
-    return found
+    from framewise.sync.estimate import Options, estimate
+
+    return estimate(paths, Options(method=method, max_offset=max_offset))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -41,6 +41,7 @@ AT_HOME_IN = {
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
     "pandas": {"media"},
+    "scipy": {"sync"},
     "huey": {"jobs"},
     "distributed": {"bulk"},
     "sqlite3": {"store"},

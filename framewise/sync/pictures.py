@@ -1,0 +1,307 @@
+"""What there is to look at after an estimate: what moves at the same instants, sounds and movement before and after, and
+correlations. PNG files, drawn without a screen."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_dilation, find_objects, label, maximum_filter1d
+
+from framewise.core.errors import SettingsError
+from framewise.media.video import decode, probe
+from framewise.sync.correlate import Agreement, correlate
+from framewise.sync.manifest import Manifest, Recording
+from framewise.sync.movement import small_grey
+from framewise.sync.phat import envelope_correlation
+from framewise.sync.sound import SAMPLE_RATE, Sound
+
+if TYPE_CHECKING:
+    from framewise.sync.estimate import Material
+
+INSTANTS = 4
+MAX_DRAWN = 8  # recordings in one picture: more would be too small to see anything
+COLUMNS = 1200  # points of a curve: as many as a picture has
+_MOVES = 14.0  # grey levels by which what moves changes
+_DPI = 110
+
+
+def draw_all(materials: Sequence["Material"], made: Manifest, folder: Path) -> list[Path]:
+    """Every picture that there is material for, into a folder. Raises SettingsError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return list(_draw(materials, made, folder))
+    except OSError as error:
+        raise SettingsError(f"pictures: {folder} cannot be written ({error.strerror})") from None
+
+
+def _draw(materials: Sequence["Material"], made: Manifest, folder: Path) -> Iterator[Path]:
+    shown = [(m, r) for m, r in zip(materials, made.recordings, strict=True) if r.answered][:MAX_DRAWN]
+    if sum(m.movement is not None for m, _ in shown) > 1:
+        yield _indicators([(m, r) for m, r in shown if m.movement is not None], folder / "sync_indicators.png")
+    every = list(zip(materials, made.recordings, strict=True))[:MAX_DRAWN]
+    if len(heard := [(m, r) for m, r in every if m.sound is not None]) > 1:
+        yield _waveforms(heard, folder / "audio_waveforms.png")
+    if len(seen := [(m, r) for m, r in every if m.movement is not None]) > 1:
+        yield _motion(seen, folder / "motion_energy.png")
+    yield _matrix(made, folder / "correlation_matrix.png")
+    yield _curves(every, made, folder / "correlations.png")
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=_DPI)
+    return path
+
+
+def _plain(text: str, length: int = 40) -> str:
+    """A name as matplotlib shows it: dollars would begin mathematics."""
+    return (text if len(text) <= length else text[: length - 3] + "...").replace("$", r"\$")
+
+
+def _on_reference(recording: Recording, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Times of a recording's clock on the reference's; as they are where it is not answered."""
+    t = np.asarray(seconds, dtype=np.float64)
+    return (1 + (recording.drift_ppm or 0.0) * 1e-6) * t + (recording.offset or 0.0)
+
+
+def _own(recording: Recording, on_reference: float) -> float:
+    return (on_reference - (recording.offset or 0.0)) / (1 + (recording.drift_ppm or 0.0) * 1e-6)
+
+
+# Sync indicators.
+
+
+def _indicators(shown: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+    """The same instants in all cameras, a row each, with what moves in boxes: hands and things must be in the same state."""
+    instants = _lively_instants(shown)
+    figure = _figure(3.1 * len(instants) + 0.4, 2.35 * len(shown) + 0.6)
+    axes = figure.subplots(len(shown), len(instants), squeeze=False)
+    for row, (material, recording) in zip(axes, shown, strict=True):
+        wanted = [_own(recording, instant) for instant in instants]
+        pictures = _pictures_at(material.path, wanted)
+        for axis, instant, own, picture in zip(row, instants, wanted, pictures, strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if picture is None:
+                axis.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axis.transAxes, color="0.4")
+                continue
+            at, image, boxes = picture
+            axis.imshow(image)
+            for left, top, right, bottom in boxes:
+                axis.add_patch(_box(left, top, right, bottom))
+            axis.set_title(f"{instant:.3f} s  (own clock {at:.3f} s, {1000 * (at - own):+.0f} ms)", fontsize=7)
+        row[0].set_ylabel(_plain(material.name, 24), fontsize=8)
+    figure.suptitle("The same instants on the reference's clock; what moves is boxed", fontsize=10)
+    return _save(figure, path)
+
+
+def _lively_instants(shown: Sequence[tuple["Material", Recording]]) -> list[float]:
+    """Instants of the reference's clock in which much moves, in as many recordings as possible, spread over what they share."""
+    starts = [float(_on_reference(r, 0.0)) for _, r in shown]
+    ends = [float(_on_reference(r, m.duration)) for m, r in shown]
+    begin, end = max(starts), min(ends)
+    if end - begin < 0.5:
+        begin, end = min(starts), max(ends)
+    grid = np.linspace(begin, end, 400)[10:-10]
+    total = np.zeros(len(grid))
+    for material, recording in shown:
+        assert material.movement is not None
+        signal = material.movement.signal
+        values = np.interp(grid, _on_reference(recording, signal.seconds), signal.values)
+        total += (values - values.mean()) / (values.std() + 1e-9)
+    return [float(part[np.argmax(total[np.isin(grid, part)])]) for part in np.array_split(grid, INSTANTS)]
+
+
+def _pictures_at(path: Path, wanted: Sequence[float]) -> list[tuple[float, Any, list[tuple[float, ...]]] | None]:
+    """For each time the picture on screen: (its time, RGB, boxes of what moved since the one before); None outside."""
+    info = probe(path)
+    found: list[tuple[float, Any, list[tuple[float, ...]]] | None] = [None] * len(wanted)
+    order = sorted((w, i) for i, w in enumerate(wanted) if w >= 0)
+    before: Any = None
+    held: Any = None
+    for picture in decode(path):
+        at = float(picture.pts * info.time_base)
+        while order and held is not None and at > order[0][0] + 1e-6:
+            found[order.pop(0)[1]] = _shown(*held)
+        if not order:
+            break
+        grey = small_grey(picture.frame)
+        held = (float(picture.pts * info.time_base), picture, grey, before)
+        before = grey
+    for want, place in order:
+        if held is not None and want <= held[0] + 1.0:
+            found[place] = _shown(*held)
+    return found
+
+
+def _shown(at: float, picture: Any, grey: Any, before: Any) -> tuple[float, Any, list[tuple[float, ...]]]:
+    scale = min(1.0, 480 / max(picture.frame.width, picture.frame.height))
+    small = picture.frame.reformat(
+        width=max(2, int(picture.frame.width * scale)), height=max(2, int(picture.frame.height * scale))
+    )
+    image = picture.upright(small.to_ndarray(format="rgb24"))
+    boxes = _boxes(before, grey) if before is not None and before.shape == grey.shape else []
+    if picture.lies_on_its_side or image.shape[:2] != (small.height, small.width):
+        return at, image, []
+    ratio = small.width / grey.shape[1]
+    return at, image, [tuple(ratio * value for value in box) for box in boxes]
+
+
+def _boxes(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> list[Any]:
+    """(left, top, right, bottom) of up to six parts that changed, the largest first."""
+    change = np.abs(now - before - np.median(now - before))
+    moving = binary_dilation(change > min(_MOVES, max(4.0, float(change.max()) / 3)), iterations=5)
+    parts = [p for p in find_objects(label(moving)[0]) if p[0].stop - p[0].start > 11]  # less is one dot of noise
+    boxes = [(p[1].start, p[0].start, p[1].stop, p[0].stop) for p in parts]
+    while touching := next(((a, b) for a, b in combinations(boxes, 2) if _touch(a, b)), None):
+        one, two = touching
+        boxes = [box for box in boxes if box not in touching]
+        boxes.append((min(one[0], two[0]), min(one[1], two[1]), max(one[2], two[2]), max(one[3], two[3])))
+    return sorted(boxes, key=lambda box: -(box[2] - box[0]) * (box[3] - box[1]))[:6]
+
+
+def _touch(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
+    return one[0] <= two[2] and two[0] <= one[2] and one[1] <= two[3] and two[1] <= one[3]
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="lime", linewidth=1.4)
+
+
+# Curves, before and after.
+
+
+def _waveforms(heard: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+    """Every sound on its own clock (left) and on the reference's (right)."""
+    figure = _figure(13, 1.15 * len(heard) + 1)
+    axes = figure.subplots(len(heard), 2, squeeze=False, sharex="col")
+    for row, (material, recording) in zip(axes, heard, strict=True):
+        assert material.sound is not None
+        seconds, low, high = _outline(material.sound)
+        for axis, times in ((row[0], seconds), (row[1], _on_reference(recording, seconds))):
+            axis.fill_between(times, low, high, linewidth=0.3, color="tab:blue" if recording.answered else "0.6")
+            axis.set_yticks([])
+        row[0].set_ylabel(_plain(material.name, 18), fontsize=8)
+        if not recording.answered:
+            row[1].text(0.5, 0.85, "not answered", ha="center", transform=row[1].transAxes, fontsize=8, color="tab:red")
+    return _before_and_after(figure, axes, "Sound", path)
+
+
+def _motion(seen: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+    """How much moves in every recording, on its own clock and on the reference's."""
+    figure = _figure(13, 1.15 * len(seen) + 1)
+    axes = figure.subplots(len(seen), 2, squeeze=False, sharex="col")
+    for row, (material, recording) in zip(axes, seen, strict=True):
+        assert material.movement is not None
+        signal = material.movement.signal
+        for axis, times in ((row[0], signal.seconds), (row[1], _on_reference(recording, signal.seconds))):
+            axis.plot(times, signal.values, linewidth=0.7, color="tab:orange" if recording.answered else "0.6")
+            axis.set_yticks([])
+        row[0].set_ylabel(_plain(material.name, 18), fontsize=8)
+        if not recording.answered:
+            row[1].text(0.5, 0.85, "not answered", ha="center", transform=row[1].transAxes, fontsize=8, color="tab:red")
+    return _before_and_after(figure, axes, "Movement (logarithm)", path)
+
+
+def _before_and_after(figure: Any, axes: Any, what: str, path: Path) -> Path:
+    axes[0, 0].set_title(f"{what} before: each on its own clock", fontsize=9)
+    axes[0, 1].set_title("after: on the reference's clock", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds")
+    for axis in axes.flat:
+        axis.grid(axis="x", color="0.85")
+        axis.set_axisbelow(True)
+    return _save(figure, path)
+
+
+def _outline(sound: Sound) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(seconds, lowest, highest sample) of COLUMNS stretches of a sound."""
+    edges = np.linspace(0, len(sound.samples), min(COLUMNS, len(sound.samples)) + 1).astype(int)[:-1]
+    low = np.minimum.reduceat(sound.samples, edges).astype(np.float64)
+    high = np.maximum.reduceat(sound.samples, edges).astype(np.float64)
+    return edges / SAMPLE_RATE, low, high
+
+
+# Correlations.
+
+
+def _matrix(made: Manifest, path: Path) -> Path:
+    """How sure the offset of every two recordings is, with the offset; the better method where there are two."""
+    names = [r.name for r in made.recordings][:MAX_DRAWN]
+    sure, texts = np.eye(len(names)), [["" for _ in names] for _ in names]
+    for pair in sorted(made.pairs, key=lambda p: p.confidence):
+        if pair.a in names and pair.b in names:
+            a, b = names.index(pair.a), names.index(pair.b)
+            for row, column, sign in ((a, b, 1), (b, a, -1)):
+                sure[row, column] = pair.confidence
+                offset = f"{sign * pair.offset:+.3f} s" if pair.offset is not None else "no answer"
+                texts[row][column] = f"{pair.confidence:.2f}\n{offset}"
+    figure = _figure(1.5 * len(names) + 2.6, 1.1 * len(names) + 1.7)
+    axis = figure.subplots()
+    image = axis.imshow(sure, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")
+    for row, column in ((r, c) for r in range(len(names)) for c in range(len(names)) if r != c):
+        colour = "black" if 0.15 < sure[row, column] < 0.85 else "white"
+        axis.text(column, row, texts[row][column], ha="center", va="center", fontsize=8, color=colour)
+    ticks = [_plain(name, 18) for name in names]
+    axis.set_xticks(range(len(names)), ticks, rotation=20, ha="right", fontsize=8)
+    axis.set_yticks(range(len(names)), ticks, fontsize=8)
+    figure.colorbar(image, ax=axis, label="confidence")
+    axis.set_title("Start of the column's recording minus the row's", fontsize=9)
+    return _save(figure, path)
+
+
+def _curves(every: Sequence[tuple["Material", Recording]], made: Manifest, path: Path) -> Path:
+    """The correlation of each recording with the reference at every lag: one narrow peak is an answer, several are a doubt."""
+    reference, others = every[0][0], every[1:]
+    figure = _figure(13, 1.5 * max(1, len(others)) + 0.8)
+    axes = figure.subplots(max(1, len(others)), 2, squeeze=False)
+    for row, (material, recording) in zip(axes, others, strict=True):
+        for axis, what, colour, curve in (
+            (row[0], "sound, by loudness", "tab:blue", _sound_curve(reference, material, made.max_offset)),
+            (row[1], "movement", "tab:orange", _motion_curve(reference, material, made.max_offset)),
+        ):
+            axis.set_yticks([])
+            if curve is None:
+                axis.text(0.5, 0.5, "not compared", ha="center", va="center", transform=axis.transAxes, color="0.5")
+                continue
+            axis.plot(*curve, linewidth=0.7, color=colour)
+            axis.set_title(f"{_plain(material.name, 24)}: {what}", fontsize=8)
+            if recording.offset is not None:
+                axis.axvline(recording.offset, color="tab:red", linewidth=0.8, linestyle="--")
+    for axis in axes[-1]:
+        axis.set_xlabel("offset in seconds (dashed: the answer)")
+    return _save(figure, path)
+
+
+def _sound_curve(one: "Material", two: "Material", reach: float) -> tuple[Any, Any] | None:
+    if one.sound is None or two.sound is None:
+        return None
+    lags, values = envelope_correlation(one.sound, two.sound)
+    inside = np.abs(lags) <= reach
+    return _thinned(lags[inside], values[inside])
+
+
+def _motion_curve(one: "Material", two: "Material", reach: float) -> tuple[Any, Any] | None:
+    if one.movement is None or two.movement is None:
+        return None
+    found = correlate(one.movement.signal, two.movement.signal, reach)
+    return _thinned(found.lags, found.curve) if isinstance(found, Agreement) else None
+
+
+def _thinned(lags: Any, values: Any) -> tuple[Any, Any]:
+    """A curve of at most some thousand points, that keeps its peaks."""
+    step = max(1, len(lags) // (3 * COLUMNS))
+    return lags[::step], maximum_filter1d(values, step)[::step] if step > 1 else values
