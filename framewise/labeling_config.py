@@ -25,7 +25,9 @@ CLASSIFIERS = ("auto", "lstm")
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
 # The controls that are filled in, and the tag that each must be on.
-OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries"}
+OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries", "Labels": "Audio"}
+ANYWHERE = {"Labels"}  # which are on text and other things as well, and are then left alone
+WHOSE = {"TimelineLabels": "video's", "TimeSeriesLabels": "series'", "Labels": "audio's"}
 VALUE_TYPES = ("url", "json")
 # The names that the editor has for separators of columns; of another text it takes the first character.
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
@@ -152,7 +154,8 @@ class SeriesSettings:
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """A <TimelineLabels> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes.
+    """A <TimelineLabels> on a <Video>, a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes, or a
+    <Labels> on an <Audio>.
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     """
@@ -188,13 +191,14 @@ class ControlSettings:
             raise RequestError(f"<Video name={self.to_name!r}>: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
-        """Where the task's video or series is; an inline series itself, as JSON. Raises RequestError if the task has none."""
+        """Where the task's video, series or audio is; an inline series itself, as JSON. Raises RequestError if it has none."""
         source = task_data.get(self.value_key)
         if self.series and self.series.inline:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
-            what = "series'" if self.series else "video's"
-            raise RequestError(f"task data: expected the {what} address in {self.value_key!r}, found {brief(source)}")
+            raise RequestError(
+                f"task data: expected the {WHOSE[self.tag]} address in {self.value_key!r}, found {brief(source)}"
+            )
         return source.strip()
 
     def training_key(self) -> str:
@@ -215,15 +219,18 @@ class ControlSettings:
 
 
 def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
-    """Settings of every <TimelineLabels> on a <Video> and every <TimeSeriesLabels> on a <TimeSeries> that is not skipped.
+    """Settings of every <TimelineLabels> on a <Video>, <TimeSeriesLabels> on a <TimeSeries> and <Labels> on an <Audio> that is
+    not skipped.
 
     Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
     """
     root = parse_xml(xml)
-    objects = {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
-    found = [e for e in root.iter() if e.tag in OBJECTS]
+    objects = _objects(root)
+    found = [e for e in root.iter() if _is_control(e, objects)]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
+    # A <Labels> on an <Audio> is in many configs for people alone.
+    active = [c for c in active if c.tag not in ANYWHERE or c.trainable] or active
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
             f"{len(active)} controls {' and '.join(sorted({f'<{c.tag}>' for c in active}))}; at most {MAX_CONTROLS} are filled "
@@ -232,10 +239,22 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
         raise ConfigError(
-            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, in the '
-            f"labeling config, {hint}"
+            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, a <Labels> on an <Audio>, or a '
+            f"<TimeSeriesLabels> on a <TimeSeries>, in the labeling config, {hint}"
         )
     return active
+
+
+def _objects(root: Element) -> dict[Any, Element]:
+    """Tags that show something of a task's data, by name."""
+    return {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
+
+
+def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
+    if element.tag not in OBJECTS:
+        return False
+    media = objects.get(attributes_of(element).get("toname"))
+    return element.tag not in ANYWHERE or (media is not None and media.tag == OBJECTS[element.tag])
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
@@ -394,7 +413,8 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
         root = parse_xml(xml)
     except ConfigError:
         return None
-    controls = ((attributes_of(element).get("name", ""), element) for element in root.iter() if element.tag in OBJECTS)
+    objects = _objects(root)
+    controls = ((attributes_of(e).get("name", ""), e) for e in root.iter() if _is_control(e, objects))
     return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
 
 

@@ -10,6 +10,7 @@ from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.features.sensors import SeriesFeatures, SeriesReader
+from framewise.features.sound import SoundFeatures, SoundReader
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo
 from framewise.media.advice import timing_advice
@@ -19,7 +20,7 @@ from framewise.settings import Settings
 from framewise.store.registry import Registry
 
 Progress = Callable[[float, str], None]
-Features = VideoFeatures | SeriesFeatures  # of a task's file, by what the control is on
+Features = VideoFeatures | SeriesFeatures | SoundFeatures  # of a task's file, by what the control is on
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Parts:
     extractor: Extractor
     registry: Registry
     series: SeriesReader
+    sound: SoundReader
 
 
 @dataclass(frozen=True)

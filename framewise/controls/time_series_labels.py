@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from framewise.controls.base import Example, Features, Predicted, Progress
-from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
-from framewise.core.errors import ConfigError
+from framewise.controls.timeline_labels import certainty
+from framewise.controls.without_pictures import WithoutPictures
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.features.sensors import SENSORS, SeriesFeatures, series_key
-from framewise.labeling_config import PARAMETERS, SeriesSettings
+from framewise.labeling_config import SeriesSettings
 from framewise.media.advice import series_advice
 from framewise.media.library import MediaFile
 
 logger = logging.getLogger(__name__)
 
-DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
-
-class TimeSeriesLabelsModel(TimelineLabelsModel):
+class TimeSeriesLabelsModel(WithoutPictures):
     """A <TimeSeriesLabels> control. It learns as a timeline does; its rows are steps of the series' own grid."""
 
     type = "TimeSeriesLabels"
@@ -37,19 +35,6 @@ class TimeSeriesLabelsModel(TimelineLabelsModel):
     @property
     def backbone_name(self) -> str:
         return SENSORS
-
-    def check(self) -> None:
-        where, parameters = f"<{self.type} name={self.control.from_name!r}>", self.control.parameters
-        if not self.trainable:
-            raise ConfigError(
-                f"{where}: simple mode is of pictures, and a <TimeSeries> has none; set "
-                'model_trainable="true", or model_skip="true" to leave it alone'
-            )
-        if parameters["model_classifier_type"] != "auto":
-            raise ConfigError(f"{where}: model_classifier_type must be auto on a <TimeSeries>")
-        for name in ("model_path", "model_crop"):
-            if parameters[name] != DEFAULTS[name]:
-                raise ConfigError(f"{where}: {name} is of pictures, and a <TimeSeries> has none; remove it")
 
     def known_content(self, source: str, task: int | None) -> str | None:
         return _content(source) if self._series.inline else super().known_content(source, task)

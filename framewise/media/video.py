@@ -88,7 +88,7 @@ class Picture:
 
 def probe(path: Path) -> VideoInfo:
     """Read a file's header. Raises MediaError for a file that is no video."""
-    with _open(path) as container:
+    with open_container(path) as container:
         return _describe(container, path)
 
 
@@ -99,7 +99,7 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
     Raises MediaError for a file that is no video, has no picture, or ends long before its header says.
     """
     count, last_seconds, broken = 0, 0.0, 0
-    with _open(path) as container:
+    with open_container(path) as container:
         info = _describe(container, path)
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -135,7 +135,8 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
         )
 
 
-def _open(path: Path) -> Any:
+def open_container(path: Path, what: str = "a video") -> Any:
+    """A file of one of the containers that are read, opened by FFmpeg. Raises MediaError."""
     try:
         allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
         return av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}, container_options=allowed, metadata_errors="replace")
@@ -143,7 +144,7 @@ def _open(path: Path) -> Any:
         reason = f"it is neither MP4 nor any of {OTHER_CONTAINERS.replace(',', ', ')}"
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-    raise MediaError(f"{path.name}: not a video that can be read ({reason}); is the upload complete?")
+    raise MediaError(f"{path.name}: not {what} that can be read ({reason}); is the upload complete?")
 
 
 def _describe(container: Any, path: Path) -> VideoInfo:
