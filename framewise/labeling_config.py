@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -255,6 +255,33 @@ def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
         return False
     media = objects.get(attributes_of(element).get("toname"))
     return element.tag not in ANYWHERE or (media is not None and media.tag == OBJECTS[element.tag])
+
+
+def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSettings]]:
+    """Controls that learn together, in the order of the config: those that learn, by the default learner, on several media that
+    play in sync.
+
+    ``sync`` is a name that media share. Earlier it was another tag's name: two tags that name each other are one group.
+    """
+    learning = [c for c in controls if c.trainable and c.parameters["model_classifier_type"] == "auto" and c.sync]
+    names = {c.to_name: c.sync for c in learning}
+    groups: list[tuple[set[str], list[ControlSettings]]] = []
+    for control in learning:
+        own = {str(control.sync)} | ({control.to_name} if control.to_name in names.values() else set())
+        joined = [group for group in groups if group[0] & own]
+        groups = [group for group in groups if not group[0] & own]
+        members = [member for _, earlier in joined for member in earlier]
+        groups.append((own.union(*(texts for texts, _ in joined)), [*members, control]))
+    ordered = [sorted(members, key=learning.index) for _, members in groups]
+    return [members for members in ordered if len({member.to_name for member in members}) > 1]
+
+
+def training_keys(controls: Sequence[ControlSettings]) -> set[str]:
+    """``training_key`` of each control that learns by itself, and one for each group that learns together."""
+    groups = sync_groups(controls)
+    together = {member.from_name for members in groups for member in members}
+    alone = {c.training_key() for c in controls if c.trainable and c.from_name not in together}
+    return alone | {json.dumps([member.training_key() for member in members]) for members in groups}
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:

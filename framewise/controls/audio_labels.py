@@ -7,6 +7,8 @@ from framewise.controls.base import Example, Features, Predicted, Progress
 from framewise.controls.timeline_labels import certainty
 from framewise.controls.without_pictures import WithoutPictures
 from framewise.core.audio_regions import audio_region_frames, read_audio_regions, write_audio_region
+from framewise.core.converter import Segment
+from framewise.core.regions import TimelineRegion
 from framewise.features.sound import LOG_MEL, SoundFeatures
 from framewise.media.library import MediaFile
 
@@ -40,13 +42,26 @@ class AudioLabelsModel(WithoutPictures):
 
     def predict(self, features: Features, frame_rate: float) -> Predicted:
         assert isinstance(features, SoundFeatures)
-        rate, seconds = features.own_rate(), features.duration_seconds
+        rate = features.own_rate()
         segments, labels, scores = self._trained_segments(features.rows(rate))
-        names = (self.control.from_name, self.control.to_name)
-        regions = [
-            write_audio_region([labels[s.label_index]], (s.index + 1, s.stop), seconds, rate, names, s.score) for s in segments
+        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
+
+    def regions_of(
+        self, segments: Sequence[Segment], labels: Sequence[str], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        assert isinstance(features, SoundFeatures)
+        seconds, names = features.duration_seconds, (self.control.from_name, self.control.to_name)
+        heard = [s for s in segments if s.index / rate < seconds]
+        return [
+            write_audio_region([labels[s.label_index]], (s.index + 1, s.stop), seconds, rate, names, s.score) for s in heard
         ]
-        return Predicted(regions, certainty(scores))
+
+    def frames_of(
+        self, result: Sequence[Any], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[TimelineRegion]:
+        assert isinstance(features, SoundFeatures)
+        regions = read_audio_regions(result, self.control.from_name)
+        return [audio_region_frames(region, features.duration_seconds, rate) for region in regions]
 
     def example(
         self,
@@ -57,9 +72,8 @@ class AudioLabelsModel(WithoutPictures):
         told: Sequence[str] | None = None,
     ) -> Example:
         assert isinstance(features, SoundFeatures)
-        rate, seconds = features.own_rate(), features.duration_seconds
-        frames = [audio_region_frames(r, seconds, rate) for r in read_audio_regions(result, self.control.from_name)]
-        return self._example(features.rows(rate), frames, content, told)
+        rate = features.own_rate()
+        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)
 
     def _features_identity(self) -> dict[str, str | None]:
         return {"sha256": LOG_MEL, "crop": None}

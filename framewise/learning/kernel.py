@@ -14,7 +14,7 @@ from torch import Tensor
 
 from framewise.learning.context import blocks, cells, end_to_end, shape, windows
 from framewise.learning.memory import give_back
-from framewise.learning.tracks import Track
+from framewise.learning.tracks import Layout, Track
 
 MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
 SHORTEST_STEP_SECONDS = 0.1
@@ -26,33 +26,52 @@ RIDGE, MOST_RIDGE = 1e-3, 1.0
 SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
 STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
 KERNEL_ROWS = 256  # of a kernel that are computed at once
+LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
 
 
 class KernelRidge:
-    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,)."""
+    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,). known (N, blocks): 0
+    where a row says nothing of a block; None if each says something of all."""
 
-    def __init__(self, rows: list[Tensor], centres: list[Tensor], scales: list[Tensor], weights: Tensor, prior: Tensor):
+    def __init__(
+        self,
+        rows: list[Tensor],
+        centres: list[Tensor],
+        scales: list[Tensor],
+        weights: Tensor,
+        prior: Tensor,
+        known: Tensor | None = None,
+    ):
         self.rows, self.centres, self.scales, self.weights, self.prior = rows, centres, scales, weights, prior
+        self.known = known
 
     @classmethod
     def fit(cls, tracks: Sequence[Track]) -> Self:
         """From all tracks. A label learns from the tracks in which it is taught."""
-        step = math.ceil(sum(len(t) for t in tracks) / MAX_ROWS)
+        layout = tracks[0].layout
+        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout else MAX_ROWS
+        step = math.ceil(sum(len(t) for t in tracks) / most)
         chosen = [_chosen(t, step) for t in tracks]
         steadiness = [_Steadiness(), _Steadiness()]
         parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
         rows = end_to_end(parts, sum(len(own) for own in chosen))
-        centres = [block.mean(0) for block in rows]
-        scales = [_seen_scale(block, weight) for block, weight in zip(rows[:2], SEEN_WEIGHTS, strict=True)]
-        for block, weight, steady in zip(rows[2:], MOTION_WEIGHTS, steadiness, strict=True):
+        of_known = [block[~block.isnan().any(1)] for block in rows] if layout else rows
+        centres = [block.mean(0) for block in of_known]
+        weights = SEEN_WEIGHTS * ((len(rows) - 2) // 2)
+        scales = [_seen_scale(block, weight) for block, weight in zip(of_known[:-2], weights, strict=True)]
+        for block, weight, steady in zip(of_known[-2:], MOTION_WEIGHTS, steadiness, strict=True):
             scales.append(_motion_scale(block, weight, steady.values()))
         for block, centre, scale in zip(rows, centres, scales, strict=True):
             block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
-        weights, prior = _solve(_kernel(rows, rows), labels, taught)
+        known = None
+        if layout:
+            rows, known, origin = _with_media_left_out(rows, layout)
+            labels, taught = labels[origin], taught[origin]
+        solved, prior = _solve(_kernel(rows, rows, known, known), labels, taught)
         give_back()
-        return cls(rows, centres, scales, weights, prior)
+        return cls(rows, centres, scales, solved, prior, known)
 
     def scores(self, track: Track) -> Tensor:
         """(T, L), around 0 where a label is off and 1 where it is on."""
@@ -61,7 +80,10 @@ class KernelRidge:
     def _scores(self, inside: Sequence[Tensor]) -> Tensor:
         """(N, L) of blocks (N, B), which are used up."""
         scaled = [b.sub_(c).div_(s) for b, c, s in zip(inside, self.centres, self.scales, strict=True)]
-        return _kernel(scaled, self.rows) @ self.weights + self.prior
+        known = None
+        if self.known is not None:
+            scaled, known = _filled(scaled)
+        return _kernel(scaled, self.rows, known, self.known) @ self.weights + self.prior
 
 
 class _Steadiness:
@@ -98,7 +120,8 @@ def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = (
     for part, first, inside in windows(track):
         motion = cells(part), shape(part)
         for steady, numbers in zip(steadiness, motion, strict=False):
-            steady.add(numbers, inside, lag)
+            if not (track.layout and numbers.isnan().any()):
+                steady.add(numbers, inside, lag)
         own = rows[(rows >= first + inside.start) & (rows < first + inside.stop)]
         yield [block[own - first] for block in blocks(part, *motion)]
 
@@ -121,16 +144,49 @@ def _motion_scale(block: Tensor, weight: float, steady: Tensor) -> Tensor:
     return deviation / share.sqrt()
 
 
-def _kernel(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """(N, M) of N rows on the left and M on the right."""
+def _with_media_left_out(rows: Sequence[Tensor], layout: Layout) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Rows of several media, and once more some of them, each without one of its media: so they learn to do without.
+
+    Per block (N, B), in which NaN became 0; known (N, blocks); and of each row which one it was, (N,).
+    """
+    filled, known = _filled(rows)
+    origins, masks = [torch.arange(len(known))], [known]
+    for medium in range(len(layout.widths)):
+        own = torch.zeros(len(rows), dtype=torch.bool)
+        own[2 * medium : 2 * medium + 2] = True
+        own[-2:] |= medium == layout.moving
+        # What is known of no medium besides would be a row of nothing.
+        besides = known[:, : -2 or None][:, ~own[:-2]].any(1)
+        some = (known[:, own].all(1) & besides).nonzero()[:, 0][medium::LEFT_OUT_EACH]
+        origins.append(some)
+        masks.append(known[some] * ~own)
+    origin, mask = torch.cat(origins), torch.cat(masks)
+    return [block[origin] for block in filled], mask, origin
+
+
+def _filled(rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Per block (N, B) with 0 for what is NaN, and whether it is known, (N, blocks)."""
+    known = torch.stack([~block.isnan().any(1) for block in rows], 1).float()
+    return [block.nan_to_num() for block in rows], known
+
+
+def _kernel(
+    left: Sequence[Tensor], right: Sequence[Tensor], left_known: Tensor | None = None, right_known: Tensor | None = None
+) -> Tensor:
+    """(N, M) of N rows on the left and M on the right. Blocks that one of the two knows nothing of do not count."""
     total = torch.zeros(len(left[0]), len(right[0]))
-    for a, b in zip(left, right, strict=True):
+    for number, (a, b) in enumerate(zip(left, right, strict=True)):
         lengths = (b * b).sum(1)
-        for part, rows in zip(total.split(KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
+        for first, rows in zip(range(0, len(a), KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
+            part = total[first : first + KERNEL_ROWS]
             product = rows @ b.T
             distance = ((rows * rows).sum(1).unsqueeze(1) + lengths).sub_(product, alpha=2).clamp_(min=0)
+            gaussian = distance.mul_(-GAUSSIAN_RATE).exp_()
+            if left_known is not None and right_known is not None:
+                both = left_known[first : first + KERNEL_ROWS, number].unsqueeze(1) * right_known[:, number]
+                product, gaussian = product.mul_(both), gaussian.mul_(both)
             part.add_(product, alpha=LINEAR_SHARE)
-            part.add_(distance.mul_(-GAUSSIAN_RATE).exp_(), alpha=1 - LINEAR_SHARE)
+            part.add_(gaussian, alpha=1 - LINEAR_SHARE)
     return total
 
 
