@@ -78,10 +78,10 @@ class JointBasis(TrackMaker):
         widths = tuple(basis.projection.shape[1] for basis in self.bases if basis)
         return Layout(widths, None if self.moving is None else used.index(self.moving))
 
-    def apply(self, rows: JointRows) -> tuple[Tensor, Tensor]:
+    def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
         """Components (T, C), medium by medium, and motion (T, M); NaN of what is missing."""
-        if len(rows.parts) != len(self.bases):
-            raise ModelError(f"the version learned from {len(self.bases)} media, and the task has {len(rows.parts)}")
+        if not isinstance(rows, JointRows) or len(rows.parts) != len(self.bases):
+            raise ModelError(f"the version learned from {len(self.bases)} media that play in sync, and is asked about others")
         components, motion = room(len(rows), sum(self.layout.widths)), room(len(rows), rows.motion_size)
         motion.fill_(0.0 if self.moving is None else torch.nan)
         column = 0

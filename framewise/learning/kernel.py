@@ -55,12 +55,13 @@ class KernelRidge:
         steadiness = [_Steadiness(), _Steadiness()]
         parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
         rows = end_to_end(parts, sum(len(own) for own in chosen))
-        of_known = [block[~block.isnan().any(1)] for block in rows] if layout else rows
+        # Of a block that no row knows anything of, nothing counts: any numbers will do.
+        of_known = [_known_rows(block) for block in rows] if layout else rows
         centres = [block.mean(0) for block in of_known]
         weights = SEEN_WEIGHTS * ((len(rows) - 2) // 2)
         scales = [_seen_scale(block, weight) for block, weight in zip(of_known[:-2], weights, strict=True)]
         for block, weight, steady in zip(of_known[-2:], MOTION_WEIGHTS, steadiness, strict=True):
-            scales.append(_motion_scale(block, weight, steady.values()))
+            scales.append(_motion_scale(block, weight, steady.values(block.shape[1])))
         for block, centre, scale in zip(rows, centres, scales, strict=True):
             block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
@@ -104,8 +105,10 @@ class _Steadiness:
         sums = [own.sum(0), (own * own).sum(0), (before + after).sum(0), (before * after).sum(0)]
         self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
-    def values(self) -> Tensor:
-        """(N,) from LEAST_STEADY to 1."""
+    def values(self, columns: int) -> Tensor:
+        """(N,) from LEAST_STEADY to 1; of ``columns`` where nothing was added."""
+        if not self._sums:
+            return torch.ones(columns)
         total, squares, both, products = self._sums
         mean = total / self._rows
         variance = (squares / self._rows - mean * mean).clamp(min=0) + 1e-9
@@ -162,6 +165,11 @@ def _with_media_left_out(rows: Sequence[Tensor], layout: Layout) -> tuple[list[T
         masks.append(known[some] * ~own)
     origin, mask = torch.cat(origins), torch.cat(masks)
     return [block[origin] for block in filled], mask, origin
+
+
+def _known_rows(block: Tensor) -> Tensor:
+    known = block[~block.isnan().any(1)]
+    return known if len(known) else torch.zeros(1, block.shape[1])
 
 
 def _filled(rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

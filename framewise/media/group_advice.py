@@ -66,6 +66,6 @@ def _rates(own: Played, other: Played) -> str | None:
     best = round(rate / video.frame_rate) * video.frame_rate if rate > video.frame_rate else video.frame_rate
     return (
         f"series {series.name!r} has {rate:.6g} samples a second and video {video.name!r} {video.frame_rate:.6g} frames: "
-        f"neither is a whole number of the other, so regions move by up to a sample ({series.times.period_seconds:.3f} s) between the "
-        f"two; resample the series to {best:.6g} a second"
+        f"neither is a whole number of the other, so regions move by up to a sample ({series.times.period_seconds:.3f} s) "
+        f"between the two; resample the series to {best:.6g} a second"
     )
