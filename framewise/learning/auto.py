@@ -86,7 +86,8 @@ class AutoClassifier:
         kernel = self.learners.kernel
         tensors = {f"basis.{name}": tensor for name, tensor in self.basis.tensors().items()}
         tensors |= {"kernel.weights": kernel.weights, "kernel.prior": kernel.prior}
-        tensors |= {} if kernel.known is None else {"kernel.known": kernel.known}
+        if kernel.known is not None and kernel.shares is not None:
+            tensors |= {"kernel.known": kernel.known, "kernel.shares": kernel.shares}
         for number, (rows, centre, scale) in enumerate(zip(kernel.rows, kernel.centres, kernel.scales, strict=True)):
             named = {"rows": rows.half(), "centre": centre, "scale": scale}
             tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in named.items()}
@@ -112,9 +113,8 @@ class AutoClassifier:
         rows, centres, scales = (
             [tensors[f"kernel.{b}.{name}"].float() for b in blocks] for name in ("rows", "centre", "scale")
         )
-        kernel = KernelRidge(
-            rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"], tensors.get("kernel.known")
-        )
+        media = (tensors["kernel.known"], tensors["kernel.shares"]) if "media" in description else ()
+        kernel = KernelRidge(rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"], *media)
         networks = []
         for number in range(int(description["networks"])):
             prefix = f"network.{number}."
@@ -140,7 +140,9 @@ class AutoClassifier:
 def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
     """Whether the sizes of tensors are those of one classifier."""
     examples = len(kernel.weights)
-    fits = [basis.fits_together(), kernel.known is None or kernel.known.shape == (examples, len(kernel.rows))]
+    fits = [basis.fits_together()]
+    if kernel.known is not None and kernel.shares is not None:
+        fits += [kernel.known.shape == (examples, len(kernel.rows)), kernel.shares.shape == (len(kernel.rows), num_labels)]
     fits += [kernel.weights.shape == (examples, num_labels), kernel.prior.shape == (num_labels,)]
     for rows, centre, scale in zip(kernel.rows, kernel.centres, kernel.scales, strict=True):
         fits += [rows.shape == (examples, len(centre)), centre.shape == scale.shape == (len(centre),)]

@@ -27,11 +27,18 @@ SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
 STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
 KERNEL_ROWS = 256  # of a kernel that are computed at once
 LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
+LEAST_SHARE = 0.01  # of a block in the kernel of a label
+SHARPNESS = 2  # power of the alignment by which blocks share
+MOST_KERNELS = 16  # labels that have one of their own; more share one
+FEW_RECORDINGS, PIECES_OF_FEW = 10, 4  # whose pieces are compared
 
 
 class KernelRidge:
-    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,). known (N, blocks): 0
-    where a row says nothing of a block; None if each says something of all."""
+    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,).
+
+    Of several media also known (N, blocks), 0 where a row says nothing of a block, and shares (blocks, L), how much each block
+    counts for each label; None of one medium, of which all is known and counts the same.
+    """
 
     def __init__(
         self,
@@ -41,9 +48,10 @@ class KernelRidge:
         weights: Tensor,
         prior: Tensor,
         known: Tensor | None = None,
+        shares: Tensor | None = None,
     ):
         self.rows, self.centres, self.scales, self.weights, self.prior = rows, centres, scales, weights, prior
-        self.known = known
+        self.known, self.shares = known, shares
 
     @classmethod
     def fit(cls, tracks: Sequence[Track]) -> Self:
@@ -66,13 +74,15 @@ class KernelRidge:
             block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
-        known = None
+        known = shares = None
         if layout:
             rows, known, origin = _with_media_left_out(rows, layout)
-            labels, taught = labels[origin], taught[origin]
-        solved, prior = _solve(_kernel(rows, rows, known, known), labels, taught)
+            pieces = _pieces([len(own) for own in chosen])
+            solved, prior, shares = _solve_by_shares(rows, known, labels[origin], taught[origin], pieces)
+        else:
+            solved, prior = _solve(_kernel(rows, rows), labels, taught)
         give_back()
-        return cls(rows, centres, scales, solved, prior, known)
+        return cls(rows, centres, scales, solved, prior, known, shares)
 
     def scores(self, track: Track) -> Tensor:
         """(T, L), around 0 where a label is off and 1 where it is on."""
@@ -81,10 +91,13 @@ class KernelRidge:
     def _scores(self, inside: Sequence[Tensor]) -> Tensor:
         """(N, L) of blocks (N, B), which are used up."""
         scaled = [b.sub_(c).div_(s) for b, c, s in zip(inside, self.centres, self.scales, strict=True)]
-        known = None
-        if self.known is not None:
-            scaled, known = _filled(scaled)
-        return _kernel(scaled, self.rows, known, self.known) @ self.weights + self.prior
+        if self.known is None or self.shares is None:
+            return _kernel(scaled, self.rows) @ self.weights + self.prior
+        scaled, known = _filled(scaled)
+        scores = self.prior.repeat(len(known), 1)
+        for a, b, left, right, share in zip(scaled, self.rows, known.T, self.known.T, self.shares, strict=True):
+            scores.add_(_kernel([a], [b], left.unsqueeze(1), right.unsqueeze(1)) @ (self.weights * share))
+        return scores
 
 
 class _Steadiness:
@@ -196,6 +209,57 @@ def _kernel(
             part.add_(product, alpha=LINEAR_SHARE)
             part.add_(gaussian, alpha=1 - LINEAR_SHARE)
     return total
+
+
+def _pieces(lengths: Sequence[int]) -> Tensor:
+    """Which piece of the recordings each row is of: a recording is one, or several where there are few recordings."""
+    each = 1 if len(lengths) >= FEW_RECORDINGS else PIECES_OF_FEW
+    numbers = [torch.arange(n) * each // max(n, 1) + number * each for number, n in enumerate(lengths)]
+    return torch.cat(numbers)
+
+
+def _solve_by_shares(
+    rows: Sequence[Tensor], known: Tensor, labels: Tensor, taught: Tensor, pieces: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (N, L), prior (L,) and shares (blocks, L): each label is solved with a kernel of its own.
+
+    pieces: of the first rows, which are whole; the others are these once more.
+    """
+    kernels = [_kernel([b], [b], k.unsqueeze(1), k.unsqueeze(1)) for b, k in zip(rows, known.T, strict=True)]
+    shares = _shares([kernel[: len(pieces), : len(pieces)] for kernel in kernels], labels[: len(pieces)], taught, pieces)
+    if labels.shape[1] > MOST_KERNELS:
+        shares = shares.mean(1, keepdim=True).expand_as(shares).contiguous()
+    weights, prior = torch.zeros_like(labels), torch.zeros(labels.shape[1])
+    patterns, which = torch.unique(shares, dim=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        columns = (which == number).nonzero()[:, 0]
+        total = torch.zeros_like(kernels[0])
+        for kernel, share in zip(kernels, patterns[:, number], strict=True):
+            total.add_(kernel, alpha=float(share))
+        weights[:, columns], prior[columns] = _solve(total, labels[:, columns], taught[:, columns])
+    return weights, prior, shares
+
+
+def _shares(kernels: Sequence[Tensor], labels: Tensor, taught: Tensor, pieces: Tensor) -> Tensor:
+    """(blocks, L), how well what is alike in a block has the same label, in other recordings: kernel-target alignment.
+
+    A medium that says nothing of a label would only add chance to it. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola
+    2001, "On Kernel-Target Alignment". The largest share is the one that keeps the whole as large as it would be without.
+    """
+    elsewhere = (pieces.unsqueeze(1) != pieces).float()
+    told = taught[: len(pieces)].float()
+    target = (labels - (labels * told).sum(0) / told.sum(0).clamp(min=1)) * told
+    size = ((target**2).T @ elsewhere @ target**2).diagonal().clamp(min=1e-12).sqrt()
+    alike, sizes = [], torch.stack([kernel.diagonal().mean() for kernel in kernels])
+    for kernel in kernels:
+        centred = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+        centred.mul_(elsewhere)
+        alike.append((target * (centred @ target)).sum(0) / (size * centred.norm().clamp(min=1e-12)))
+    found = torch.stack(alike).clamp(min=0)
+    best = found.amax(0)
+    shares = torch.where(best > 0, (found / best.clamp(min=1e-12)) ** SHARPNESS, torch.ones_like(found)).clamp(min=LEAST_SHARE)
+    whole: Tensor = shares * sizes.sum() / (shares * sizes.unsqueeze(1)).sum(0)
+    return whole
 
 
 def _solve(kernel: Tensor, labels: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
