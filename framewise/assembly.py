@@ -12,6 +12,7 @@ from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.features.sensors import SeriesReader
+from framewise.features.sound import SoundReader
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Limits
@@ -47,6 +48,7 @@ class Assembly:
             Extractor.of(settings),
             self.registry,
             SeriesReader(FeatureCache(settings.cache_dir)),
+            SoundReader(FeatureCache(settings.cache_dir)),
         )
         pushed = PushedPredictions(database)
         self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -25,9 +25,9 @@ CLASSIFIERS = ("auto", "lstm")
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
 # The controls that are filled in, and the tag that each must be on.
-OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries"}
-# Nothing is learned of it, but regions may be carried to it from another recording.
-SOUND_OBJECTS = {"Labels": "Audio"}
+OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries", "Labels": "Audio"}
+ANYWHERE = {"Labels"}  # which are on text and other things as well, and are then left alone
+WHOSE = {"TimelineLabels": "video's", "TimeSeriesLabels": "series'", "Labels": "audio's"}
 VALUE_TYPES = ("url", "json")
 # The names that the editor has for separators of columns; of another text it takes the first character.
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
@@ -154,8 +154,8 @@ class SeriesSettings:
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """A <TimelineLabels> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes; or <Labels>
-    on an <Audio>.
+    """A <TimelineLabels> on a <Video>, a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes, or a
+    <Labels> on an <Audio>.
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     """
@@ -191,13 +191,14 @@ class ControlSettings:
             raise RequestError(f"<Video name={self.to_name!r}>: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
-        """Where the task's video or series is; an inline series itself, as JSON. Raises RequestError if the task has none."""
+        """Where the task's video, series or audio is; an inline series itself, as JSON. Raises RequestError if it has none."""
         source = task_data.get(self.value_key)
         if self.series and self.series.inline:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
-            what = "series'" if self.series else "video's"
-            raise RequestError(f"task data: expected the {what} address in {self.value_key!r}, found {brief(source)}")
+            raise RequestError(
+                f"task data: expected the {WHOSE[self.tag]} address in {self.value_key!r}, found {brief(source)}"
+            )
         return source.strip()
 
     def training_key(self) -> str:
@@ -218,15 +219,18 @@ class ControlSettings:
 
 
 def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
-    """Settings of every <TimelineLabels> on a <Video> and every <TimeSeriesLabels> on a <TimeSeries> that is not skipped.
+    """Settings of every <TimelineLabels> on a <Video>, <TimeSeriesLabels> on a <TimeSeries> and <Labels> on an <Audio> that is
+    not skipped.
 
     Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
     """
     root = parse_xml(xml)
-    objects = {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
-    found = [e for e in root.iter() if e.tag in OBJECTS]
+    objects = _objects(root)
+    found = [e for e in root.iter() if _is_control(e, objects)]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
+    # A <Labels> on an <Audio> is in many configs for people alone.
+    active = [c for c in active if c.tag not in ANYWHERE or c.trainable] or active
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
             f"{len(active)} controls {' and '.join(sorted({f'<{c.tag}>' for c in active}))}; at most {MAX_CONTROLS} are filled "
@@ -235,24 +239,57 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
         raise ConfigError(
-            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, or a <TimeSeriesLabels> on a <TimeSeries>, in the '
-            f"labeling config, {hint}"
+            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, a <Labels> on an <Audio>, or a '
+            f"<TimeSeriesLabels> on a <TimeSeries>, in the labeling config, {hint}"
         )
     return active
 
 
 def read_interval_controls(xml: str) -> list[ControlSettings]:
-    """Settings of every control whose regions are intervals in time: those of ``read_labeling_config``, whether skipped or not,
-    and every <Labels> on an <Audio>. May be empty. Raises ConfigError."""
+    """Settings of every control whose regions are intervals in time, those that ``read_labeling_config`` skips as well. May be
+    empty. Raises ConfigError."""
     root = parse_xml(xml)
-    objects = {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
-    found = [e for e in root.iter() if e.tag in OBJECTS or (e.tag in SOUND_OBJECTS and _is_on_sound(e, objects))]
-    return [_read_control(e, objects, 0.5) for e in found]
+    objects = _objects(root)
+    return [_read_control(e, objects, 0.5) for e in root.iter() if _is_control(e, objects)]
 
 
-def _is_on_sound(element: Element, objects: Mapping[Any, Element]) -> bool:
-    media = objects.get(attributes_of(element).get("toname", ""))
-    return media is not None and media.tag == SOUND_OBJECTS[element.tag]
+def _objects(root: Element) -> dict[Any, Element]:
+    """Tags that show something of a task's data, by name."""
+    return {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
+
+
+def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
+    if element.tag not in OBJECTS:
+        return False
+    media = objects.get(attributes_of(element).get("toname"))
+    return element.tag not in ANYWHERE or (media is not None and media.tag == OBJECTS[element.tag])
+
+
+def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSettings]]:
+    """Controls that learn together, in the order of the config: those that learn, by the default learner, on several media that
+    play in sync.
+
+    ``sync`` is a name that media share. Earlier it was another tag's name: two tags that name each other are one group.
+    """
+    learning = [c for c in controls if c.trainable and c.parameters["model_classifier_type"] == "auto" and c.sync]
+    names = {c.to_name: c.sync for c in learning}
+    groups: list[tuple[set[str], list[ControlSettings]]] = []
+    for control in learning:
+        own = {str(control.sync)} | ({control.to_name} if control.to_name in names.values() else set())
+        joined = [group for group in groups if group[0] & own]
+        groups = [group for group in groups if not group[0] & own]
+        members = [member for _, earlier in joined for member in earlier]
+        groups.append((own.union(*(texts for texts, _ in joined)), [*members, control]))
+    ordered = [sorted(members, key=learning.index) for _, members in groups]
+    return [members for members in ordered if len({member.to_name for member in members}) > 1]
+
+
+def training_keys(controls: Sequence[ControlSettings]) -> set[str]:
+    """``training_key`` of each control that learns by itself, and one for each group that learns together."""
+    groups = sync_groups(controls)
+    together = {member.from_name for members in groups for member in members}
+    alone = {c.training_key() for c in controls if c.trainable and c.from_name not in together}
+    return alone | {json.dumps([member.training_key() for member in members]) for members in groups}
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
@@ -285,7 +322,7 @@ def attributes_of(element: Element) -> dict[str, str]:
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
     attributes = attributes_of(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-    where, wanted = f"<{element.tag} name={from_name!r}>", {**OBJECTS, **SOUND_OBJECTS}[element.tag]
+    where, wanted = f"<{element.tag} name={from_name!r}>", OBJECTS[element.tag]
     media = objects.get(to_name)
     if not from_name or media is None or media.tag != wanted:
         what = "nothing of that name" if media is None else f"a <{media.tag}>"
@@ -411,7 +448,8 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
         root = parse_xml(xml)
     except ConfigError:
         return None
-    controls = ((attributes_of(element).get("name", ""), element) for element in root.iter() if element.tag in OBJECTS)
+    objects = _objects(root)
+    controls = ((attributes_of(e).get("name", ""), e) for e in root.iter() if _is_control(e, objects))
     return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
 
 

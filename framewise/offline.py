@@ -22,7 +22,7 @@ from framewise.backend.identifiers import OFFLINE_NUMBER, is_id, is_offline, is_
 from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.training import part_of
-from framewise.controls import ControlModel, Example
+from framewise.controls import ControlModel, Example, Medium, learners, sources_of
 from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
 from framewise.core.files import read_text
 from framewise.core.tables import table_lines
@@ -66,7 +66,7 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
         raise
     for note in notes:
         say(note)
-    for control in controls:
+    for control in learners(controls):
         _print_trained(assembly, control)
     return 0
 
@@ -80,7 +80,7 @@ def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | Non
         _check_writable(path)
     label_config = read_text(config)
     backend = Assembly(settings).backend
-    controls = _trainable(backend.controls(NO_PROJECT, label_config))
+    controls = learners(_trainable(backend.controls(NO_PROJECT, label_config)))
     if unmeasured := [c.control.from_name for c in controls if not c.can_refine]:
         raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
     tasks = _learned_from(label_config, _annotated_tasks(export))
@@ -243,10 +243,11 @@ def _examples(backend: Backend, control: ControlModel, tasks: Sequence[Annotated
     examples = []
     for done, task in enumerate(tasks):
         with _naming({"id": task.task}, done):
-            source = control.control.media_source(task.data)
-            content, features = backend.features_now(control, source, task.task, part_of(progress, done, len(tasks)))
-            told = (task.labels or {}).get(control.control.from_name)
-            example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
+            media = []
+            for reader, source in control.sources(task.data):
+                content, features = backend.features_now(reader, source, task.task, part_of(progress, done, len(tasks)))
+                media.append(Medium(reader, features, content))
+            example = control.task_example(media, task.data, task.result, task.labels)
             examples.append(example)
             for note in example.notes:
                 say(f"task {task.task}: {note}")
@@ -261,9 +262,9 @@ def _predicted(assembly: Assembly, controls: list[ControlModel], task: Any, plac
         raise RequestError(f"expected an object 'data', found {brief(task)}")
     number = task["id"] if is_id(task.get("id")) else None
     asked = Asked({"id": number or 0, "data": task["data"]})
-    for done, control in enumerate(controls):
-        source = control.control.media_source(task["data"])
-        step = part_of(progress, done, len(controls))
+    sources = sources_of(controls, task["data"])
+    for done, (control, source) in enumerate(sources):
+        step = part_of(progress, done, len(sources))
         asked.ready.append((control, assembly.backend.features_now(control, source, number, step)[1]))
     own = {} if number is None else {"id": number}
     return {**own, "data": task["data"], "predictions": [prediction(model_version(controls), asked)]}

@@ -19,7 +19,7 @@ from framewise.backend.training import Trainings
 from framewise.backend.versions import Versions
 from framewise.backend.videos import Videos
 from framewise.backend.warming import Warming
-from framewise.controls import ControlModel, Features, Parts
+from framewise.controls import ControlModel, Features, Parts, learners
 from framewise.core.errors import VersionGone
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import LabelStudioClient
@@ -73,7 +73,7 @@ class Backend:
             controls = self._projects.controls(project, label_config)
             self._put_project(project, label_config, title, hostname)
             self._importing.begin_once(project)
-            if outdated := [control.control.from_name for control in controls if control.is_outdated()]:
+            if outdated := [learner.control.from_name for learner in learners(controls) if learner.is_outdated()]:
                 self._parts.registry.release(project, outdated)  # what cannot be used any more need not be kept in use
                 self._trainings.train_anew(project)
             return self._pushing.tell_version(project, model_version(controls))

@@ -13,7 +13,7 @@ from typing import Any
 from framewise.backend.identifiers import is_id, storable, task_data
 from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, Features
+from framewise.controls import ControlModel, Features, Medium, learners, sources_of
 from framewise.core.errors import FramewiseError, VersionGone
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
@@ -69,8 +69,7 @@ class Predictions:
         """What of a task is cached; jobs for what is not."""
         with self._spoils_only(project, asked):
             data = task_data(asked.task)
-            for control in controls:
-                source = control.control.media_source(data)
+            for control, source in sources_of(controls, data):
                 features = self._videos.cached(control, source, asked.task["id"])
                 if features:
                     asked.ready.append((control, features))
@@ -163,9 +162,10 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
     Its score is how certain the frames are: tasks with the lowest are those from which most would be learned.
     """
     regions: list[dict[str, Any]] = []
-    certainties = []
-    for control, features in asked.ready:
-        predicted = control.predict(features, control.control.frame_rate(task_data(asked.task)))
+    certainties, data = [], task_data(asked.task)
+    for learner in learners([control for control, _ in asked.ready]):
+        media = [Medium(control, features) for control, features in asked.ready if control.learner is learner]
+        predicted = learner.task_prediction(media, data)
         regions += predicted.regions
         certainties.append(predicted.certainty)
     score = round(sum(certainties) / len(certainties), 4) if certainties else 0.0

@@ -2,9 +2,9 @@
 
 import functools
 
-from framewise.controls import CONTROL_MODELS, ControlModel, Parts
+from framewise.controls import CONTROL_MODELS, ControlModel, Parts, grouped
 from framewise.core.errors import ConfigError
-from framewise.labeling_config import ControlSettings, read_labeling_config
+from framewise.labeling_config import ControlSettings, read_labeling_config, training_keys
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import JobStates
 
@@ -26,12 +26,12 @@ class Projects:
             if known is None:
                 raise ConfigError(f"project {project} is not known here; was it ever connected?")
             label_config = known.label_config
-        return [
+        return grouped(
             model.create(control, project, self._parts)
             for control in _read(label_config, self._parts.settings.model_score_threshold)
             for model in CONTROL_MODELS
             if model.is_control_matched(control)
-        ]
+        )
 
     def control(self, project: str, from_name: str) -> ControlModel:
         """One control of a project. Raises ConfigError if it has none of this name (any more)."""
@@ -57,10 +57,7 @@ class Projects:
         so if that is None: it is no other one."""
         if before is None or not self._annotations.is_annotated(project):
             return False
-        now, learned = (
-            {control.training_key() for control in _readable(config) if control.trainable}
-            for config in (self._label_config(project), before)
-        )
+        now, learned = (training_keys(_readable(config)) for config in (self._label_config(project), before))
         return not now <= learned
 
     def _label_config(self, project: str) -> str:

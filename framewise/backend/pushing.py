@@ -9,7 +9,7 @@ from dataclasses import replace
 from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel
+from framewise.controls import ControlModel, sources_of
 from framewise.core.errors import StorageBusy, StorageFull
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
@@ -79,10 +79,9 @@ class Pushing:
             self._pushed.put(job.project, task, replace(awaited, state=LEFT_OUT))
             return  # nobody asked for it, and it is not wanted any more
         asked = Asked({"id": task, "data": data})
-        for control in controls:
-            if control.version():
-                _, features = self._videos.features(job, control, control.control.media_source(data), task, progress)
-                asked.ready.append((control, features))
+        for control, source in sources_of([c for c in controls if c.version()], data):
+            _, features = self._videos.features(job, control, source, task, progress)
+            asked.ready.append((control, features))
         if asked.ready:
             self.send(job.project, controls, asked)
         if awaited:

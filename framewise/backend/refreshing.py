@@ -17,7 +17,7 @@ from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel
+from framewise.controls import ControlModel, sources_of
 from framewise.core.errors import FramewiseError, LabelStudioError, MediaUnavailable, ProjectForgotten, is_disk_full
 from framewise.jobs import GiveWay, Jobs, Progress
 from framewise.label_studio import LabelStudioClient
@@ -154,8 +154,7 @@ class Refresh:
 
     def _promise(self, round: Round, task: int, data: dict[str, Any]) -> None:
         project, jobs = round.job.project, self._jobs.states
-        predicting = [control for control in round.controls if control.version()]
-        sources = [(control, control.control.media_source(data)) for control in predicting]
+        sources = sources_of([control for control in round.controls if control.version()], data)
         latest = [jobs.latest("extract", project, self._videos.subject(control, source)) for control, source in sources]
         if any(job and job[1] == "failed" for job in latest):
             self._note(round, task, LEFT_OUT)  # it is tried again when somebody asks for it
@@ -182,11 +181,9 @@ class Refresh:
     def _cached(self, round: Round, task: int, data: dict[str, Any]) -> Asked | None:
         """A task whose features are cached; None if some are not."""
         asked = Asked({"id": task, "data": data})
-        for control in round.controls:
-            if not control.version():
-                continue
+        for control, source in sources_of([control for control in round.controls if control.version()], data):
             try:
-                features = self._videos.cached(control, control.control.media_source(data), task)
+                features = self._videos.cached(control, source, task)
             except MediaUnavailable:  # the extraction waits for it
                 return None
             if features is None:

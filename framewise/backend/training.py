@@ -9,7 +9,7 @@ from typing import Any
 
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, Example
+from framewise.controls import ControlModel, Example, Medium, learners
 from framewise.core.errors import FramewiseError, is_disk_full
 from framewise.jobs import Jobs, Progress
 from framewise.store.annotations import AnnotatedTask, Annotations
@@ -65,7 +65,7 @@ class Trainings:
 
     def _learn(self, job: Job, progress: Progress, thorough: bool) -> dict[str, Any]:
         nothing = {"version": None, "current": False, "provisional": False}
-        controls = [c for c in self._projects.controls(job.project) if c.control.trainable]
+        controls = [c for c in learners(self._projects.controls(job.project)) if c.control.trainable]
         if thorough:
             controls = [c for c in controls if c.can_refine]
         tasks = self._annotations.training_set(job.project)
@@ -104,16 +104,17 @@ class Trainings:
         if latest is None or latest[1] not in ("pending", "running", "failed"):
             self._jobs.submit("train", project, "all", {})
 
-    def _examples(self, job: Job, control: ControlModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
+    def _examples(self, job: Job, learner: ControlModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
         """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
         examples, problems = [], []
         for done, task in enumerate(tasks):
             step = part_of(progress, done, len(tasks))
             try:
-                source = control.control.media_source(task.data)
-                content, features = self._videos.features(job, control, source, task.task, step)
-                told = (task.labels or {}).get(control.control.from_name)
-                example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
+                media = []
+                for reader, source in learner.sources(task.data):
+                    content, features = self._videos.features(job, reader, source, task.task, step)
+                    media.append(Medium(reader, features, content))
+                example = learner.task_example(media, task.data, task.result, task.labels)
                 examples.append(example)
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")
@@ -125,7 +126,7 @@ class Trainings:
                 known = isinstance(error, FramewiseError | OSError)
                 if isinstance(error, FramewiseError) and error.temporary:
                     # It is fetched as soon as that is possible, and learned then.
-                    self._videos.submit_extraction(job.project, control, source, task.task, then="train")
+                    self._videos.submit_extraction(job.project, reader, source, task.task, then="train")
                 text = str(error) if known else f"{type(error).__name__}: {error}"
                 problems.append(f"task {task.task} is left out of the training: {text}")
                 logger.warning("project %s, %s", job.project, problems[-1], exc_info=not known)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from framewise.backend.projects import Projects
-from framewise.controls import Parts
+from framewise.controls import Parts, learners
 from framewise.core.errors import ModelError, RequestError
 from framewise.learning.models import load_model
 from framewise.store.annotations import Annotations
@@ -59,7 +59,7 @@ class Versions:
 
     def _check(self, key: str, controls: list[str]) -> None:
         """Raises for a version, chosen already, that could not be used: then that is undone."""
-        for control in self._projects.controls(key):
+        for control in learners(self._projects.controls(key)):
             folder = self._registry.current(key, control.control.from_name)
             if control.control.from_name not in controls or folder is None:
                 continue

@@ -9,8 +9,9 @@ from framewise.backend.projects import Projects
 from framewise.controls import ControlModel, Features
 from framewise.core.errors import FramewiseError
 from framewise.features.sensors import SeriesFeatures
+from framewise.features.sound import SoundFeatures
 from framewise.jobs import Jobs, Progress
-from framewise.media.advice import group_advice
+from framewise.media.group_advice import Played, group_advice
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 
@@ -66,17 +67,28 @@ class Videos:
             return file.content, features
 
     def _group_advice(self, control: ControlModel, features: Features, task: int | None, data: Mapping[str, Any]) -> list[str]:
-        """What the user should know of a series and those of its sync group that were read before it."""
-        if not isinstance(features, SeriesFeatures) or not control.control.sync:
+        """What the user should know of a file and those of its sync group that were read before it."""
+        if not control.control.sync:
             return []
-        others = {}
+        others: dict[str, Played] = {}
         try:
+            own = _played(control, features, data)
             for other in self._projects.controls(control.project):
                 if other.control.sync == control.control.sync and other.control.to_name != control.control.to_name:
                     content = other.known_content(other.control.media_source(data), task)
                     theirs = other.cached_features(content) if content else None
-                    if isinstance(theirs, SeriesFeatures):
-                        others[other.control.to_name] = theirs.times
+                    if theirs:
+                        others[other.control.to_name] = _played(other, theirs, data)
         except FramewiseError:
             return []  # said where the other one is used
-        return group_advice(features.times, control.control.to_name, others)
+        return group_advice(own, list(others.values()))
+
+
+def _played(control: ControlModel, features: Features, data: Mapping[str, Any]) -> Played:
+    name = control.control.to_name
+    if isinstance(features, SeriesFeatures):
+        times = features.times
+        return Played(name, float(times.seconds[-1]) + times.period_seconds, times=times)
+    if isinstance(features, SoundFeatures):
+        return Played(name, features.duration_seconds)
+    return Played(name, features.timeline.duration_seconds, frame_rate=control.control.frame_rate(data))

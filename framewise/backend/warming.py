@@ -7,7 +7,7 @@ from typing import Any
 from framewise.backend.free_disk import FreeDisk
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel
+from framewise.controls import ControlModel, sources_of
 from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full
 from framewise.jobs import GiveWay, Jobs, Progress
 from framewise.store.annotations import Annotations
@@ -67,8 +67,8 @@ class Warming:
         self._annotations.begin_warming(job.project, task)
         problem = ""
         try:
-            for control in controls:
-                self._videos.features(job, control, control.control.media_source(data), task, polite)
+            for control, source in sources_of(controls, data):
+                self._videos.features(job, control, source, task, polite)
         except GiveWay:
             self._annotations.put_back(job.project, task)
             raise

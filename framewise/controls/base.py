@@ -10,6 +10,7 @@ from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.features.sensors import SeriesFeatures, SeriesReader
+from framewise.features.sound import SoundFeatures, SoundReader
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo
 from framewise.media.advice import timing_advice
@@ -18,8 +19,9 @@ from framewise.media.video import probe
 from framewise.settings import Settings
 from framewise.store.registry import Registry
 
+Labels = Mapping[str, Sequence[str]]  # from_name -> labels
 Progress = Callable[[float, str], None]
-Features = VideoFeatures | SeriesFeatures  # of a task's file, by what the control is on
+Features = VideoFeatures | SeriesFeatures | SoundFeatures  # of a task's file, by what the control is on
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,16 @@ class Parts:
     extractor: Extractor
     registry: Registry
     series: SeriesReader
+    sound: SoundReader
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A task's file: by which control it was read, and what is known of it. content: "" where that does not matter."""
+
+    control: "ControlModel"
+    features: Features
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class ControlModel:
 
     type: ClassVar[str]
     media_tag: ClassVar[str] = "Video"
+    group: "ControlModel | None" = None  # what learns in its place, with others of its sync group
 
     def __init__(self, control: ControlSettings, project: str, parts: Parts):
         self.control = control
@@ -149,6 +162,33 @@ class ControlModel:
         text = self.control.frame_rate_text
         return DEFAULT_FRAME_RATE if text and text.startswith("$") else parse_frame_rate(text)
 
+    # What learns and predicts: a control by itself, or its sync group. Both are asked of a task as a whole.
+
+    @property
+    def learner(self) -> "ControlModel":
+        return self.group or self
+
+    def sources(self, task_data: Mapping[str, Any]) -> list[tuple["ControlModel", str]]:
+        """The media of a task that count, and by which control each is read. Raises RequestError if it has none."""
+        return [(self, self.control.media_source(task_data))]
+
+    def task_example(
+        self,
+        media: Sequence[Medium],
+        task_data: Mapping[str, Any],
+        result: Sequence[Any],
+        labels: Labels | None,
+    ) -> Example:
+        """An annotation's ``result`` as an example. labels: of each control, as the labeling config had them when it was
+        annotated, None if that is not known. Raises RegionError, MediaError, RequestError."""
+        told = (labels or {}).get(self.control.from_name)
+        frame_rate = self.control.frame_rate(task_data)
+        return self.example(media[0].features, frame_rate, result, media[0].content, told)
+
+    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
+        """What is predicted for a task. Raises MediaError, RequestError, ModelError."""
+        return self.predict(media[0].features, self.control.frame_rate(task_data))
+
     def version(self) -> str | None:
         """Name of what predicts now; None if nothing can yet."""
         raise NotImplementedError
@@ -182,3 +222,13 @@ class ControlModel:
         """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
         decide by that."""
         raise NotImplementedError
+
+
+def learners(controls: Sequence[ControlModel]) -> list[ControlModel]:
+    """What learns and predicts, each once."""
+    return list(dict.fromkeys(control.learner for control in controls))
+
+
+def sources_of(controls: Sequence[ControlModel], task_data: Mapping[str, Any]) -> list[tuple[ControlModel, str]]:
+    """The media of a task that controls need, each once. Raises RequestError for one that is missing."""
+    return [source for learner in learners(controls) for source in learner.sources(task_data)]

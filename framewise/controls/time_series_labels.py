@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from framewise.controls.base import Example, Features, Predicted, Progress
-from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
-from framewise.core.errors import ConfigError
+from framewise.controls.timeline_labels import certainty
+from framewise.controls.without_pictures import WithoutPictures
+from framewise.core.converter import Segment
+from framewise.core.regions import TimelineRegion
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.features.sensors import SENSORS, SeriesFeatures, series_key
-from framewise.labeling_config import PARAMETERS, SeriesSettings
+from framewise.labeling_config import SeriesSettings
 from framewise.media.advice import series_advice
 from framewise.media.library import MediaFile
 
 logger = logging.getLogger(__name__)
 
-DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
-
-class TimeSeriesLabelsModel(TimelineLabelsModel):
+class TimeSeriesLabelsModel(WithoutPictures):
     """A <TimeSeriesLabels> control. It learns as a timeline does; its rows are steps of the series' own grid."""
 
     type = "TimeSeriesLabels"
@@ -37,19 +37,6 @@ class TimeSeriesLabelsModel(TimelineLabelsModel):
     @property
     def backbone_name(self) -> str:
         return SENSORS
-
-    def check(self) -> None:
-        where, parameters = f"<{self.type} name={self.control.from_name!r}>", self.control.parameters
-        if not self.trainable:
-            raise ConfigError(
-                f"{where}: simple mode is of pictures, and a <TimeSeries> has none; set "
-                'model_trainable="true", or model_skip="true" to leave it alone'
-            )
-        if parameters["model_classifier_type"] != "auto":
-            raise ConfigError(f"{where}: model_classifier_type must be auto on a <TimeSeries>")
-        for name in ("model_path", "model_crop"):
-            if parameters[name] != DEFAULTS[name]:
-                raise ConfigError(f"{where}: {name} is of pictures, and a <TimeSeries> has none; remove it")
 
     def known_content(self, source: str, task: int | None) -> str | None:
         return _content(source) if self._series.inline else super().known_content(source, task)
@@ -78,20 +65,33 @@ class TimeSeriesLabelsModel(TimelineLabelsModel):
 
     def predict(self, features: Features, frame_rate: float) -> Predicted:
         assert isinstance(features, SeriesFeatures)
-        rate, times = features.own_rate(), features.times
+        rate = features.own_rate()
         segments, labels, scores = self._trained_segments(features.rows(rate))
-        regions = []
+        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
+
+    def regions_of(
+        self, segments: Sequence[Segment], labels: Sequence[str], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        assert isinstance(features, SeriesFeatures)
+        regions, name = [], (self.control.from_name, self.control.to_name)
         for segment in segments:
-            label = labels[segment.label_index]
-            samples = times.samples_in(segment.index + 1, segment.stop, rate)
-            if samples is None:  # a region needs a sample to begin at, and in a gap there is none
-                logger.info(
-                    "%r: %r in steps %d-%d has no sample", self.control.from_name, label, segment.index + 1, segment.stop
-                )
+            label, frames = labels[segment.label_index], (segment.index + 1, segment.stop)
+            # A region needs a sample to begin at. Between two samples of a slow sensor there is none, nor in a gap.
+            samples = features.times.samples_in(*frames, rate)
+            if samples is None and rate != features.own_rate():
+                samples = features.times.instant_in(*frames, rate)
+            if samples is None:
+                logger.info("%r: %r in steps %d-%d has no sample", name[0], label, *frames)
                 continue
-            name = (self.control.from_name, self.control.to_name)
-            regions.append(write_series_region([label], samples, times, *name, segment.score))
-        return Predicted(regions, certainty(scores))
+            regions.append(write_series_region([label], samples, features.times, *name, segment.score))
+        return regions
+
+    def frames_of(
+        self, result: Sequence[Any], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[TimelineRegion]:
+        assert isinstance(features, SeriesFeatures)
+        regions = read_series_regions(result, self.control.from_name)
+        return [series_region_frames(region, features.times, rate) for region in regions]
 
     def example(
         self,
@@ -103,9 +103,7 @@ class TimeSeriesLabelsModel(TimelineLabelsModel):
     ) -> Example:
         assert isinstance(features, SeriesFeatures)
         rate = features.own_rate()
-        regions = read_series_regions(result, self.control.from_name)
-        frames = [series_region_frames(region, features.times, rate) for region in regions]
-        return self._example(features.rows(rate), frames, content, told)
+        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)
 
     def _features_identity(self) -> dict[str, str | None]:
         return {"sha256": SENSORS, "crop": json.dumps(self._series.channels)}

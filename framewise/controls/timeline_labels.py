@@ -16,14 +16,16 @@ from framewise.controls.base import ControlModel, Example, Features, Predicted, 
 from framewise.core.converter import (
     Segment,
     get_label_map,
+    on_grid,
     regions_to_frame_labels,
+    regridded,
     scores_to_segments,
     segments_to_regions,
 )
 from framewise.core.errors import ModelError, brief
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
-from framewise.labeling_config import match_classes
+from framewise.labeling_config import ControlSettings, match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.models import Model, check_model, load_cached_model, load_model
 from framewise.learning.networks import MultiLabelLSTM
@@ -60,20 +62,23 @@ class TimelineLabelsModel(ControlModel):
             match_classes(self.control, self._parts.backbones.head(backbone).names)
 
     def version(self) -> str | None:
+        if self.group:
+            return self.group.version()
         if not self.trainable:
             return f"simple-{self.backbone().content[:8]}-{self.control.prediction_key()}"
         current = self._current
         if current is None or self.is_outdated():
             return None
         # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
-        key = self.control.prediction_key()
+        key = self.prediction_key()
         return current.name if self._about.get("prediction_key") == key else f"{current.name}-{key}"
 
     def is_outdated(self) -> bool:
         """Whether the version in use learned from another backbone's features than those it would be given now."""
+        if self.group:
+            return self.group.is_outdated()
         if self._current is None:
             return False
-        learned_from = self._about.get("backbone", {})
         wanted, learned_from = self._features_identity(), self._about.get("backbone", {})
         # There was one profile when it was not written down.
         return {"profile": "exact", **learned_from, "name": ""} != {"profile": "exact", **wanted, "name": ""}
@@ -106,6 +111,10 @@ class TimelineLabelsModel(ControlModel):
         content = None if missing else self.backbone().content
         return {"sha256": content, "crop": self.crop, "profile": self._parts.extractor.profile}
 
+    def prediction_key(self) -> str:
+        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        return self.control.prediction_key()
+
     @property
     def can_refine(self) -> bool:
         return bool(self.control.parameters["model_classifier_type"] == "auto")
@@ -125,6 +134,28 @@ class TimelineLabelsModel(ControlModel):
     ) -> Example:
         assert isinstance(features, VideoFeatures)
         return self._example(features.rows_on_grid(frame_rate), read_regions(result, self.control.from_name), content, told)
+
+    # Between regions and frames of a grid, for the control's own grid and a sync group's.
+
+    def frames_of(
+        self, result: Sequence[Any], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[TimelineRegion]:
+        """An annotation's regions of this control as frames at ``rate``. Raises RegionError."""
+        assert isinstance(features, VideoFeatures)
+        own = self.control.frame_rate(task_data)
+        return [
+            regridded(r, own, features.timeline.num_frames(own), rate) for r in read_regions(result, self.control.from_name)
+        ]
+
+    def regions_of(
+        self, segments: Sequence[Segment], labels: Sequence[str], features: Features, rate: float, task_data: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Segments of frames at ``rate`` as regions of this control, in its own units."""
+        assert isinstance(features, VideoFeatures)
+        own = self.control.frame_rate(task_data)
+        if own != rate:
+            segments = [moved for s in segments if (moved := on_grid(s, rate, own, features.timeline.num_frames(own)))]
+        return segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
 
     def _example(self, rows: Rows, regions: Sequence[TimelineRegion], content: str, told: Sequence[str] | None) -> Example:
         names = self.control.label_names
@@ -149,7 +180,7 @@ class TimelineLabelsModel(ControlModel):
             "videos": len(examples),
             "labels": self.control.label_names,
             "backbone": {"name": self.backbone_name, **self._features_identity()},
-            "prediction_key": self.control.prediction_key(),
+            "prediction_key": self.prediction_key(),
             **learned.about,
         }
         published = self._parts.registry.publish(
@@ -280,10 +311,17 @@ class TimelineLabelsModel(ControlModel):
             scores = model.predict(rows)
         else:
             scores = model.predict(rows.read(np.arange(len(rows)))[:, : -rows.motion_size]).numpy()
+        return self._segments(scores, self.control)
+
+    def _segments(
+        self, scores: npt.NDArray[Any], control: ControlSettings
+    ) -> tuple[list[Segment], list[str], npt.NDArray[Any]]:
+        """Segments of a control's labels by scores (T, L) of the version in use; its labels, and their scores."""
+        model = self._model
         label_map = model.get_label_map()
-        known = [label for label in self.control.label_names if label in label_map]
+        known = [label for label in control.label_names if label in label_map]
         scores = scores[:, [label_map[label] for label in known]]
-        segments = scores_to_segments(scores, self.control.parameters["model_score_threshold"])
+        segments = scores_to_segments(scores, control.parameters["model_score_threshold"])
         if isinstance(model, AutoClassifier):
             right = model.region_scores([segment.score for segment in segments])
             segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]

@@ -1,6 +1,7 @@
 """Between regions and arrays with one row a frame of Label Studio's grid."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,30 @@ def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frame
     if end > num_frames:
         logger.info("region %r: end %d cut to the last frame, %d", region.id, end, num_frames)
     return min(end, num_frames)
+
+
+# Between grids of frames that begin together: frame N of a grid covers the seconds [(N-1)/rate, N/rate).
+SLACK_FRAMES = 1e-6  # what float64 may not resolve of a frame's edge
+
+
+def regridded(region: TimelineRegion, rate: float, num_frames: int, other: float) -> TimelineRegion:
+    """A region as the frames of another grid that it touches. Raises RangeOutsideVideo for one outside its own grid."""
+    ranges = []
+    for start, end in region.ranges:
+        stop = _clamped_stop(region, start, end, num_frames)
+        ranges.append((start, stop) if other == rate else _touched(start, stop, rate, other))
+    return TimelineRegion(region.labels, tuple(ranges), region.id)
+
+
+def on_grid(segment: Segment, rate: float, other: float, num_frames: int) -> Segment | None:
+    """A segment as the frames of another grid that it touches; None if it lies beyond that grid's end."""
+    start, end = _touched(segment.index + 1, segment.stop, rate, other)
+    return Segment(segment.label_index, start - 1, min(end, num_frames), segment.score) if start <= num_frames else None
+
+
+def _touched(start: int, end: int, rate: float, other: float) -> tuple[int, int]:
+    first = math.floor((start - 1) / rate * other + SLACK_FRAMES) + 1
+    return first, max(math.ceil(end / rate * other - SLACK_FRAMES), first)
 
 
 def scores_to_segments(scores: npt.NDArray[np.floating[Any]], threshold: float) -> list[Segment]:

@@ -28,6 +28,7 @@ LARGEST = 1e18  # of native times
 MOST_FRAMES = 2.0**53  # that float64 counts
 # Of a numeric time column, as powers of ten. Coarser ones are taken as exact: few sensors write hundredths that they rounded.
 DECIMALS = (3, 4, 5)
+GAPLESS_PERIODS = 1.5  # differences of times up to here are periods
 SLACK_SECONDS = 0.001  # at most: what is written in whole seconds may be off by many frames anyway
 
 
@@ -66,6 +67,15 @@ class SeriesTimes:
         """By how much a sample counts as later than it is written."""
         return self.resolution_seconds if self.resolution_seconds <= SLACK_SECONDS else FINEST_SECONDS
 
+    @cached_property
+    def period_seconds(self) -> float:
+        """Mean time between samples that follow each other, leaving out gaps; 1 s if all are at one time."""
+        between = np.diff(self.seconds)
+        between = between[between > 0]
+        if not len(between):
+            return 1.0
+        return float(between[between <= GAPLESS_PERIODS * np.median(between)].mean())
+
     @property
     def sample_rate(self) -> float:
         """Samples per second, on average; 0 if all are at one time."""
@@ -92,6 +102,13 @@ class SeriesTimes:
         frames = self.frames(rate)
         first, stop = int(np.searchsorted(frames, start, side="left")), int(np.searchsorted(frames, end, side="right"))
         return (first, stop - 1) if first < stop else None
+
+    def instant_in(self, start: int, end: int, rate: float) -> tuple[int, int] | None:
+        """The sample, as first and last, that is nearest to frames without one; None if it is a sample period or more away."""
+        first, last = (start - 1) / rate, end / rate
+        away = np.maximum(np.maximum(first - self.seconds, self.seconds - last), 0)
+        nearest = int(away.argmin())
+        return (nearest, nearest) if away[nearest] < self.period_seconds else None
 
     def frame_of(self, native: float, rate: float) -> int:
         """The frame, from 1 on, that a native time is in; below 1 for one before the first sample."""

@@ -109,7 +109,8 @@ def picture_times(content: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
-SERIES = "time series"  # in a key, where a video has its backbone's content: a series as it was read
+# In a key, where a video has its backbone's content: a series as it was read, and what is heard.
+SERIES, SOUND = "time series", "sound"
 
 
 class Hold:

@@ -25,6 +25,7 @@ from framewise.features.cache import (
     CHUNK_PICTURES,
     PARTIAL,
     SERIES,
+    SOUND,
     STALE_SECONDS,
     FeatureCache,
     Key,
@@ -253,7 +254,7 @@ class Housekeeper:
 def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
     """What kind of leftover a video's features are; "" for none."""
     _, backbone, preprocessing = video.key
-    if backbone == SERIES:
+    if backbone in (SERIES, SOUND):
         return ""
     if backbone not in weights:
         return OTHER_WEIGHTS

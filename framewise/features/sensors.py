@@ -23,7 +23,6 @@ from framewise.media.library import MediaFile
 MOST_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
 LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
 BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
-GAPLESS_PERIODS = 1.5  # differences of times up to here are periods
 MOST_DEVIATION = 10.0  # in robust standard deviations; beyond it, only that it is far
 NORMAL_QUARTILES = 1.349  # distance of a normal distribution's quartiles, in standard deviations
 AGGREGATES = 5  # mean, standard deviation, least, most, root of the mean square; and whether there are any
@@ -43,7 +42,7 @@ class SeriesFeatures:
 
     def own_rate(self) -> float:
         """Steps per second that suit the series: of so many samples each that they are at most MOST_STEPS_PER_SECOND."""
-        rate = 1 / _period(self.times.seconds)
+        rate = 1 / self.times.period_seconds
         most = min(MOST_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
         return rate / max(1, math.ceil(rate / most - 1e-6))
 
@@ -57,9 +56,15 @@ class SeriesFeatures:
             )
         return steps
 
-    def rows(self, rate: float) -> "SensorRows":
+    def num_steps_beside(self, rate: float) -> int:
+        """Steps up to the end of the last sample's period: as long a slow sensor says something beside other media."""
+        end = (float(self.times.seconds[-1]) + self.times.period_seconds) * rate
+        return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MAX_FRAMES))
+
+    def rows(self, rate: float, num_steps: int | None = None) -> "SensorRows":
         """What describes each step, for the learner. Raises MediaError."""
-        return SensorRows(step_numbers(self.times, self._values, rate, self.num_steps(rate)), rate)
+        steps = self.num_steps(rate) if num_steps is None else num_steps
+        return SensorRows(step_numbers(self.times, self._values, rate, steps), rate)
 
 
 class SensorRows:
@@ -109,7 +114,7 @@ def _channel(
     known = np.stack([mean, spread, least, most, np.sqrt(square)], axis=1)
     every = np.arange(num_steps)
     drawn = np.stack([np.interp(every, filled, column) for column in known.T], axis=1).astype(np.float32)
-    valid = _bridged(filled, every, BRIDGED_PERIODS * max(_period(seconds[there]) * rate, 1.0))
+    valid = _bridged(filled, every, BRIDGED_PERIODS * max(SeriesTimes(seconds[there]).period_seconds * rate, 1.0))
     return np.where(valid[:, np.newaxis], drawn, np.float32(0)), valid
 
 
@@ -130,15 +135,6 @@ def _normalised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     scale = scale if scale > 0.1 * values.std() else values.std()
     normal: npt.NDArray[np.float64] = np.clip((values - middle) / (scale or 1.0), -MOST_DEVIATION, MOST_DEVIATION)
     return normal
-
-
-def _period(seconds: npt.NDArray[np.float64]) -> float:
-    """Mean time between samples that follow each other, leaving out gaps; 1 s if all are at one time."""
-    between = np.diff(seconds)
-    between = between[between > 0]
-    if not len(between):
-        return 1.0
-    return float(between[between <= GAPLESS_PERIODS * np.median(between)].mean())
 
 
 class SeriesReader:

@@ -18,6 +18,7 @@ from framewise.learning.calibration import RegionCalibration
 from framewise.learning.context import shape_in_windows
 from framewise.learning.decisions import Decision, choose_decision, supposed_decision, value_of_decision
 from framewise.learning.folds import Folds, Piece, make_folds
+from framewise.learning.joint import JointBasis, fit_basis, read_basis
 from framewise.learning.kernel import KernelRidge
 from framewise.learning.quality import Quality, measure
 from framewise.learning.repeats import without_repeats
@@ -58,7 +59,7 @@ class AutoClassifier:
     """A trained version. blend: share of the closed-form learner in a score. decisions: of each label, in order."""
 
     labels: list[str]
-    basis: Basis
+    basis: Basis | JointBasis
     learners: Learners
     decisions: list[Decision]
     calibration: RegionCalibration | None = None
@@ -83,8 +84,10 @@ class AutoClassifier:
     def save(self, folder: Path) -> None:
         """Write the classifier into ``folder``: tensors in safetensors, the rest in JSON."""
         kernel = self.learners.kernel
-        tensors = {"basis.mean": self.basis.mean, "basis.projection": self.basis.projection}
+        tensors = {f"basis.{name}": tensor for name, tensor in self.basis.tensors().items()}
         tensors |= {"kernel.weights": kernel.weights, "kernel.prior": kernel.prior}
+        if kernel.known is not None and kernel.shares is not None:
+            tensors |= {"kernel.known": kernel.known, "kernel.shares": kernel.shares}
         for number, (rows, centre, scale) in enumerate(zip(kernel.rows, kernel.centres, kernel.scales, strict=True)):
             named = {"rows": rows.half(), "centre": centre, "scale": scale}
             tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in named.items()}
@@ -98,6 +101,7 @@ class AutoClassifier:
             "blend": self.blend,
             "blocks": len(kernel.rows),
             "networks": len(self.learners.networks),
+            **self.basis.description(),
         }
         checkpoints.write(folder, description, tensors)
 
@@ -109,7 +113,8 @@ class AutoClassifier:
         rows, centres, scales = (
             [tensors[f"kernel.{b}.{name}"].float() for b in blocks] for name in ("rows", "centre", "scale")
         )
-        kernel = KernelRidge(rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"])
+        media = (tensors["kernel.known"], tensors["kernel.shares"]) if "media" in description else ()
+        kernel = KernelRidge(rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"], *media)
         networks = []
         for number in range(int(description["networks"])):
             prefix = f"network.{number}."
@@ -119,7 +124,7 @@ class AutoClassifier:
             networks.append(network.eval())
         calibration = description["calibration"]
         decisions = [Decision.from_json(d) for d in description["decisions"]]
-        basis = Basis(tensors["basis.mean"], tensors["basis.projection"])
+        basis = read_basis(description, tensors)
         if len(decisions) != len(labels) or not _fit_together(basis, kernel, len(labels)):
             raise ModelError(f"expected decisions, and tensors of sizes that fit each other, for {len(labels)} labels")
         return cls(
@@ -132,10 +137,12 @@ class AutoClassifier:
         )
 
 
-def _fit_together(basis: Basis, kernel: KernelRidge, num_labels: int) -> bool:
+def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
     """Whether the sizes of tensors are those of one classifier."""
-    size, examples = len(basis.mean), len(kernel.weights)
-    fits = [basis.mean.shape == (size,), basis.projection.ndim == 2, len(basis.projection) == size]
+    examples = len(kernel.weights)
+    fits = [basis.fits_together()]
+    if kernel.known is not None and kernel.shares is not None:
+        fits += [kernel.known.shape == (examples, len(kernel.rows)), kernel.shares.shape == (len(kernel.rows), num_labels)]
     fits += [kernel.weights.shape == (examples, num_labels), kernel.prior.shape == (num_labels,)]
     for rows, centre, scale in zip(kernel.rows, kernel.centres, kernel.scales, strict=True):
         fits += [rows.shape == (examples, len(centre)), centre.shape == scale.shape == (len(centre),)]
@@ -145,7 +152,7 @@ def _fit_together(basis: Basis, kernel: KernelRidge, num_labels: int) -> bool:
 @processors_left_free()
 def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
     """The closed-form learner alone, on all videos; where labels were known before, decided as it was then."""
-    basis = Basis.fit([v.rows for v in videos])
+    basis = fit_basis([v.rows for v in videos])
     tracks = [basis.track(v) for v in videos]
     kernel = KernelRidge.fit(tracks)
     known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
@@ -161,7 +168,7 @@ def learn_thoroughly(
 
     The basis is of all videos, also of those that a fold leaves out: it knows no labels.
     """
-    basis = Basis.fit([v.rows for v in videos])
+    basis = fit_basis([v.rows for v in videos])
     tracks, groups = [basis.track(v) for v in videos], [v.group for v in videos]
     folds = without_repeats(_folds(tracks, groups), tracks)
     steps = len(folds.folds) + 1

@@ -106,9 +106,15 @@ def windows(track: Track) -> Iterator[tuple[Track, int, slice]]:
 def blocks(track: Track, where: Tensor, how: Tensor) -> list[Tensor]:
     """Kinds of evidence, each (T, N): what is seen, how it changes, how much moves where, and in what shape.
 
-    where, how: ``cells`` and ``shape`` of the track.
+    where, how: ``cells`` and ``shape`` of the track. Of several media, what is seen and how it changes of one after the other.
     """
-    rate, seen = track.frame_rate, track.components
+    rate = track.frame_rate
+    media = track.components.split(track.layout.widths, 1) if track.layout else [track.components]
+    return [*(block for seen in media for block in _seen(seen, rate)), _over_time(where, rate), _over_time(how, rate)]
+
+
+def _seen(seen: Tensor, rate: float) -> list[Tensor]:
+    """What is seen (T, C) around each row, and how it changes."""
     near = box(seen, 0.13, rate)
     appearance = [near, later(near, -0.5, rate), later(near, 0.5, rate), box(seen, 1.0, rate)]
     changes = [
@@ -116,11 +122,11 @@ def blocks(track: Track, where: Tensor, how: Tensor) -> list[Tensor]:
         change(near, 0.27, rate),
         change(box(seen, 0.27, rate), 0.67, rate),
     ]
-    return [torch.cat(parts, 1) for parts in (appearance, changes, _over_time(where, rate), _over_time(how, rate))]
+    return [torch.cat(appearance, 1), torch.cat(changes, 1)]
 
 
-def _over_time(moves: Tensor, rate: float) -> list[Tensor]:
+def _over_time(moves: Tensor, rate: float) -> Tensor:
     """Motion over windows of three lengths, and how it changes."""
     steady = box(moves, 0.1, rate)
     windows = [moves, steady, box(moves, 0.33, rate), box(moves, 1.0, rate)]
-    return [*windows, change(steady, 0.17, rate), change(steady, 0.4, rate)]
+    return torch.cat([*windows, change(steady, 0.17, rate), change(steady, 0.4, rate)], 1)

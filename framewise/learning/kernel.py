@@ -14,7 +14,7 @@ from torch import Tensor
 
 from framewise.learning.context import blocks, cells, end_to_end, shape, windows
 from framewise.learning.memory import give_back
-from framewise.learning.tracks import Track
+from framewise.learning.tracks import Layout, Track
 
 MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
 SHORTEST_STEP_SECONDS = 0.1
@@ -26,33 +26,63 @@ RIDGE, MOST_RIDGE = 1e-3, 1.0
 SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
 STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
 KERNEL_ROWS = 256  # of a kernel that are computed at once
+LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
+LEAST_SHARE = 0.01  # of a block in the kernel of a label
+SHARPNESS = 2  # power of the alignment by which blocks share
+MOST_KERNELS = 16  # labels that have one of their own; more share one
+FEW_RECORDINGS, PIECES_OF_FEW = 10, 4  # whose pieces are compared
 
 
 class KernelRidge:
-    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,)."""
+    """rows: per block (N, B) scaled; centre (B,) and scale (B,) of each block; weights (N, L); prior (L,).
 
-    def __init__(self, rows: list[Tensor], centres: list[Tensor], scales: list[Tensor], weights: Tensor, prior: Tensor):
+    Of several media also known (N, blocks), 0 where a row says nothing of a block, and shares (blocks, L), how much each block
+    counts for each label; None of one medium, of which all is known and counts the same.
+    """
+
+    def __init__(
+        self,
+        rows: list[Tensor],
+        centres: list[Tensor],
+        scales: list[Tensor],
+        weights: Tensor,
+        prior: Tensor,
+        known: Tensor | None = None,
+        shares: Tensor | None = None,
+    ):
         self.rows, self.centres, self.scales, self.weights, self.prior = rows, centres, scales, weights, prior
+        self.known, self.shares = known, shares
 
     @classmethod
     def fit(cls, tracks: Sequence[Track]) -> Self:
         """From all tracks. A label learns from the tracks in which it is taught."""
-        step = math.ceil(sum(len(t) for t in tracks) / MAX_ROWS)
+        layout = tracks[0].layout
+        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout else MAX_ROWS
+        step = math.ceil(sum(len(t) for t in tracks) / most)
         chosen = [_chosen(t, step) for t in tracks]
         steadiness = [_Steadiness(), _Steadiness()]
         parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
         rows = end_to_end(parts, sum(len(own) for own in chosen))
-        centres = [block.mean(0) for block in rows]
-        scales = [_seen_scale(block, weight) for block, weight in zip(rows[:2], SEEN_WEIGHTS, strict=True)]
-        for block, weight, steady in zip(rows[2:], MOTION_WEIGHTS, steadiness, strict=True):
-            scales.append(_motion_scale(block, weight, steady.values()))
+        # Of a block that no row knows anything of, nothing counts: any numbers will do.
+        of_known = [_known_rows(block) for block in rows] if layout else rows
+        centres = [block.mean(0) for block in of_known]
+        weights = SEEN_WEIGHTS * ((len(rows) - 2) // 2)
+        scales = [_seen_scale(block, weight) for block, weight in zip(of_known[:-2], weights, strict=True)]
+        for block, weight, steady in zip(of_known[-2:], MOTION_WEIGHTS, steadiness, strict=True):
+            scales.append(_motion_scale(block, weight, steady.values(block.shape[1])))
         for block, centre, scale in zip(rows, centres, scales, strict=True):
             block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
         taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
-        weights, prior = _solve(_kernel(rows, rows), labels, taught)
+        known = shares = None
+        if layout:
+            rows, known, origin = _with_media_left_out(rows, layout)
+            pieces = _pieces([len(own) for own in chosen])
+            solved, prior, shares = _solve_by_shares(rows, known, labels[origin], taught[origin], pieces)
+        else:
+            solved, prior = _solve(_kernel(rows, rows), labels, taught)
         give_back()
-        return cls(rows, centres, scales, weights, prior)
+        return cls(rows, centres, scales, solved, prior, known, shares)
 
     def scores(self, track: Track) -> Tensor:
         """(T, L), around 0 where a label is off and 1 where it is on."""
@@ -61,7 +91,13 @@ class KernelRidge:
     def _scores(self, inside: Sequence[Tensor]) -> Tensor:
         """(N, L) of blocks (N, B), which are used up."""
         scaled = [b.sub_(c).div_(s) for b, c, s in zip(inside, self.centres, self.scales, strict=True)]
-        return _kernel(scaled, self.rows) @ self.weights + self.prior
+        if self.known is None or self.shares is None:
+            return _kernel(scaled, self.rows) @ self.weights + self.prior
+        scaled, known = _filled(scaled)
+        scores = self.prior.repeat(len(known), 1)
+        for a, b, left, right, share in zip(scaled, self.rows, known.T, self.known.T, self.shares, strict=True):
+            scores.add_(_kernel([a], [b], left.unsqueeze(1), right.unsqueeze(1)) @ (self.weights * share))
+        return scores
 
 
 class _Steadiness:
@@ -82,8 +118,10 @@ class _Steadiness:
         sums = [own.sum(0), (own * own).sum(0), (before + after).sum(0), (before * after).sum(0)]
         self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
-    def values(self) -> Tensor:
-        """(N,) from LEAST_STEADY to 1."""
+    def values(self, columns: int) -> Tensor:
+        """(N,) from LEAST_STEADY to 1; of ``columns`` where nothing was added."""
+        if not self._sums:
+            return torch.ones(columns)
         total, squares, both, products = self._sums
         mean = total / self._rows
         variance = (squares / self._rows - mean * mean).clamp(min=0) + 1e-9
@@ -98,7 +136,8 @@ def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = (
     for part, first, inside in windows(track):
         motion = cells(part), shape(part)
         for steady, numbers in zip(steadiness, motion, strict=False):
-            steady.add(numbers, inside, lag)
+            if not (track.layout and numbers.isnan().any()):
+                steady.add(numbers, inside, lag)
         own = rows[(rows >= first + inside.start) & (rows < first + inside.stop)]
         yield [block[own - first] for block in blocks(part, *motion)]
 
@@ -121,17 +160,106 @@ def _motion_scale(block: Tensor, weight: float, steady: Tensor) -> Tensor:
     return deviation / share.sqrt()
 
 
-def _kernel(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """(N, M) of N rows on the left and M on the right."""
+def _with_media_left_out(rows: Sequence[Tensor], layout: Layout) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Rows of several media, and once more some of them, each without one of its media: so they learn to do without.
+
+    Per block (N, B), in which NaN became 0; known (N, blocks); and of each row which one it was, (N,).
+    """
+    filled, known = _filled(rows)
+    origins, masks = [torch.arange(len(known))], [known]
+    for medium in range(len(layout.widths)):
+        own = torch.zeros(len(rows), dtype=torch.bool)
+        own[2 * medium : 2 * medium + 2] = True
+        own[-2:] |= medium == layout.moving
+        # What is known of no medium besides would be a row of nothing.
+        besides = known[:, : -2 or None][:, ~own[:-2]].any(1)
+        some = (known[:, own].all(1) & besides).nonzero()[:, 0][medium::LEFT_OUT_EACH]
+        origins.append(some)
+        masks.append(known[some] * ~own)
+    origin, mask = torch.cat(origins), torch.cat(masks)
+    return [block[origin] for block in filled], mask, origin
+
+
+def _known_rows(block: Tensor) -> Tensor:
+    known = block[~block.isnan().any(1)]
+    return known if len(known) else torch.zeros(1, block.shape[1])
+
+
+def _filled(rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Per block (N, B) with 0 for what is NaN, and whether it is known, (N, blocks)."""
+    known = torch.stack([~block.isnan().any(1) for block in rows], 1).float()
+    return [block.nan_to_num() for block in rows], known
+
+
+def _kernel(
+    left: Sequence[Tensor], right: Sequence[Tensor], left_known: Tensor | None = None, right_known: Tensor | None = None
+) -> Tensor:
+    """(N, M) of N rows on the left and M on the right. Blocks that one of the two knows nothing of do not count."""
     total = torch.zeros(len(left[0]), len(right[0]))
-    for a, b in zip(left, right, strict=True):
+    for number, (a, b) in enumerate(zip(left, right, strict=True)):
         lengths = (b * b).sum(1)
-        for part, rows in zip(total.split(KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
+        for first, rows in zip(range(0, len(a), KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
+            part = total[first : first + KERNEL_ROWS]
             product = rows @ b.T
             distance = ((rows * rows).sum(1).unsqueeze(1) + lengths).sub_(product, alpha=2).clamp_(min=0)
+            gaussian = distance.mul_(-GAUSSIAN_RATE).exp_()
+            if left_known is not None and right_known is not None:
+                both = left_known[first : first + KERNEL_ROWS, number].unsqueeze(1) * right_known[:, number]
+                product, gaussian = product.mul_(both), gaussian.mul_(both)
             part.add_(product, alpha=LINEAR_SHARE)
-            part.add_(distance.mul_(-GAUSSIAN_RATE).exp_(), alpha=1 - LINEAR_SHARE)
+            part.add_(gaussian, alpha=1 - LINEAR_SHARE)
     return total
+
+
+def _pieces(lengths: Sequence[int]) -> Tensor:
+    """Which piece of the recordings each row is of: a recording is one, or several where there are few recordings."""
+    each = 1 if len(lengths) >= FEW_RECORDINGS else PIECES_OF_FEW
+    numbers = [torch.arange(n) * each // max(n, 1) + number * each for number, n in enumerate(lengths)]
+    return torch.cat(numbers)
+
+
+def _solve_by_shares(
+    rows: Sequence[Tensor], known: Tensor, labels: Tensor, taught: Tensor, pieces: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (N, L), prior (L,) and shares (blocks, L): each label is solved with a kernel of its own.
+
+    pieces: of the first rows, which are whole; the others are these once more.
+    """
+    kernels = [_kernel([b], [b], k.unsqueeze(1), k.unsqueeze(1)) for b, k in zip(rows, known.T, strict=True)]
+    shares = _shares([kernel[: len(pieces), : len(pieces)] for kernel in kernels], labels[: len(pieces)], taught, pieces)
+    if labels.shape[1] > MOST_KERNELS:
+        shares = shares.mean(1, keepdim=True).expand_as(shares).contiguous()
+    weights, prior = torch.zeros_like(labels), torch.zeros(labels.shape[1])
+    patterns, which = torch.unique(shares, dim=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        columns = (which == number).nonzero()[:, 0]
+        total = torch.zeros_like(kernels[0])
+        for kernel, share in zip(kernels, patterns[:, number], strict=True):
+            total.add_(kernel, alpha=float(share))
+        weights[:, columns], prior[columns] = _solve(total, labels[:, columns], taught[:, columns])
+    return weights, prior, shares
+
+
+def _shares(kernels: Sequence[Tensor], labels: Tensor, taught: Tensor, pieces: Tensor) -> Tensor:
+    """(blocks, L), how well what is alike in a block has the same label, in other recordings: kernel-target alignment.
+
+    A medium that says nothing of a label would only add chance to it. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola
+    2001, "On Kernel-Target Alignment". The largest share is the one that keeps the whole as large as it would be without.
+    """
+    elsewhere = (pieces.unsqueeze(1) != pieces).float()
+    told = taught[: len(pieces)].float()
+    target = (labels - (labels * told).sum(0) / told.sum(0).clamp(min=1)) * told
+    size = ((target**2).T @ elsewhere @ target**2).diagonal().clamp(min=1e-12).sqrt()
+    alike, sizes = [], torch.stack([kernel.diagonal().mean() for kernel in kernels])
+    for kernel in kernels:
+        centred = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
+        centred.mul_(elsewhere)
+        alike.append((target * (centred @ target)).sum(0) / (size * centred.norm().clamp(min=1e-12)))
+    found = torch.stack(alike).clamp(min=0)
+    best = found.amax(0)
+    shares = torch.where(best > 0, (found / best.clamp(min=1e-12)) ** SHARPNESS, torch.ones_like(found)).clamp(min=LEAST_SHARE)
+    whole: Tensor = shares * sizes.sum() / (shares * sizes.unsqueeze(1)).sum(0)
+    return whole
 
 
 def _solve(kernel: Tensor, labels: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:

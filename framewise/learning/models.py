@@ -7,6 +7,7 @@ import numpy as np
 from framewise.core.errors import ModelError
 from framewise.learning import checkpoints
 from framewise.learning.auto import AutoClassifier
+from framewise.learning.joint import FirstRows, JointRows
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.learning.tracks import Rows
 
@@ -27,24 +28,11 @@ def load_cached_model(folder: Path) -> Model | None:
 
 def check_model(folder: Path, rows: Rows) -> None:
     """Raises ModelError if the model of a folder cannot be loaded, or gives scores that are no numbers."""
-    model, few = load_model(folder), _First(rows, min(CHECKED_ROWS, len(rows)))
+    number = min(CHECKED_ROWS, len(rows))
+    model, few = load_model(folder), rows.first(number) if isinstance(rows, JointRows) else FirstRows(rows, number)
     if isinstance(model, AutoClassifier):
         scores = model.predict(few)
     else:
         scores = model.predict(few.read(np.arange(len(few)))[:, : -rows.motion_size]).numpy()
     if not np.isfinite(scores).all():
         raise ModelError("the new version gives scores that are no numbers, and is not used; the one before stays")
-
-
-class _First:
-    """The first rows of a video."""
-
-    def __init__(self, rows: Rows, number: int):
-        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
-        self._rows, self._number = rows, number
-
-    def __len__(self) -> int:
-        return self._number
-
-    def read(self, index: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        return self._rows.read(index)

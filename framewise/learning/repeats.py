@@ -43,8 +43,8 @@ def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
 def _variance(tracks: Sequence[Track]) -> Tensor:
     """Of all rows of all tracks, (C,)."""
     rows = torch.tensor([float(len(t)) for t in tracks]).unsqueeze(1)
-    means = torch.stack([t.components.mean(0) for t in tracks])
-    within = torch.stack([t.components.var(0, correction=0) for t in tracks])
+    means = torch.stack([_seen(t).mean(0) for t in tracks])
+    within = torch.stack([_seen(t).var(0, correction=0) for t in tracks])
     mean = (rows * means).sum(0) / rows.sum()
     return (rows * (within + (means - mean) ** 2)).sum(0) / rows.sum()
 
@@ -53,11 +53,16 @@ def _moments(track: Track) -> Tensor:
     """Means (M, C) around every ``_step``-th row; of windows of the video, which may be hours long."""
     step, margin = _step(track), math.ceil(AVERAGED_SECONDS * track.frame_rate) + 1
     chosen = torch.arange(0, len(track), step)
-    found = room(len(chosen), track.components.shape[1])
+    found, seen = room(len(chosen), track.components.shape[1]), _seen(track)
     for part, rows in zip(found.split(AVERAGED_ROWS), chosen.split(AVERAGED_ROWS), strict=True):
         first = max(0, int(rows[0]) - margin)
-        part[:] = box(track.components[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
+        part[:] = box(seen[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
     return found
+
+
+def _seen(track: Track) -> Tensor:
+    """Components, in which a medium that is missing is as it is on average."""
+    return track.components.nan_to_num() if track.layout else track.components
 
 
 def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fold:

@@ -38,7 +38,7 @@ class _Layer(nn.Module):
 
 
 class TemporalNet(nn.Module):
-    """Logits (B, L, T) of inputs (B, N, T), the first L of which are scores of the labels."""
+    """Logits (B, L, T) of inputs (B, N, T), the first L of which are scores of the labels; NaN where nothing is known."""
 
     centre: Tensor
     scale: Tensor
@@ -56,7 +56,7 @@ class TemporalNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scores = x[:, : self.last.out_channels].clamp(0, 1)
-        x = self.dropout(self.first((x - self.centre) / self.scale))
+        x = self.dropout(self.first(((x - self.centre) / self.scale).nan_to_num()))
         for layer in self.layers:
             x = layer(x)
         logits: Tensor = SURENESS * (scores - UNDECIDED) + self.last(x)
@@ -88,7 +88,7 @@ def fit_temporal(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = TemporalNet(inputs[0].shape[1], labels[0].shape[1])
-        everything = torch.cat([x for x, _ in videos], 1)
+        everything = torch.cat([x for x, _ in videos if not x.isnan().any()] or [x.nan_to_num() for x, _ in videos], 1)
         network.centre.copy_(everything.mean(1, keepdim=True))
         network.scale.copy_(everything.std(1, keepdim=True, correction=0) + 1e-3)
         weights = _positive_weights([y for _, y in videos], taught)

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,14 +51,27 @@ class LabelledVideo:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Several media in one track. widths: components of each, one after the other. moving: the medium that motion is of, if any
+    is."""
+
+    widths: tuple[int, ...]
+    moving: int | None
+
+
+@dataclass(frozen=True)
 class Track:
-    """A video's rows, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), taught (L,)."""
+    """A video's rows, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), taught (L,).
+
+    layout: where the rows are of several media; then what a medium that is missing would say is NaN.
+    """
 
     components: Tensor
     motion: Tensor
     frame_rate: float
     frame_labels: Tensor
     taught: Tensor
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return len(self.components)
@@ -66,11 +79,34 @@ class Track:
     def cut(self, start: int, stop: int) -> "Track":
         """Rows [start, stop) as a video of its own."""
         part = slice(start, stop)
-        return Track(self.components[part], self.motion[part], self.frame_rate, self.frame_labels[part], self.taught)
+        labels = self.frame_labels[part]
+        return Track(self.components[part], self.motion[part], self.frame_rate, labels, self.taught, self.layout)
+
+
+class TrackMaker:
+    """What makes tracks of rows."""
+
+    layout: Layout | None = None
+
+    def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
+        """Components (T, C) and motion (T, M) of all rows."""
+        raise NotImplementedError
+
+    def track(self, video: LabelledVideo) -> Track:
+        components, motion = self.apply(video.rows)
+        labels = torch.from_numpy(video.frame_labels.astype(np.float32))
+        taught = torch.from_numpy(np.asarray(video.taught))
+        return Track(components, motion, video.rows.frame_rate, labels, taught, self.layout)
+
+    def unlabelled(self, rows: Rows, num_labels: int) -> Track:
+        """A track of which nothing is known."""
+        components, motion = self.apply(rows)
+        labels, taught = torch.zeros(len(rows), num_labels), torch.zeros(num_labels, dtype=torch.bool)
+        return Track(components, motion, rows.frame_rate, labels, taught, self.layout)
 
 
 @dataclass(frozen=True)
-class Basis:
+class Basis(TrackMaker):
     """Principal components of the backbone's features: mean (D,), projection (D, C), scaled by their spread."""
 
     mean: Tensor
@@ -96,6 +132,17 @@ class Basis:
         spread = (values[kept] / values[0].clamp(min=1e-12)).sqrt()
         return cls(mean.float(), (directions[:, kept] * spread**-SPREAD_POWER).float())
 
+    def tensors(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "projection": self.projection}
+
+    def description(self) -> dict[str, Any]:
+        return {}
+
+    def fits_together(self) -> bool:
+        """Whether the sizes of the tensors are those of one basis."""
+        size = len(self.mean)
+        return self.mean.shape == (size,) and self.projection.ndim == 2 and len(self.projection) == size
+
     def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
         components, moved = room(len(rows), self.projection.shape[1]), room(len(rows), rows.motion_size)
@@ -107,18 +154,6 @@ class Basis:
         first = min(math.ceil(MOTION_SECONDS * rows.frame_rate), len(rows) - 1)
         moved[:first] = moved[first].clone()
         return components, moved
-
-    def track(self, video: LabelledVideo) -> Track:
-        components, motion = self.apply(video.rows)
-        labels = torch.from_numpy(video.frame_labels.astype(np.float32))
-        return Track(components, motion, video.rows.frame_rate, labels, torch.from_numpy(np.asarray(video.taught)))
-
-    def unlabelled(self, rows: Rows, num_labels: int) -> Track:
-        """A track of which nothing is known."""
-        components, motion = self.apply(rows)
-        return Track(
-            components, motion, rows.frame_rate, torch.zeros(len(rows), num_labels), torch.zeros(num_labels, dtype=torch.bool)
-        )
 
 
 def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor]]:

@@ -4,7 +4,6 @@ Every advice names the file, what was found, what that means for labels, and a c
 """
 
 import shlex
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import PurePath
 
@@ -160,19 +159,6 @@ def _new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
 def _longest(info: VideoInfo, pts: npt.NDArray[np.int64]) -> float:
     """Seconds that a browser reports once it has read all pictures."""
     return max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
-
-
-def group_advice(times: SeriesTimes, name: str, others: Mapping[str, SeriesTimes]) -> list[str]:
-    """What the user should know of a series that plays in sync with others, by the names of their tags."""
-    said = []
-    for other, theirs in others.items():
-        later = float(times.native[0]) / times.units_per_second - float(theirs.native[0]) / theirs.units_per_second
-        if abs(later) > 1 / max(times.sample_rate, theirs.sample_rate, 1.0):
-            said.append(
-                f"series {name!r} begins {abs(later):.3f} s {'after' if later > 0 else 'before'} series {other!r} of the same "
-                "sync group; Label Studio plays their first samples together: cut them so that both begin at the same time"
-            )
-    return said
 
 
 def series_advice(times: SeriesTimes, settings: SeriesSettings) -> list[str]:

@@ -135,8 +135,8 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
         )
 
 
-def open_container(path: Path) -> Any:
-    """A file, opened, whatever streams it has. Raises MediaError for one that cannot be read, or of a format not read here."""
+def open_container(path: Path, what: str = "a video") -> Any:
+    """A file of one of the containers that are read, opened by FFmpeg. Raises MediaError."""
     try:
         allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
         return av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}, container_options=allowed, metadata_errors="replace")
@@ -144,7 +144,7 @@ def open_container(path: Path) -> Any:
         reason = f"it is neither MP4 nor any of {OTHER_CONTAINERS.replace(',', ', ')}"
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-    raise MediaError(f"{path.name}: not a video that can be read ({reason}); is the upload complete?")
+    raise MediaError(f"{path.name}: not {what} that can be read ({reason}); is the upload complete?")
 
 
 def _describe(container: Any, path: Path) -> VideoInfo:

@@ -245,9 +245,10 @@ def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Li
         for i in np.flatnonzero(rest & (total >= _EVEN_RIVAL * peak))
         if total[i] == total[max(0, i - reach) : i + reach].max()
     ]
+    agreeing = float((line.inliers & (heights > _CHUNK_PEAK)).sum())
     return Heard(
         line.offset, line.drift, line.drift_error, line.spread, peak / spread, peak / max(second, 1e-12),
-        float((line.inliers & (heights > _CHUNK_PEAK)).sum() / max(len(rows), _FEW_CHUNKS)), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
+        agreeing / max(len(rows), _FEW_CHUNKS), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
     )  # fmt: skip
 
 

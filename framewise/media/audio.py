@@ -1,0 +1,92 @@
+"""Sound of an audio or video file: its first audio stream, as one channel at one rate, in parts."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import MediaError
+from framewise.media.video import open_container
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000
+MAX_SECONDS = 12 * 3600.0
+# A header may say how long the sound is; MP3 and AAC without one are guessed at by their bit rate, which is no promise.
+GUESSED = {"mp3", "aac"}
+TRUNCATION_SECONDS, TRUNCATION_SHARE = 1.0, 0.02
+
+Samples = npt.NDArray[np.float32]
+
+
+def decode_audio(path: Path) -> Iterator[Samples]:
+    """Samples (n,) in [-1, 1] at SAMPLE_RATE, one part after the other; channels are averaged. Memory does not grow with the
+    length.
+
+    Samples follow each other without gaps from the first one on, as browsers decode a file to draw its waveform.
+    Raises MediaError for a file that has no sound, is damaged, or ends long before its header says.
+    """
+    count, broken = 0, 0
+    with open_container(path, "sound") as container:
+        stream = _audio_stream(container, path)
+        declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        codec, guessed = stream.codec_context.name, container.format.name in GUESSED
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        for frame in _frames(container, stream):
+            if frame is None:
+                broken += 1
+                continue
+            for samples in _resampled(resampler, frame):
+                count += len(samples)
+                if count > MAX_SECONDS * SAMPLE_RATE:
+                    raise MediaError(f"{path.name}: more than {MAX_SECONDS / 3600:.0f} hours of sound; cut it into parts")
+                yield samples
+        for samples in _resampled(resampler, None) if count else ():
+            count += len(samples)
+            yield samples
+    seconds = count / SAMPLE_RATE
+    if not count:
+        raise MediaError(f"{path.name}: no sound could be decoded (codec {codec}); is the file damaged?")
+    if broken:
+        logger.warning("%s: %d damaged parts of its sound were skipped", path.name, broken)
+    if not guessed and declared - seconds > max(TRUNCATION_SECONDS, TRUNCATION_SHARE * declared):
+        raise MediaError(
+            f"{path.name}: the header says {declared:.2f} s of sound, but it ends at {seconds:.2f} s; the file is truncated or "
+            "damaged: upload it again"
+        )
+
+
+def _audio_stream(container: Any, path: Path) -> Any:
+    for stream in container.streams.audio:
+        if stream.codec_context is None:
+            raise MediaError(f"{path.name}: its sound is in a codec that FFmpeg does not know; convert it to AAC or WAV")
+        return stream
+    kinds = {stream.type for stream in container.streams} or {"nothing"}
+    raise MediaError(f"{path.name}: expected sound, found {', '.join(sorted(kinds))} and no audio stream")
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames; None for a packet that could not be decoded."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                yield None
+    except av.FFmpegError:
+        yield None  # the rest of the file cannot be read: what is missing is judged by the caller
+
+
+def _resampled(resampler: Any, frame: Any) -> Iterator[Samples]:
+    if frame is not None:
+        frame.pts = None  # samples are counted: what a header says of their times may be anything
+    try:
+        for part in resampler.resample(frame):
+            samples: Samples = part.to_ndarray()[0]
+            yield np.nan_to_num(samples, posinf=0.0, neginf=0.0).clip(-1, 1)
+    except (av.FFmpegError, ValueError) as error:  # a stream that changes its layout in the middle
+        raise MediaError(f"the sound could not be converted: {error}") from None
