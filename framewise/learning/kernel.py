@@ -69,7 +69,7 @@ class KernelRidge:
         weights = SEEN_WEIGHTS * ((len(rows) - 2) // 2)
         scales = [_seen_scale(block, weight) for block, weight in zip(of_known[:-2], weights, strict=True)]
         for block, weight, steady in zip(of_known[-2:], MOTION_WEIGHTS, steadiness, strict=True):
-            scales.append(_motion_scale(block, weight, steady.values(block.shape[1])))
+            scales.append(_motion_scale(block, weight, steady.values()))
         for block, centre, scale in zip(rows, centres, scales, strict=True):
             block.sub_(centre).div_(scale)
         labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
@@ -118,10 +118,10 @@ class _Steadiness:
         sums = [own.sum(0), (own * own).sum(0), (before + after).sum(0), (before * after).sum(0)]
         self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
-    def values(self, columns: int) -> Tensor:
-        """(N,) from LEAST_STEADY to 1; of ``columns`` where nothing was added."""
+    def values(self) -> Tensor:
+        """(N,) from LEAST_STEADY to 1; (1,) where nothing was added."""
         if not self._sums:
-            return torch.ones(columns)
+            return torch.ones(1)
         total, squares, both, products = self._sums
         mean = total / self._rows
         variance = (squares / self._rows - mean * mean).clamp(min=0) + 1e-9

@@ -1,6 +1,8 @@
 """Series are read as Label Studio's editor reads them; what it could not show is refused with what is wrong."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -191,3 +193,32 @@ def test_a_series_without_end_is_refused(read, monkeypatch):
     monkeypatch.setattr(reading, "MAX_SAMPLES", 2)
     with pytest.raises(MediaError, match="more than 2 samples"):
         read(HEADER_AND_ROWS)
+
+
+MILLION = """
+import resource, sys
+from pathlib import Path
+from framewise.labeling_config import SeriesSettings
+from framewise.media.series import read_series
+import pandas  # what is imported counts for nothing
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+before = peak()
+series = read_series(Path(sys.argv[1]), SeriesSettings("time", "", False, ",", False, ("x", "y", "z")))
+print(len(series.native), series.native[-1], peak() - before)
+"""
+
+
+def test_a_million_rows_are_read_in_little_memory(tmp_path):
+    """Three channels and the times are 20 MB; the file, as texts in a table, would be some 400."""
+    path = tmp_path / "long.csv"
+    with path.open("w") as file:
+        file.write("time,x,y,z\n")
+        for second in range(10_000):
+            file.writelines(f"{second}.{hundredth:02d},0.125,-1.5,9.81\n" for hundredth in range(100))
+    run = subprocess.run([sys.executable, "-c", MILLION, str(path)], capture_output=True, text=True, check=True, timeout=120)
+    rows, last, grown = run.stdout.split()
+    assert (int(rows), float(last)) == (1_000_000, 9999.99)
+    assert int(grown) < 300e6
