@@ -11,6 +11,8 @@ from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
+from framewise.server.pages.guard import wants_page
+from framewise.server.pages.routes import overview_page
 
 
 def protocol_blueprint(assembly: Assembly) -> Blueprint:
@@ -21,6 +23,8 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
     @protocol.get("/")
     @protocol.get("/health")
     def health() -> Response:
+        if request.path == "/" and wants_page():
+            return overview_page(assembly)
         return jsonify({"status": "UP", "model_class": "framewise", "version": __version__})
 
     @protocol.post("/setup")
