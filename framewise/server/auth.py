@@ -16,7 +16,7 @@ from framewise.settings import Settings
 OPEN_PATHS = (
     "/",
     "/health",
-)  # say nothing but that the server is up, to who wants no page; containers ask them without a password
+)  # but for its page, says only that the server is up; containers ask without a password
 
 
 def require_auth(settings: Settings) -> Callable[[], None]:

@@ -11,8 +11,8 @@ from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
-from framewise.server.pages.guard import wants_page
-from framewise.server.pages.routes import overview_page
+
+HEALTH = {"status": "UP", "model_class": "framewise", "version": __version__}
 
 
 def protocol_blueprint(assembly: Assembly) -> Blueprint:
@@ -20,12 +20,9 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
     protocol = Blueprint("protocol", __name__)
     backend = assembly.backend
 
-    @protocol.get("/")
     @protocol.get("/health")
     def health() -> Response:
-        if request.path == "/" and wants_page():
-            return overview_page(assembly)
-        return jsonify({"status": "UP", "model_class": "framewise", "version": __version__})
+        return jsonify(HEALTH)
 
     @protocol.post("/setup")
     def setup() -> Response:

@@ -14,9 +14,10 @@ from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.core.frame_grid import seek_times
 from framewise.media.thumbnails import picture_jpeg, strip_jpeg
-from framewise.server.pages.guard import check_form, form_token, may_act, remember, secured
+from framewise.server.pages.guard import check_form, form_token, may_act, remember, secured, wants_page
 from framewise.server.pages.pictures import Pictures
 from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
+from framewise.server.protocol import HEALTH
 
 PICTURE_HEIGHT = 180
 PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says which version of the file it is of
@@ -40,16 +41,6 @@ ACTIONS = {
 }  # fmt: skip
 
 
-def overview_page(assembly: Assembly) -> Response:
-    """The page at /, for browsers."""
-    views = Views(assembly)
-    cards, pager = views.projects(request.args.get("page"))
-    return _page(
-        "overview.html", cards=cards, pager=pager, warnings=views.warnings(), live=views.live(), stamp=views.stamp(),
-        done=_done(),
-    )  # fmt: skip
-
-
 def error_page(status: int, message: str) -> Response:
     """What went wrong, for browsers."""
     response = _page("error.html", status=status, message=message)
@@ -58,7 +49,7 @@ def error_page(status: int, message: str) -> Response:
 
 
 def pages_blueprint(assembly: Assembly) -> Blueprint:
-    """All pages but the one at /, which Label Studio asks for as well."""
+    """All pages."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/pages/static")
     pages.after_request(secured)
     pages.add_app_template_filter(_score, "score")
@@ -71,6 +62,16 @@ def pages_blueprint(assembly: Assembly) -> Blueprint:
 
 def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
     views = Views(assembly)
+
+    @pages.get("/")
+    def overview() -> Response:
+        if not wants_page():  # Label Studio, which asks whether this is a backend
+            return jsonify(HEALTH)
+        cards, pager = views.projects(request.args.get("page"))
+        return _page(
+            "overview.html", cards=cards, pager=pager, warnings=views.warnings(), live=views.live(), stamp=views.stamp(),
+            done=_done(),
+        )  # fmt: skip
 
     @pages.get("/live.json")
     def live() -> Response:
@@ -190,7 +191,7 @@ def _add_buttons(pages: Blueprint, assembly: Assembly) -> None:
             backend.predict_again(key)
         elif action == "forget":
             backend.forget(key)
-            return redirect(url_for("protocol.health", done=action), code=303)
+            return redirect(url_for("pages.overview", done=action), code=303)
         return redirect(url_for("pages.project", name=key, done=action), code=303)
 
 

@@ -118,12 +118,7 @@ class Views:
         """What changes by itself: jobs, and versions in use."""
         states = self._assembly.jobs.states
         shown = states.overview(JOBS_SHOWN, project)
-        return {
-            "jobs": shown["jobs"],
-            "waiting": shown["pending"],
-            "running": shown["running"],
-            "scheduled": shown["scheduled"],
-        }
+        return {**shown, "waiting": shown["pending"]}
 
     def stamp(self, project: str | None = None) -> str:
         """Changes when another version is in use."""
@@ -232,7 +227,7 @@ class ProjectView:
     @cached_property
     def versions(self) -> list[Version]:
         """All versions of all controls, newest first."""
-        return self._assembly.registry.versions(self.key)
+        return list(self._assembly.registry.versions(self.key))
 
     def of(self, control: str) -> list[Version]:
         """A control's versions, newest first."""
@@ -361,9 +356,8 @@ class ProjectView:
             return self._strip(control, task, data, len(video.scores), video.frame_rate, ribbons, places_note(mine[0].places))
         if made := self._assembly.made.of(self.key, task):
             return self._made_strip(control, made)
-        return self._strip(
-            control, task, data, 0, self._frame_rate(control, data), [], "There is no prediction of this task yet."
-        )
+        rate, note = self._frame_rate(control, data), "There is no prediction of this task yet."
+        return self._strip(control, task, data, 0, rate, [], note)
 
     def task_data(self, task: int) -> dict[str, Any]:
         """Data of a task that is known. Raises NotFound."""
