@@ -1,16 +1,18 @@
 """Small JPEG pictures of a video file: one at a time, and a strip of some along its length."""
 
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from framewise.core.errors import MediaError
-from framewise.media.video import Picture, decode, probe
+from framewise.media.video import Picture, VideoInfo, decode, probe
 
-STRIP_PICTURES = 8
-STRIP_HEIGHT = 54
+STRIP_WIDTH, STRIP_HEIGHT = 1080, 54
+FEWEST_PICTURES, MOST_PICTURES = 4, 24
+SHORT_SECONDS = 60  # up to which all of a video is decoded for its strip
 QUALITY = 80
 MAX_LOOKED_AT = 2000  # pictures between a key frame and the one that is wanted: far apart in some files
 
@@ -21,17 +23,32 @@ def picture_jpeg(path: Path, seconds: float, height: int) -> bytes:
 
 
 def strip_jpeg(path: Path, duration_seconds: float) -> bytes:
-    """STRIP_PICTURES pictures of equal width, side by side, each from the middle of its part of a video. Raises MediaError."""
+    """Pictures of a video side by side, each from the middle of its part: STRIP_WIDTH by STRIP_HEIGHT. Raises MediaError."""
     info = probe(path)
-    parts = []
-    for number in range(STRIP_PICTURES):
-        middle = duration_seconds * (number + 0.5) / STRIP_PICTURES
-        parts.append(_small(_picture_at(path, middle, exact=info.duration_seconds < 60), STRIP_HEIGHT))
-    width = min(max(part.width for part in parts), 4 * STRIP_HEIGHT)
-    strip = Image.new("RGB", (width * STRIP_PICTURES, STRIP_HEIGHT))
-    for number, part in enumerate(parts):
-        strip.paste(part, (number * width + (width - part.width) // 2, 0))
+    aspect = info.width / max(info.height, 1)
+    count = min(max(round(STRIP_WIDTH / STRIP_HEIGHT / aspect), FEWEST_PICTURES), MOST_PICTURES)
+    middles = [duration_seconds * (number + 0.5) / count for number in range(count)]
+    strip = Image.new("RGB", (STRIP_WIDTH, STRIP_HEIGHT))
+    for number, picture in enumerate(_pictures_at(path, info, middles)):
+        left, right = (STRIP_WIDTH * n // count for n in (number, number + 1))
+        strip.paste(ImageOps.fit(_small(picture, STRIP_HEIGHT), (right - left, STRIP_HEIGHT)), (left, 0))
     return _jpeg(strip)
+
+
+def _pictures_at(path: Path, info: VideoInfo, seconds: Sequence[float]) -> Iterator[Picture]:
+    """A picture for each of some ascending times: of a short video just those, by one pass; of a long one key frames before."""
+    if info.duration_seconds > SHORT_SECONDS:
+        yield from (_picture_at(path, moment, exact=False) for moment in seconds)
+        return
+    waiting = list(seconds)
+    last: Picture | None = None
+    for picture in decode(path):
+        while last is not None and waiting and picture.pts * info.time_base > waiting[0]:
+            waiting.pop(0)
+            yield last
+        last = picture
+    if last is not None:
+        yield from [last] * len(waiting)
 
 
 def _picture_at(path: Path, seconds: float, exact: bool) -> Picture:
