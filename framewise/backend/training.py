@@ -5,6 +5,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from framewise.backend.projects import Projects
@@ -115,7 +116,7 @@ class Trainings:
                     content, features = self._videos.features(job, reader, source, task.task, step)
                     media.append(Medium(reader, features, content))
                 example = learner.task_example(media, task.data, task.result, task.labels)
-                examples.append(example)
+                examples.append(replace(example, task=task.task))
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")
             except _Newer:

@@ -61,7 +61,21 @@ def run_demo(label_studio: str, folder: str, exit_after: bool) -> int:
         return 130
 
 
-def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> int:
+@dataclass(frozen=True)
+class Demo:
+    """What is running: the clips' tasks, of which the first ANNOTATED are learned from. backend: framewise's address."""
+
+    server: LabelStudioServer
+    api: LabelStudioApi
+    backend: str
+    project: int
+    tasks: list[dict[str, Any]]
+    clips: list[ClipTruth]
+    outcomes: list[Outcome]
+
+
+def prepare(stack: ExitStack, executable: Path, root: Path) -> Demo:
+    """Start it all, annotate, wait for the training, and ask for predictions of the other clips."""
     clips = _rendered(root / "clips")
     server = stack.enter_context(_label_studio(executable, root / "label-studio"))
     token = server.personal_access_token() or server.legacy_token
@@ -76,12 +90,18 @@ def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> in
     unseen = list(zip(tasks, clips, strict=True))[ANNOTATED:]
     predictions = _predictions(api, project, [task["id"] for task, _ in unseen])
     outcomes = [_outcome(clip, predictions[task["id"]]) for task, clip in unseen]
-    print_timelines(outcomes, LABELS)
-    picture = draw_timelines(outcomes, LABELS, root / "timelines.png")
-    good = mean_f1(outcomes) >= GOOD_F1
+    return Demo(server, api, backend, project, tasks, clips, outcomes)
+
+
+def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> int:
+    demo = prepare(stack, executable, root)
+    server = demo.server
+    print_timelines(demo.outcomes, LABELS)
+    picture = draw_timelines(demo.outcomes, LABELS, root / "timelines.png")
+    good = mean_f1(demo.outcomes) >= GOOD_F1
     print(f"\npicture of the timelines: {picture}")
-    print(f"Label Studio: {server.url}/projects/{project}/data   user {server.username}   password {server.password}")
-    print(f"framewise:    {backend}/jobs")
+    print(f"Label Studio: {server.url}/projects/{demo.project}/data   user {server.username}   password {server.password}")
+    print(f"framewise:    {demo.backend}/   how good it is, where it is wrong, what to annotate next")
     if exit_after:
         return 0 if good else 1
     print("Open a task to see its predicted timeline. Ctrl-C ends the demo.")
@@ -131,6 +151,7 @@ def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
         cache_dir=root / "cache_dir",
         data_dir=root / "data",
         model_path=SHIPPED_NAME,
+        local_files_roots=(root / "label-studio" / "media",),  # so that its pages can play the uploads
     )
     with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:
         backend = BackendServer(settings, root / "framewise.log", progress=bar.refresh)

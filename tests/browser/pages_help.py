@@ -1,0 +1,42 @@
+"""Services whose database and models were filled for a page to show, and a browser without Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from framewise.assembly import Assembly
+from framewise.demo.backend_server import BackendServer, free_port
+from framewise.features.backbone import SHIPPED_NAME
+from framewise.settings import Settings
+from tests.browser.driver import CHROMIUM_ARGS, find_chromium
+
+
+@contextmanager
+def filled_server(root: Path, fill: Callable[[Assembly], None], **settings: object) -> Iterator[tuple[BackendServer, Assembly]]:
+    """A running service over what ``fill`` wrote, and the same parts in this process."""
+    own = {"model_root": root / "models", "cache_dir": root / "cache", "data_dir": root / "data", "model_path": SHIPPED_NAME}
+    made = Settings(**{"port": free_port(), "workers": 1, **own, **settings})  # type: ignore[arg-type]
+    assembly = Assembly(made)
+    fill(assembly)
+    with BackendServer(made, root / "log.txt") as server:
+        yield server, assembly
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
+        yield browser
+        browser.close()
+
+
+def watched(page: Page) -> list[str]:
+    """What the page complains of from now on: errors of scripts, refusals of the Content-Security-Policy."""
+    told: list[str] = []
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("console", lambda m: told.append(m.text) if m.type == "error" and "503" not in m.text else None)
+    return told

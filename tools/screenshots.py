@@ -1,0 +1,87 @@
+"""Render the pictures of the documentation: framewise's pages, and Label Studio with predictions, both of a running demo.
+
+Needs a Chromium, and a Label Studio in the variable LABEL_STUDIO, which ``make screenshots`` gives. Takes minutes, as the demo
+does.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from framewise.demo.run import ANNOTATED, Demo, prepare
+from tests.browser.driver import CHROMIUM_ARGS, Editor, find_chromium
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
+DESK, PHONE = (1180, 820), (390, 844)
+TIMEOUT_MS = 60_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--label-studio", default=os.environ.get("LABEL_STUDIO"), help="its program")
+    parser.add_argument("--to", type=Path, default=FOLDER, help="folder of the pictures")
+    chosen = parser.parse_args(arguments)
+    if not chosen.label_studio:
+        parser.error("no Label Studio: run make screenshots, or set LABEL_STUDIO")
+    chosen.to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        demo = prepare(stack, Path(chosen.label_studio), Path(folder))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
+            _take_pages(browser, demo, chosen.to)
+            browser.close()
+        _take_editor(demo, chosen.to / "label-studio.png")
+    return 0
+
+
+def _take_pages(browser: Browser, demo: Demo, to: Path) -> None:
+    project = f"{demo.backend}/projects/{demo.project}"
+    for scheme in ("light", "dark"):
+        page = _page(browser, DESK, scheme)
+        _shoot(page, demo.backend, to / f"overview-{scheme}.png")
+        _shoot(page, project, to / f"project-{scheme}.png")
+        _shoot(page, f"{project}/timelines", to / f"timelines-{scheme}.png", hover=".strip .timeline")
+        _shoot(page, f"{project}/next", to / f"next-{scheme}.png")
+        _shoot(page, f"{project}/tasks/{demo.tasks[0]['id']}", to / f"task-{scheme}.png", keys=["Shift+ArrowRight"] * 6)
+        page.context.close()
+    phone = _page(browser, PHONE, "light")
+    _shoot(phone, f"{project}/timelines", to / "timelines-phone.png")
+    phone.context.close()
+
+
+def _page(browser: Browser, size: tuple[int, int], scheme: str) -> Page:
+    width, height = size
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    context.set_default_timeout(TIMEOUT_MS)
+    return context.new_page()
+
+
+def _shoot(page: Page, address: str, path: Path, hover: str = "", keys: Sequence[str] = ()) -> None:
+    page.goto(address, wait_until="networkidle")
+    for key in keys:
+        page.keyboard.press(key)
+    if hover:
+        box = page.locator(hover).first.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 20)
+    page.wait_for_timeout(1500)  # pictures that are decoded on demand, and the seek of a video
+    page.screenshot(path=path)
+    print(path)
+
+
+def _take_editor(demo: Demo, path: Path) -> None:
+    with Editor(demo.server.url, demo.server.username, demo.server.password, viewport=(1400, 950)) as editor:
+        editor.open_task(demo.project, demo.tasks[ANNOTATED]["id"])
+        editor.page.wait_for_timeout(1500)
+        editor.page.screenshot(path=path)
+    print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
