@@ -1,7 +1,6 @@
 """Render the pictures of the documentation: framewise's pages, and Label Studio with predictions, both of a running demo.
 
-Needs a Chromium, and a Label Studio in the variable LABEL_STUDIO, which ``make screenshots`` gives. Takes minutes, as the demo
-does.
+Needs a Chromium, and a Label Studio in the variable LABEL_STUDIO, which ``make screenshots`` gives. Takes as long as the demo.
 """
 
 import argparse

@@ -185,18 +185,3 @@ def test_the_player_goes_by_frames(page: Page, site: SimpleNamespace) -> None:
     page.keyboard.press("j")
     before = int(output.inner_text().split()[1])
     until(page, f"Number(document.querySelector('.player output').textContent.split(' ')[1]) < {max(before, 2)}")
-
-
-def test_rolling_back_on_the_page_changes_what_label_studio_gets(page: Page, site: SimpleNamespace) -> None:
-    page.goto(site.url + project(BIG))
-    page.locator("summary").click()
-    page.get_by_role("link", name="Roll back to v3-").click()
-    expect(page.locator("form.ask")).to_contain_text("v3-")
-    page.get_by_role("button", name="Roll back").click()
-    expect(page.get_by_role("status").first).to_contain_text("rolled back")
-    in_use = site.assembly.registry.in_use(BIG)
-    assert [(use.version[:3], use.pinned) for use in in_use] == [("v3-", True)]
-    page.get_by_role("link", name="Unpin").click()
-    page.get_by_role("button", name="Unpin").click()
-    expect(page.get_by_role("status").first).to_contain_text("newest version")
-    assert site.assembly.registry.in_use(BIG)[0].version.startswith("v8-")
