@@ -119,8 +119,8 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
         """The file of a task of a known project, if it is at hand, and its frame rate. Raises NotFound, MediaError."""
         one = views.project(name)
         control = one.control(request.args.get("control"))
-        if control.series is not None:
-            raise NotFound("a series has no pictures")
+        if control.tag != "TimelineLabels":
+            raise NotFound(f"there are no pictures to <{control.tag}>")
         data = one.task_data(task)
         path = assembly.parts.media.at_hand(control.media_source(data))
         if path is None:

@@ -15,7 +15,7 @@ from framewise.core.converter import regions_to_frame_labels
 from framewise.core.errors import FramewiseError, ModelError
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.label_studio import HOW_TO_CONNECT
-from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config
+from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config, sync_groups
 from framewise.learning.held_out import HeldOut, HeldOutVideo
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Chart, Ribbon
@@ -140,10 +140,11 @@ class Views:
         uses = {use.control: use for use in registry.in_use(line.key)}
         for control in project.controls:
             one = ControlCard(control.from_name, control.tag, project.coloured(control), trainable=control.trainable)
-            if use := uses.get(control.from_name):
+            kept = project.kept_under(control.from_name)
+            if use := uses.get(kept):
                 about: Version = {}
                 try:
-                    about = registry.about(registry.folder(line.key, control.from_name) / use.version)
+                    about = registry.about(registry.folder(line.key, kept) / use.version)
                 except FramewiseError as error:
                     card.problem = card.problem or str(error)
                 quality = _mapping(about.get("quality"))
@@ -229,9 +230,14 @@ class ProjectView:
         """All versions of all controls, newest first."""
         return list(self._assembly.registry.versions(self.key))
 
+    def kept_under(self, control: str) -> str:
+        """The control under whose name a control's versions are: the first of its group, if it learns together with others."""
+        groups = [[member.from_name for member in members] for members in sync_groups(self.controls)]
+        return next((names[0] for names in groups if control in names), control)
+
     def of(self, control: str) -> list[Version]:
         """A control's versions, newest first."""
-        return [version for version in self.versions if version["control"] == control]
+        return [version for version in self.versions if version["control"] == self.kept_under(control)]
 
     @property
     def is_pinned(self) -> bool:
@@ -314,7 +320,7 @@ class ProjectView:
         registry, versions = self._assembly.registry, self.of(control.from_name)
         for version in versions:
             try:
-                found = HeldOut(registry.folder(self.key, control.from_name) / version["version"])
+                found = HeldOut(registry.folder(self.key, self.kept_under(control.from_name)) / version["version"])
             except FileNotFoundError:
                 continue
             except ModelError as error:
@@ -385,12 +391,11 @@ class ProjectView:
         self, control: ControlSettings, task: int, data: Mapping[str, Any], frames: int, rate: float, ribbons: list[Ribbon],
         note: str,
     ) -> Strip:  # fmt: skip
-        is_video = control.series is None
-        name = "a series" if not is_video else "a video"
-        at_hand = False
+        is_video = control.tag == "TimelineLabels"
+        name, at_hand = "a video" if is_video else "a series" if control.series else "a sound", False
         try:
             source = control.media_source(data)
-            name = file_name(source) if is_video or not (control.series and control.series.inline) else name
+            name = name if control.series and control.series.inline else file_name(source)
             at_hand = is_video and self._assembly.parts.media.at_hand(source) is not None
         except FramewiseError:
             pass
