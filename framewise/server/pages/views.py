@@ -122,8 +122,7 @@ class Views:
 
     def stamp(self, project: str | None = None) -> str:
         """Changes when another version is in use."""
-        keys = [project] if project else list(self._assembly.known.titles())
-        return " ".join(use.version for key in keys for use in self._assembly.registry.in_use(key))
+        return self._assembly.browsing.stamp(project)
 
     def projects(self, wanted: str | None) -> tuple[list[ProjectCard], Pager]:
         """A page of projects, each with its controls."""
