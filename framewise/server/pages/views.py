@@ -80,11 +80,11 @@ class Strip:
 
 @dataclass
 class ControlCard:
-    """A control of a project: what it is, and the version in use."""
+    """A control of a project: what it is, and the version in use. labels: name, colour and held-out frame F1 of each."""
 
     name: str
     tag: str
-    labels: list[tuple[str, str]]
+    labels: list[tuple[str, str, float | None]]
     version: str = ""
     pinned: bool = False
     videos: int | None = None
@@ -138,9 +138,9 @@ class Views:
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
         for control in project.controls:
-            one = ControlCard(control.from_name, control.tag, project.coloured(control), trainable=control.trainable)
+            one = ControlCard(control.from_name, control.tag, [], trainable=control.trainable)
+            about: Version = {}
             if use := uses.get(control.from_name):
-                about: Version = {}
                 try:
                     about = registry.about(registry.folder(line.key, control.from_name) / use.version)
                 except FramewiseError as error:
@@ -148,6 +148,8 @@ class Views:
                 quality = _mapping(about.get("quality"))
                 one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
                 one.f1, one.weak = _number(_mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
+            scores = _mapping(_mapping(about.get("quality")).get("labels"))
+            one.labels = [(x, c, _number(_mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
             card.controls.append(one)
         return card
 
