@@ -50,7 +50,7 @@ serve: $(STAMP)
 	exec $(VENV)/bin/framewise serve
 
 screenshots: $(STAMP) $(LS_STAMP)
-	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python tools/screenshots.py $(ARGS)
+	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m tools.screenshots $(ARGS)
 
 demo: $(STAMP) $(LS_STAMP)
 	exec $(VENV)/bin/framewise demo --label-studio $(LABEL_STUDIO) --folder .demo $(if $(DEMO_EXIT),--exit)

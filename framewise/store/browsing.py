@@ -1,5 +1,6 @@
 """What pages show of the database: projects with their numbers, and what is amiss."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -67,6 +68,15 @@ class Browsing:
                 trouble = Trouble(row["kind"], row["project"], row["task"], str(text), text == row["error"])
                 found.setdefault((row["project"], str(text)), trouble)
         return list(found.values())[:limit]
+
+    def stamp(self, project: str | None) -> str:
+        """A text that changes when another version is in use, of one project or of any."""
+        rows = self._database.read(
+            "SELECT project, control, version FROM current_versions WHERE project = coalesce(?, project) "
+            "ORDER BY project, control",
+            (project,),
+        )
+        return hashlib.sha256(json.dumps([tuple(row) for row in rows]).encode()).hexdigest()[:16]
 
     def _line(self, key: str, number: int, title: str) -> ProjectLine:
         tasks = self._database.read("SELECT count(*) AS n FROM tasks WHERE project = ? AND NOT deleted", (key,))

@@ -121,7 +121,7 @@ def test_what_one_video_shows_is_found_in_another():
 
 def test_the_thorough_learner_finds_what_its_videos_show_in_another(thorough):
     other, truth = film(99, [[(1, 4)], [(8, 10.5)]])
-    classifier, _ = thorough
+    classifier = thorough.classifier
     assert classifier.learners.networks
     assert ((classifier.predict(other) >= 0.5) == truth).mean(axis=0).min() > 0.95
 
@@ -199,7 +199,7 @@ def test_the_closed_form_learner_sees_no_further_than_its_reach(frame_rate):
 
 def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
     """The networks look 63 of their rows to each side, of which there are 12.5 a second at 25 fps."""
-    classifier, _ = thorough
+    classifier = thorough.classifier
     rows, _ = film(3, seconds=24)
     start, stop, reach = 100, 500, round(25 * (63 / 12.5 + 1.3 + 1))
     whole, part = classifier.predict(rows), classifier.predict(rows.cut(start, stop))
@@ -207,7 +207,7 @@ def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
 
 
 def test_a_video_in_which_nothing_changes_has_the_same_scores_throughout(thorough):
-    classifier, _ = thorough
+    classifier = thorough.classifier
     still = Film(np.tile(film(3)[0].values[100], (350, 1)))
     closed, over_time = classifier.learners.scores(classifier.basis.unlabelled(still, 2))
     assert np.ptp(closed.numpy(), axis=0).max() < 1e-5
@@ -270,7 +270,7 @@ def test_a_label_that_occurs_nowhere_is_never_on(one_network, taught):
 
 
 def test_a_long_video_in_windows_is_learned_from_and_scored_as_one_at_once(monkeypatch, three, thorough):
-    classifier, _ = thorough
+    classifier = thorough.classifier
     rows, _ = film(3)
     at_once, learned_at_once = classifier.predict(rows), quick(three).predict(rows)
     monkeypatch.setattr(context, "WINDOW_ROWS", 37)
@@ -320,7 +320,7 @@ def test_where_no_file_can_be_made_a_track_is_in_memory(monkeypatch, tmp_path):
 
 
 def test_the_same_moments_have_about_the_same_scores_at_another_frame_rate(thorough):
-    classifier, _ = thorough
+    classifier = thorough.classifier
     slow, fast = (classifier.predict(film(3, frame_rate=rate)[0]) for rate in (25.0, 50.0))
     differences = np.abs(fast[::2] - slow)
     assert differences.mean() < 0.03
@@ -340,7 +340,7 @@ def test_a_video_of_a_few_rows_is_learned_from_and_predicted(num_rows, thorough)
 
 
 def test_a_saved_classifier_gives_the_scores_of_the_one_that_was_saved(tmp_path, thorough):
-    classifier, _ = thorough
+    classifier = thorough.classifier
     classifier.save(tmp_path / "version")
     loaded = load_model(tmp_path / "version")
     other, _ = film(99)
@@ -386,7 +386,7 @@ def test_files_that_are_damaged_are_refused_by_the_name_of_their_folder(tmp_path
 
 
 def test_quality_is_of_videos_that_were_not_learned_from(thorough):
-    _, quality = thorough
+    quality = thorough.quality
     told = json.loads(json.dumps(quality.to_json()))
     assert (told["method"], told["weak"], told["videos"]) == ("leave one video out", False, 3)
     assert set(told["mean"]) == {"f1", "f1@10", "f1@25", "f1@50", "average_precision"}
@@ -415,6 +415,16 @@ def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_ne
     rows, truth = film(9)
     scores = classifier.predict(rows)
     assert scores[truth[:, 1] == 1, 1].mean() > 0.5 > scores[truth[:, 1] == 0, 1].mean()
+
+
+def test_scores_of_held_out_videos_are_those_that_the_quality_is_of(three, thorough):
+    on = [scores >= 0.5 for scores in thorough.held_out]
+    truth = [video.frame_labels.astype(bool) for video in three]
+    for column, label in enumerate(LABELS):
+        hits = sum((t[:, column] & o[:, column]).sum() for t, o in zip(truth, on, strict=True))
+        told = thorough.quality.labels[label]
+        assert told["precision"] == pytest.approx(hits / sum(o[:, column].sum() for o in on))
+        assert told["recall"] == pytest.approx(hits / sum(t[:, column].sum() for t in truth))
 
 
 def test_a_label_that_was_known_is_decided_as_before_until_it_is_measured_anew(thorough):

@@ -202,6 +202,32 @@ def test_next_has_the_least_certain_task_first_and_no_annotated_one(made: Callab
     assert assembly.made.next(KEY, 1, 0)[0][0].score == 0.1
 
 
+def test_trouble_goes_when_the_same_was_done_again(made: Callable[..., Any]) -> None:
+    client, assembly = made()
+    fill(assembly, KEY, 1, 1)
+    states = assembly.jobs.states
+    first = states.begin("extract", KEY, "a.mp4", "me")
+    states.warn(first.id, "a.mp4: 29.97 pictures a second, and frameRate is 25; convert it")
+    states.finish(first.id, "me")
+    failed = states.begin("train", KEY, "all", "me")
+    states.finish(failed.id, "me", error="no annotated task can be used")
+    for path in ("/", f"/projects/{KEY}"):
+        shown = client.get(path, headers=HTML).text.partition("Needs attention")[2].partition("</section>")[0]
+        assert "frameRate is 25; convert it" in shown
+        assert "no annotated task can be used" in shown
+    again = states.begin("train", KEY, "all", "me")
+    states.finish(again.id, "me")
+    assert [trouble.kind for trouble in assembly.browsing.troubles(KEY, 9)] == ["extract"]
+
+
+def test_links_lead_where_people_reach_label_studio(made: Callable[..., Any]) -> None:
+    client, assembly = made(label_studio_url="http://inside:8080", label_studio_public_url="https://label.example.org/ls")
+    fill(assembly, KEY, 2, 1)
+    shown = client.get(f"/projects/{KEY}/timelines", headers=HTML).text
+    assert 'href="https://label.example.org/ls/projects/7/data?task=1"' in shown
+    assert "inside" not in shown
+
+
 def test_held_out_scores_come_back_and_stay_on_their_side_of_a_half(tmp_path: Path) -> None:
     scores = np.array([[0.0, 0.4999], [0.5, 0.5001], [1.0, 0.2], [0.49, 0.9]])
     truth = np.array([[0, 1], [1, 1], [1, 0], [1, 1]])

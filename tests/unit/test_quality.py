@@ -39,8 +39,10 @@ def test_scores_of_two_labels_in_two_videos_by_hand():
     run, sit = quality.labels["Run"], quality.labels["Sit"]
     assert [run[k] for k in ("f1", "f1@10", "f1@25", "f1@50")] == pytest.approx([12 / 14, 1, 1, 1])
     assert [sit[k] for k in ("f1", "f1@10", "f1@25", "f1@50")] == pytest.approx([4 / 6, 2 / 3, 2 / 3, 2 / 3])
-    assert (run["true_segments"], run["predicted_segments"]) == (2, 2)
-    assert (sit["true_segments"], sit["predicted_segments"]) == (1, 2)
+    assert (run["true_segments"], run["predicted_segments"], run["true_videos"]) == (2, 2, 2)
+    assert (sit["true_segments"], sit["predicted_segments"], sit["true_videos"]) == (1, 2, 1)
+    assert (run["precision"], run["recall"]) == (1, 6 / 8)
+    assert (sit["precision"], sit["recall"]) == (2 / 4, 1)
     # Run: 6 of 6 at score 1, the other 2 with all 16 frames at score 0. Sit: 2 of 4 at score 1.
     assert run["average_precision"] == pytest.approx(6 / 8 * 1 + 2 / 8 * 8 / 16)
     assert sit["average_precision"] == pytest.approx(2 / 4)
@@ -71,8 +73,11 @@ def test_a_label_counts_in_those_videos_only_that_tell_of_it():
         "f1@25": 1.0,
         "f1@50": 1.0,
         "average_precision": 1.0,
+        "precision": 1.0,
+        "recall": 1.0,
         "true_segments": 1,
         "predicted_segments": 1,
+        "true_videos": 1,
     }
 
 
@@ -102,8 +107,11 @@ def test_json_has_nothing_that_json_has_not():
         "f1@25": None,
         "f1@50": None,
         "average_precision": None,
+        "precision": None,
+        "recall": None,
         "true_segments": 0,
         "predicted_segments": 0,
+        "true_videos": 0,
     }
     assert written["reliability"] == [[0.92, 0.5, 2]]
 

@@ -80,11 +80,11 @@ class Strip:
 
 @dataclass
 class ControlCard:
-    """A control of a project: what it is, and the version in use."""
+    """A control of a project: what it is, and the version in use. labels: name, colour and held-out frame F1 of each."""
 
     name: str
     tag: str
-    labels: list[tuple[str, str]]
+    labels: list[tuple[str, str, float | None]]
     version: str = ""
     pinned: bool = False
     videos: int | None = None
@@ -122,8 +122,7 @@ class Views:
 
     def stamp(self, project: str | None = None) -> str:
         """Changes when another version is in use."""
-        keys = [project] if project else list(self._assembly.known.titles())
-        return " ".join(use.version for key in keys for use in self._assembly.registry.in_use(key))
+        return self._assembly.browsing.stamp(project)
 
     def projects(self, wanted: str | None) -> tuple[list[ProjectCard], Pager]:
         """A page of projects, each with its controls."""
@@ -139,10 +138,10 @@ class Views:
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
         for control in project.controls:
-            one = ControlCard(control.from_name, control.tag, project.coloured(control), trainable=control.trainable)
+            one = ControlCard(control.from_name, control.tag, [], trainable=control.trainable)
+            about: Version = {}
             kept = project.kept_under(control.from_name)
             if use := uses.get(kept):
-                about: Version = {}
                 try:
                     about = registry.about(registry.folder(line.key, kept) / use.version)
                 except FramewiseError as error:
@@ -150,6 +149,8 @@ class Views:
                 quality = _mapping(about.get("quality"))
                 one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
                 one.f1, one.weak = _number(_mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
+            scores = _mapping(_mapping(about.get("quality")).get("labels"))
+            one.labels = [(x, c, _number(_mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
             card.controls.append(one)
         return card
 
