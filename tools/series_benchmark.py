@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
-from framewise.core.tables import table_lines
 from framewise.features.cache import FeatureCache
 from framewise.features.sensors import SeriesFeatures, SeriesReader
 from framewise.labeling_config import SeriesSettings
@@ -228,7 +227,7 @@ def report(kind: str, numbers: Sequence[int], options: argparse.Namespace) -> No
         reader = SeriesReader(FeatureCache(Path(folder) / "cache"))
         recordings = [record(kind, n, options.seconds, Path(folder), reader) for n in range(most + options.test)]
         test, truth = recordings[most:], [r.truth.astype(bool) for r in recordings[most:]]
-        lines: list[tuple[str, ...]] = [(f"{kind.upper()}: ANNOTATED", "EXAMPLE", "OURS", "SECONDS TO LEARN AND PREDICT")]
+        print(f"{kind.upper():10} {'EXAMPLE':14} {'OURS':14} SECONDS TO LEARN AND PREDICT", flush=True)
         for number in numbers:
             scores, took = [], []
             for seed in range(options.seeds):
@@ -239,8 +238,8 @@ def report(kind: str, numbers: Sequence[int], options: argparse.Namespace) -> No
                     took.append(time.monotonic() - began)
             by_learner = [np.mean(scores[n::2], axis=0) for n in (0, 1)]
             shown = [f"{frames:.2f} / {segments:.2f}" for frames, segments in by_learner]
-            lines.append((str(number), *shown, " and ".join(f"{np.mean(took[n::2]):.0f}" for n in (0, 1))))
-        print("\n".join(table_lines(lines)) + "\n", flush=True)
+            seconds = " and ".join(f"{np.mean(took[n::2]):.0f}" for n in (0, 1))
+            print(f"{number:<10} {shown[0]:14} {shown[1]:14} {seconds}", flush=True)
 
 
 if __name__ == "__main__":

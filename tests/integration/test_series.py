@@ -103,13 +103,13 @@ def test_what_a_series_cannot_do_is_refused(service, config, message):
     assert message in answer.json()["error"]
 
 
-def test_video_and_series_of_one_config_are_learned_each_by_itself(service, videos, make_clip):
+def test_video_and_series_that_do_not_play_in_sync_are_learned_each_by_itself(service, videos, make_clip):
     series = series_config("number")
     timeline = (
         '<TimelineLabels name="tl" toName="clip" model_trainable="true"><Label value="Walk"/></TimelineLabels>'
-        '<Video name="clip" value="$video" frameRate="25" sync="all"/></View>'
+        '<Video name="clip" value="$video" frameRate="25"/></View>'
     )
-    project = Project(series.replace("</View>", timeline).replace('name="sensor" value', 'name="sensor" sync="all" value'))
+    project = Project(series.replace("</View>", timeline))
     recording = record(8)
     both = make_task(recording, videos, "number")
     both["data"]["video"] = str(make_clip(48))
