@@ -19,10 +19,7 @@ MINIMUM_CONFIDENCE = 0.2
 def add_parsers(commands: Any) -> None:
     """Add ``series`` to the subparsers of a command line."""
     series = commands.add_parser("series", help="a sensor's file beside a video: put on the video's clock")
-    parsers: argparse._SubParsersAction[argparse.ArgumentParser] = series.add_subparsers(
-        required=True, metavar="SERIES_COMMAND"
-    )
-    parser = parsers.add_parser(
+    parser = series.add_subparsers(required=True, metavar="SERIES_COMMAND").add_parser(
         "align",
         help="find when a sensor began on a video's clock, and write its file so that Label Studio shows it right",
         description="Compares how the picture turns, what moves and how loud it is with the sensor. The written file begins at "
@@ -35,7 +32,7 @@ def add_parsers(commands: Any) -> None:
         "--time-format",
         default="",
         metavar="FORMAT",
-        help="as timeFormat on the tag: %%Y-%%m-%%d %%H:%%M:%%S.%%L; seconds if left out",
+        help="as timeFormat on the tag: %%Y-%%m-%%d %%H:%%M:%%S; seconds if left out",
     )
     parser.add_argument("--sep", default=",", metavar="SEPARATOR", help="between columns, or auto; a comma")
     parser.add_argument("--channels", metavar="A,B,C", help="columns of one sensor; all but the time if left out")

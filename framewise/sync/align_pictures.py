@@ -6,8 +6,10 @@ import numpy as np
 
 from framewise.core.errors import SettingsError
 from framewise.sync.aligning import Alignment, Compared
-from framewise.sync.correlate import Agreement, Floats, Signal
+from framewise.sync.correlate import Agreement, Floats, Signal, _flatten, _on_grid
 from framewise.sync.pictures import _figure, _plain, _save
+
+DRAWN_RATE = 30.0
 
 
 def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Path) -> None:
@@ -24,7 +26,7 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
         axis.plot(moved, _unit(sensor), linewidth=0.7, color="tab:blue", alpha=0.8, label=_plain(names[1]))
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("seconds")
-        axis.set_ylim(-4, 5)
+        axis.set_ylim(-5, 6)
         axis.set_yticks([])
     axes["before"].legend(fontsize=8, loc="upper right")
     axes["after"].set_xlim(axes["before"].get_xlim())
@@ -49,17 +51,15 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
 def _shown(alignment: Alignment) -> tuple[Floats, Floats, Signal, str]:
     """(sensor's seconds, its values, the video's signal, what that is): of several the one that the sensor explains best."""
     best: Compared = alignment.best
-    channels = np.stack([signal.values for signal in best.sensor], axis=1)
-    seconds = best.sensor[0].seconds
-    if len(best.video) == 1 or not isinstance(best.found, Agreement):
-        return seconds, channels[:, 0], best.video[0], "video and sensor"
-    channels = channels - channels.mean(axis=0)
+    video, sensor = [_even(signal) for signal in best.video], [_even(signal) for signal in best.sensor]
+    seconds, channels = sensor[0].seconds, np.stack([signal.values for signal in sensor], axis=1)
+    if len(video) == 1 or not isinstance(best.found, Agreement):
+        return seconds, channels[:, 0], video[0], "video and sensor"
     moved, fits = alignment.on_video(seconds), []
-    for what, signal in zip(("sideways", "up and down", "about the middle"), best.video, strict=True):
+    for what, signal in zip(("sideways", "up and down", "about the middle"), video, strict=True):
         inside = (signal.seconds >= moved[0]) & (signal.seconds <= moved[-1])
-        at = signal.seconds[inside]
-        known = np.stack([np.interp(at, moved, column) for column in channels.T], axis=1)
-        values = signal.values[inside] - signal.values[inside].mean()
+        known = np.stack([np.interp(signal.seconds[inside], moved, column) for column in channels.T], axis=1)
+        values = signal.values[inside]
         mixture = np.linalg.lstsq(known, values, rcond=None)[0]
         left = float(((values - known @ mixture) ** 2).sum() / max(float((values**2).sum()), 1e-12))
         fits.append((left, what, signal, channels @ mixture))
@@ -67,6 +67,14 @@ def _shown(alignment: Alignment) -> tuple[Floats, Floats, Signal, str]:
     return seconds, values, signal, f"the picture's movement {what}, and the channels mixed to be like it"
 
 
+def _even(signal: Signal) -> Signal:
+    """As it is compared: without what is slow, all frequencies alike."""
+    if len(signal.seconds) < 3:
+        return signal
+    rate = min(signal.rate, DRAWN_RATE)
+    values, have, start = _on_grid(signal, rate)
+    return Signal(start + np.arange(len(values)) / rate, _flatten(values, have, rate))
+
+
 def _unit(values: Floats) -> Floats:
-    rest = values - np.median(values)
-    return np.asarray(rest / max(float(rest.std()), 1e-12))
+    return np.asarray(values / max(float(values.std()), 1e-12))

@@ -10,6 +10,7 @@ from framewise.core.errors import MediaError, SettingsError
 from framewise.labeling_config import SeriesSettings
 from framewise.media.series import column_names, read_cells
 from framewise.sync.aligning import Alignment, Sensor
+from framewise.sync.correlate import Floats
 
 _EXACT = 0.0005  # seconds: a sample as near to the video's 0 is its first one
 
@@ -43,7 +44,7 @@ def write_aligned(
     return written, first
 
 
-def _rows(cells: Iterator[list[str]], seconds: np.ndarray, first: int, width: int) -> Iterator[tuple[float, list[str]]]:
+def _rows(cells: Iterator[list[str]], seconds: Floats, first: int, width: int) -> Iterator[tuple[float, list[str]]]:
     """(seconds of the video, cells) of each row to be written."""
     before = [""] * width
     for number, (at, row) in enumerate(zip(seconds, cells, strict=True)):

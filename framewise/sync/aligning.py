@@ -44,7 +44,7 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Compared:
-    """What one method says. method: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
+    """What one method says: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
 
     method: str
     video: tuple[Signal, ...]
@@ -94,8 +94,8 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
     typical = float(np.median(np.diff(seconds[known])))
     if typical > 1.0:
         raise MediaError(
-            f"{path.name}: expected several samples a second, found one in {typical:g} s; if its times are no seconds, say what "
-            "they are: --time-format %Q for milliseconds since 1970"
+            f"{path.name}: expected several samples a second, found one in {typical:g} s; if its times are no seconds, "
+            "say what they are: --time-format %Q for milliseconds since 1970"
         )
     values = series.values[known].astype(np.float64)
     channels = tuple(Signal(seconds[known], column) for column in values.T)
@@ -115,24 +115,30 @@ def _energy(values: Floats, rate: float) -> Floats:
     return np.asarray(np.log(length + 0.1 * float(np.median(length)) + 1e-9))
 
 
-def align(
-    video: Path, sensor: Sensor, search: float, scratch: Path | None = None, progress: Progress = lambda what, share: None
-) -> Alignment:
+def align(video: Path, sensor: Sensor, search: float, progress: Progress = lambda what, share: None) -> Alignment:
     """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
-    compared = []
+    return compare(measure(video, progress), sensor, search)
+
+
+def measure(video: Path, progress: Progress = lambda what, share: None) -> dict[str, tuple[Signal, ...]]:
+    """Method -> what it compares of a video, or of a sound alone. Raises MediaError."""
+    signals: dict[str, tuple[Signal, ...]] = {}
     with open_container(video) as container:
         pictures = any(stream.codec_context is not None for stream in container.streams.video)
     if pictures:
-        turning = measure_turning(video, lambda share: progress("how the picture turns", share)).signals
-        compared.append(_compare(CAMERA, turning, sensor.channels, search))
-        movement = measure_movement(video, lambda share: progress("what moves", share)).signal
-        compared.append(_compare(SCENE, (movement,), (sensor.energy,), search))
+        signals[CAMERA] = measure_turning(video, lambda share: progress("how the picture turns", share)).signals
+        signals[SCENE] = (measure_movement(video, lambda share: progress("what moves", share)).signal,)
     if has_sound(video):
-        loudness = _loudness(video, scratch, lambda share: progress("how loud it is", share))
-        compared.append(_compare(SOUND, (loudness,), (sensor.energy,), search))
-    if not compared:
+        signals[SOUND] = (_loudness(video, lambda share: progress("how loud it is", share)),)
+    if not signals:
         raise MediaError(f"{video.name}: expected pictures or sound, found neither")
-    return conclude(compared)
+    return signals
+
+
+def compare(video: dict[str, tuple[Signal, ...]], sensor: Sensor, search: float) -> Alignment:
+    """What each method says of what was measured, and all together; at most ``search`` seconds apart."""
+    used = {CAMERA: sensor.channels, SCENE: (sensor.energy,), SOUND: (sensor.energy,)}
+    return conclude([_compare(method, signals, used[method], search) for method, signals in video.items()])
 
 
 def _compare(method: str, video: tuple[Signal, ...], sensor: Sequence[Signal], search: float) -> Compared:
@@ -163,9 +169,9 @@ def conclude(compared: Sequence[Compared]) -> Alignment:
     return Alignment(ordered, best.offset, best.drift, confidence)
 
 
-def _loudness(video: Path, scratch: Path | None, progress: Callable[[float], None]) -> Signal:
+def _loudness(video: Path, progress: Callable[[float], None]) -> Signal:
     """The logarithm of a sound's level, LOUDNESS_RATE times a second."""
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="framewise-align-") as folder:
+    with tempfile.TemporaryDirectory(prefix="framewise-align-") as folder:
         samples = decode_sound(video, Path(folder) / "sound", progress)
         hop = SAMPLE_RATE // LOUDNESS_RATE
         count = len(samples) // hop

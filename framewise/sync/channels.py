@@ -21,7 +21,7 @@ _BLOCK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class _Set:
-    """values (N, C) without what is slow, of one size and independent of each other; have (N,): 1 where known; start: seconds."""
+    """values (N, C) without what is slow, of one size and uncorrelated; have (N,): 1 where known; start: seconds."""
 
     values: Floats
     have: Floats
@@ -49,7 +49,8 @@ def correlate_channels(
     usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
     if not usable.any():
         shorter = min(len(a.values), len(b.values)) / rate
-        return f"the shorter one tells of {shorter:.1f} s, and at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+        least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+        return f"the shorter one tells of {shorter:.1f} s, and {least}"
     _, _, backwards = _scores(a, _Set(b.values[::-1], b.have[::-1], b.start))
     return _peak(a, b, rate, lags, steps, overlap, np.where(usable, score, -np.inf), backwards[usable])
 
