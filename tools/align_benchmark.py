@@ -1,4 +1,4 @@
-"""How well ``framewise series align`` finds a GoPro's own sensors on its video's clock, cut at other points; and unrelated ones.
+"""How well ``framewise series align`` finds a GoPro's own sensors on its video's clock, and refuses unrelated ones.
 
     python tools/align_benchmark.py gopro_karma.mp4 [--cuts 20]
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+import numpy.typing as npt
 
 from framewise.core.tables import table_lines
 from framewise.labeling_config import SeriesSettings
@@ -25,6 +26,8 @@ from framewise.sync.aligning import Alignment, compare, measure, read_sensor
 from framewise.sync.correlate import Signal
 
 SEARCH, OVERLAP, APART, RIGHT = 20.0, 5.0, 6.0, 0.1
+Floats = npt.NDArray[np.float64]
+Part = tuple[float, int, Floats]  # when its first sample was, how many were before it, values
 SENSORS = {"GYRO": "gyroscope", "ACCL": "accelerometer"}
 
 
@@ -32,8 +35,8 @@ SENSORS = {"GYRO": "gyroscope", "ACCL": "accelerometer"}
 class Track:
     """seconds (N,) on the video's clock; values (N, 3) in the unit that the file names."""
 
-    seconds: np.ndarray
-    values: np.ndarray
+    seconds: Floats
+    values: Floats
 
     def part(self, start: float, end: float) -> "Track":
         inside = (self.seconds >= start) & (self.seconds < end)
@@ -41,8 +44,8 @@ class Track:
 
 
 def read_gpmf(path: Path) -> dict[str, Track]:
-    """A GoPro's gyroscope and accelerometer. A payload has a packet's time and counts samples; a line through both is the clock."""
-    counted: dict[str, list] = {name: [] for name in SENSORS}
+    """A GoPro's sensors. A payload has its packet's time and counts samples; a line through both is the clock."""
+    counted: dict[str, list[Part]] = {name: [] for name in SENSORS}
     with av.open(str(path)) as container:
         stream = next(s for s in container.streams if "MET" in s.metadata.get("handler_name", ""))
         for packet in container.demux(stream):
@@ -52,14 +55,14 @@ def read_gpmf(path: Path) -> dict[str, Track]:
     return {name: _on_clock(parts) for name, parts in counted.items() if parts}
 
 
-def _on_clock(parts: list) -> Track:
+def _on_clock(parts: list[Part]) -> Track:
     values = np.concatenate([v for _, _, v in parts])
     full = parts[:-1] if len(parts) > 2 else parts  # the last is cut short
     step, start = np.polyfit([first for _, first, _ in full], [at for at, _, _ in full], 1)
     return Track(start + step * np.arange(len(values)), values)
 
 
-def _sensors(payload: bytes) -> Iterator[tuple[str, int, np.ndarray]]:
+def _sensors(payload: bytes) -> Iterator[tuple[str, int, Floats]]:
     """(name, samples until now, values (n, 3)) in a payload: DEVC > STRM > TSMP, SCAL, data."""
     for device, _, streams in _items(payload):
         if device != "DEVC":
