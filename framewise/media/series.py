@@ -96,7 +96,7 @@ def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
     separator = sep or _separator_of(second)
     names = _has_header(_split(first, separator), _split(second, separator))
     with path.open(encoding="utf-8-sig", newline="") as text:
-        rows = (row for row in csv.reader(text, delimiter=separator, skipinitialspace=separator != " ") if row)
+        rows = (row for row in csv.reader(text, delimiter=separator, skipinitialspace=separator != " ") if any(row))
         if names:
             next(rows)
         yield from rows
