@@ -6,7 +6,7 @@ import numpy as np
 
 from framewise.core.errors import SettingsError
 from framewise.sync.aligning import Alignment, Compared
-from framewise.sync.correlate import Agreement, Floats, Signal, _flatten, _on_grid
+from framewise.sync.correlate import STILL, Agreement, Floats, Signal, _flatten, _on_grid
 from framewise.sync.pictures import _figure, _plain, _save
 
 DRAWN_RATE = 30.0
@@ -69,8 +69,8 @@ def _shown(alignment: Alignment) -> tuple[Floats, Floats, Signal, str]:
 
 def _even(signal: Signal) -> Signal:
     """As it is compared: without what is slow, all frequencies alike."""
-    if len(signal.seconds) < 3:
-        return signal
+    if len(signal.seconds) < 3 or float(np.ptp(signal.values)) <= STILL:
+        return Signal(signal.seconds, signal.values - signal.values[:1].sum())
     rate = min(signal.rate, DRAWN_RATE)
     values, have, start = _on_grid(signal, rate)
     return Signal(start + np.arange(len(values)) / rate, _flatten(values, have, rate))
