@@ -12,6 +12,7 @@ from typing import Any
 from framewise import __version__
 from framewise.core.errors import FramewiseError
 from framewise.settings import Settings
+from framewise.sync.align_command import add_parsers as add_series
 from framewise.sync.command import add_parsers as add_sync
 
 PROJECT_HELP = "Label Studio's number of the project, or <number>.<time of creation> as /versions shows it"
@@ -120,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_migrate(commands)
     add_sync(commands)
+    add_series(commands)
 
     demo = commands.add_parser("demo", help="a real Label Studio with a project that framewise learns and fills in")
     demo.add_argument("--label-studio", required=True, help="path of the label-studio program")

@@ -69,7 +69,44 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
     return Series(native, values)
 
 
+def column_names(path: Path, sep: str) -> list[str]:
+    """Of a series, as it spells them; numbers for text without a row of names. sep: "" to find it out. Raises MediaError."""
+    try:
+        with path.open("rb") as file:
+            is_json = file.read(1) == b"{"
+        if is_json:
+            return list(_json_columns(path))
+        first, second = _first_lines(path)
+        separator = sep or _separator_of(second)
+        cells, below = _split(first, separator), _split(second, separator)
+    except UnicodeDecodeError as error:
+        raise MediaError(f"the series could not be read: {error}") from None
+    return cells if _has_header(cells, below) else [str(place) for place in range(len(cells))]
+
+
+def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
+    """The rows of samples, each cell as it is written; in the order of ``column_names``. For a series that could be read."""
+    with path.open("rb") as file:
+        is_json = file.read(1) == b"{"
+    if is_json:
+        for row in zip(*_json_columns(path).values(), strict=False):
+            yield ["" if cell is None else str(cell) for cell in row]
+        return
+    first, second = _first_lines(path)
+    separator = sep or _separator_of(second)
+    names = _has_header(_split(first, separator), _split(second, separator))
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        rows = (row for row in csv.reader(text, delimiter=separator, skipinitialspace=separator != " ") if any(row))
+        if names:
+            next(rows)
+        yield from rows
+
+
 # Text with separated columns.
+
+
+def _has_header(cells: list[str], below: list[str]) -> bool:
+    return any(_is_number(a) != _is_number(b) for a, b in zip(cells, below, strict=False))
 
 
 def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
@@ -80,7 +117,7 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
     cells, below = _split(first, separator), _split(second, separator)
     if len(cells) != len(below):
         raise MediaError(f"the first row has {len(cells)} columns and the second {len(below)}, separated by {separator!r}")
-    has_header = any(_is_number(a) != _is_number(b) for a, b in zip(cells, below, strict=True))
+    has_header = _has_header(cells, below)
     names = [cell.lower() for cell in cells] if has_header else [str(place) for place in range(len(cells))]
     time, channels = _places(names, settings)
     # One column more than there should be: told to read some columns only, pandas says nothing of rows with too many cells.
@@ -157,13 +194,18 @@ def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, lis
 # JSON.
 
 
-def _json_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
+def _json_columns(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise MediaError(f"a series as JSON of more than {MAX_JSON_BYTES} bytes is not read; write it as CSV")
     try:
-        columns = json.loads(path.read_text(encoding="utf-8"))
+        columns: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise MediaError(f"the series begins with '{{' and is no JSON: {error}") from None
+    return columns
+
+
+def _json_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
+    columns = _json_columns(path)
     names = [name.lower() for name in columns]
     time, channels = _places(names, settings)
     lists = list(columns.values())

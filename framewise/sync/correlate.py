@@ -237,9 +237,9 @@ def _parts(a: Floats, b: Floats, rate: float, step: int, exact: float) -> tuple[
 
 
 def _product(a: Floats, b: Floats, low: int, high: int, step: int) -> float:
-    """Correlation of b[low:high] with a, ``step`` samples later; what lies outside of a counts as zero."""
+    """Correlation of b[low:high] with a, ``step`` samples later, (N,) or (N, C); what lies outside of a counts as zero."""
     begin, end = max(low, -step), min(high, len(a) - step)
     if end - begin < 2:
         return 0.0
-    x, y = a[begin + step : end + step], b[begin:end]
+    x, y = a[begin + step : end + step].ravel(), b[begin:end].ravel()
     return float(x @ y / max(np.sqrt(float(x @ x) * float(y @ y)), 1e-12))

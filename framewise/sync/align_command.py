@@ -1,0 +1,148 @@
+"""``framewise series align``: a sensor's file on a video's clock, for Label Studio."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framewise.core.errors import SettingsError
+from framewise.core.tables import table_lines
+
+if TYPE_CHECKING:
+    from framewise.labeling_config import SeriesSettings
+    from framewise.sync.aligning import Alignment
+
+NOT_ANSWERED = 3
+MINIMUM_CONFIDENCE = 0.3  # several methods are asked: one of them may be half sure by chance
+
+
+def add_parsers(commands: Any) -> None:
+    """Add ``series`` to the subparsers of a command line."""
+    series = commands.add_parser("series", help="a sensor's file beside a video: put on the video's clock")
+    parser = series.add_subparsers(required=True, metavar="SERIES_COMMAND").add_parser(
+        "align",
+        help="find when a sensor began on a video's clock, and write its file so that Label Studio shows it right",
+        description="Compares how the picture turns, what moves and how loud it is with the sensor. The written file begins at "
+        f"the video's 0. Ends with {NOT_ANSWERED}, and writes no file, if nothing is found that is sure enough.",
+    )
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="or a sound")
+    parser.add_argument("sensor", type=Path, metavar="SENSOR.csv", help="the series, as Label Studio reads it: CSV or JSON")
+    parser.add_argument("--time-column", default="time", metavar="NAME", help="the column of the times; time")
+    parser.add_argument(
+        "--time-format",
+        default="",
+        metavar="FORMAT",
+        help="as timeFormat on the tag: %%Y-%%m-%%d %%H:%%M:%%S; seconds if left out",
+    )
+    parser.add_argument("--sep", default=",", metavar="SEPARATOR", help="between columns, or auto; a comma")
+    parser.add_argument("--channels", metavar="A,B,C", help="columns of one sensor; all but the time if left out")
+    parser.add_argument("--search", type=_seconds, default=20.0, metavar="SECONDS", help="how far to search each way; 20")
+    parser.add_argument(
+        "--minimum-confidence", type=_share, default=MINIMUM_CONFIDENCE, metavar="0..1",
+        help=f"less sure than this is not answered; {MINIMUM_CONFIDENCE}",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="what to write; SENSOR.aligned.csv")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw there what was compared, before and after")
+    parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command. NOT_ANSWERED if there is nothing to find."""
+    from framewise.sync.align_pictures import draw
+    from framewise.sync.aligned_file import write_aligned
+    from framewise.sync.aligning import align, read_sensor
+    from framewise.sync.estimate_command import Bars
+
+    output = args.output or args.sensor.with_suffix(".aligned.csv")
+    _check_files(args, output)
+    settings = _settings(args)
+    sensor = read_sensor(args.sensor, settings)
+    with Bars() as bars:
+        alignment = align(args.video, sensor, args.search, progress=bars.tell)
+    answered = alignment.confidence > 0 and alignment.confidence >= args.minimum_confidence
+    _print(alignment, answered)
+    if args.picture:
+        draw(alignment, (args.video.name, args.sensor.name), answered, args.picture)
+        print(f"Picture: {args.picture}")
+    if not answered:
+        print(f"Not answered: nothing was found that is as sure as {args.minimum_confidence:g}; no file is written.")
+        return NOT_ANSWERED
+    rows, left_out = write_aligned(args.sensor, output, settings, sensor, alignment)
+    print(f"Written to {output}: {rows} rows, the first at the video's 0; {left_out} samples before it were left out.")
+    return 0
+
+
+def _check_files(args: argparse.Namespace, output: Path) -> None:
+    for name, path in (("VIDEO", args.video), ("SENSOR.csv", args.sensor)):
+        if not path.is_file():
+            raise SettingsError(f"{name}: expected a file, found none at {path}")
+    for flag, path in (("--output", output), ("--picture", args.picture)):
+        if path and path.exists() and (path.samefile(args.sensor) or path.samefile(args.video)):
+            raise SettingsError(f"{flag}: {path} is what is read; name another file")
+
+
+def _settings(args: argparse.Namespace) -> "SeriesSettings":
+    """Of the flags. Raises MediaError, ConfigError."""
+    from framewise.core.errors import MediaError
+    from framewise.core.time_format import TimeFormat
+    from framewise.labeling_config import SeriesSettings, separator_of
+    from framewise.media.series import column_names
+
+    if args.time_format:
+        TimeFormat(args.time_format)  # a wrong one is told before anything is read
+    sep = separator_of(args.sep)
+    time = args.time_column.strip()
+    try:
+        names = column_names(args.sensor, sep)
+    except MediaError as error:
+        raise MediaError(f"{args.sensor.name}: {error}") from None
+    if time.lower() not in [name.lower() for name in names]:
+        raise SettingsError(
+            f"--time-column: {args.sensor.name} has no column {time!r}; it has {', '.join(names[:20])}. A sensor without times "
+            "cannot be aligned"
+        )
+    given = args.channels.split(",") if args.channels else [name for name in names if name.lower() != time.lower()]
+    channels = tuple(name.strip() for name in given if name.strip())
+    if not channels:
+        raise SettingsError(f"--channels: expected at least one column beside {time!r}, found none in {args.sensor.name}")
+    return SeriesSettings(time, args.time_format, bool(args.time_format), sep, False, channels)
+
+
+def _print(alignment: "Alignment", answered: bool) -> None:
+    rows = [("compared", "offset", "drift", "confidence", "")]
+    for compared in alignment.compared:
+        found = compared.found
+        if isinstance(found, str):
+            rows.append((compared.method, "-", "-", "-", found))
+            continue
+        drift = f"{1e6 * found.drift:+.1f} ppm" if found.drift is not None else "-"
+        rows.append((compared.method, f"{found.offset:+.4f} s", drift, f"{compared.confidence:.2f}", ""))
+    for line in table_lines(rows):
+        print(line)
+    if answered:
+        later = "after" if alignment.offset >= 0 else "before"
+        print(
+            f"The sensor began {abs(alignment.offset):.4f} s {later} the video (by {alignment.best.method}, confidence "
+            f"{alignment.confidence:.2f})."
+        )

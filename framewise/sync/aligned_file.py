@@ -1,0 +1,62 @@
+"""A sensor's series written anew, so that its first sample is the video's 0: where Label Studio puts the first sample."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from framewise.core.errors import MediaError, SettingsError
+from framewise.labeling_config import SeriesSettings
+from framewise.media.series import column_names, read_cells
+from framewise.sync.aligning import Alignment, Sensor
+from framewise.sync.correlate import Floats
+
+_EXACT = 0.0005  # seconds: a sample as near to the video's 0 is its first one
+
+
+def write_aligned(
+    source: Path, target: Path, settings: SeriesSettings, sensor: Sensor, alignment: Alignment
+) -> tuple[int, int]:
+    """(rows written, samples left out that lie before the video). Comma separated, with a first row of names.
+
+    Numbers become seconds of the video. Dates stay on the sensor's clock, in their format, moved only where there is a drift.
+    Other cells stay as they are. If no sample lies at the video's 0 there is a first row that does: with the cells of the
+    sample before it, or with empty ones if the sensor was not on yet. Raises SettingsError.
+    """
+    names = column_names(source, settings.sep)
+    place = [name.lower() for name in names].index(settings.time_column.lower())
+    seconds = alignment.on_video(sensor.times.seconds)
+    first = int(np.searchsorted(seconds, -_EXACT))
+    if first == len(seconds):
+        raise MediaError(f"{source.name}: every sample lies before the video begins; nothing is left to be written")
+    written = 0
+    try:
+        with target.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            for at, row in _rows(read_cells(source, settings.sep), seconds, first, len(names)):
+                row[place] = _time(sensor, alignment, at)
+                writer.writerow(row)
+                written += 1
+    except OSError as error:
+        raise SettingsError(f"--output: {target} cannot be written ({error.strerror})") from None
+    return written, first
+
+
+def _rows(cells: Iterator[list[str]], seconds: Floats, first: int, width: int) -> Iterator[tuple[float, list[str]]]:
+    """(seconds of the video, cells) of each row to be written."""
+    before = [""] * width
+    for number, (at, row) in enumerate(zip(seconds, cells, strict=True)):
+        if number == first and at > _EXACT:
+            yield 0.0, list(before)
+        if number >= first:
+            yield max(0.0, float(at)), row
+        before = row
+
+
+def _time(sensor: Sensor, alignment: Alignment, at: float) -> str:
+    form = sensor.times.format
+    if form is None:
+        return f"{at:.6f}".rstrip("0").rstrip(".")
+    return form.format(float(sensor.times.native[0]) + 1000 * (at - alignment.offset))

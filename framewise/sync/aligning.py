@@ -1,0 +1,185 @@
+"""When a sensor's first sample was on a video's clock, from what both tell: the picture is turned, things move, it is loud."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import median_filter, uniform_filter1d
+
+from framewise.core.errors import MediaError
+from framewise.core.series_time import SeriesTimes
+from framewise.core.time_format import TimeFormat
+from framewise.labeling_config import SeriesSettings
+from framewise.media.series import Series, read_series
+from framewise.media.video import open_container
+from framewise.sync.channels import correlate_channels
+from framewise.sync.confidence import together, visual_confidence
+from framewise.sync.correlate import MIN_SECONDS, Agreement, Floats, Signal, correlate
+from framewise.sync.movement import measure_movement
+from framewise.sync.sound import SAMPLE_RATE, decode_sound, has_sound
+from framewise.sync.turning import measure_turning
+
+SAME_SECONDS = 0.1  # answers that differ by less say the same
+CAMERA, SCENE, SOUND = "turning", "movement", "sound"
+LOUDNESS_RATE = 100
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A series as signals: seconds since its first sample, all channels with the same ones. times: of all its samples."""
+
+    series: Series
+    times: SeriesTimes
+    channels: tuple[Signal, ...]
+    energy: Signal
+
+    @property
+    def seconds(self) -> float:
+        return float(self.times.seconds[-1])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one method says: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
+
+    method: str
+    video: tuple[Signal, ...]
+    sensor: tuple[Signal, ...]
+    found: Agreement | str
+
+    @property
+    def confidence(self) -> float:
+        return visual_confidence(self.found) if isinstance(self.found, Agreement) else 0.0
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A sensor's second t is the video's second ``offset + (1 + drift) t``; drift is 0 where it was not asked.
+
+    compared: of every method that could be asked, the surest first; its answer is the one that is given.
+    """
+
+    compared: tuple[Compared, ...]
+    offset: float
+    drift: float | None
+    confidence: float
+
+    @property
+    def best(self) -> Compared:
+        return self.compared[0]
+
+    def on_video(self, seconds: Floats) -> Floats:
+        return self.offset + (1 + (self.drift or 0.0)) * seconds
+
+
+def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
+    """Raises MediaError, which names the file, for what is no series or too short."""
+    try:
+        series = read_series(path, settings)
+    except MediaError as error:
+        raise MediaError(f"{path.name}: {error}") from None
+    form = TimeFormat(settings.time_format) if settings.time_format else None
+    times = SeriesTimes(series.native, 1000.0 if form else 1.0, form)
+    seconds = times.seconds
+    known = np.isfinite(series.values).all(axis=1) & np.append(True, np.diff(seconds) > 0)
+    if seconds[-1] < MIN_SECONDS or known.sum() < 3:
+        raise MediaError(
+            f"{path.name}: expected a series of at least {MIN_SECONDS:g} s, found {int(known.sum())} samples with a number in "
+            f"every channel in {seconds[-1]:.3f} s"
+        )
+    typical = float(np.median(np.diff(seconds[known])))
+    if typical > 1.0:
+        raise MediaError(
+            f"{path.name}: expected several samples a second, found one in {typical:g} s; if its times are no seconds, "
+            "say what they are: --time-format %Q for milliseconds since 1970"
+        )
+    values = series.values[known].astype(np.float64)
+    channels = tuple(Signal(seconds[known], column) for column in values.T)
+    return Sensor(series, times, channels, Signal(seconds[known], _energy(values, 1 / max(typical, 1e-6))))
+
+
+def _energy(values: Floats, rate: float) -> Floats:
+    """values (N, C) -> (N,): the logarithm of how far they are from their mean of two seconds, all channels alike; gravity
+    and what a gyroscope counts at rest are in that mean."""
+    rest = values - uniform_filter1d(values, max(3, round(2 * rate)), axis=0, mode="nearest")
+    size = rest.std(axis=0)
+    moving = size > 1e-12
+    if not moving.any():
+        return np.zeros(len(values))
+    length = np.linalg.norm(rest[:, moving] / size[moving], axis=1)
+    length = np.sqrt(uniform_filter1d(length**2, max(1, round(rate / 30))))
+    return np.asarray(np.log(length + 0.1 * float(np.median(length)) + 1e-9))
+
+
+def align(video: Path, sensor: Sensor, search: float, progress: Progress = lambda what, share: None) -> Alignment:
+    """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
+    return compare(measure(video, progress), sensor, search)
+
+
+def measure(video: Path, progress: Progress = lambda what, share: None) -> dict[str, tuple[Signal, ...]]:
+    """Method -> what it compares of a video, or of a sound alone. Raises MediaError."""
+    signals: dict[str, tuple[Signal, ...]] = {}
+    with open_container(video) as container:
+        pictures = any(stream.codec_context is not None for stream in container.streams.video)
+    if pictures:
+        signals[CAMERA] = measure_turning(video, lambda share: progress("how the picture turns", share)).signals
+        signals[SCENE] = (measure_movement(video, lambda share: progress("what moves", share)).signal,)
+    if has_sound(video):
+        signals[SOUND] = (_loudness(video, lambda share: progress("how loud it is", share)),)
+    if not signals:
+        raise MediaError(f"{video.name}: expected pictures or sound, found neither")
+    return signals
+
+
+def compare(video: dict[str, tuple[Signal, ...]], sensor: Sensor, search: float) -> Alignment:
+    """What each method says of what was measured, and all together; at most ``search`` seconds apart."""
+    used = {CAMERA: sensor.channels, SCENE: (sensor.energy,), SOUND: (sensor.energy,)}
+    return conclude([_compare(method, signals, used[method], search) for method, signals in video.items()])
+
+
+def _compare(method: str, video: tuple[Signal, ...], sensor: Sequence[Signal], search: float) -> Compared:
+    end = float(video[0].seconds[-1]) + search if len(video[0].seconds) else 0.0
+    near = tuple(_until(signal, end) for signal in sensor)
+    if method == CAMERA:
+        return Compared(method, video, near, correlate_channels(video, near, search))
+    return Compared(method, video, near, correlate(video[0], near[0], search))
+
+
+def _until(signal: Signal, end: float) -> Signal:
+    """Without what lies too late to be asked: a sensor may have been on all day."""
+    kept = int(np.searchsorted(signal.seconds, end, side="right"))
+    return Signal(signal.seconds[:kept], signal.values[:kept], signal.gap_seconds)
+
+
+def conclude(compared: Sequence[Compared]) -> Alignment:
+    """The surest answer; others that say the same make it surer, others that do not less sure, as far as they are sure."""
+    ordered = tuple(sorted(compared, key=lambda c: -c.confidence))
+    best = ordered[0].found
+    if not isinstance(best, Agreement):
+        return Alignment(ordered, 0.0, None, 0.0)
+    confidence = ordered[0].confidence
+    for other in ordered[1:]:
+        if isinstance(other.found, Agreement):
+            agree = abs(other.found.offset - best.offset) <= SAME_SECONDS
+            confidence = together(confidence, other.confidence, agree)
+    return Alignment(ordered, best.offset, best.drift, confidence)
+
+
+def _loudness(video: Path, progress: Callable[[float], None]) -> Signal:
+    """The logarithm of a sound's level, LOUDNESS_RATE times a second."""
+    with tempfile.TemporaryDirectory(prefix="framewise-align-") as folder:
+        samples = decode_sound(video, Path(folder) / "sound", progress)
+        hop = SAMPLE_RATE // LOUDNESS_RATE
+        count = len(samples) // hop
+        level = np.zeros(count)
+        for first in range(0, count, 6000):  # a minute at once
+            part = np.asarray(samples[first * hop : min(first + 6000, count) * hop], np.float64).reshape(-1, hop)
+            level[first : first + len(part)] = np.sqrt(np.diff(part, axis=1).var(axis=1))
+        del samples
+    floor = max(float(np.percentile(level, 20)), 1.0) if count else 1.0
+    smooth = median_filter(level, 3, mode="nearest")
+    return Signal((np.arange(count) + 0.5) / LOUDNESS_RATE, np.log(smooth + 0.5 * floor))

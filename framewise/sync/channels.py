@@ -1,0 +1,147 @@
+"""The offset between two sets of signals of one happening, when nobody knows which signal belongs to which, nor its sign.
+
+A camera that turns moves its picture sideways, up and down and about its middle; a gyroscope on it counts three axes that lie
+in any way. Each of one is some mixture of the other's. So what is asked at each lag is how much all pairs agree together.
+Signs and mixtures say far more than how much moves: two things that move at the same time rarely do so in the same directions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.sync import correlate as one
+from framewise.sync.correlate import Agreement, Floats, Signal
+
+MOST = 6  # channels of a set; more are reduced to those in which most happens
+_RIDGE = 0.02
+_BLOCK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class _Set:
+    """values (N, C) without what is slow, of one size and uncorrelated; have (N,): 1 where known; start: seconds."""
+
+    values: Floats
+    have: Floats
+    start: float
+
+
+def correlate_channels(
+    references: Sequence[Signal], others: Sequence[Signal], max_offset: float, min_overlap_seconds: float = one.MIN_SECONDS
+) -> Agreement | str:
+    """As ``correlate.correlate`` of two sets of signals, those of a set with the same seconds.
+
+    score: as many standard deviations as a sum of squares over all pairs is worth. lasting: of the mixture that is learned
+    from all other half seconds, so it owes nothing to how many pairs there are. agreement: of parts, each with the mixture
+    of the others.
+    """
+    references, others = _moving(references), _moving(others)
+    for name, signals in (("the first", references), ("the second", others)):
+        if not signals:
+            return f"{name} does not change at all"
+    rate = one._common_rate(references[0].rate, others[0].rate)
+    a, b = _prepared(references, rate), _prepared(others, rate)
+    enough = max(min_overlap_seconds, one.MIN_SHARE * min(len(a.values), len(b.values)) / rate) * rate
+    steps, overlap, score = _scores(a, b)
+    lags = steps / rate + a.start - b.start
+    usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
+    if not usable.any():
+        shorter = min(len(a.values), len(b.values)) / rate
+        least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+        return f"the shorter one tells of {shorter:.1f} s, and {least}"
+    _, _, backwards = _scores(a, _Set(b.values[::-1], b.have[::-1], b.start))
+    return _peak(a, b, rate, lags, steps, overlap, np.where(usable, score, -np.inf), backwards[usable])
+
+
+def _moving(signals: Sequence[Signal]) -> list[Signal]:
+    return [s for s in signals if len(s.seconds) > 2 and float(np.ptp(s.values)) > one.STILL]
+
+
+def _prepared(signals: Sequence[Signal], rate: float) -> _Set:
+    """On the grid, flattened, and turned until no channel tells anything of another."""
+    grids = [one._on_grid(signal, rate) for signal in signals]
+    have = np.minimum.reduce([known for _, known, _ in grids])
+    flat = np.stack([one._flatten(values, have, rate) for values, _, _ in grids], axis=1)
+    size, axes = np.linalg.eigh(flat.T @ flat / max(have.sum(), 1.0))
+    kept = np.argsort(-size)[:MOST]
+    kept = kept[size[kept] > _RIDGE * size.max()]  # two columns of one signal are one
+    return _Set(flat @ (axes[:, kept] / np.sqrt(size[kept])), have, grids[0][2])
+
+
+def _scores(a: _Set, b: _Set) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    """(steps (L,), known values in the overlap (L,), score (L,))."""
+    total: Floats | float = 0.0
+    for x in a.values.T:
+        for y in b.values.T:
+            steps, correlation, overlap = one._overlap_correlation(x, a.have, y, b.have)
+            total = total + correlation**2 * np.maximum(overlap, 1) / one._chance(x, y)
+    return steps, overlap, _normal(np.asarray(total), a.values.shape[1] * b.values.shape[1])
+
+
+def _normal(squares: Floats, pairs: int) -> Floats:
+    """A sum of so many squares of normal values as one normal value that is as rare (Wilson and Hilferty)."""
+    part = 2 / (9 * pairs)
+    return np.asarray((np.cbrt(squares / pairs) - (1 - part)) / np.sqrt(part))
+
+
+def _peak(
+    a: _Set, b: _Set, rate: float, lags: Floats, steps: npt.NDArray[np.int64], overlap: Floats, score: Floats, backwards: Floats
+) -> Agreement:  # fmt: skip
+    place = int(np.argmax(score))
+    top, step = float(score[place]), int(steps[place])
+    spread = float(np.mean([one._chance(x, y) for x in a.values.T for y in b.values.T]))
+    lobe = max(round(one._LOBE * rate), 2)
+    rest = np.isfinite(score)
+    rest[max(0, place - lobe) : place + lobe + 1] = False
+    second = max(float(score[rest].max(initial=0.0)), float(backwards.max(initial=0.0)))
+    even = np.flatnonzero(rest & (score >= one._EVEN_RIVAL * top))
+    rivals = [i for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
+    first, last = max(0, -step), min(len(b.values), len(a.values) - step)
+    products = np.einsum("np,nq->npq", a.values[first + step : last + step], b.values[first:last])
+    mixed = b.values @ _unit(products.sum(0)).T
+    exact = one._between(score, place) if np.isfinite(score[max(0, place - 1) : place + 2]).all() else 0.0
+    parts, _, drift, moved = one._parts(a.values, mixed, rate, step, exact)
+    correlation = one._product(a.values, mixed, first, last, step)
+    return Agreement(
+        offset=float(lags[place]) + (exact + moved) / rate,
+        drift=drift,
+        score=top,
+        surplus=top - float(np.sqrt(2 * np.log(max(float(np.isfinite(score).sum()) / spread, 2.0)))),
+        lasting=_lasting(products, rate, spread),
+        correlation=correlation,
+        contrast=top / max(second, 1e-9),
+        agreement=_agreement(a, b, products, rate, step, parts, exact),
+        parts=parts,
+        overlap_seconds=float(overlap[place]) / rate,
+        rivals=tuple(float(lags[i]) for i in rivals[:8]),
+        lags=lags[np.isfinite(score)],
+        curve=score[np.isfinite(score)],
+    )
+
+
+def _unit(mixture: Floats) -> Floats:
+    return np.asarray(mixture / max(float(np.linalg.norm(mixture)), 1e-12))
+
+
+def _lasting(products: Floats, rate: float, spread: float) -> float:
+    """products (N, P, Q): the score of each half second with the mixture of all others, without the tenth that agrees most."""
+    blocks = max(2, int(len(products) / (_BLOCK_SECONDS * rate)))
+    edges = np.linspace(0, len(products), blocks + 1).astype(int)[:-1]
+    sums = np.add.reduceat(products, edges, axis=0)
+    agree = np.array([float((block * _unit(sums.sum(0) - block)).sum()) for block in sums])
+    kept = np.sort(agree)[: blocks - max(1, round(one._STRONGEST * blocks))]
+    return float(kept.sum() / np.sqrt(len(products) * len(kept) / blocks * spread))
+
+
+def _agreement(a: _Set, b: _Set, products: Floats, rate: float, step: int, parts: int, exact: float) -> float:
+    """Share of parts that peak at the same lag with the mixture that the other parts tell."""
+    first = max(0, -step)
+    edges = np.linspace(0, len(products), parts + 1).astype(int)
+    reach, whole, near = max(3, round(1.0 * rate)), products.sum(0), 0
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        mixed = b.values @ _unit(whole - products[low:high].sum(0)).T
+        curve = [one._product(a.values, mixed, first + low, first + high, step + k) for k in range(-reach, reach + 1)]
+        near += abs(int(np.argmax(curve)) - reach - exact) <= max(1.5, 0.06 * rate)
+    return near / parts

@@ -1,0 +1,95 @@
+"""How the whole picture moves from each to the next: sideways, up and down, about its middle; and how much moves in it.
+
+What a camera does to its picture when it is turned or shaken. By phase correlation of small grey pictures, the left and the
+right half apart: what both do is a shift, what they do against each other up and down is a turn.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from framewise.core.errors import MediaError
+from framewise.media.video import decode, probe
+from framewise.sync.correlate import Floats, Signal
+from framewise.sync.movement import Progress, small_grey
+
+Grey = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Turning:
+    """The shifts of a video's pictures, in pixels a second of a small picture, each half way between its two pictures."""
+
+    sideways: Signal
+    upwards: Signal
+    turn: Signal
+    pictures: int
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        return self.sideways, self.upwards, self.turn
+
+
+def measure_turning(path: Path, progress: Progress = lambda share: None) -> Turning:
+    """Every picture against the one before; memory stays flat. Raises MediaError."""
+    info = probe(path)
+    total = info.video_seconds or info.duration_seconds
+    seconds: list[float] = []
+    shifts: list[tuple[float, float, float]] = []
+    before: list[npt.NDArray[np.complex64]] = []
+    shape: tuple[int, ...] = ()
+    for picture in decode(path):
+        grey = small_grey(picture.frame)
+        now = [_spectrum(half) for half in np.array_split(grey, 2, axis=1)]
+        if seconds:
+            shifts.append(_shift(before, now, grey.shape) if grey.shape == shape else (0.0, 0.0, 0.0))
+        before, shape = now, grey.shape
+        seconds.append(float(picture.pts * info.time_base))
+        if total and len(seconds) % 25 == 0:
+            progress(min(1.0, seconds[-1] / total))
+    if len(seconds) < 3:
+        raise MediaError(f"{path.name}: expected pictures that follow each other, found {len(seconds)}")
+    return _as_turning(np.array(seconds), np.array(shifts))
+
+
+def _as_turning(seconds: Floats, shifts: Floats) -> Turning:
+    spans = np.diff(seconds)
+    keep = spans > 1e-6
+    middle = ((seconds[1:] + seconds[:-1]) / 2)[keep]
+    speed = shifts[keep] / spans[keep, None]
+    sideways, upwards, turn = (Signal(middle, speed[:, column]) for column in range(3))
+    return Turning(sideways, upwards, turn, len(seconds))
+
+
+def _spectrum(grey: Grey) -> npt.NDArray[np.complex64]:
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1])).astype(np.float32)
+    return np.asarray(fft.rfft2((grey - grey.mean()) * window))
+
+
+def _shift(before: list[npt.NDArray[np.complex64]], now: list[npt.NDArray[np.complex64]], shape: tuple[int, ...]) -> tuple[
+    float, float, float
+]:  # fmt: skip
+    """(sideways, upwards, turn) in pixels."""
+    widths = [len(part) for part in np.array_split(np.arange(shape[1]), 2)]
+    (x1, y1), (x2, y2) = (_phase(a, b, (shape[0], w)) for a, b, w in zip(before, now, widths, strict=True))
+    return (x1 + x2) / 2, (y1 + y2) / 2, y2 - y1
+
+
+def _phase(before: npt.NDArray[np.complex64], now: npt.NDArray[np.complex64], shape: tuple[int, int]) -> tuple[float, float]:
+    """By how many pixels (sideways, upwards) a picture moved: the peak of the phase correlation."""
+    cross = now * np.conj(before)
+    size = np.abs(cross)
+    surface = fft.irfft2(cross / np.maximum(size, 1e-3 * size.max() + 1e-12), shape)
+    row, column = np.unravel_index(int(np.argmax(surface)), shape)
+    return _place(surface[row], int(column)), _place(surface[:, column], int(row))
+
+
+def _place(line: Floats, peak: int) -> float:
+    """Of the peak of a line that is a circle, between its values by a parabola, in -N/2 .. N/2."""
+    left, middle, right = line[peak - 1], line[peak], line[(peak + 1) % len(line)]
+    bend = float(left - 2 * middle + right)
+    fine = 0.5 * float(left - right) / bend if bend < 0 else 0.0
+    return fine + (peak if peak < len(line) / 2 else peak - len(line))

@@ -1,0 +1,250 @@
+"""``framewise series align`` on a rendered film that shakes with a sensor, and on what has nothing in common."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, shift
+
+from framewise.cli import main
+from framewise.sync.aligning import CAMERA, SCENE, SOUND, compare, read_sensor
+from framewise.sync.channels import correlate_channels
+from framewise.sync.confidence import visual_confidence
+from framewise.sync.correlate import Signal
+from framewise.sync.turning import measure_turning
+from tests.videos import write_sound as write_silence
+from tests.videos import write_video
+from tools.sync_material import write_sound
+
+RATE, FRAMES = 100, 25
+EARLY = 3.0  # the sensor of the shaken film was on for so long before it
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shaken:
+    """A film of 10 s and a gyroscope on the same camera. turned (N, 2): pixels a second sideways and down, from -EARLY s on."""
+
+    film: Path
+    turned: Floats
+    values: Floats
+
+
+def restless(rng: np.random.Generator, seconds: float, channels: int) -> Floats:
+    """(N, channels) at RATE: what changes a few times a second, about zero."""
+    noise = rng.normal(size=(round(seconds * RATE), channels))
+    smooth = gaussian_filter1d(noise, 0.05 * RATE, axis=0)
+    return np.asarray(smooth / smooth.std(axis=0))
+
+
+@pytest.fixture(scope="module")
+def shaken(tmp_path_factory) -> Shaken:
+    rng = np.random.default_rng(4)
+    turned = 20 * restless(rng, 16, 2)
+    at = np.arange(len(turned)) / RATE - EARLY
+    ground = gaussian_filter(rng.normal(size=(160, 200)), 1.5)
+    ground = np.clip(128 + 50 * ground / ground.std(), 0, 255)
+    place = np.cumsum(turned, axis=0) / RATE
+    pictures = []
+    for number in range(10 * FRAMES):
+        x, y = (np.interp(number / FRAMES, at, column) for column in place.T)
+        moved = shift(ground, (y, x), order=1, mode="wrap")[32:128, 36:164]
+        pictures.append(np.repeat(moved.astype(np.uint8)[..., None], 3, axis=2))
+    mounted = np.array([[0.1, -0.9, 0.3], [0.8, 0.2, 0.4]]) / 20  # the sensor lies askew, and counts the other way round
+    values = turned @ mounted + rng.normal(0, 0.2, (len(turned), 3)) + 0.5
+    return Shaken(write_video(tmp_path_factory.mktemp("align") / "shaken.mp4", pictures, FRAMES), turned, values)
+
+
+def write_series(path: Path, values: Floats, clock: float = 1000.0, rate: float = RATE) -> Path:
+    rows = [",".join([f"{clock + n / rate:.3f}", *(f"{value:.4f}" for value in row)]) for n, row in enumerate(values)]
+    path.write_text("time," + ",".join("xyz"[: values.shape[1]]) + "\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def run(*args: object) -> int:
+    return main(["series", "align", *map(str, args)])
+
+
+def test_the_film_moves_as_it_was_moved(shaken):
+    turning = measure_turning(shaken.film)
+    at = np.arange(len(shaken.turned)) / RATE - EARLY
+
+    for signal, true in zip((turning.sideways, turning.upwards), shaken.turned.T, strict=True):
+        expected = np.interp(signal.seconds, at, true)
+        assert np.corrcoef(signal.values, expected)[0, 1] > 0.95
+        assert np.polyfit(expected, signal.values, 1)[0] == pytest.approx(1, abs=0.15)
+
+
+def test_a_sensor_that_was_on_before_the_film_is_cut(shaken, tmp_path, capsys):
+    sensor, output, picture = write_series(tmp_path / "gyro.csv", shaken.values), tmp_path / "out.csv", tmp_path / "look.png"
+
+    assert run(shaken.film, sensor, "--output", output, "--picture", picture) == 0
+
+    rows, cells = rows_of(output), rows_of(sensor)
+    assert float(rows[0]["time"]) == 0
+    assert len(rows) == pytest.approx(13 * RATE, abs=3)
+    # The sample of the film's second 5 has the values that were measured then.
+    fifth = min(rows, key=lambda row: abs(float(row["time"]) - 5))
+    found = next(n for n, cell in enumerate(cells) if [cell[c] for c in "xyz"] == [fifth[c] for c in "xyz"])
+    assert found / RATE - EARLY == pytest.approx(5, abs=0.03)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "before the video" in capsys.readouterr().out
+
+
+def test_a_sensor_that_came_later_gets_a_first_row_without_values(shaken, tmp_path):
+    sensor = write_series(tmp_path / "gyro.csv", shaken.values[5 * RATE :])
+
+    assert run(shaken.film, sensor) == 0
+
+    rows = rows_of(tmp_path / "gyro.aligned.csv")
+    assert rows[0] == {"time": "0", "x": "", "y": "", "z": ""}
+    assert float(rows[1]["time"]) == pytest.approx(2, abs=0.03)
+    assert len(rows) == len(shaken.values) - 5 * RATE + 1
+
+
+def test_dates_and_json_stay_what_they_are(shaken, tmp_path):
+    values = shaken.values.round(4)
+    times = [f"2024-03-05 10:00:{n / RATE:06.3f}" for n in range(len(values))]
+    sensor = tmp_path / "gyro.json"
+    sensor.write_text(json.dumps({"When": times, **dict(zip("xyz", values.T.tolist(), strict=True))}))
+
+    assert run(shaken.film, sensor, "--time-column", "when", "--time-format", "%Y-%m-%d %H:%M:%S.%L") == 0
+
+    rows = rows_of(tmp_path / "gyro.aligned.csv")
+    assert list(rows[0]) == ["When", "x", "y", "z"]
+    seconds = float(rows[0]["When"].removeprefix("2024-03-05 10:00:"))
+    assert seconds == pytest.approx(EARLY, abs=0.03)
+    kept = {row["When"]: row for row in rows[1:]}
+    assert set(kept) <= set(times)
+    assert float(kept[times[700]]["y"]) == values[700, 1]
+
+
+@pytest.mark.parametrize("kind", ["noise", "backwards", "another time"])
+def test_nothing_in_common_is_not_answered_and_writes_nothing(shaken, tmp_path, capsys, kind):
+    values = {
+        "noise": np.random.default_rng(9).normal(size=shaken.values.shape),
+        "backwards": shaken.values[::-1],
+        "another time": restless(np.random.default_rng(12), 16, 3),
+    }[kind]
+    sensor = write_series(tmp_path / "gyro.csv", values)
+
+    assert run(shaken.film, sensor) == 3
+
+    assert "Not answered" in capsys.readouterr().out
+    assert not (tmp_path / "gyro.aligned.csv").exists()
+
+
+def test_a_sound_is_compared_with_vibration(tmp_path):
+    rng = np.random.default_rng(5)
+    knocks, loud = np.sort(rng.uniform(0, 20, 40)), 16000
+    at, when = np.arange(20 * loud) / loud, np.arange(24 * 200) / 200 - 4
+    heard = sum(np.exp(-np.maximum(at - k, 0) * 30) * (at >= k) for k in knocks) * rng.normal(0, 0.2, len(at))
+    felt = sum(np.exp(-np.maximum(when - k, 0) * 30) * (when >= k) for k in knocks) * rng.normal(size=len(when))
+    sound = write_sound(tmp_path / "knocks", np.clip(heard, -1, 1).astype(np.float32), loud)
+    sensor = write_series(tmp_path / "felt.csv", (felt + rng.normal(0, 0.01, len(felt)))[:, None], rate=200)
+
+    assert run(sound, sensor) == 0
+
+    rows = rows_of(tmp_path / "felt.aligned.csv")
+    assert len(rows) == pytest.approx(20 * 200, abs=6)
+
+
+def test_two_clocks_that_drift_apart():
+    rng = np.random.default_rng(6)
+    moved, mounted = restless(rng, 400, 2), np.array([[0.2, 0.9, 0.0], [-0.7, 0.1, 0.5]])
+    at = np.arange(len(moved)) / RATE
+    video = np.arange(0, 380, 1 / FRAMES)
+    turned = [Signal(video, np.interp(video, at, column)) for column in moved.T]
+    own = np.arange(0, 370, 1 / RATE)
+    on_video = 4 + (1 + 300e-6) * own
+    measured = np.stack([np.interp(on_video, at, column) for column in moved.T], axis=1) @ mounted
+    channels = [Signal(own, column) for column in (measured + rng.normal(0, 0.3, measured.shape)).T]
+
+    found = correlate_channels(turned, channels, 20)
+
+    assert found.offset == pytest.approx(4, abs=0.03)
+    assert found.drift == pytest.approx(300e-6, abs=60e-6)
+    assert visual_confidence(found) > 0.9
+
+
+def test_strangers_are_seldom_sure():
+    sure = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        one, two = restless(rng, 9, 3), restless(rng, 12, 3)
+        signals = [[Signal(np.arange(len(s)) / RATE, column) for column in s.T] for s in (one, two)]
+        sure.append(visual_confidence(correlate_channels(*signals, 20)))
+
+    assert max(sure) < 0.3
+
+
+def test_methods_that_agree_are_surer_than_each(shaken, tmp_path):
+    sensor = read_sensor(write_series(tmp_path / "s.csv", shaken.values), settings("x", "y", "z"))
+    energy = Signal(sensor.energy.seconds - EARLY, sensor.energy.values)
+    moved = measure_turning(shaken.film).signals
+
+    alone = compare({CAMERA: moved}, sensor, 20)
+    both = compare({CAMERA: moved, SCENE: (energy,)}, sensor, 20)
+    strange = Signal(energy.seconds, energy.values[::-1])
+
+    assert both.offset == pytest.approx(-EARLY, abs=0.03)
+    assert both.confidence > alone.confidence
+    assert compare({CAMERA: moved, SOUND: (strange,)}, sensor, 20).offset == alone.offset
+
+
+def settings(*channels: str):
+    from framewise.labeling_config import SeriesSettings
+
+    return SeriesSettings("time", "", False, ",", False, channels)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "told"),
+    [
+        ("x,y\n" + "1,2\n3,4\n" * 600, [], ["--time-column", "no column 'time'", "x, y"]),
+        ("time,x\n" + "".join(f"{5 * n},{n % 3}\n" for n in range(9)), [], ["several samples a second", "%Q"]),
+        ("time,x\n0,1\n0.1,2\n0.2,5\n", [], ["at least 4 s", "0.200 s"]),
+        ("time,x\n" + "".join(f"{n / 50},{n % 7}\n" for n in range(500)), ["--channels", "w"], ["no column 'w'"]),
+        ("time\n" + "".join(f"{n / 50}\n" for n in range(500)), ["--sep", "auto"], ["s.csv", "separator"]),
+        ("time,x\nnoon,1\nlater,2\n", [], ["expected times a number", "'noon'"]),
+        ("time,x\n1,1\n2,2\n", ["--time-format", "nothing"], ["timeFormat", "directives"]),
+        ("time,x\n1,1\n2,2\n", ["--time-format", "%Y-%m-%d"], ["%Y-%m-%d", "sample 1"]),
+        ("", [], ["s.csv", "at least two rows"]),
+    ],
+)
+def test_input_that_cannot_be_aligned_is_named(shaken, tmp_path, capsys, text, flags, told):
+    sensor = tmp_path / "s.csv"
+    sensor.write_text(text)
+
+    assert run(shaken.film, sensor, *flags) == 2
+
+    error = capsys.readouterr().err
+    assert not [part for part in told if part not in error], error
+
+
+def test_a_sensor_that_never_changes_is_not_answered(shaken, tmp_path, capsys):
+    sensor, picture = write_series(tmp_path / "s.csv", np.ones((800, 2))), tmp_path / "look.png"
+
+    assert run(shaken.film, sensor, "--picture", picture) == 3
+    assert picture.exists()
+    assert "does not change" in capsys.readouterr().out
+
+
+def test_files_that_are_read_are_never_written(shaken, tmp_path, capsys):
+    sensor = write_series(tmp_path / "s.csv", shaken.values)
+    before = sensor.read_bytes()
+
+    assert run(shaken.film, sensor, "--output", sensor) == 2
+    assert run(tmp_path / "none.mp4", sensor) == 2
+    assert run(sensor, sensor) == 2
+    assert run(write_silence(tmp_path / "silence.mp4", 8), sensor) == 3
+    assert sensor.read_bytes() == before
