@@ -24,6 +24,7 @@ from framewise.sync.turning import measure_turning
 SAME_SECONDS = 0.1  # answers that differ by less say the same
 CAMERA, SCENE, SOUND = "turning", "movement", "sound"
 LOUDNESS_RATE = 100
+CLEAR_SURPLUS = 2.0  # standard deviations
 
 Progress = Callable[[str, float], None]
 
@@ -53,7 +54,12 @@ class Compared:
 
     @property
     def confidence(self) -> float:
-        return visual_confidence(self.found) if isinstance(self.found, Agreement) else 0.0
+        """0 .. 1. Of one curve a side, a peak that is barely above the best of chance is worth little, however lonely it is:
+        vibration and loudness of a few seconds often have one burst each."""
+        if not isinstance(self.found, Agreement):
+            return 0.0
+        weight = 1.0 if self.method == CAMERA else min(1.0, max(0.0, self.found.surplus / CLEAR_SURPLUS))
+        return weight * visual_confidence(self.found)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,10 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
 def _energy(values: Floats, rate: float) -> Floats:
     """values (N, C) -> (N,): the logarithm of how far they are from their mean of two seconds, all channels alike; gravity
     and what a gyroscope counts at rest are in that mean."""
-    rest = values - uniform_filter1d(values, max(3, round(2 * rate)), axis=0, mode="nearest")
+    width = min(max(3, round(2 * rate)) | 1, 2 * (len(values) // 2) - 1)
+    # Turned about its ends: what drifts away would else seem to be shaken where the file begins and ends.
+    longer = np.pad(values, ((width // 2, width // 2), (0, 0)), mode="reflect", reflect_type="odd")
+    rest = values - uniform_filter1d(longer, width, axis=0)[width // 2 : width // 2 + len(values)]
     size = rest.std(axis=0)
     moving = size > 1e-12
     if not moving.any():

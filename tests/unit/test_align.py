@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, shift
 
 from framewise.cli import main
-from framewise.sync.aligning import CAMERA, SCENE, SOUND, compare, read_sensor
+from framewise.sync.aligning import CAMERA, SCENE, SOUND, compare, measure, read_sensor
 from framewise.sync.channels import correlate_channels
 from framewise.sync.confidence import visual_confidence
 from framewise.sync.correlate import Signal
@@ -141,6 +141,29 @@ def test_nothing_in_common_is_not_answered_and_writes_nothing(shaken, tmp_path, 
 
     assert "Not answered" in capsys.readouterr().out
     assert not (tmp_path / "gyro.aligned.csv").exists()
+
+
+def test_a_sensor_on_what_moves_before_a_still_camera(tmp_path):
+    rng = np.random.default_rng(8)
+    pushed = restless(rng, 24, 2) * np.repeat(rng.uniform(0, 1, 48) > 0.5, RATE // 2)[:, None]
+    pushed = gaussian_filter1d(pushed, 0.05 * RATE, axis=0)
+    at, place = np.arange(len(pushed)) / RATE - 2.5, 48 + 6 * pushed
+    ground, rows, columns = rng.uniform(60, 120, (96, 96)), *np.mgrid[:96, :96]
+    pictures = []
+    for number in range(20 * FRAMES):
+        x, y = (np.interp(number / FRAMES, at, column) for column in place.T)
+        thing = np.clip(13 - np.hypot(columns - x, rows - y), 0, 1)
+        pictures.append(np.repeat((ground + thing * (250 - ground)).astype(np.uint8)[..., None], 3, axis=2))
+    film = write_video(tmp_path / "thing.mp4", pictures, FRAMES)
+    speed = np.gradient(pushed, axis=0) * RATE
+    worn = speed @ np.array([[0.7, 0.5, 0.5], [-0.1, 0.8, -0.6]]) + rng.normal(0, 0.05, (len(speed), 3)) + [0, 0, 9.8]
+
+    found = compare(measure(film), read_sensor(write_series(tmp_path / "s.csv", worn), settings("x", "y", "z")), 20)
+
+    by_method = {compared.method: compared for compared in found.compared}
+    assert by_method[SCENE].found.offset == pytest.approx(-2.5, abs=0.06)
+    assert by_method[SCENE].confidence > 0.5
+    assert found.offset == pytest.approx(-2.5, abs=0.06)
 
 
 def test_a_sound_is_compared_with_vibration(tmp_path):
