@@ -14,10 +14,11 @@ STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
 LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help env label-studio serve demo test torture load speed bench gpu fuzz lint clean
+.PHONY: help env label-studio serve demo screenshots test torture load speed bench gpu fuzz lint clean
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
+	@echo "make screenshots  the README's pictures, from a demo and a Chromium"
 	@echo "make serve    the backend alone, on port 9090"
 	@echo "make test     every test"
 	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"
@@ -47,6 +48,9 @@ $(LS_STAMP):
 
 serve: $(STAMP)
 	exec $(VENV)/bin/framewise serve
+
+screenshots: $(STAMP) $(LS_STAMP)
+	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python tools/screenshots.py $(ARGS)
 
 demo: $(STAMP) $(LS_STAMP)
 	exec $(VENV)/bin/framewise demo --label-studio $(LABEL_STUDIO) --folder .demo $(if $(DEMO_EXIT),--exit)

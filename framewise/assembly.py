@@ -18,8 +18,10 @@ from framewise.media.fetch import Limits
 from framewise.media.library import MediaLibrary
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
+from framewise.store.browsing import Browsing
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.job_state import JobStates
+from framewise.store.made import MadePredictions
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import Registry
@@ -37,6 +39,7 @@ class Assembly:
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
         self.known = KnownProjects(database)
+        self.browsing = Browsing(database)
         self.jobs = Jobs(JobStates(database), settings.data_dir / QUEUE_NAME, settings.queue_url)
         self.registry = Registry(settings.model_root, database, settings.keep_versions)
         self.backbones = Backbones(settings.model_root, settings.data_dir)
@@ -49,7 +52,10 @@ class Assembly:
             SeriesReader(FeatureCache(settings.cache_dir)),
         )
         pushed = PushedPredictions(database)
-        self.backend = Backend(self.parts, self.annotations, self.known, pushed, self.jobs, self.label_studio, waiting_slots)
+        self.made = MadePredictions(database)
+        self.backend = Backend(
+            self.parts, self.annotations, self.known, pushed, self.made, self.jobs, self.label_studio, waiting_slots
+        )
 
 
 def media_library(settings: Settings, label_studio: LabelStudioClient) -> MediaLibrary:

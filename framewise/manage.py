@@ -15,7 +15,7 @@ from framewise.core.tables import table_lines
 from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.projects import KnownProjects
-from framewise.store.registry import Registry
+from framewise.store.registry import Registry, forget_project
 
 if TYPE_CHECKING:
     from framewise.features.housekeeping import CachedVideo, Housekeeper, Leftover
@@ -65,9 +65,7 @@ def forget(settings: Settings, project: str, yes: bool) -> int:
     if not (yes or _agreed()):
         print("nothing was removed")
         return 1
-    registry.remove_models(key)
-    known.forget(key)
-    registry.remove_models(key)  # what a training stored between the two
+    forget_project(known, registry, key)
     print("all of this was removed")
     print("Features of its videos stay in CACHE_DIR: they belong to the files' contents, which other projects may have too.")
     print("If Label Studio still has the project, remove its model and its webhook there: the next event makes it known again.")

@@ -126,6 +126,9 @@ class Settings:
     label_studio_api_key: str | None = _setting(
         None, str, "access token of a Label Studio user, personal or legacy; sent to LABEL_STUDIO_URL alone", secret=True
     )
+    label_studio_public_url: str | None = _setting(
+        None, _http_url, "address under which people reach Label Studio, for links from the pages; LABEL_STUDIO_URL if empty"
+    )
     model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
     cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; may be deleted at any time")
     cache_max_bytes: int = _setting(

@@ -20,13 +20,15 @@ from framewise.backend.versions import Versions
 from framewise.backend.videos import Videos
 from framewise.backend.warming import Warming
 from framewise.controls import ControlModel, Features, Parts
-from framewise.core.errors import VersionGone
+from framewise.core.errors import RequestError, VersionGone
 from framewise.jobs import Jobs, Progress
-from framewise.label_studio import LabelStudioClient
+from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
+from framewise.store.made import MadePredictions
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
+from framewise.store.registry import forget_project
 
 Answer = TypeVar("Answer")
 
@@ -42,25 +44,27 @@ class Backend:
         annotations: Annotations,
         known: KnownProjects,
         pushed: PushedPredictions,
+        made: MadePredictions,
         jobs: Jobs,
         label_studio: LabelStudioClient,
         waiting_slots: int = 1,
     ):
         self._parts = parts
         self._annotations = annotations
+        self._known = known
         self._jobs = jobs
         self._projects = Projects(parts, annotations, jobs.states)
         self._videos = Videos(annotations, jobs, self._projects)
-        self._predictions = Predictions(annotations, jobs, self._videos, waiting_slots)
+        self._predictions = Predictions(annotations, made, jobs, self._videos, waiting_slots)
         self._importing = Importing(annotations, jobs, self._projects, label_studio)
         free_disk = FreeDisk(parts.settings.cache_dir, parts.settings.min_free_disk_bytes)
         self._warming = Warming(annotations, jobs, self._projects, self._videos, free_disk)
         self._events = Events(annotations, jobs, self._projects, self._importing)
         self._versions = Versions(parts, annotations, known, self._projects, self.version_changed)
         self._trainings = Trainings(parts.registry, annotations, jobs, self._projects, self._videos)
-        self._pushing = Pushing(parts.settings, annotations, pushed, jobs, self._projects, self._videos, label_studio)
+        self._pushing = Pushing(parts.settings, annotations, pushed, made, jobs, self._projects, self._videos, label_studio)
         self._refresh = Refresh(
-            parts.settings, annotations, pushed, jobs, self._projects, self._videos, self._pushing, label_studio
+            parts.settings, annotations, pushed, made, jobs, self._projects, self._videos, self._pushing, label_studio
         )
 
     def setup(self, project: str, label_config: str, hostname: str = "", title: str = "") -> str:
@@ -111,6 +115,24 @@ class Backend:
     def unpin(self, project: str) -> dict[str, Any]:
         """Make the newest version the one in use again: see ``Versions.unpin``."""
         return self._versions.unpin(project)
+
+    def start_training(self, project: str) -> None:
+        """Have a project trained, as Label Studio's "Start training" does. Raises NotKnown."""
+        key = self._known.find(project)
+        self._projects.release_version(key)
+        self._jobs.submit("train", key, "all", {})
+
+    def predict_again(self, project: str) -> None:
+        """Have the predictions of tasks without annotations made and sent again. Raises NotKnown, RequestError."""
+        key = self._known.find(project)
+        if not self._pushing.can_send:
+            raise RequestError(f"predictions cannot be sent to Label Studio: set PUSH_PREDICTIONS=true, and {HOW_TO_CONNECT}")
+        self._jobs.submit("refresh", key, "all", {})
+
+    def forget(self, project: str) -> None:
+        """Remove all that is known of a project, and its models. Raises NotKnown."""
+        key = self._known.find(project)
+        forget_project(self._known, self._parts.registry, key)
 
     # For who is no Label Studio and waits.
 

@@ -15,8 +15,10 @@ from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
 from framewise.controls import ControlModel, Features
 from framewise.core.errors import FramewiseError, VersionGone
+from framewise.features.extraction import VideoFeatures
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
+from framewise.store.made import Made, MadePredictions
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +37,15 @@ class Asked:
     jobs: list[tuple[ControlModel, str, int]] = field(default_factory=list)  # the source of each, and who extracts it
     failed: bool = False
     answer: Any = field(default_factory=list)
+    frames: int = 0  # of the timeline that the answer is on; 0 where it has none, but a time axis
 
 
 class Predictions:
     """Answers requests for predictions. ``waiting_slots``: how many may wait at once in this process."""
 
-    def __init__(self, annotations: Annotations, jobs: Jobs, videos: Videos, waiting_slots: int):
+    def __init__(self, annotations: Annotations, made: MadePredictions, jobs: Jobs, videos: Videos, waiting_slots: int):
         self._annotations = annotations
+        self._made = made
         self._jobs = jobs
         self._videos = videos
         self._waiting = threading.BoundedSemaphore(waiting_slots) if waiting_slots > 0 else None
@@ -63,6 +67,7 @@ class Predictions:
         for one in waiting:
             if self._collect(project, one):
                 self._predict(project, version, one)
+        self._made.put(project, [made(one) for one in asked if one.answer and is_id(one.task["id"])])
         return [one.answer for one in asked]
 
     def _look_up(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
@@ -168,5 +173,13 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
         predicted = control.predict(features, control.control.frame_rate(task_data(asked.task)))
         regions += predicted.regions
         certainties.append(predicted.certainty)
+        if isinstance(features, VideoFeatures):
+            asked.frames = features.timeline.num_frames(control.control.frame_rate(task_data(asked.task)))
     score = round(sum(certainties) / len(certainties), 4) if certainties else 0.0
     return {"result": regions, "score": score, "model_version": version}
+
+
+def made(asked: Asked) -> Made:
+    """What is remembered of a task's prediction."""
+    told = asked.answer
+    return Made(asked.task["id"], told["model_version"], told["score"], asked.frames, told["result"], task_data(asked.task))

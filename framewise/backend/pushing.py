@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from framewise.backend.predictions import Asked, prediction
+from framewise.backend.predictions import Asked, made, prediction
 from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
 from framewise.controls import ControlModel
@@ -16,6 +16,7 @@ from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
+from framewise.store.made import MadePredictions
 from framewise.store.pushed import LEFT_OUT, PUSHED, PushedPredictions
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Pushing:
         settings: Settings,
         annotations: Annotations,
         pushed: PushedPredictions,
+        made: MadePredictions,
         jobs: Jobs,
         projects: Projects,
         videos: Videos,
@@ -37,6 +39,7 @@ class Pushing:
         self._settings = settings
         self._annotations = annotations
         self._pushed = pushed
+        self._made = made
         self._jobs = jobs
         self._projects = projects
         self._videos = videos
@@ -49,6 +52,11 @@ class Pushing:
         with suppress(StorageFull, StorageBusy):  # the next request does it
             self._pushed.remember_version(project, version)
         return version
+
+    @property
+    def can_send(self) -> bool:
+        """Whether predictions may be sent, and to whom is known."""
+        return self._settings.push_predictions and self._label_studio.connected
 
     def version_published(self, project: str) -> None:
         """Have the predictions of tasks without annotations sent, once no newer version came for a while."""
@@ -98,7 +106,8 @@ class Pushing:
         """Store the prediction of a task whose features are cached in Label Studio, unless it is there. Raises
         FramewiseError."""
         version = model_version(controls)
-        content = prediction(version, asked)
+        content = asked.answer = prediction(version, asked)
+        self._made.put(project, [made(asked)])
         self.tell_version(project, version)
         with self._alone():
             superseded = self.superseded(project, version)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.backend.identifiers import project_id
-from framewise.backend.predictions import Asked, prediction
+from framewise.backend.predictions import Asked, made, prediction
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
@@ -24,6 +24,7 @@ from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
+from framewise.store.made import MadePredictions
 from framewise.store.pushed import AWAITED, LEFT_OUT, PUSHED, SCORED, Arriving, PushedPredictions
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Refresh:
         settings: Settings,
         annotations: Annotations,
         pushed: PushedPredictions,
+        made: MadePredictions,
         jobs: Jobs,
         projects: Projects,
         videos: Videos,
@@ -69,6 +71,7 @@ class Refresh:
         self._settings = settings
         self._annotations = annotations
         self._pushed = pushed
+        self._made = made
         self._jobs = jobs
         self._projects = projects
         self._videos = videos
@@ -124,7 +127,9 @@ class Refresh:
                 if asked is None:
                     cold.append(task)
                 else:
-                    self._note(round, task, SCORED, prediction(round.version, asked)["score"])
+                    asked.answer = prediction(round.version, asked)
+                    self._made.put(round.job.project, [made(asked)])
+                    self._note(round, task, SCORED, asked.answer["score"])
         return cold
 
     def _send(self, round: Round, tasks: Mapping[int, dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from framewise.backend.projects import Projects
@@ -114,7 +115,7 @@ class Trainings:
                 content, features = self._videos.features(job, control, source, task.task, step)
                 told = (task.labels or {}).get(control.control.from_name)
                 example = control.example(features, control.control.frame_rate(task.data), task.result, content, told)
-                examples.append(example)
+                examples.append(replace(example, task=task.task))
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")
             except _Newer:

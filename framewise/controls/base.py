@@ -36,10 +36,12 @@ class Parts:
 
 @dataclass(frozen=True)
 class Example:
-    """An annotated video or series. notes: what of its annotation could not be learned, to be shown."""
+    """An annotated video or series. notes: what of its annotation could not be learned, to be shown. task: whose it is, if it
+    is one of Label Studio."""
 
     video: LabelledVideo
     notes: list[str]
+    task: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
+from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.models import Model, check_model, load_cached_model, load_model
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.learning.tracks import LabelledVideo, Rows
@@ -36,12 +37,25 @@ LEARNED_FROM = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 @dataclass(frozen=True)
 class _Learned:
-    """A model that was just made; ``about``: what its version's record should say of it."""
+    """A model that was just made; ``about``: what its version's record should say of it. held_out: scores (T, L) of each video
+    by learners that did not learn from it, if there are any."""
 
     model: Model
     about: dict[str, Any]
     notes: list[str]
     provisional: bool
+    held_out: list[npt.NDArray[Any]] = field(default_factory=list)
+
+    def save(self, folder: Path, examples: Sequence[Example], labels: Sequence[str]) -> None:
+        """Write all files of a version but its record."""
+        self.model.save(folder)
+        tasks = [e.task for e in examples]
+        if self.held_out and all(task is not None for task in tasks):
+            videos = [
+                HeldOutVideo.of(int(task or 0), e.video.rows.frame_rate, scores, e.video.frame_labels, e.video.taught)
+                for task, e, scores in zip(tasks, examples, self.held_out, strict=True)
+            ]
+            write_held_out(folder, videos, labels)
 
 
 class TimelineLabelsModel(ControlModel):
@@ -157,7 +171,7 @@ class TimelineLabelsModel(ControlModel):
             self.control.from_name,
             version,
             _without_nan(about),
-            learned.model.save,
+            lambda folder: learned.save(folder, examples, self.control.label_names),
             lambda folder: check_model(folder, videos[0].rows),
         )
         notes = learned.notes
@@ -174,9 +188,10 @@ class TimelineLabelsModel(ControlModel):
         return _Learned(classifier, {"stage": "quick"}, [], provisional=True)
 
     def _learn_thoroughly(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
-        classifier, quality = learn_thoroughly(videos, self.control.label_names, progress)
+        classifier, quality, held_out = learn_thoroughly(videos, self.control.label_names, progress)
         measured = quality.to_json() if quality else None
-        return _Learned(classifier, {"stage": "validated", "quality": measured}, self._fallen(measured), provisional=False)
+        about = {"stage": "validated", "quality": measured}
+        return _Learned(classifier, about, self._fallen(measured), provisional=False, held_out=held_out)
 
     def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
         appearance = [(v.rows.read(np.arange(len(v.rows)))[:, : -v.rows.motion_size], v.frame_labels) for v in videos]

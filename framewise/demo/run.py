@@ -81,7 +81,7 @@ def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> in
     good = mean_f1(outcomes) >= GOOD_F1
     print(f"\npicture of the timelines: {picture}")
     print(f"Label Studio: {server.url}/projects/{project}/data   user {server.username}   password {server.password}")
-    print(f"framewise:    {backend}/jobs")
+    print(f"framewise:    {backend}/   what it knows, how good it is, where it is wrong, what to annotate next")
     if exit_after:
         return 0 if good else 1
     print("Open a task to see its predicted timeline. Ctrl-C ends the demo.")
@@ -131,6 +131,7 @@ def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
         cache_dir=root / "cache_dir",
         data_dir=root / "data",
         model_path=SHIPPED_NAME,
+        local_files_roots=(root / "label-studio" / "media",),  # so that its pages can play the uploads
     )
     with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:
         backend = BackendServer(settings, root / "framewise.log", progress=bar.refresh)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -153,11 +153,18 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
     return AutoClassifier(labels, basis, Learners(kernel), decisions, previous.calibration if previous else None, blend=1.0)
 
 
+class Thorough(NamedTuple):
+    """What comes of learning thoroughly. quality: None if that cannot be told. held_out: of each video, in order, scores (T, L)
+    by learners that did not learn from it, on from 0.5; no video if there is no quality."""
+
+    classifier: AutoClassifier
+    quality: Quality | None
+    held_out: list[FloatArray]
+
+
 @processors_left_free()
-def learn_thoroughly(
-    videos: Sequence[LabelledVideo], labels: list[str], progress: Progress
-) -> tuple[AutoClassifier, Quality | None]:
-    """All learners on all videos, and how good they are on videos that they did not learn from; None if that cannot be told.
+def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progress: Progress) -> Thorough:
+    """All learners on all videos, and how good they are on videos that they did not learn from.
 
     The basis is of all videos, also of those that a fold leaves out: it knows no labels.
     """
@@ -181,7 +188,7 @@ def learn_thoroughly(
     supposed = _supposed(tracks)
     plain = AutoClassifier(labels, basis, learners, supposed)
     if not pieces:
-        return plain, None
+        return Thorough(plain, None, [])
     closed, over_time = (_whole(tracks, pieces, scores) for scores in zip(*scored, strict=True))
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
     blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks, supposed)
@@ -205,7 +212,7 @@ def learn_thoroughly(
         calibrated,
         [v.group for v in videos],
     )
-    return classifier, quality
+    return Thorough(classifier, quality, decided)
 
 
 def _folds(tracks: Sequence[Track], groups: Sequence[Hashable]) -> Folds:

@@ -42,7 +42,8 @@ class Quality:
     mean:         of F1S and average precision, over the labels that occur in the annotations.
     interval:     (low, high) that hold the mean on many other videos in about nine cases of ten; NaN where ``weak`` and for
                   fewer than three videos.
-    labels:       the same scores of each label, and its numbers of segments.
+    labels:       the same scores of each label, precision and recall of its frames, its numbers of segments, and in how many
+                  videos it is.
     reliability:  as of ``reliability``.
     """
 
@@ -94,7 +95,7 @@ def measure(
     told = [np.asarray(t).astype(bool) for t in taught]
     names = list(range(len(truth))) if groups is None else list(groups)
     by_video = [_counts(t, f, m) for t, f, m in zip(truth, found, told, strict=True)]
-    counts = np.zeros((len(set(names)), len(labels), len(F1S), 3))
+    counts: Counts = np.zeros((len(set(names)), len(labels), len(F1S), 3))
     row_of = {name: row for row, name in enumerate(dict.fromkeys(names))}
     for name, of_video in zip(names, by_video, strict=True):
         counts[row_of[name]] += of_video
@@ -107,7 +108,8 @@ def measure(
     per_label = {}
     for column, label in enumerate(labels):
         tp, fp, fn = pooled[column, -1].astype(int).tolist()
-        per_label[label] = _row(columns, table[column]) | {"true_segments": tp + fn, "predicted_segments": tp + fp}
+        numbers = {"true_segments": tp + fn, "predicted_segments": tp + fp, "true_videos": _videos_with(counts[:, column])}
+        per_label[label] = _row(columns, table[column]) | _precision_recall(pooled[column, 0]) | numbers
     return Quality(
         method,
         weak,
@@ -121,6 +123,17 @@ def measure(
 
 def _row(columns: Sequence[str], values: FloatArray) -> dict[str, float]:
     return dict(zip(columns, values.tolist(), strict=True))
+
+
+def _precision_recall(frames: FloatArray) -> dict[str, float]:
+    """Precision and recall of a label's frames, by its counts (3,); NaN where none were found, and where none are true."""
+    tp, fp, fn = frames.tolist()
+    return {"precision": tp / (tp + fp) if tp + fp else math.nan, "recall": tp / (tp + fn) if tp + fn else math.nan}
+
+
+def _videos_with(counts: Counts) -> int:
+    """How many videos have true frames of a label, by its counts (V, F1S, 3)."""
+    return int((counts[:, 0, 0] + counts[:, 0, 2] > 0).sum())
 
 
 def _counts(true: npt.NDArray[Any], found: npt.NDArray[Any], told: npt.NDArray[np.bool_]) -> Counts:

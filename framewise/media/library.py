@@ -103,6 +103,22 @@ class MediaLibrary:
         record = self._downloads.known(remote) if self._is_upload(remote.url) else self._downloads.unchanged(remote)
         return record.sha256 if record else None
 
+    def at_hand(self, source: str) -> Path | None:
+        """The file of an address that can be read at once, from this disk; None for one that has to be fetched. Raises
+        MediaError for a file that may not be read, or is not there."""
+        if self._is_path_of_label_studio(source):
+            return self._upload_at_hand(source)
+        return None if _scheme(source) else self._local_path(source)
+
+    def _upload_at_hand(self, source: str) -> Path | None:
+        """An upload, where Label Studio's media folder is one of the folders that may be read."""
+        _, found, name = source.partition("/data/upload/")
+        for root in self._local_roots if found else ():
+            path = Path(os.path.realpath(root / "upload" / name))
+            if path.is_relative_to(root / "upload") and os.path.isfile(path):
+                return path
+        return None
+
     def stamp(self, source: str) -> str:
         """Text that changes when a local file is replaced; for other sources the source itself."""
         if _scheme(source) in CLOUD_SCHEMES:

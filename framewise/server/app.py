@@ -20,6 +20,8 @@ from framewise.core.errors import (
 )
 from framewise.server.auth import require_auth
 from framewise.server.metrics import metrics_blueprint
+from framewise.server.pages.guard import wants_page
+from framewise.server.pages.routes import error_page, pages_blueprint
 from framewise.server.protocol import protocol_blueprint
 from framewise.settings import Settings
 
@@ -51,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
     app.before_request(_limit_body)
     app.register_blueprint(protocol_blueprint(assembly))
     app.register_blueprint(metrics_blueprint(assembly))
+    app.register_blueprint(pages_blueprint(assembly))
     app.register_error_handler(FramewiseError, _on_known_error)
     app.register_error_handler(HTTPException, lambda error: _on_http_error(error, assembly))
     app.register_error_handler(RecursionError, _on_deep_nesting)
@@ -91,7 +94,7 @@ def _on_defect(error: Exception) -> Response:
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:
-    response = jsonify({"error": message})
+    response = error_page(status, message) if wants_page() else jsonify({"error": message})
     # Label Studio shows its users the status line of a refused /setup and nothing of the body: so the message is there too.
     response.status = f"{status} {_one_line(message)}"
     if headers and "WWW-Authenticate" in headers:

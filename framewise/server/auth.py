@@ -10,16 +10,20 @@ from collections.abc import Callable
 from flask import Response, request
 from werkzeug.exceptions import Unauthorized
 
+from framewise.server.pages.guard import wants_page
 from framewise.settings import Settings
 
-OPEN_PATHS = ("/", "/health")  # say nothing but that the server is up; containers ask them without a password
+OPEN_PATHS = (
+    "/",
+    "/health",
+)  # but for its page, says only that the server is up; containers ask without a password
 
 
 def require_auth(settings: Settings) -> Callable[[], None]:
     """A before-request function that lets pass or raises Unauthorized."""
 
     def check() -> None:
-        if request.path in OPEN_PATHS:
+        if request.path in OPEN_PATHS and not wants_page():
             return
         checks = []
         if settings.basic_auth_user:

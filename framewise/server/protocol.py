@@ -12,16 +12,17 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
 
+HEALTH = {"status": "UP", "model_class": "framewise", "version": __version__}
+
 
 def protocol_blueprint(assembly: Assembly) -> Blueprint:
     """Routes that Label Studio calls, and /jobs for people."""
     protocol = Blueprint("protocol", __name__)
     backend = assembly.backend
 
-    @protocol.get("/")
     @protocol.get("/health")
     def health() -> Response:
-        return jsonify({"status": "UP", "model_class": "framewise", "version": __version__})
+        return jsonify(HEALTH)
 
     @protocol.post("/setup")
     def setup() -> Response:

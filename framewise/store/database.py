@@ -61,6 +61,12 @@ MIGRATIONS = (
     CREATE INDEX annotations_there ON annotations (project, task) WHERE NOT deleted;
     CREATE INDEX tasks_gone ON tasks (project, id) WHERE deleted;
     """,
+    """
+    CREATE TABLE made_predictions (
+        project TEXT NOT NULL, task INTEGER NOT NULL, version TEXT NOT NULL, score REAL NOT NULL, frames INTEGER NOT NULL,
+        result TEXT NOT NULL, PRIMARY KEY (project, task));
+    CREATE INDEX made_by_score ON made_predictions (project, score, task);
+    """,
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0

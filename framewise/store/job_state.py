@@ -286,11 +286,13 @@ class JobStates:
         )
         return {(r["kind"], r["shown_state"]): r["n"] for r in rows}
 
-    def overview(self, limit: int = 100) -> dict[str, Any]:
-        """What /jobs answers: the newest ``limit`` jobs, all that are not finished among them, times as UTC text."""
+    def overview(self, limit: int = 100, project: str | None = None) -> dict[str, Any]:
+        """What /jobs answers: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
+        UTC text."""
         rows = self._database.read(
-            f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
-            (time.time(), limit),
+            f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs WHERE project = coalesce(?, project) "
+            "ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
+            (time.time(), project, limit),
         )
         counts = self.counts()
         total = {s: sum(n for (_, state), n in counts.items() if state == s) for s in ("pending", "running", "scheduled")}

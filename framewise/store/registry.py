@@ -23,7 +23,7 @@ from typing import Any
 
 from framewise.core.errors import FramewiseError, ModelError, NotKnown, ProjectForgotten, VersionGone
 from framewise.store.database import Database
-from framewise.store.projects import is_forgotten
+from framewise.store.projects import KnownProjects, is_forgotten
 
 logger = logging.getLogger(__name__)
 
@@ -296,6 +296,13 @@ class Registry:
                 shutil.rmtree(_hide(folder), ignore_errors=True)
         _remove_stale(self._root)
         return found
+
+
+def forget_project(known: KnownProjects, registry: Registry, project: str) -> None:
+    """Remove all that is known of a project, and its models."""
+    registry.remove_models(project)
+    known.forget(project)
+    registry.remove_models(project)  # what a training stored between the two
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,230 @@
+"""Addresses of the pages, and the buttons on them."""
+
+import math
+import mimetypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, send_file, url_for
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound
+from werkzeug.wrappers import Response as AnyResponse
+
+from framewise import __version__
+from framewise.assembly import Assembly
+from framewise.core.frame_grid import seek_times
+from framewise.media.thumbnails import picture_jpeg, strip_jpeg
+from framewise.server.pages.guard import check_form, form_token, may_act, remember, secured, wants_page
+from framewise.server.pages.pictures import Pictures
+from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
+from framewise.server.protocol import HEALTH
+
+PICTURE_HEIGHT = 180
+PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says which version of the file it is of
+# Button -> (what it asks, what it is called, what is said when it was done).
+ACTIONS = {
+    "train": ("Train this project now, on all of its annotations?", "Train now", "A training was queued."),
+    "roll-back": (
+        "Make this version the one in use? It stays so, whatever is trained, until somebody unpins it or starts a training.",
+        "Roll back", "The version was rolled back to, and is pinned.",
+    ),
+    "unpin": ("Make the newest version the one in use again?", "Unpin", "The newest version is in use."),
+    "predict": (
+        "Predict the tasks without annotations again, and send the predictions to Label Studio?", "Predict again",
+        "New predictions are being made.",
+    ),
+    "forget": (
+        "Remove all that framewise knows of this project: annotations, jobs, and all trained versions? Label Studio keeps its "
+        "own. This cannot be undone.",
+        "Forget this project", "The project was forgotten.",
+    ),
+}  # fmt: skip
+
+
+def error_page(status: int, message: str) -> Response:
+    """What went wrong, for browsers."""
+    response = _page("error.html", status=status, message=message)
+    response.status_code = status
+    return secured(response)
+
+
+def pages_blueprint(assembly: Assembly) -> Blueprint:
+    """All pages."""
+    pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/pages/static")
+    pages.after_request(secured)
+    pages.add_app_template_filter(_score, "score")
+    pages.add_app_template_filter(_change, "change")
+    _add_reading(pages, assembly)
+    _add_media(pages, assembly)
+    _add_buttons(pages, assembly)
+    return pages
+
+
+def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
+    views = Views(assembly)
+
+    @pages.get("/")
+    def overview() -> Response:
+        if not wants_page():  # Label Studio, which asks whether this is a backend
+            return jsonify(HEALTH)
+        cards, pager = views.projects(request.args.get("page"))
+        return _page(
+            "overview.html", cards=cards, pager=pager, warnings=views.warnings(), live=views.live(), stamp=views.stamp(),
+            done=_done(),
+        )  # fmt: skip
+
+    @pages.get("/live.json")
+    def live() -> Response:
+        project = request.args.get("project") or None
+        html = render_template("_live.html", live=views.live(project), shows_project=project is None)
+        return jsonify({"html": html, "stamp": views.stamp(project)})
+
+    @pages.get("/projects/<name>")
+    def project(name: str) -> Response:
+        one = views.project(name)
+        cards = [(c, one.quality(c), one.curves(c), one.calibration(c), one.compared(c, *_two())) for c in one.controls]
+        return _page(
+            "project.html", project=one, cards=cards, warnings=views.warnings(one.key), live=views.live(one.key),
+            stamp=views.stamp(one.key), may_act=may_act(assembly.settings), done=_done(),
+        )  # fmt: skip
+
+    @pages.get("/projects/<name>/timelines")
+    def timelines(name: str) -> Response:
+        one = views.project(name)
+        control = one.control(request.args.get("control"))
+        held_out, told = one.held_out(control)
+        pager = Pager.of(request.args.get("page"), len(held_out.tasks) if held_out else 0, A_PAGE)
+        strips = one.strips(control, held_out, pager.first(A_PAGE)) if held_out else []
+        return _page("timelines.html", project=one, control=control, strips=strips, pager=pager, told=told, held_out=held_out)
+
+    @pages.get("/projects/<name>/next")
+    def next_tasks(name: str) -> Response:
+        one = views.project(name)
+        control = one.control(request.args.get("control"))
+        pager = Pager.of(request.args.get("page"), one.next(control, 0)[1], A_PAGE)
+        strips, _ = one.next(control, pager.first(A_PAGE))
+        return _page("next.html", project=one, control=control, strips=strips, pager=pager, unannotated=one.unannotated())
+
+    @pages.get("/projects/<name>/tasks/<int:task>")
+    def task(name: str, task: int) -> Response:
+        one = views.project(name)
+        control = one.control(request.args.get("control"))
+        return _page("task.html", project=one, control=control, strip=one.task(control, task))
+
+
+def _add_media(pages: Blueprint, assembly: Assembly) -> None:
+    views, pictures = Views(assembly), Pictures()
+
+    def file_of(name: str, task: int) -> tuple[ProjectView, Path, float]:
+        """The file of a task of a known project, if it is at hand, and its frame rate. Raises NotFound, MediaError."""
+        one = views.project(name)
+        control = one.control(request.args.get("control"))
+        if control.series is not None:
+            raise NotFound("a series has no pictures")
+        data = one.task_data(task)
+        path = assembly.parts.media.at_hand(control.media_source(data))
+        if path is None:
+            raise NotFound(f"the file of task {task} is not at hand here; open the task in Label Studio")
+        return one, path, control.frame_rate(data)
+
+    def jpeg(key: tuple[object, ...], path: Path, make: Callable[[], bytes]) -> Response:
+        stat = path.stat()
+        made = pictures.get((*key, str(path), stat.st_size, stat.st_mtime_ns), make)
+        response = Response(made, mimetype="image/jpeg")
+        response.headers["Cache-Control"] = f"private, max-age={PICTURE_SECONDS}"
+        return response
+
+    @pages.get("/projects/<name>/tasks/<int:task>/media")
+    def media(name: str, task: int) -> AnyResponse:
+        _, path, _ = file_of(name, task)
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        # Whatever its name says, it is shown as a video and as nothing else.
+        return send_file(path, mimetype=kind if kind.startswith(("video/", "audio/")) else "video/mp4", conditional=True)
+
+    @pages.get("/projects/<name>/tasks/<int:task>/strip.jpg")
+    def strip(name: str, task: int) -> Response:
+        _, path, rate = file_of(name, task)
+        frames = _frame(request.args.get("frames"))
+        return jpeg(("strip", frames, rate), path, lambda: strip_jpeg(path, frames / rate))
+
+    @pages.get("/projects/<name>/tasks/<int:task>/frames/<int:frame>.jpg")
+    def picture(name: str, task: int, frame: int) -> Response:
+        _, path, rate = file_of(name, task)
+        seconds = float(seek_times([_frame(str(frame))], rate)[0])
+        return jpeg(("frame", frame, rate), path, lambda: picture_jpeg(path, seconds, PICTURE_HEIGHT))
+
+
+def _add_buttons(pages: Blueprint, assembly: Assembly) -> None:
+    views, backend = Views(assembly), assembly.backend
+
+    @pages.get("/projects/<name>/do/<action>")
+    def ask(name: str, action: str) -> Response:
+        question, button, _ = _known(action)
+        one, token = views.project(name), form_token()
+        response = _page(
+            "confirm.html", project=one, action=action, question=question, button=button, token=token,
+            version=request.args.get("version", ""), may_act=may_act(assembly.settings),
+        )  # fmt: skip
+        remember(response, token)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @pages.post("/projects/<name>/do/<action>")
+    def act(name: str, action: str) -> AnyResponse:
+        _known(action)
+        if not may_act(assembly.settings):
+            raise Forbidden(
+                "without BASIC_AUTH_USER and BASIC_AUTH_PASS, buttons work on the machine that framewise runs on alone, by the "
+                "address localhost; set both to use them from elsewhere"
+            )
+        check_form()
+        key = views.project(name).key
+        if action == "train":
+            backend.start_training(key)
+        elif action == "roll-back":
+            if not request.form.get("version"):
+                raise BadRequest("expected a version to roll back to, found none")
+            backend.roll_back(key, request.form["version"])
+        elif action == "unpin":
+            backend.unpin(key)
+        elif action == "predict":
+            backend.predict_again(key)
+        elif action == "forget":
+            backend.forget(key)
+            return redirect(url_for("pages.overview", done=action), code=303)
+        return redirect(url_for("pages.project", name=key, done=action), code=303)
+
+
+def _page(template: str, **values: Any) -> Response:
+    return secured(make_response(render_template(template, framewise_version=__version__, **values)))
+
+
+def _known(action: str) -> tuple[str, str, str]:
+    if action not in ACTIONS:
+        raise NotFound(f"there is no button {action!r}")
+    return ACTIONS[action]
+
+
+def _done() -> str:
+    return ACTIONS.get(request.args.get("done", ""), ("", "", ""))[2]
+
+
+def _two() -> tuple[str | None, str | None]:
+    """The two versions that are to be compared."""
+    return request.args.get("before"), request.args.get("after")
+
+
+def _frame(text: str | None) -> int:
+    if not text or not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= 8 or int(text) < 1:
+        raise BadRequest("expected a frame number from 1 on")
+    return int(text)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _change(value: float | None) -> str:
+    if value is None or round(value, 2) == 0:
+        return ""
+    return f"{value:+.2f}".replace("-", "−")

@@ -1,0 +1,489 @@
+"""What each page shows, as plain values for its template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+from werkzeug.exceptions import NotFound
+
+from framewise.assembly import Assembly
+from framewise.backend.identifiers import file_name
+from framewise.core.converter import regions_to_frame_labels
+from framewise.core.errors import FramewiseError, ModelError
+from framewise.core.regions import TimelineRegion, read_regions
+from framewise.label_studio import HOW_TO_CONNECT
+from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config
+from framewise.learning.held_out import HeldOut, HeldOutVideo
+from framewise.server.pages import drawing
+from framewise.server.pages.drawing import Chart, Ribbon
+from framewise.store.browsing import ProjectLine, Trouble
+from framewise.store.made import Made
+
+A_PAGE = 10  # timelines on a page
+PROJECTS_A_PAGE = 20
+VERSIONS_A_PAGE = 50
+TROUBLES_SHOWN = 12
+JOBS_SHOWN = 8
+SCORES = ("f1", "f1@50", "precision", "recall")
+
+Version = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pager:
+    """Page ``number`` of ``pages``, from 1, of ``total`` items."""
+
+    number: int
+    pages: int
+    total: int
+
+    @classmethod
+    def of(cls, wanted: str | None, total: int, size: int) -> "Pager":
+        """The page that an address asks for, or the nearest that there is."""
+        pages = max(1, -(-total // size))
+        number = int(wanted) if wanted and wanted.isascii() and wanted.isdecimal() and len(wanted) < 9 else 1
+        return cls(min(max(number, 1), pages), pages, total)
+
+    def first(self, size: int) -> int:
+        """Index of the page's first item."""
+        return (self.number - 1) * size
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something amiss, and what cures it. project: "" for all of framewise."""
+
+    text: str
+    where: str = ""
+    project: str = ""
+    is_error: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A task's timelines. address: of the task in Label Studio, "" if that is not known. note: what is said of it."""
+
+    task: int
+    name: str
+    frames: int
+    frame_rate: float
+    ribbons: list[Ribbon]
+    note: str
+    address: str
+    is_video: bool
+    has_pictures: bool
+    unit: str = "frame"
+
+
+@dataclass
+class ControlCard:
+    """A control of a project: what it is, and the version in use."""
+
+    name: str
+    tag: str
+    labels: list[tuple[str, str]]
+    version: str = ""
+    pinned: bool = False
+    videos: int | None = None
+    f1: float | None = None
+    weak: bool = False
+    trainable: bool = True
+
+
+@dataclass
+class ProjectCard:
+    """A project with its controls. problem: why its labeling config cannot be read."""
+
+    line: ProjectLine
+    controls: list[ControlCard] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.line.title or f"Project {self.line.number}"
+
+
+class Views:
+    """Answers for one process; reads everything anew with each request."""
+
+    def __init__(self, assembly: Assembly):
+        self._assembly = assembly
+
+    # Overview.
+
+    def live(self, project: str | None = None) -> dict[str, Any]:
+        """What changes by itself: jobs, and versions in use."""
+        states = self._assembly.jobs.states
+        shown = states.overview(JOBS_SHOWN, project)
+        return {**shown, "waiting": shown["pending"]}
+
+    def stamp(self, project: str | None = None) -> str:
+        """Changes when another version is in use."""
+        keys = [project] if project else list(self._assembly.known.titles())
+        return " ".join(use.version for key in keys for use in self._assembly.registry.in_use(key))
+
+    def projects(self, wanted: str | None) -> tuple[list[ProjectCard], Pager]:
+        """A page of projects, each with its controls."""
+        browsing = self._assembly.browsing
+        pager = Pager.of(wanted, len(self._assembly.known.titles()), PROJECTS_A_PAGE)
+        lines, _ = browsing.projects(PROJECTS_A_PAGE, pager.first(PROJECTS_A_PAGE))
+        return [self.card(line) for line in lines], pager
+
+    def card(self, line: ProjectLine) -> ProjectCard:
+        """A project with its controls and their versions in use."""
+        project = ProjectView(self._assembly, line)
+        card = ProjectCard(line, problem=project.problem)
+        registry = self._assembly.registry
+        uses = {use.control: use for use in registry.in_use(line.key)}
+        for control in project.controls:
+            one = ControlCard(control.from_name, control.tag, project.coloured(control), trainable=control.trainable)
+            if use := uses.get(control.from_name):
+                about: Version = {}
+                try:
+                    about = registry.about(registry.folder(line.key, control.from_name) / use.version)
+                except FramewiseError as error:
+                    card.problem = card.problem or str(error)
+                quality = _mapping(about.get("quality"))
+                one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
+                one.f1, one.weak = _number(_mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
+            card.controls.append(one)
+        return card
+
+    def warnings(self, project: str | None = None) -> list[Warned]:
+        """What is amiss, with its cure."""
+        settings, found = self._assembly.settings, []
+        if not self._assembly.label_studio.connected and project is None:
+            found.append(Warned(f"Label Studio cannot be asked for anything: {HOW_TO_CONNECT}.", "settings"))
+        if not settings.basic_auth_user and settings.host not in ("127.0.0.1", "localhost", "::1") and project is None:
+            found.append(
+                Warned(
+                    "Whoever reaches this address may read all of this: set BASIC_AUTH_USER and BASIC_AUTH_PASS.", "settings"
+                )
+            )
+        titles = self._assembly.known.titles()
+        for trouble in self._assembly.browsing.troubles(project, TROUBLES_SHOWN):
+            found.append(_warned(trouble, titles))
+        return found
+
+    def project(self, name: str) -> "ProjectView":
+        """A project by its key or its number. Raises NotKnown."""
+        return ProjectView(self._assembly, self._assembly.browsing.project(self._assembly.known.find(name)))
+
+
+class ProjectView:
+    """What pages of one project show. ``problem``: why its labeling config cannot be read."""
+
+    def __init__(self, assembly: Assembly, line: ProjectLine):
+        self._assembly = assembly
+        self.line = line
+        self.key = line.key
+        self.title = line.title or f"Project {line.number}"
+        known = assembly.annotations.project(line.key)
+        self._config = known.label_config if known else ""
+        self.controls: list[ControlSettings] = []
+        self.problem = ""
+        try:
+            self.controls = read_labeling_config(self._config)
+        except FramewiseError as error:
+            self.problem = str(error)
+
+    # Labels and addresses.
+
+    @cached_property
+    def _colours(self) -> dict[tuple[str, str], str]:
+        tags = read_label_tags(self._config) or {}
+        return {
+            (control, name): drawing.colour(attributes.get("background"), number)
+            for control, labels in tags.items()
+            for number, (name, attributes) in enumerate(labels)
+        }
+
+    def colour(self, control: str, label: str) -> str:
+        """A label's colour in the labeling config; one of our own for one that is not there any more."""
+        return self._colours.get((control, label)) or drawing.colour(None, sum(label.encode()))
+
+    def coloured(self, control: ControlSettings) -> list[tuple[str, str]]:
+        """(label, colour) of a control."""
+        return [(name, self.colour(control.from_name, name)) for name in control.label_names]
+
+    def address(self, task: int) -> str:
+        """Where a task is in Label Studio, "" if its address is not known."""
+        settings = self._assembly.settings
+        base = settings.label_studio_public_url or settings.label_studio_url
+        return f"{base}/projects/{self.line.number}/data?{urlencode({'task': task})}" if base else ""
+
+    def control(self, name: str | None) -> ControlSettings:
+        """A control by its name, the first if none is named. Raises NotFound."""
+        for control in self.controls:
+            if name in (None, "", control.from_name):
+                return control
+        raise NotFound(self.problem or f"project {self.key} has no control {name!r}")
+
+    # Versions.
+
+    @cached_property
+    def versions(self) -> list[Version]:
+        """All versions of all controls, newest first."""
+        return list(self._assembly.registry.versions(self.key))
+
+    def of(self, control: str) -> list[Version]:
+        """A control's versions, newest first."""
+        return [version for version in self.versions if version["control"] == control]
+
+    @property
+    def is_pinned(self) -> bool:
+        return any(version["pinned"] for version in self.versions)
+
+    def quality(self, control: ControlSettings) -> dict[str, Any] | None:
+        """The scores of the newest version that was measured, as rows a label; None if there is none."""
+        measured = _measured(self.of(control.from_name))
+        if not measured:
+            return None
+        version = measured[0]
+        quality = _mapping(version["quality"])
+        labels = _mapping(quality.get("labels"))
+        rows = [
+            {"label": name, "colour": self.colour(control.from_name, name), **_row(_mapping(scores))}
+            for name, scores in labels.items()
+        ]
+        return {
+            "version": version["version"],
+            "current": version["current"],
+            "rows": rows,
+            "mean": _row(_mapping(quality.get("mean"))),
+            "interval": _interval(quality, "f1"),
+            "method": quality.get("method"),
+            "weak": bool(quality.get("weak")),
+            "videos": quality.get("videos"),
+        }
+
+    def curves(self, control: ControlSettings) -> tuple[Chart, Chart] | None:
+        """The learning curve: over versions, and over annotated videos. None if no version was measured."""
+        measured = list(reversed(_measured(self.of(control.from_name))))[-VERSIONS_A_PAGE:]
+        if not measured:
+            return None
+        points = [_point(version) for version in measured]
+        over_versions = [(float(number), *point) for number, point in enumerate(points, 1)]
+        videos = [_number(version.get("videos")) or 0.0 for version in measured]
+        # Of several versions of one number of videos, the newest.
+        newest = {count: point for count, point in zip(videos, points, strict=True)}
+        over_videos = [(count, *newest[count]) for count in sorted(newest)]
+        return drawing.chart(over_versions), drawing.chart(over_videos)
+
+    def calibration(self, control: ControlSettings) -> list[dict[str, Any]]:
+        """Circles of the calibration picture: what the model said, how often it was right, of how many regions."""
+        measured = _measured(self.of(control.from_name))
+        bins = _mapping(measured[0]["quality"]).get("reliability") if measured else None
+        found = []
+        for row in bins if isinstance(bins, list) else []:
+            if not (isinstance(row, list) and len(row) == 3 and all(isinstance(x, int | float) for x in row)):
+                continue
+            said, right, count = row
+            radius = round(3 + 5 * min(1.0, count / 50) ** 0.5, 1)
+            found.append(
+                {"x": round(30 + said * 150, 1), "y": round(160 - right * 150, 1), "r": radius, "said": said, "right": right,
+                 "count": count}
+            )  # fmt: skip
+        return found
+
+    def compared(self, control: ControlSettings, before: str | None, after: str | None) -> dict[str, Any] | None:
+        """What changed between two versions, by default the last two that were measured. None if there are not two."""
+        measured = _measured(self.of(control.from_name))
+        if len(measured) < 2:
+            return None
+        names = [version["version"] for version in measured]
+        new = measured[names.index(after)] if after in names else measured[0]
+        later = names.index(new["version"]) + 1
+        old = measured[names.index(before)] if before in names else measured[later if later < len(names) else 0]
+        then, now = (_mapping(_mapping(v["quality"]).get("labels")) for v in (old, new))
+        rows = []
+        for label in dict.fromkeys([*now, *then]):
+            was, is_ = _row(_mapping(then.get(label))), _row(_mapping(now.get(label)))
+            changes = {name: _change(was[name], is_[name]) for name in (*SCORES, "segments", "videos")}
+            rows.append({"label": label, "colour": self.colour(control.from_name, label), "was": was, "now": is_, **changes})
+        return {"names": names, "old": old, "new": new, "rows": rows, "facts": _facts(old, new)}
+
+    # Timelines.
+
+    def held_out(self, control: ControlSettings) -> tuple[HeldOut | None, str]:
+        """Scores of annotated videos by learners that did not see them, of the newest version that has them, and its name; or
+        why there are none."""
+        registry, versions = self._assembly.registry, self.of(control.from_name)
+        for version in versions:
+            try:
+                found = HeldOut(registry.folder(self.key, control.from_name) / version["version"])
+            except FileNotFoundError:
+                continue
+            except ModelError as error:
+                return None, str(error)
+            return found, str(version["version"])
+        if not versions:
+            return None, "Nothing is trained yet: submit an annotation in Label Studio."
+        return None, "No version here has the scores of held-out videos: they come with the next training."
+
+    def strips(self, control: ControlSettings, held_out: HeldOut, first: int) -> list[Strip]:
+        """A page of annotated tasks, worst first."""
+        tasks = held_out.tasks[first : first + A_PAGE]
+        return [
+            self._strip(
+                control, video.task, self._data(video.task), len(video.scores), video.frame_rate,
+                held_out_ribbons(self, control, held_out.labels, video),
+                places_note(task.places),
+            )
+            for task, video in zip(tasks, held_out.videos(tasks), strict=True)
+        ]  # fmt: skip
+
+    def next(self, control: ControlSettings, first: int) -> tuple[list[Strip], int]:
+        """A page of tasks that nobody annotated, the least certain first, and how many there are."""
+        made, total = self._assembly.made.next(self.key, A_PAGE, first)
+        return [self._made_strip(control, one) for one in made], total
+
+    def unannotated(self) -> int:
+        """How many tasks nobody annotated."""
+        return self._assembly.made.unannotated(self.key)
+
+    def task(self, control: ControlSettings, task: int) -> Strip:
+        """One task: held-out scores where there are any, else its prediction, else what was annotated. Raises NotFound."""
+        data = self.task_data(task)
+        held_out, _ = self.held_out(control)
+        mine = [one for one in held_out.tasks if one.task == task] if held_out else []
+        if held_out and mine:
+            (video,) = held_out.videos(mine)
+            ribbons = held_out_ribbons(self, control, held_out.labels, video)
+            return self._strip(control, task, data, len(video.scores), video.frame_rate, ribbons, places_note(mine[0].places))
+        if made := self._assembly.made.of(self.key, task):
+            return self._made_strip(control, made)
+        rate, note = self._frame_rate(control, data), "There is no prediction of this task yet."
+        return self._strip(control, task, data, 0, rate, [], note)
+
+    def task_data(self, task: int) -> dict[str, Any]:
+        """Data of a task that is known. Raises NotFound."""
+        data = self._assembly.annotations.task_data(self.key, task)
+        if data is None:
+            raise NotFound(f"project {self.key} has no task {task}")
+        return data
+
+    def _data(self, task: int) -> dict[str, Any]:
+        return self._assembly.annotations.task_data(self.key, task) or {}
+
+    def _made_strip(self, control: ControlSettings, made: Made) -> Strip:
+        rate = self._frame_rate(control, made.data)
+        ribbons = predicted_ribbons(self, control, made) if made.frames else []
+        note = f"certainty {made.score:.2f}, predicted by {made.version}"
+        return self._strip(control, made.task, made.data, made.frames, rate, ribbons, note)
+
+    def _frame_rate(self, control: ControlSettings, data: Mapping[str, Any]) -> float:
+        try:
+            return control.frame_rate(data)
+        except FramewiseError:
+            return 0.0
+
+    def _strip(
+        self, control: ControlSettings, task: int, data: Mapping[str, Any], frames: int, rate: float, ribbons: list[Ribbon],
+        note: str,
+    ) -> Strip:  # fmt: skip
+        is_video = control.series is None
+        name = "a series" if not is_video else "a video"
+        at_hand = False
+        try:
+            source = control.media_source(data)
+            name = file_name(source) if is_video or not (control.series and control.series.inline) else name
+            at_hand = is_video and self._assembly.parts.media.at_hand(source) is not None
+        except FramewiseError:
+            pass
+        unit = "frame" if is_video else "step"
+        return Strip(task, name, frames, rate, ribbons, note, self.address(task), is_video, at_hand, unit)
+
+
+def held_out_ribbons(
+    project: ProjectView, control: ControlSettings, labels: Sequence[str], video: HeldOutVideo
+) -> list[Ribbon]:
+    """A ribbon a label that the annotation says something of: truth, score, prediction."""
+    return [
+        Ribbon(
+            label,
+            project.colour(control.from_name, label),
+            drawing.bars(video.truth[:, column]),
+            drawing.bars(video.predicted[:, column]),
+            drawing.curve(video.scores[:, column]),
+            drawing.spans(video.places(column)),
+        )
+        for column, label in enumerate(labels)
+        if video.taught[column]
+    ]
+
+
+def predicted_ribbons(project: ProjectView, control: ControlSettings, made: Made) -> list[Ribbon]:
+    """A ribbon a label of the control: what was predicted."""
+    labels = control.label_names
+    regions = [_clipped(region, labels, made.frames) for region in read_regions(made.result, control.from_name)]
+    on = regions_to_frame_labels(regions, labels, made.frames)
+    return [
+        Ribbon(label, project.colour(control.from_name, label), None, drawing.bars(on[:, column]), "", [])
+        for column, label in enumerate(labels)
+    ]
+
+
+def _clipped(region: TimelineRegion, labels: Sequence[str], frames: int) -> TimelineRegion:
+    """What of a region there is now: labels and frames may have changed since it was predicted."""
+    ranges = tuple((start, min(end or frames, frames)) for start, end in region.ranges if start <= frames)
+    return TimelineRegion(tuple(label for label in region.labels if label in labels), ranges, region.id)
+
+
+def places_note(places: int) -> str:
+    """How often a person and the model differ on a video."""
+    if not places:
+        return "You and the model agree."
+    return f"{places} place{'s' * (places != 1)} where you and the model disagree"
+
+
+def _warned(trouble: Trouble, titles: Mapping[str, str]) -> Warned:
+    where = titles.get(trouble.project) or (f"project {trouble.project}" if trouble.project else trouble.kind)
+    known = trouble.project if trouble.project in titles else ""
+    task = f"task {trouble.task}: " if trouble.task is not None and not trouble.text.startswith("task ") else ""
+    return Warned(f"{task}{trouble.text}", f"{where}, {trouble.kind}", known, trouble.is_error)
+
+
+def _measured(versions: Sequence[Version]) -> list[Version]:
+    return [version for version in versions if _mapping(_mapping(version.get("quality")).get("mean"))]
+
+
+def _point(version: Version) -> tuple[str, list[float | None], tuple[float | None, float | None]]:
+    quality = _mapping(version["quality"])
+    mean = _mapping(quality.get("mean"))
+    return str(version["version"]), [_number(mean.get("f1")), _number(mean.get("f1@50"))], _interval(quality, "f1")
+
+
+def _row(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of a label that a page shows; None for one that was not measured, as in older versions."""
+    shown = {name: _number(scores.get(name)) for name in SCORES}
+    return {**shown, "segments": _number(scores.get("true_segments")), "videos": _number(scores.get("true_videos"))}
+
+
+def _facts(old: Version, new: Version) -> list[tuple[str, Any, Any]]:
+    """What else differs between two versions: (what, before, now)."""
+    rows = [("videos", old.get("videos"), new.get("videos"))]
+    rows += [("labels", ", ".join(map(str, old.get("labels") or [])), ", ".join(map(str, new.get("labels") or [])))]
+    rows += [("backbone", _mapping(old.get("backbone")).get("name"), _mapping(new.get("backbone")).get("name"))]
+    rows += [("measured by", _mapping(old["quality"]).get("method"), _mapping(new["quality"]).get("method"))]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def _change(before: float | None, now: float | None) -> float | None:
+    return None if before is None or now is None else now - before
+
+
+def _interval(quality: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    ends = _mapping(quality.get("interval")).get(name)
+    return (_number(ends[0]), _number(ends[1])) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

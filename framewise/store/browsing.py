@@ -1,0 +1,74 @@
+"""What pages show of the database: projects with their numbers, and what is amiss."""
+
+import json
+from dataclasses import dataclass
+
+from framewise.store.annotations import COUNTED
+from framewise.store.database import Database
+
+# What went wrong, unless the same was done again since and ended.
+TROUBLES = (
+    "(state = 'failed' OR warnings <> '[]') AND (subject = '' OR NOT EXISTS (SELECT 1 FROM jobs AS later "
+    "WHERE later.kind = jobs.kind AND later.project = jobs.project AND later.subject = jobs.subject AND later.id > jobs.id "
+    "AND later.state IN ('done', 'failed')))"
+)
+
+
+@dataclass(frozen=True)
+class ProjectLine:
+    """A project by Label Studio's number and title, and how many tasks it has, annotated or not."""
+
+    key: str
+    number: int
+    title: str
+    tasks: int
+    annotated: int
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that went wrong (is_error) or that the user should know. kind: of the job that met it."""
+
+    kind: str
+    project: str
+    task: int | None
+    text: str
+    is_error: bool
+
+
+class Browsing:
+    """Reads; writes nothing."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def projects(self, limit: int, offset: int) -> tuple[list[ProjectLine], int]:
+        """A page of the projects, the newest first, and how many there are."""
+        page = "SELECT key, label_studio_id, title FROM projects ORDER BY label_studio_id DESC, key DESC LIMIT ? OFFSET ?"
+        rows = self._database.read(page, (limit, offset))
+        total = self._database.read("SELECT count(*) AS n FROM projects")[0]["n"]
+        return [self._line(row["key"], row["label_studio_id"], row["title"]) for row in rows], int(total)
+
+    def project(self, key: str) -> ProjectLine:
+        """A project that is known."""
+        row = self._database.read("SELECT label_studio_id, title FROM projects WHERE key = ?", (key,))[0]
+        return self._line(key, row["label_studio_id"], row["title"])
+
+    def troubles(self, project: str | None, limit: int) -> list[Trouble]:
+        """What is amiss, the latest first, each text once."""
+        rows = self._database.read(
+            f"SELECT kind, project, task, error, warnings FROM jobs WHERE project = coalesce(?, project) AND {TROUBLES} "
+            "ORDER BY coalesce(finished, created) DESC LIMIT ?",
+            (project, limit),
+        )
+        found: dict[tuple[str, str], Trouble] = {}
+        for row in rows:
+            for text in ([row["error"]] if row["error"] else []) + json.loads(row["warnings"]):
+                trouble = Trouble(row["kind"], row["project"], row["task"], str(text), text == row["error"])
+                found.setdefault((row["project"], str(text)), trouble)
+        return list(found.values())[:limit]
+
+    def _line(self, key: str, number: int, title: str) -> ProjectLine:
+        tasks = self._database.read("SELECT count(*) AS n FROM tasks WHERE project = ? AND NOT deleted", (key,))
+        annotated = self._database.read(f"SELECT count(DISTINCT a.task) AS n FROM {COUNTED}", (key,))
+        return ProjectLine(key, number, title, int(tasks[0]["n"]), int(annotated[0]["n"]))

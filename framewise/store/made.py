@@ -1,0 +1,86 @@
+"""The last prediction that was made of each task: what pages show of tasks that nobody annotated yet."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from framewise.core.errors import StorageBusy, StorageFull
+from framewise.store.database import Database
+from framewise.store.projects import is_forgotten
+
+UNANNOTATED = (
+    "NOT t.deleted AND NOT EXISTS (SELECT 1 FROM annotations a WHERE a.project = t.project AND a.task = t.id "
+    "AND NOT a.deleted AND NOT a.was_cancelled)"
+)
+
+WITH_TASKS = "made_predictions m JOIN tasks t ON t.project = m.project AND t.id = m.task"
+
+
+@dataclass(frozen=True)
+class Made:
+    """score: how certain the frames are, from 0 to 1; the least certain task is the one to annotate next. frames: length of the
+    timeline that its regions are on, 0 for one that has no frames."""
+
+    task: int
+    version: str
+    score: float
+    frames: int
+    result: Sequence[Any]
+    data: Mapping[str, Any]
+
+
+class MadePredictions:
+    """One row a task."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def put(self, project: str, made: Sequence[Made]) -> None:
+        """Remember predictions. One of a task and version that is known already is not written again; where there is no room on
+        the disk, none is."""
+        tasks = json.dumps([one.task for one in made])
+        known = self._database.read(
+            "SELECT task, version FROM made_predictions WHERE project = ? AND task IN (SELECT value FROM json_each(?))",
+            (project, tasks),
+        )
+        there = {(row["task"], row["version"]) for row in known}
+        new = [one for one in made if (one.task, one.version) not in there]
+        if not new or is_forgotten(self._database, project):
+            return
+        with suppress(StorageFull, StorageBusy), self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO tasks (project, id, data, received) VALUES (?, ?, ?, ?)",
+                [(project, one.task, json.dumps(one.data, sort_keys=True), time.time()) for one in new],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO made_predictions (project, task, version, score, frames, result) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [(project, one.task, one.version, one.score, one.frames, json.dumps(one.result)) for one in new],
+            )
+
+    def next(self, project: str, limit: int, offset: int) -> tuple[list[Made], int]:
+        """Tasks without an annotation that have a prediction, the least certain first, and how many there are."""
+        of = f"FROM {WITH_TASKS} WHERE m.project = ? AND {UNANNOTATED}"
+        page = f"SELECT m.*, t.data {of} ORDER BY m.score, m.task LIMIT ? OFFSET ?"
+        rows = self._database.read(page, (project, limit, offset))
+        total = self._database.read(f"SELECT count(*) AS n {of}", (project,))[0]["n"]
+        return [_made(row) for row in rows], int(total)
+
+    def of(self, project: str, task: int) -> Made | None:
+        """The last prediction of a task."""
+        one = f"SELECT m.*, t.data FROM {WITH_TASKS} WHERE m.project = ? AND m.task = ? AND NOT t.deleted"
+        rows = self._database.read(one, (project, task))
+        return _made(rows[0]) if rows else None
+
+    def unannotated(self, project: str) -> int:
+        """How many tasks have no annotation, predicted or not."""
+        rows = self._database.read(f"SELECT count(*) AS n FROM tasks t WHERE t.project = ? AND {UNANNOTATED}", (project,))
+        return int(rows[0]["n"])
+
+
+def _made(row: Any) -> Made:
+    result, data = json.loads(row["result"]), json.loads(row["data"])
+    return Made(row["task"], row["version"], row["score"], row["frames"], result, data)
