@@ -1,0 +1,266 @@
+"""The page /sync in a real Chromium, before a real web server of two processes: upload, compare, look, nudge, write, download.
+
+Screenshots stay in artifacts/.
+"""
+
+import base64
+import io
+import json
+import os
+import re
+import socket
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from framewise.processes import start_child, stop_child
+from framewise.serve import web_command
+from framewise.settings import Settings
+from tests.browser.driver import CHROMIUM_ARGS, find_chromium
+from tests.sync_help import Filmed, read_clock
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+SIZE = (320, 180)
+MAX_BYTES = 20_000_000
+# Each camera's start in the scene, seconds, and frames a second.
+CAMERAS = {"left.mp4": (100.0, Fraction(25)), "right.mp4": (101.234, Fraction(30000, 1001)), "top.mkv": (98.766, Fraction(25))}
+PIXELS = """video => { const c = document.createElement("canvas"); c.width = video.videoWidth; c.height = video.videoHeight;
+  c.getContext("2d").drawImage(video, 0, 0); return c.toDataURL("image/png").split(",")[1]; }"""
+
+
+class Heard(Filmed):
+    """With a sound that never repeats: bursts of noise at odd times."""
+
+    def sound(self) -> np.ndarray:
+        assert self.sample_rate
+        random, seconds = np.random.default_rng(7), np.arange(40 * self.sample_rate) / self.sample_rate
+        loudness = np.zeros_like(seconds)
+        for at in np.cumsum(random.uniform(0.1, 0.7, 100)):
+            loudness += np.where(seconds >= at, np.exp(-(seconds - at).clip(0) / 0.05), 0)
+        scene = (0.2 * loudness * random.standard_normal(len(seconds))).astype(np.float32)
+        first = round((self.start - 90) * self.sample_rate)
+        return scene[first : first + round(self.seconds * self.sample_rate)].clip(-1, 1)
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    root: Path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("sync-page")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = replace(
+        Settings(), port=port, data_dir=folder / "data", cache_dir=folder / "cache", model_root=folder / "models",
+        sync_page=True, sync_max_bytes=MAX_BYTES, min_free_disk_bytes=0,
+    )  # fmt: skip
+    for path in (settings.data_dir, settings.cache_dir, settings.model_root):
+        path.mkdir()
+    env = {**os.environ, **settings.to_env(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    with (folder / "log").open("wb") as log:
+        child = start_child(web_command(settings), env, log=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                httpx.get(f"{url}/health")
+                break
+            except httpx.TransportError:
+                assert child.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        yield Served(url, settings.data_dir / "sync")
+    finally:
+        stop_child(child)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("cameras")
+    return [Heard(start, 12, rate, size=SIZE).write(folder / name) for name, (start, rate) in CAMERAS.items()]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if os.environ.get("SKIP_BROWSER") == "1":
+        pytest.skip("SKIP_BROWSER=1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A window, on whose console nothing may complain."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert not said
+
+
+def new_comparison(page: Page, served: Served) -> str:
+    page.goto(f"{served.url}/sync")
+    page.get_by_role("button", name="New comparison").click()
+    page.wait_for_url(re.compile("/sync/[0-9a-f]{32}$"))
+    return page.url
+
+
+def scene_seconds(page: Page) -> list[float | None]:
+    """What the clocks in the pictures of all cameras say."""
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".camera:not(.outside) video")].every(v => !v.seeking && v.readyState >= 2)"""
+    )
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    found: list[float | None] = []
+    for camera in page.locator(".camera").all():
+        if "outside" in (camera.get_attribute("class") or ""):
+            found.append(None)
+            continue
+        encoded = camera.locator("video").evaluate(PIXELS)
+        with av.open(io.BytesIO(base64.b64decode(encoded)), format="png_pipe") as container:
+            found.append(read_clock(next(container.decode(video=0)).to_ndarray(format="rgb24")))
+    return found
+
+
+def seek(page: Page, seconds: float) -> None:
+    page.locator("#seek").evaluate(
+        "(bar, to) => { bar.value = to; bar.dispatchEvent(new Event('input', {bubbles: true})); }", seconds
+    )
+
+
+def assert_together(seen: list[float | None], scene: float) -> None:
+    for seconds in seen:
+        if seconds is not None:
+            assert scene - 0.041 <= seconds <= scene + 0.002
+
+
+def test_recordings_are_compared_looked_at_and_written(page: Page, served: Served, recordings: list[Path]) -> None:
+    url = new_comparison(page, served)
+    with page.expect_navigation():
+        page.locator("input[type=file]").set_input_files(recordings)
+    expect(page.locator(".stored li")).to_have_count(3)
+    page.screenshot(path=ARTIFACTS / "sync-page-uploaded.png", full_page=True)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator("#offsets tbody tr")).to_have_count(3, timeout=120_000)
+    made = json.loads(page.request.get(f"{url}/sync.json").body())
+    assert [r["name"] for r in made["recordings"]] == list(CAMERAS)
+    assert [r["offset"] for r in made["recordings"]] == pytest.approx([0, 1.234, -1.234], abs=0.002)
+    expect(page.locator(".rating.excellent")).to_have_count(3)
+
+    for at in (5.5, 2.0, 9.013):
+        seek(page, at)
+        seen = scene_seconds(page)
+        assert None not in seen
+        assert_together(seen, 100 + at)
+    page.screenshot(path=ARTIFACTS / "sync-page.png", full_page=True)
+    seek(page, 0.5)
+    seen = scene_seconds(page)
+    assert seen[1] is None
+    assert None not in (seen[0], seen[2])
+    assert_together(seen, 100.5)
+    _play_and_step(page)
+    _nudge(page, url)
+    _write(page, url)
+    _looks(page)
+
+
+def _play_and_step(page: Page) -> None:
+    seek(page, 4.0)
+    scene_seconds(page)
+    page.keyboard.press("Space")
+    page.wait_for_function("() => Number(document.querySelector('#seek').value) > 5.5")
+    page.keyboard.press("Space")
+    seen = scene_seconds(page)
+    at = float(page.locator("#seek").input_value())
+    assert_together(seen, 100 + at)
+    page.keyboard.press("ArrowRight")
+    (first, *_), (before, *_) = scene_seconds(page), seen
+    assert first is not None
+    assert before is not None
+    assert first - before == pytest.approx(0.04)
+    page.keyboard.press("Shift+ArrowLeft")
+    assert scene_seconds(page)[0] == pytest.approx(first - 0.4)
+
+
+def _nudge(page: Page, url: str) -> None:
+    form = page.locator(".camera").nth(1).locator(".nudge")
+    seek(page, 6.02)
+    before = scene_seconds(page)
+    for _ in range(3):
+        form.get_by_role("button", name="one frame later").click()
+    after = scene_seconds(page)
+    assert before[1] is not None
+    assert after[1] is not None
+    assert after[1] - before[1] == pytest.approx(-3 * 1001 / 30000, abs=0.002)
+    form.get_by_role("button", name="one millisecond earlier").click()
+    expect(form.locator(".saved")).to_have_text("saved")
+    expected = 1.234 + 3 * 1001 / 30000 - 0.001
+    by_hand = json.loads(page.request.get(f"{url}/sync.json").body())["recordings"][1]
+    assert (by_hand["offset"], by_hand["reason"]) == (pytest.approx(expected, abs=0.002), "set by hand")
+    form.locator(".offset").fill("1.234")
+    form.locator(".offset").press("Enter")
+    expect(page.locator("#offsets tr").nth(2).locator(".at")).to_have_text("+1.2340 s")
+    page.reload()
+    expect(page.locator("#offsets tr").nth(2).locator(".rating")).to_have_text("by hand")
+
+
+def _write(page: Page, url: str) -> None:
+    page.locator("#apply [value=intersection]").check()
+    page.locator("#apply").get_by_role("button", name="Write").click()
+    expect(page.locator("#outputs li")).to_have_count(3, timeout=120_000)
+    with zipfile.ZipFile(io.BytesIO(page.request.get(f"{url}/synced_videos.zip").body())) as archive:
+        assert archive.namelist() == [*CAMERAS, "sync.json"]
+        frames = []
+        for name in CAMERAS:
+            with av.open(io.BytesIO(archive.read(name))) as container:
+                frames.append([read_clock(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)])
+    assert len({len(each) for each in frames}) == 1
+    starts = [each[5] for each in frames]
+    assert None not in starts
+    assert max(starts) - min(starts) <= 0.041
+    with page.expect_download() as download:
+        page.locator("#outputs li a").first.click()
+    assert download.value.suggested_filename == "left.mp4"
+
+
+def _looks(page: Page) -> None:
+    """Nothing is wider than the window, by day, by night and on a phone."""
+    for name, width, scheme in (("day", 1280, "light"), ("night", 1280, "dark"), ("phone", 390, "light")):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        page.screenshot(path=ARTIFACTS / f"sync-page-{name}.png", full_page=True)
+
+
+def test_names_of_files_are_text_and_nothing_else(page: Page, served: Served, recordings: list[Path]) -> None:
+    url = new_comparison(page, served)
+    hostile = ["<img src=x onerror=alert(1)>.mp4", "$(touch pwned); `id` & 'x' \"y\".mp4", "..\\..\\a\x1b[31m\u202e.mp4"]
+    files = [
+        {"name": n, "mimeType": "video/mp4", "buffer": recordings[0].read_bytes() + bytes(i)} for i, n in enumerate(hostile)
+    ]
+    with page.expect_navigation():
+        page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
+    shown = [item.inner_text().split(" 0.")[0] for item in page.locator(".stored li > span").all()]
+    assert [text.rsplit("\xa0")[0].startswith(start) for text, start in zip(shown, ("<img", "$(touch", "a[31m"), strict=True)]
+    assert page.locator("img[src=x]").count() == 0
+    folder = served.root / url.rsplit("/", 1)[1]
+    stored = {path.name for path in folder.iterdir()} - {"session.json", "edit.lock", "job.lock"}
+    assert stored == {"recording-1.mp4", "recording-2.mp4", "recording-3.mp4"}
