@@ -36,7 +36,8 @@ LOG_CHARS = 20_000
 SESSION, MANIFEST, JOB, STATE, LOG, PICTURES, SYNCED, RESULTS, STOP = (
     "session.json", "sync.json", "job.json", "state.json", "sync.log", "pictures", "synced", "results.json", "stop",
 )  # fmt: skip
-JOB_LOCK = "job.lock"
+JOB_LOCK, GONE = "job.lock", ".gone"
+STOP_SECONDS = 10.0
 BUSY = "this comparison is being worked on; wait until it is done, or stop it"
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -76,12 +77,15 @@ class Sessions:
         return session
 
     def sweep(self) -> None:
-        """Remove those in which nothing was changed for as long as they are kept."""
+        """Remove those in which nothing was changed for as long as they are kept, and what a killed process left of others."""
         for folder in self._folders():
-            session = Session(folder)
             with contextlib.suppress(OSError):
-                if time.time() - (folder / SESSION).stat().st_mtime > self._keep_seconds and not session.is_busy():
-                    session.remove()
+                told = folder / SESSION
+                changed = (told if told.exists() else folder).stat().st_mtime
+                if time.time() - changed > self._keep_seconds and not Session(folder).is_busy():
+                    Session(folder).remove()
+        for gone in self.root.glob(f".*{GONE}"):
+            shutil.rmtree(gone, ignore_errors=True)
 
     def check_room(self, session: "Session", size: int) -> None:
         """Whether a file of ``size`` bytes may come. Raises RequestError, StorageFull."""
@@ -163,13 +167,10 @@ class Session:
             told["recordings"] = [item for item in told["recordings"] if item["number"] != number]
             manifests.write_json(self.folder / SESSION, told)
             stored.path.unlink(missing_ok=True)
-            self.clear_results()
-
-    def clear_results(self) -> None:
-        for name in (MANIFEST, STATE, LOG):
-            (self.folder / name).unlink(missing_ok=True)
-        for name in (PICTURES, SYNCED):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in (MANIFEST, STATE, LOG):
+                (self.folder / name).unlink(missing_ok=True)
+            for name in (PICTURES, SYNCED):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def manifest(self) -> Manifest | None:
         """What was estimated, with recordings by the names of stored files. None before. Raises RequestError."""
@@ -249,8 +250,12 @@ class Session:
             os.close(handle)
 
     def remove(self) -> None:
-        """Remove all of it. A job that runs sees that its folder is gone, and ends."""
-        gone = self.folder.with_name(f".{self.id}.gone")
+        """Remove all of it. A job that runs is ended first."""
+        (self.folder / STOP).touch()
+        until = time.monotonic() + STOP_SECONDS
+        while self.is_busy() and time.monotonic() < until:
+            time.sleep(0.05)
+        gone = self.folder.with_name(f".{self.id}{GONE}")
         self.folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 

@@ -57,16 +57,20 @@ def main(folder: Path) -> int:
 
 
 def estimate(session: Session, job: dict[str, Any], progress: Progress) -> None:
-    """job: method, max_offset (seconds or None), minimum_confidence, reference (a number)."""
+    """job: method, max_offset (seconds, None: all), minimum_confidence, reference (a number). Earlier results stay till then."""
     from framewise.sync.estimate import Options
     from framewise.sync.estimate import estimate as run
 
-    session.clear_results()
     stored = sorted(session.recordings(), key=lambda s: s.number != job["reference"])
-    pictures = session.folder / PICTURES
+    pictures = session.folder / f".{PICTURES}.new"
+    shutil.rmtree(pictures, ignore_errors=True)
     options = Options(job["method"], job["max_offset"], job["minimum_confidence"], pictures)
     made = run([s.path for s in stored], options, progress.tell)
+    for old in (SYNCED, PICTURES):
+        shutil.rmtree(session.folder / old, ignore_errors=True)
     manifests.write(made, session.folder / MANIFEST)
+    if pictures.is_dir():
+        pictures.rename(session.folder / PICTURES)
 
 
 def apply(session: Session, job: dict[str, Any], progress: Progress) -> None:

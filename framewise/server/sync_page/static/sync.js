@@ -58,6 +58,19 @@ const send = (file, row) => new Promise(done => {
   });
   request.send(file);
 });
+// What is too large is not sent: a server that refuses in the middle looks like a line that was cut.
+let room = Number(upload?.dataset.room);
+const sendOne = async (file, row) => {
+  if (file.size > room) return `too large: ${(file.size / 1e6).toFixed(1)} MB, and there is room for ${(room / 1e6).toFixed(1)} MB`;
+  let [status, message] = await send(file, row);
+  while (status === 503) {
+    row.querySelector("span").textContent = "waiting for others";
+    await pause(3000);
+    [status, message] = await send(file, row);
+  }
+  if (!message) room -= file.size;
+  return message;
+};
 const sendAll = async files => {
   const list = upload.querySelector(".uploads");
   const rows = files.map(file => {
@@ -69,12 +82,7 @@ const sendAll = async files => {
   });
   let failed = false;
   for (const [place, file] of files.entries()) {
-    let [status, message] = await send(file, rows[place]);
-    while (status === 503) {
-      rows[place].querySelector("span").textContent = "waiting for others";
-      await pause(3000);
-      [status, message] = await send(file, rows[place]);
-    }
+    const message = await sendOne(file, rows[place]);
     rows[place].querySelector("span").textContent = message || "done";
     rows[place].classList.toggle("error", Boolean(message));
     failed ||= Boolean(message);
