@@ -27,7 +27,8 @@ from framewise.core.errors import NotKnown
 from framewise.processes import start_child, stop_child
 from framewise.serve import web_command
 from framewise.server.app import create_app
-from framewise.server.sync_page.sessions import Sessions
+from framewise.server.sync_page.jobs import SLOTS, write_state
+from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
 from framewise.settings import Settings
 from tests.browser.driver import CHROMIUM_ARGS, find_chromium
 from tests.sync_help import Filmed, read_clock
@@ -65,7 +66,8 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server, which takes a while until it answers."""
     folder = tmp_path_factory.mktemp("sync-page")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -80,17 +82,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with (folder / "log").open("wb") as log:
         child = start_child(web_command(settings), env, log=log)
     try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            try:
-                httpx.get(f"{url}/health")
-                break
-            except httpx.TransportError:
-                assert child.poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
-        yield Served(url, settings.data_dir / "sync")
+        yield Served(f"http://127.0.0.1:{port}", settings.data_dir / "sync")
     finally:
         stop_child(child)
+
+
+@pytest.fixture(scope="module")
+def served(starting: Served, recordings: list[Path]) -> Served:
+    """The server when it answers; recordings are rendered meanwhile."""
+    for _ in range(1200):
+        try:
+            httpx.get(f"{starting.url}/health")
+            return starting
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +394,18 @@ def test_a_job_is_stopped_and_its_session_removed(served: Served, people: People
     session = person.begins()
     for path in recordings[:2]:
         person.uploads(session, path.name, path.read_bytes())
+    slots = [try_lock(served.root / f"slot-{number}") for number in range(SLOTS)]
+    try:  # as many others are at work as may be
+        person.post(f"{session}/estimate", **COMPARE)
+        assert person.client.get(f"{session}/state.json").json()["state"] == "waiting"
+        person.post(f"{session}/stop")
+        assert person.waits(session)["state"] == "stopped"
+    finally:
+        for slot in slots:
+            assert slot is not None
+            os.close(slot)
     person.post(f"{session}/estimate", **COMPARE)
+    _until(lambda: person.client.get(f"{session}/state.json").json()["state"] == "running")
     person.post(f"{session}/stop")
     assert person.waits(session)["state"] == "stopped"
     person.post(f"{session}/estimate", **COMPARE)
@@ -407,7 +424,6 @@ def test_what_is_refused(served: Served, people: People) -> None:
     assert "found 0" in person.post(f"{session}/estimate", **COMPARE).json()["error"]
     assert person.post(f"{session}/apply", mode="union").status_code == 400
     for path in (
-        "/sync/..",
         "/sync/" + "0" * 32,
         "/sync/..%2f..",
         f"{session}/pictures/..%2fsession.json",
@@ -433,6 +449,16 @@ def test_old_sessions_go(tmp_path: Path) -> None:
         sessions.open(old.id)
     assert not old.folder.exists()
     assert sessions.open(new.id) == new
+
+
+def test_a_job_whose_server_was_killed_has_failed(tmp_path: Path) -> None:
+    session = Sessions(tmp_path, MAX_BYTES, keep_hours=1, free_bytes=0).create()
+    lock = try_lock(session.folder / JOB_LOCK)
+    assert lock is not None
+    write_state(session, "estimate", "running")
+    assert session.state()["state"] == "running"
+    os.close(lock)  # as it is when its process ends
+    assert (session.state()["state"], session.state()["error"][:22]) == ("failed", "the server was stopped")
 
 
 def test_the_page_is_there_only_if_asked_for_and_for_those_with_the_password(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def _watch(session: Session, kind: str) -> None:
         write_state(session, kind, "stopped")
     elif child.returncode:
         text = (session.folder / OUTPUT).read_text(errors="replace").strip()
-        if session.state()["state"] != "failed":
+        if session.written_state().get("state") != "failed":
             logger.error("a comparison ended with code %d: %s", child.returncode, text)
             write_state(session, kind, "failed", error=f"ended with code {child.returncode}; see the server's log")
 

@@ -210,10 +210,16 @@ class Session:
         """Of the last job: kind, state (waiting, running, done, failed, stopped), steps [(what, share)], error; {} without."""
         # Asked first: a job that ends in between has written its last word by then.
         busy = self.is_busy()
-        state = self._read(STATE)
-        if state and state["state"] in ("waiting", "running") and not busy:
+        state = self.written_state()
+        if busy and state:  # its last word is written, and its process not gone yet
+            return state if state["state"] == "waiting" else {**state, "state": "running"}
+        if state and state["state"] in ("waiting", "running"):
             state = {**state, "state": "failed", "error": "the server was stopped while this was running; start it again"}
         return state
+
+    def written_state(self) -> dict[str, Any]:
+        """What was written last, whether or not its job is still there."""
+        return self._read(STATE)
 
     def log(self) -> str:
         try:

@@ -57,7 +57,7 @@ def main(folder: Path) -> int:
 
 
 def estimate(session: Session, job: dict[str, Any], progress: Progress) -> None:
-    """job: method, max_offset (seconds, None: all), minimum_confidence, reference (a number). Earlier results stay till then."""
+    """job: method, max_offset (seconds; None: all), minimum_confidence, reference (a number)."""
     from framewise.sync.estimate import Options
     from framewise.sync.estimate import estimate as run
 
