@@ -217,6 +217,15 @@ class Settings:
     push_keep_superseded: bool = _setting(
         False, parse_bool, "whether predictions of earlier versions stay in Label Studio; if not, later ones take their place"
     )
+    sync_page: bool = _setting(
+        False, parse_bool, "whether people may put recordings of several cameras on one clock at /sync, by uploading them"
+    )
+    sync_max_bytes: int = _setting(
+        20_000_000_000, parse_size, "how large the recordings of one comparison at /sync may be together, such as 20GB"
+    )
+    sync_keep_hours: float = _setting(
+        72.0, _number(0.01, 100_000), "hours after the last change when a comparison at /sync is removed, recordings and all"
+    )
 
     def __post_init__(self) -> None:
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass):

@@ -23,6 +23,7 @@ from framewise.server.metrics import metrics_blueprint
 from framewise.server.pages.guard import wants_page
 from framewise.server.pages.routes import error_page, pages_blueprint
 from framewise.server.protocol import protocol_blueprint
+from framewise.server.sync_page.routes import sync_blueprint
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(protocol_blueprint(assembly))
     app.register_blueprint(metrics_blueprint(assembly))
     app.register_blueprint(pages_blueprint(assembly))
+    if settings.sync_page:
+        app.register_blueprint(sync_blueprint(settings))
     app.register_error_handler(FramewiseError, _on_known_error)
     app.register_error_handler(HTTPException, lambda error: _on_http_error(error, assembly))
     app.register_error_handler(RecursionError, _on_deep_nesting)

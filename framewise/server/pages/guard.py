@@ -10,6 +10,10 @@ from werkzeug.exceptions import Forbidden
 from framewise.settings import Settings
 
 COOKIE = "framewise_form"
+ONLY_HERE = (
+    "without BASIC_AUTH_USER and BASIC_AUTH_PASS, buttons work on the machine that framewise runs on alone, by the address "
+    "localhost; set both to use them from elsewhere"
+)
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")  # set by proxies, behind which everybody seems to be near
 HEADERS = {
     "Content-Security-Policy": (
@@ -56,14 +60,17 @@ def remember(response: Response, token: str) -> None:
     response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure)
 
 
-def check_form() -> None:
-    """Raises Forbidden for a form that was not one of ours: sent by a page of another site."""
+def check_form(token: str | None = None) -> None:
+    """Raises Forbidden for a form that was not one of ours: sent by a page of another site.
+
+    token: as it was sent where the body is no form."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     # Browsers of today say the former; it is right behind a proxy too, where our own address looks like another origin.
     ours = site == "same-origin" if site else origin in (None, f"{request.scheme}://{request.host}")
     if not ours:
         raise Forbidden("this form came from another site; open the page here and press the button again")
-    given, known = request.form.get("token", ""), request.cookies.get(COOKIE, "")
+    given = request.form.get("token", "") if token is None else token
+    known = request.cookies.get(COOKIE, "")
     if not known or not hmac.compare_digest(given.encode(), known.encode()):
         raise Forbidden("this form is not one of this page's, or cookies are blocked; open the page anew and press again")
 

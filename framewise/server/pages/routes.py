@@ -14,7 +14,7 @@ from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.core.frame_grid import seek_times
 from framewise.media.thumbnails import picture_jpeg, strip_jpeg
-from framewise.server.pages.guard import check_form, form_token, may_act, remember, secured, wants_page
+from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
 from framewise.server.pages.pictures import Pictures
 from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
 from framewise.server.protocol import HEALTH
@@ -173,10 +173,7 @@ def _add_buttons(pages: Blueprint, assembly: Assembly) -> None:
     def act(name: str, action: str) -> AnyResponse:
         _known(action)
         if not may_act(assembly.settings):
-            raise Forbidden(
-                "without BASIC_AUTH_USER and BASIC_AUTH_PASS, buttons work on the machine that framewise runs on alone, by the "
-                "address localhost; set both to use them from elsewhere"
-            )
+            raise Forbidden(ONLY_HERE)
         check_form()
         key = views.project(name).key
         if action == "train":

@@ -1,0 +1,113 @@
+"""Estimates and applications run in child processes, at most SLOTS at once over all web processes.
+
+A thread of the web process waits for a slot and then for its child. It holds a lock on the session as long: whoever finds the
+lock free knows that nothing runs. If the web process ends, the lock goes and the child is ended with it.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import RequestError
+from framewise.processes import start_child, stop_child
+from framewise.server.sync_page.sessions import BUSY, JOB, JOB_LOCK, LOG, STATE, STOP, Session, try_lock
+from framewise.sync.manifest import write_json
+
+SLOTS = 2
+CHECK_SECONDS = 0.2
+LOCK_SECONDS = 2.0
+MODULE = "framewise.server.sync_page.work"
+OUTPUT = "child.txt"
+logger = logging.getLogger(__name__)
+
+
+def start(session: Session, kind: str, options: dict[str, Any]) -> None:
+    """Start a job of a session, and return. Raises RequestError if one is running."""
+    with session.editing():
+        lock = _job_lock(session)
+    try:
+        (session.folder / STOP).unlink(missing_ok=True)
+        (session.folder / LOG).unlink(missing_ok=True)
+        write_json(session.folder / JOB, {"kind": kind, **options})
+        write_state(session, kind, "waiting")
+        os.utime(session.folder / "session.json")
+        threading.Thread(target=_run, args=(session, kind, lock), name=f"sync {session.id[:8]}", daemon=True).start()
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _job_lock(session: Session) -> int:
+    """Taken while nobody edits. Who asks whether it is taken holds it for a moment. Raises RequestError."""
+    until = time.monotonic() + LOCK_SECONDS
+    while (lock := try_lock(session.folder / JOB_LOCK)) is None:
+        if time.monotonic() > until:
+            raise RequestError(BUSY)
+        time.sleep(0.01)
+    return lock
+
+
+def stop(session: Session) -> None:
+    """Ask whichever process runs the session's job to end it."""
+    (session.folder / STOP).touch()
+
+
+def write_state(session: Session, kind: str, state: str, steps: dict[str, float] | None = None, error: str = "") -> None:
+    told = {"kind": kind, "state": state, "steps": list((steps or {}).items()), "error": error}
+    write_json(session.folder / STATE, told)
+
+
+def _run(session: Session, kind: str, lock: int) -> None:
+    slot = None
+    try:
+        while slot is None and not _is_unwanted(session):
+            slot = next((s for s in (try_lock(p) for p in _slots(session)) if s is not None), None)
+            if slot is None:
+                time.sleep(CHECK_SECONDS)
+        if slot is not None:
+            _watch(session, kind)
+        elif session.folder.exists():
+            write_state(session, kind, "stopped")
+    except (OSError, RequestError):
+        if session.folder.exists():  # otherwise somebody removed it
+            logger.exception("the job of a comparison")
+    finally:
+        for handle in (slot, lock):
+            if handle is not None:
+                os.close(handle)
+
+
+def _slots(session: Session) -> list[Path]:
+    return [session.folder.parent / f"slot-{number}" for number in range(SLOTS)]
+
+
+def _watch(session: Session, kind: str) -> None:
+    """Run the child, and write its last word where it has none itself."""
+    with (session.folder / OUTPUT).open("wb") as output:
+        child = start_child([sys.executable, "-m", MODULE, str(session.folder)], os.environ, log=output)
+    unwanted = False
+    while not unwanted:
+        try:
+            child.wait(CHECK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            unwanted = _is_unwanted(session)
+    stop_child(child)
+    if not session.folder.exists():
+        return
+    if unwanted:
+        write_state(session, kind, "stopped")
+    elif child.returncode:
+        text = (session.folder / OUTPUT).read_text(errors="replace").strip()
+        if session.written_state().get("state") != "failed":
+            logger.error("a comparison ended with code %d: %s", child.returncode, text)
+            write_state(session, kind, "failed", error=f"ended with code {child.returncode}; see the server's log")
+
+
+def _is_unwanted(session: Session) -> bool:
+    return (session.folder / STOP).exists() or not session.folder.exists()

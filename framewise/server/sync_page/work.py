@@ -1,0 +1,125 @@
+"""What a child process does for a session: ``python -m framewise.server.sync_page.work FOLDER`` does what job.json says."""
+
+import json
+import shutil
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from framewise.core.errors import FramewiseError
+from framewise.server.sync_page.jobs import write_state
+from framewise.server.sync_page.sessions import JOB, LOG, MANIFEST, PICTURES, RESULTS, SYNCED, Session
+from framewise.sync import manifest as manifests
+
+WRITE_SECONDS = 0.25
+ALL = "all.zip"
+
+
+class Progress:
+    """The shares of all steps, written now and then for whoever asks. May be told by several threads."""
+
+    def __init__(self, session: Session, kind: str):
+        self.steps: dict[str, float] = {}
+        self._session, self._kind = session, kind
+        self._lock, self._written = threading.Lock(), 0.0
+        write_state(session, kind, "running")
+
+    def tell(self, what: str, share: float) -> None:
+        with self._lock:
+            self.steps[what] = max(0.0, min(1.0, share))
+            if time.monotonic() - self._written >= WRITE_SECONDS:
+                write_state(self._session, self._kind, "running", self.steps)
+                self._written = time.monotonic()
+
+    def end(self, error: str = "") -> None:
+        with self._lock:
+            write_state(self._session, self._kind, "failed" if error else "done", self.steps, error)
+
+
+def main(folder: Path) -> int:
+    """Do it. 1 if it failed; why is in state.json."""
+    from framewise.sync.estimate_command import logged
+
+    session = Session(folder)
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    progress = Progress(session, job["kind"])
+    try:
+        with logged(folder / LOG):
+            {"estimate": estimate, "apply": apply}[job["kind"]](session, job, progress)
+    except FramewiseError as error:
+        progress.end(str(error))
+        return 1
+    progress.end()
+    return 0
+
+
+def estimate(session: Session, job: dict[str, Any], progress: Progress) -> None:
+    """job: method, max_offset (seconds; None: all), minimum_confidence, reference (a number)."""
+    from framewise.sync.estimate import Options
+    from framewise.sync.estimate import estimate as run
+
+    stored = sorted(session.recordings(), key=lambda s: s.number != job["reference"])
+    pictures = session.folder / f".{PICTURES}.new"
+    shutil.rmtree(pictures, ignore_errors=True)
+    options = Options(job["method"], job["max_offset"], job["minimum_confidence"], pictures)
+    made = run([s.path for s in stored], options, progress.tell)
+    for old in (SYNCED, PICTURES):
+        shutil.rmtree(session.folder / old, ignore_errors=True)
+    manifests.write(made, session.folder / MANIFEST)
+    if pictures.is_dir():
+        pictures.rename(session.folder / PICTURES)
+
+
+def apply(session: Session, job: dict[str, Any], progress: Progress) -> None:
+    """job: mode, correct_drift. The outputs that are there stay until the new ones are whole."""
+    from framewise.sync.applying import Options
+    from framewise.sync.applying import apply as run
+
+    made = session.manifest()
+    assert made is not None  # asked before it was started
+    new = session.folder / f".{SYNCED}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    done = run(made, Options(new, job["mode"], job["correct_drift"]), lambda share, what: progress.tell("writing", share))
+    numbers = {stored.path.name: stored.number for stored in session.recordings()}
+    outputs = [
+        {
+            "number": numbers[o.recording],
+            "file": o.path.name,
+            "how": o.how,
+            "frames": done.frames,
+            "rate": float(done.frame_rate),
+        }
+        for o in done.outputs
+        if o.path
+    ]
+    results = {"mode": done.mode, "outputs": outputs, "left_out": [numbers[name] for name in done.left_out]}
+    progress.tell("ZIP", 0.0)
+    _zip(session, new, outputs)
+    progress.tell("ZIP", 1.0)
+    manifests.write_json(new / RESULTS, results)
+    shutil.rmtree(session.folder / SYNCED, ignore_errors=True)
+    new.rename(session.folder / SYNCED)
+
+
+def _zip(session: Session, folder: Path, outputs: list[dict[str, Any]]) -> None:
+    """All outputs under people's names, and the manifest. Media do not shrink: they are stored as they are."""
+    names = output_names(session, outputs)
+    with zipfile.ZipFile(folder / ALL, "x", zipfile.ZIP_STORED) as archive:
+        for output, name in zip(outputs, names, strict=True):
+            archive.write(folder / output["file"], name)
+        told = manifests.to_json(session.shown_manifest(), session.folder)
+        archive.writestr(MANIFEST, json.dumps(told, indent=2) + "\n")
+
+
+def output_names(session: Session, outputs: list[dict[str, Any]]) -> list[str]:
+    """People's names of outputs: their own, with the suffix of what was written."""
+    stems = [PurePosixPath(session.recording(output["number"]).name).stem for output in outputs]
+    named = [Path(f"{stem}{PurePosixPath(output['file']).suffix}") for stem, output in zip(stems, outputs, strict=True)]
+    return manifests.unique_names(named)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
