@@ -128,6 +128,18 @@ def test_dates_and_json_stay_what_they_are(shaken, tmp_path):
     assert float(kept[times[700]]["y"]) == values[700, 1]
 
 
+def test_columns_without_names_and_other_separators_stay(shaken, tmp_path):
+    sensor, output = tmp_path / "gyro.txt", tmp_path / "out.txt"
+    rows = [";".join([f"{n / RATE:.2f}", *(f"{value:.4f}" for value in row)]) for n, row in enumerate(shaken.values)]
+    sensor.write_text("\n".join(rows) + "\n")
+
+    assert run(shaken.film, sensor, "--time-column", "0", "--sep", ";", "--channels", "1,2,3", "--output", output) == 0
+
+    written = output.read_text().splitlines()
+    assert written[0].startswith("0;")
+    assert {row.split(";", 1)[1] for row in written} <= {row.split(";", 1)[1] for row in rows}
+
+
 @pytest.mark.parametrize("kind", ["noise", "backwards", "another time"])
 def test_nothing_in_common_is_not_answered_and_writes_nothing(shaken, tmp_path, capsys, kind):
     values = {
