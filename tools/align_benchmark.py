@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def show(found: dict[tuple[str, str], list[tuple[float, float, str]]]) -> None:
-    rows = [("sensor", "pair", "pairs", "answered", "right", "median error", "largest", "least sure", "most sure")]
+    rows = [("sensor", "pair", "pairs", "answered", "right", "median error", "largest", "least sure", "most sure", "by")]
     for (sensor, kind), answers in sorted(found.items()):
         sure = np.array([confidence for confidence, _, _ in answers])
         given = [error for confidence, error, _ in answers if confidence >= MINIMUM_CONFIDENCE]
@@ -172,7 +172,19 @@ def show(found: dict[tuple[str, str], list[tuple[float, float, str]]]) -> None:
         errors = 1000 * np.abs(given) if related and given else np.array([np.nan])
         right = f"{sum(abs(error) <= RIGHT for error in given)}" if related else "-"
         sizes = (f"{np.median(errors):.0f} ms", f"{errors.max():.0f} ms") if related else ("-", "-")
-        rows.append((sensor, kind, f"{len(answers)}", f"{len(given)}", right, *sizes, f"{sure.min():.2f}", f"{sure.max():.2f}"))
+        rows.append(
+            (
+                sensor,
+                kind,
+                f"{len(answers)}",
+                f"{len(given)}",
+                right,
+                *sizes,
+                f"{sure.min():.2f}",
+                f"{sure.max():.2f}",
+                answers[int(sure.argmax())][2],
+            )
+        )
     print("\n".join(table_lines(rows)))
 
 

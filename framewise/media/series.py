@@ -84,6 +84,13 @@ def column_names(path: Path, sep: str) -> list[str]:
     return cells if _has_header(cells, below) else [str(place) for place in range(len(cells))]
 
 
+def separator_in(path: Path, sep: str) -> str:
+    """Between the columns of a series that could be read; a comma for JSON."""
+    with path.open("rb") as file:
+        is_json = file.read(1) == b"{"
+    return "," if is_json else sep or _separator_of(_first_lines(path)[1])
+
+
 def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
     """The rows of samples, each cell as it is written; in the order of ``column_names``. For a series that could be read."""
     with path.open("rb") as file:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from framewise.sync.aligning import Alignment
 
 NOT_ANSWERED = 3
-MINIMUM_CONFIDENCE = 0.3  # several methods are asked: one of them may be half sure by chance
+MINIMUM_CONFIDENCE = 0.4  # several methods are asked: one of them may be half sure by chance
 
 
 def add_parsers(commands: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from framewise.core.errors import MediaError, SettingsError
 from framewise.labeling_config import SeriesSettings
-from framewise.media.series import column_names, read_cells
+from framewise.media.series import column_names, read_cells, separator_in
 from framewise.sync.aligning import Alignment, Sensor
 from framewise.sync.correlate import Floats
 
@@ -18,7 +18,7 @@ _EXACT = 0.0005  # seconds: a sample as near to the video's 0 is its first one
 def write_aligned(
     source: Path, target: Path, settings: SeriesSettings, sensor: Sensor, alignment: Alignment
 ) -> tuple[int, int]:
-    """(rows written, samples left out that lie before the video). Comma separated, with a first row of names.
+    """(rows written, samples left out that lie before the video). Columns are separated and named as in the source.
 
     Numbers become seconds of the video. Dates stay on the sensor's clock, in their format, moved only where there is a drift.
     Other cells stay as they are. If no sample lies at the video's 0 there is a first row that does: with the cells of the
@@ -33,8 +33,9 @@ def write_aligned(
     written = 0
     try:
         with target.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
+            writer = csv.writer(file, delimiter=separator_in(source, settings.sep), lineterminator="\n")
+            if names != [str(number) for number in range(len(names))]:  # columns without names stay so
+                writer.writerow(names)
             for at, row in _rows(read_cells(source, settings.sep), seconds, first, len(names)):
                 row[place] = _time(sensor, alignment, at)
                 writer.writerow(row)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from framewise.sync import correlate as one
 from framewise.sync.correlate import Agreement, Floats, Signal
+from framewise.sync.lines import USUAL_DRIFT, robust_line
 
 MOST = 6  # channels of a set; more are reduced to those in which most happens
 _RIDGE = 0.02
@@ -102,7 +103,7 @@ def _peak(
     products = np.einsum("np,nq->npq", a.values[first + step : last + step], b.values[first:last])
     mixed = b.values @ _unit(products.sum(0)).T
     exact = one._between(score, place) if np.isfinite(score[max(0, place - 1) : place + 2]).all() else 0.0
-    parts, _, drift, moved = one._parts(a.values, mixed, rate, step, exact)
+    parts, agreement, drift, moved = _parts(a, b, products, rate, step, exact)
     correlation = one._product(a.values, mixed, first, last, step)
     return Agreement(
         offset=float(lags[place]) + (exact + moved) / rate,
@@ -112,7 +113,7 @@ def _peak(
         lasting=_lasting(products, rate, spread),
         correlation=correlation,
         contrast=top / max(second, 1e-9),
-        agreement=_agreement(a, b, products, rate, step, parts, exact),
+        agreement=agreement,
         parts=parts,
         overlap_seconds=float(overlap[place]) / rate,
         rivals=tuple(float(lags[i]) for i in rivals[:8]),
@@ -135,13 +136,29 @@ def _lasting(products: Floats, rate: float, spread: float) -> float:
     return float(kept.sum() / np.sqrt(len(products) * len(kept) / blocks * spread))
 
 
-def _agreement(a: _Set, b: _Set, products: Floats, rate: float, step: int, parts: int, exact: float) -> float:
-    """Share of parts that peak at the same lag with the mixture that the other parts tell."""
-    first = max(0, -step)
-    edges = np.linspace(0, len(products), parts + 1).astype(int)
-    reach, whole, near = max(3, round(1.0 * rate)), products.sum(0), 0
+def _parts(
+    a: _Set, b: _Set, products: Floats, rate: float, step: int, exact: float
+) -> tuple[int, float, float | None, float]:  # fmt: skip
+    """(parts, share of them that peak at the same lag, drift or None, what the offset moves by in samples at t = 0).
+
+    Each part is mixed as all others tell. In a long overlap clocks part: then the same lag is a line of lags.
+    """
+    first, whole, overlap = max(0, -step), products.sum(0), len(products) / rate
+    count = max(2, int(overlap / one.PART_SECONDS))
+    reach = max(3, round((1.0 + USUAL_DRIFT * overlap) * rate))
+    edges = np.linspace(0, len(products), count + 1).astype(int)
+    centres, peaks, heights = [], [], []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
-        mixed = b.values @ _unit(whole - products[low:high].sum(0)).T
-        curve = [one._product(a.values, mixed, first + low, first + high, step + k) for k in range(-reach, reach + 1)]
-        near += abs(int(np.argmax(curve)) - reach - exact) <= max(1.5, 0.06 * rate)
-    return near / parts
+        part, place = b.values[first + low : first + high], step + first + low
+        mixed = part @ _unit(whole - products[low:high].sum(0)).T
+        curve = np.array([one._product(a.values, mixed, 0, len(mixed), place + k) for k in range(-reach, reach + 1)])
+        top = int(np.argmax(curve))
+        centres.append(b.start + (first + (low + high) / 2) / rate)
+        peaks.append((top - reach + one._between(curve, top)) / rate)
+        heights.append(max(float(curve[top]), 1e-6))
+    lags, same = np.array(peaks), max(1.5 / rate, 0.06)
+    if overlap < one.MIN_DRIFT_SECONDS:
+        return count, float((np.abs(lags - exact / rate) <= same).mean()), None, 0.0
+    line = robust_line(centres, lags, heights, 0.25 / rate)
+    agreement = float((np.abs(lags - line.at(centres)) <= same).mean())
+    return count, agreement, *((line.drift, line.offset * rate - exact) if agreement >= 0.5 else (None, 0.0))

@@ -11,6 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, shift
 
 from framewise.cli import main
+from framewise.sync.align_command import MINIMUM_CONFIDENCE
 from framewise.sync.aligning import CAMERA, SCENE, SOUND, compare, measure, read_sensor
 from framewise.sync.channels import correlate_channels
 from framewise.sync.confidence import visual_confidence
@@ -128,14 +129,33 @@ def test_dates_and_json_stay_what_they_are(shaken, tmp_path):
     assert float(kept[times[700]]["y"]) == values[700, 1]
 
 
-@pytest.mark.parametrize("kind", ["noise", "backwards", "another time"])
-def test_nothing_in_common_is_not_answered_and_writes_nothing(shaken, tmp_path, capsys, kind):
-    values = {
+def test_columns_without_names_and_other_separators_stay(shaken, tmp_path):
+    sensor, output = tmp_path / "gyro.txt", tmp_path / "out.txt"
+    rows = [";".join([f"{n / RATE:.2f}", *(f"{value:.4f}" for value in row)]) for n, row in enumerate(shaken.values)]
+    sensor.write_text("\n".join(rows) + "\n")
+
+    assert run(shaken.film, sensor, "--time-column", "0", "--sep", ";", "--channels", "1,2,3", "--output", output) == 0
+
+    written = output.read_text().splitlines()
+    assert written[0].startswith("0;")
+    assert {row.split(";", 1)[1] for row in written} <= {row.split(";", 1)[1] for row in rows}
+
+
+def test_strange_sensors_are_not_believed(shaken, tmp_path):
+    film = measure(shaken.film)
+    strange = {
         "noise": np.random.default_rng(9).normal(size=shaken.values.shape),
-        "backwards": shaken.values[::-1],
         "another time": restless(np.random.default_rng(12), 16, 3),
-    }[kind]
-    sensor = write_series(tmp_path / "gyro.csv", values)
+        "on its way": np.cumsum(np.random.default_rng(13).normal(size=shaken.values.shape), axis=0),
+    }
+
+    for name, values in strange.items():
+        sensor = read_sensor(write_series(tmp_path / "s.csv", values), settings("x", "y", "z"))
+        assert compare(film, sensor, 20).confidence < MINIMUM_CONFIDENCE, name
+
+
+def test_what_is_not_answered_is_not_written(shaken, tmp_path, capsys):
+    sensor = write_series(tmp_path / "gyro.csv", shaken.values[::-1])
 
     assert run(shaken.film, sensor) == 3
 
@@ -183,11 +203,11 @@ def test_a_sound_is_compared_with_vibration(tmp_path):
 
 def test_two_clocks_that_drift_apart():
     rng = np.random.default_rng(6)
-    moved, mounted = restless(rng, 400, 2), np.array([[0.2, 0.9, 0.0], [-0.7, 0.1, 0.5]])
+    moved, mounted = restless(rng, 260, 2), np.array([[0.2, 0.9, 0.0], [-0.7, 0.1, 0.5]])
     at = np.arange(len(moved)) / RATE
-    video = np.arange(0, 380, 1 / FRAMES)
+    video = np.arange(0, 240, 1 / FRAMES)
     turned = [Signal(video, np.interp(video, at, column)) for column in moved.T]
-    own = np.arange(0, 370, 1 / RATE)
+    own = np.arange(0, 230, 1 / RATE)
     on_video = 4 + (1 + 300e-6) * own
     measured = np.stack([np.interp(on_video, at, column) for column in moved.T], axis=1) @ mounted
     channels = [Signal(own, column) for column in (measured + rng.normal(0, 0.3, measured.shape)).T]
