@@ -20,6 +20,7 @@ from typing import Any
 import av
 import httpx
 import numpy as np
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -426,6 +427,13 @@ def test_a_job_is_stopped_and_its_session_removed(served: Served, people: People
     _until(lambda: person.client.get(f"{session}/state.json").json()["state"] == "running")
     person.post(f"{session}/stop")
     assert person.waits(session)["state"] == "stopped"
+    person.post(f"{session}/estimate", **COMPARE)
+    _until(lambda: person.client.get(f"{session}/state.json").json()["state"] == "running")
+    for process in psutil.process_iter(["cmdline"]):
+        if any(session.rsplit("/", 1)[1] in argument for argument in process.info["cmdline"] or ()):
+            process.kill()
+    killed = person.waits(session)
+    assert (killed["state"], killed["error"]) == ("failed", "ended with code -9; see the server's log")
     person.post(f"{session}/estimate", **COMPARE)
     assert person.post(f"{session}/remove").status_code == 303
     assert not (served.root / session.rsplit("/", 1)[1]).exists()
