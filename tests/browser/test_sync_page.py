@@ -20,6 +20,7 @@ from typing import Any
 import av
 import httpx
 import numpy as np
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -28,10 +29,12 @@ from framewise.processes import start_child, stop_child
 from framewise.serve import web_command
 from framewise.server.app import create_app
 from framewise.server.sync_page.jobs import SLOTS, write_state
+from framewise.server.sync_page.routes import PIECE_BYTES
 from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
 from framewise.settings import Settings
+from tests import sync_help
 from tests.browser.driver import CHROMIUM_ARGS, find_chromium
-from tests.sync_help import Filmed, read_clock
+from tests.sync_help import Filmed, clock_picture, read_clock
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 SIZE, SECONDS = (320, 180), 10
@@ -101,8 +104,22 @@ def served(starting: Served, recordings: list[Path]) -> Served:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The first one is larger than what a browser gets at once."""
     folder = tmp_path_factory.mktemp("cameras")
-    return [Heard(start, SECONDS, rate, size=SIZE).write(folder / name) for name, (start, rate) in CAMERAS.items()]
+    random = np.random.default_rng(1)
+
+    def grainy(seconds: float, size: tuple[int, int]) -> np.ndarray:
+        picture = clock_picture(seconds, size)
+        picture[60:, :160] = random.integers(0, 255, (size[1] - 60, 160, 1))
+        return picture
+
+    first, (start, rate) = next(iter(CAMERAS.items()))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sync_help, "clock_picture", grainy)
+        large = Heard(start, SECONDS, rate, size=SIZE).write(folder / first)
+    assert large.stat().st_size > 2 * PIECE_BYTES
+    others = list(CAMERAS.items())[1:]
+    return [large] + [Heard(start, SECONDS, rate, size=SIZE).write(folder / name) for name, (start, rate) in others]
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +286,7 @@ def test_names_of_files_are_text_and_nothing_else(page: Page, served: Served, re
     url = new_comparison(page, served)
     hostile = ["<img src=x onerror=alert(1)>.mp4", "$(touch pwned); `id` & 'x' \"y\".mp4", "..\\..\\a\x1b[31m\u202e.mp4"]
     files = [
-        {"name": n, "mimeType": "video/mp4", "buffer": recordings[0].read_bytes() + bytes(i)} for i, n in enumerate(hostile)
+        {"name": n, "mimeType": "video/mp4", "buffer": recordings[1].read_bytes() + bytes(i)} for i, n in enumerate(hostile)
     ]
     with page.expect_navigation():
         page.locator("input[type=file]").set_input_files(files)  # type: ignore[arg-type]
@@ -386,7 +403,9 @@ def test_sessions_of_two_people_never_touch_each_other(served: Served, people: P
     assert two.client.get(f"{second}/sync.json").status_code == 404
     assert two.post(f"{second}/remove").status_code == 303
     assert two.client.get(second).status_code == 404
-    assert one.client.get(f"{first}/recordings/1", headers={"Range": "bytes=0-"}).status_code == 206
+    piece = one.client.get(f"{first}/recordings/1", headers={"Range": "bytes=5-"})
+    assert (piece.status_code, piece.content) == (206, recordings[0].read_bytes()[5 : 5 + PIECE_BYTES])
+    assert one.client.get(f"{first}/recordings/1", headers={"Range": "bytes=99999999-"}).status_code == 416
 
 
 def test_a_job_is_stopped_and_its_session_removed(served: Served, people: People, recordings: list[Path]) -> None:
@@ -408,6 +427,13 @@ def test_a_job_is_stopped_and_its_session_removed(served: Served, people: People
     _until(lambda: person.client.get(f"{session}/state.json").json()["state"] == "running")
     person.post(f"{session}/stop")
     assert person.waits(session)["state"] == "stopped"
+    person.post(f"{session}/estimate", **COMPARE)
+    _until(lambda: person.client.get(f"{session}/state.json").json()["state"] == "running")
+    for process in psutil.process_iter(["cmdline"]):
+        if any(session.rsplit("/", 1)[1] in argument for argument in process.info["cmdline"] or ()):
+            process.kill()
+    killed = person.waits(session)
+    assert (killed["state"], killed["error"]) == ("failed", "ended with code -9; see the server's log")
     person.post(f"{session}/estimate", **COMPARE)
     assert person.post(f"{session}/remove").status_code == 303
     assert not (served.root / session.rsplit("/", 1)[1]).exists()

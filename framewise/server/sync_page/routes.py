@@ -139,7 +139,7 @@ def _add_upload(page: Blueprint, sessions: Sessions, settings: Settings) -> None
         if not uploads.acquire(blocking=False):
             raise ServiceUnavailable("others are uploading; try again in a few seconds")
         try:
-            stored = one.add(request.args.get("name", ""), request.stream, size)
+            stored = one.add(request.args.get("name", ""), request.stream, size, sessions.max_bytes)
         finally:
             uploads.release()
         return jsonify({"number": stored.number, "name": stored.name, "size": stored.size})

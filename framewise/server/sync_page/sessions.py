@@ -89,12 +89,7 @@ class Sessions:
 
     def check_room(self, session: "Session", size: int) -> None:
         """Whether a file of ``size`` bytes may come. Raises RequestError, StorageFull."""
-        taken = sum(stored.size for stored in session.recordings())
-        if taken + size > self.max_bytes:
-            raise RequestError(
-                f"expected recordings of at most {self.max_bytes} bytes together, found {taken + size}; SYNC_MAX_BYTES "
-                "allows more"
-            )
+        check_total(sum(stored.size for stored in session.recordings()) + size, self.max_bytes)
         if shutil.disk_usage(session.folder).free - size < self._free_bytes:
             raise StorageFull(f"no room on the disk for {size} bytes; remove comparisons that are no longer needed")
 
@@ -128,8 +123,11 @@ class Session:
                 return stored
         raise NotKnown(f"there is no recording {number} in this comparison")
 
-    def add(self, name: str, stream: IO[bytes], size: int) -> Stored:
-        """Store ``size`` bytes as a recording. One that is cut off leaves nothing. Raises RequestError, StorageFull."""
+    def add(self, name: str, stream: IO[bytes], size: int, most: int) -> Stored:
+        """Store ``size`` bytes as a recording. One that is cut off leaves nothing. most: bytes of all together.
+
+        Raises RequestError, StorageFull.
+        """
         shown = shown_name(name)
         suffix = PurePosixPath(shown).suffix.lower()
         if suffix not in SUFFIXES:
@@ -139,7 +137,7 @@ class Session:
             received = _receive(stream, part)
             if received != size or not size:
                 raise RequestError(f"{brief(shown)}: expected {size or 'some'} bytes, found {received}; upload it again")
-            return self._keep(part, shown, suffix, size)
+            return self._keep(part, shown, suffix, size, most)
         except OSError as error:
             if is_disk_full(error):
                 raise StorageFull(f"{brief(shown)}: no room on the disk; make room there") from None
@@ -147,11 +145,12 @@ class Session:
         finally:
             part.unlink(missing_ok=True)
 
-    def _keep(self, part: Path, shown: str, suffix: str, size: int) -> Stored:
+    def _keep(self, part: Path, shown: str, suffix: str, size: int, most: int) -> Stored:
         with self.editing():
             told = self._read(SESSION)
             if len(told["recordings"]) >= MAX_RECORDINGS:
                 raise RequestError(f"expected at most {MAX_RECORDINGS} recordings, found one more")
+            check_total(sum(item["size"] for item in told["recordings"]) + size, most)  # others may have come meanwhile
             number = told["next"]
             file = f"recording-{number}{suffix}"
             os.replace(part, self.folder / file)
@@ -271,6 +270,12 @@ class Session:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def check_total(size: int, most: int) -> None:
+    """Raises RequestError for recordings that are too large together."""
+    if size > most:
+        raise RequestError(f"expected recordings of at most {most} bytes together, found {size}; SYNC_MAX_BYTES allows more")
 
 
 def shown_name(name: str) -> str:
