@@ -110,7 +110,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
     def grainy(seconds: float, size: tuple[int, int]) -> np.ndarray:
         picture = clock_picture(seconds, size)
-        picture[60:, :160] = random.integers(0, 255, (size[1] - 60, 160, 1))
+        picture[90:, :160] = random.integers(0, 255, (size[1] - 90, 160, 1))
         return picture
 
     first, (start, rate) = next(iter(CAMERAS.items()))
@@ -357,16 +357,23 @@ def files_in(served: Served, session: str) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"session.json", "edit.lock", "job.lock"}
 
 
+def begun_upload(served: Served, person: Person, session: str, size: int) -> socket.socket:
+    """A connection on which ``size`` bytes of a recording are announced, and none are sent yet."""
+    cookies = "; ".join(f"{name}={value}" for name, value in person.client.cookies.items())
+    head = (
+        f"POST {session}/recordings?name=a.mp4 HTTP/1.1\r\nHost: {served.url[7:]}\r\nContent-Length: {size}\r\n"
+        f"Cookie: {cookies}\r\nX-Form-Token: {person.token}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    )
+    line = socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1])), timeout=60)
+    line.sendall(head.encode())
+    return line
+
+
 def test_an_upload_that_is_cut_off_leaves_nothing(served: Served, people: People) -> None:
     person = people()
     session = person.begins()
-    cookies = "; ".join(f"{name}={value}" for name, value in person.client.cookies.items())
-    head = (
-        f"POST {session}/recordings?name=a.mp4 HTTP/1.1\r\nHost: {served.url[7:]}\r\nContent-Length: 5000000\r\n"
-        f"Cookie: {cookies}\r\nX-Form-Token: {person.token}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1]))) as line:
-        line.sendall(head.encode() + bytes(1_500_000))
+    with begun_upload(served, person, session, 5_000_000) as line:
+        line.sendall(bytes(1_500_000))
         _until(lambda: any(name.endswith(".part") for name in files_in(served, session)))
     _until(lambda: not files_in(served, session))
     assert "recordings" not in person.client.get(f"{session}/state.json").json()
@@ -446,7 +453,8 @@ def test_what_is_refused(served: Served, people: People) -> None:
     assert person.uploads(session, "empty.mp4", b"").status_code == 400
     assert person.uploads(session, "../../c.mp4", b"1").json()["name"] == "c.mp4"
     assert person.post(f"{session}/recordings/1/remove").status_code == 303
-    assert "SYNC_MAX_BYTES" in person.uploads(session, "a.mp4", bytes(MAX_BYTES + 1)).json()["error"]
+    with begun_upload(served, person, session, MAX_BYTES + 1) as line, line.makefile("rb") as answer:
+        assert b"SYNC_MAX_BYTES" in answer.read()
     assert "found 0" in person.post(f"{session}/estimate", **COMPARE).json()["error"]
     assert person.post(f"{session}/apply", mode="union").status_code == 400
     for path in (
