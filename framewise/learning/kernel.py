@@ -148,6 +148,8 @@ def _chosen(track: Track, step: int) -> Tensor:
 
 def _seen_scale(block: Tensor, weight: float) -> Tensor:
     """(B,), by which rows have a squared length of ``weight`` on average; components count by their spread."""
+    if not block.shape[1]:  # rows that are all alike have no components
+        return block.new_ones(0)
     total = block.var(0, correction=0).sum().sqrt() + 1e-6
     return total.expand(block.shape[1]) / math.sqrt(weight)
 
