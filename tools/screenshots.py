@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from framewise.core.metrics import runs
 from framewise.demo.run import ANNOTATED, Demo, prepare
-from tests.browser.driver import CHROMIUM_ARGS, Editor, find_chromium
+from tests.browser.driver import Editor, chromium
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
 DESK, PHONE = (1180, 820), (390, 844)
@@ -33,10 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         demo = prepare(stack, Path(chosen.label_studio), Path(folder))
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
+        with chromium() as browser:
             _take_pages(browser, demo, chosen.to)
-            browser.close()
         _take_editor(demo, chosen.to / "label-studio.png")
     return 0
 

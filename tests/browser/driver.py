@@ -9,14 +9,15 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Error, Page, Playwright, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Playwright, TimeoutError, sync_playwright
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGS = (
@@ -134,6 +135,25 @@ def find_chromium(environ: Mapping[str, str] | None = None) -> Path:
     )
 
 
+_in_use: list[Playwright] = []  # once for each browser that runs; all of a process share one, which it allows no second of
+
+
+@contextmanager
+def chromium(program: Path | None = None, timeout_seconds: float = 60.0) -> Iterator[Browser]:
+    """A browser that runs."""
+    _in_use.append(_in_use[-1] if _in_use else sync_playwright().start())
+    try:
+        browser = _in_use[-1].chromium.launch(
+            executable_path=str(program or find_chromium()), args=list(CHROMIUM_ARGS), timeout=timeout_seconds * 1000
+        )
+        yield browser
+        browser.close()
+    finally:
+        last = _in_use.pop()
+        if not _in_use:
+            last.stop()
+
+
 class Editor:
     """A browser logged in to Label Studio, to open tasks and read what the editor shows.
 
@@ -147,16 +167,16 @@ class Editor:
         username: str,
         password: str,
         *,
-        chromium: str | Path | None = None,
+        program: str | Path | None = None,
         viewport: tuple[int, int] = (1600, 1200),
         timeout_seconds: float = 60.0,
     ) -> None:
         self.url = url.rstrip("/")
         self._account = (username, password)
-        self._chromium = Path(chromium) if chromium else find_chromium()
+        self._program = Path(program) if program else find_chromium()
         self._viewport = viewport
-        self._timeout_ms = timeout_seconds * 1000
-        self._playwright: Playwright | None = None
+        self._timeout_seconds = timeout_seconds
+        self._running = ExitStack()
         self._page: Page | None = None
 
     @property
@@ -167,14 +187,11 @@ class Editor:
         return self._page
 
     def __enter__(self) -> Editor:
-        self._playwright = sync_playwright().start()
         try:
-            browser = self._playwright.chromium.launch(
-                executable_path=str(self._chromium), args=list(CHROMIUM_ARGS), timeout=self._timeout_ms
-            )
+            browser = self._running.enter_context(chromium(self._program, self._timeout_seconds))
             width, height = self._viewport
             self._page = browser.new_page(viewport={"width": width, "height": height})
-            self._page.set_default_timeout(self._timeout_ms)
+            self._page.set_default_timeout(self._timeout_seconds * 1000)
             self._log_in()
         except BaseException:
             self.close()
@@ -186,9 +203,8 @@ class Editor:
 
     def close(self) -> None:
         """End the browser."""
-        playwright, self._playwright, self._page = self._playwright, None, None
-        if playwright is not None:
-            playwright.stop()
+        self._page = None
+        self._running.close()
 
     def _log_in(self) -> None:
         username, password = self._account
@@ -378,7 +394,7 @@ class Editor:
         try:
             self.page.wait_for_function(f"() => {{ {_SCRIPT_HEAD} return Boolean({condition}) }}")
         except TimeoutError as error:
-            raise EditorError(f"{failure} after {self._timeout_ms / 1000:g} s; {self._state()}") from error
+            raise EditorError(f"{failure} after {self._timeout_seconds:g} s; {self._state()}") from error
 
     def _state(self) -> str:
         """What the page shows, for an error message."""

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
 from framewise.assembly import Assembly
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.settings import Settings
-from tests.browser.driver import CHROMIUM_ARGS, find_chromium
 
 
 @contextmanager
@@ -24,14 +23,6 @@ def filled_server(root: Path, fill: Callable[[Assembly], None], **settings: obje
     fill(assembly)
     with BackendServer(made, root / "log.txt") as server:
         yield server, assembly
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
-        yield browser
-        browser.close()
 
 
 def watched(page: Page) -> list[str]:

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from framewise.assembly import Assembly
 from framewise.demo.clips import make_index_clip
-from tests.browser.pages_help import chromium, filled_server, watched
+from tests.browser.driver import chromium
+from tests.browser.pages_help import filled_server, watched
 from tools.pages_speed import fill
 
 BIG, ONE, EMPTY, HOSTILE = "7.1795200057", "8.1795200057", "9.1795200057", "10.1795200057"

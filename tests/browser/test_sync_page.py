@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from framewise.core.errors import NotKnown
 from framewise.processes import start_child, stop_child
@@ -33,7 +33,7 @@ from framewise.server.sync_page.routes import PIECE_BYTES
 from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
 from framewise.settings import Settings
 from tests import sync_help
-from tests.browser.driver import CHROMIUM_ARGS, find_chromium
+from tests.browser.driver import chromium
 from tests.sync_help import Filmed, clock_picture, read_clock
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
@@ -123,19 +123,17 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     if os.environ.get("SKIP_BROWSER") == "1":
         pytest.skip("SKIP_BROWSER=1")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()), args=list(CHROMIUM_ARGS))
-        yield browser
-        browser.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A window, on whose console nothing may complain."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(60_000)
     said: list[str] = []

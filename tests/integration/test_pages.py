@@ -5,7 +5,7 @@ import os
 import httpx
 import pytest
 
-from tests.browser.pages_help import chromium
+from tests.browser.driver import chromium
 from tests.integration.service import Project, frames_of, learning_config, region, wait_for
 from tests.integration.test_auto import make_film, regions_of
 from tests.integration.test_versions import annotate_twice
