@@ -14,6 +14,7 @@ import io
 import json
 import os
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -61,9 +62,15 @@ class NpyStoreBackend(FileSystemStoreBackend):
         return os.path.join(self.location, *call_id, ARRAY)
 
 
+# numpy reads a header by ``ast.literal_eval``, which in CPython 3.11 fails now and then if two threads are in it
+# ("AST constructor recursion depth mismatch": https://github.com/python/cpython/issues/106905).
+_opening = threading.Lock()
+
+
 def open_array(path: str) -> Any:
     """An array of the cache, of which is read what is asked for. Raises OSError, ValueError, EOFError."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    with _opening:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _as_npy(item: npt.NDArray[Any]) -> memoryview:

@@ -10,7 +10,7 @@ from tests.audio_help import sound
 from tests.integration.service import Project
 from tests.integration.test_offline import Workplace, annotation
 from tests.series_help import LABELS
-from tests.sync_help import marked, seconds_of, sync_config, sync_task
+from tests.sync_group_help import marked, seconds_of, sync_config, sync_task
 
 _numbers = itertools.count(97_001)
 

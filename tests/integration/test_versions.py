@@ -442,8 +442,8 @@ def test_forgotten_a_project_is_gone_and_the_others_are_as_before(service, make_
     task = make_task()
     for project in (gone, stays):
         annotate_twice(service, project, task)
+    predicted = service.predict(stays, [task])  # which is remembered
     before, folders = rows_of(service, stays), service.model_folders(stays)
-    predicted = service.predict(stays, [task])
     cached = sorted(service.cache.rglob("*.npy"))
 
     done = command(service, "forget", str(gone.id), "--yes")
