@@ -34,7 +34,9 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStud
     program = os.environ.get("LABEL_STUDIO", "")
     if not Path(program).is_file():
         pytest.fail(f"LABEL_STUDIO={program!r} is no program: run the tests with `make test`, which installs Label Studio")
-    with LabelStudioServer(program, tmp_path_factory.mktemp("label-studio")) as server:
+    # It waits a second for /health and three for /setup: too short where two of it and two browsers share two processors.
+    patient = {"ML_TIMEOUT_HEALTH": "10", "ML_TIMEOUT_SETUP": "30"}
+    with LabelStudioServer(program, tmp_path_factory.mktemp("label-studio"), environment=patient) as server:
         yield server
 
 
