@@ -1,7 +1,6 @@
 """The ``framewise`` command."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from framewise import __version__
+from framewise.core.arguments import above_zero
 from framewise.core.errors import FramewiseError
 from framewise.settings import Settings
 from framewise.sync.align_command import add_parsers as add_series
@@ -139,23 +139,13 @@ def _add_migrate(commands: Any) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help="the old labeling config")
     parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="where the videos and series of the tasks are")
     parser.add_argument("--durations", type=Path, metavar="FILE.json", help='{"address": seconds} of media that are not there')
-    parser.add_argument("--frame-rate", type=_positive, metavar="N", help="pictures a second, where no file tells it")
+    parser.add_argument("--frame-rate", type=above_zero, metavar="N", help="pictures a second, where no file tells it")
     parser.add_argument("--series-address", metavar="ADDRESS", help="what the new tasks say before names of rewritten series")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="a new folder, for --write")
     parser.add_argument(
         "--write", action="store_true", help="write the new config and tasks; without, only say what they would be"
     )
     parser.set_defaults(run=_migrate)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
 
 
 def _add_files(parser: argparse.ArgumentParser, name: str, what: str, config: str = "", required: bool = False) -> None:

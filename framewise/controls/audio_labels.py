@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from framewise.controls.base import Example, Features, Predicted, Progress
-from framewise.controls.timeline_labels import certainty
+from framewise.controls.base import Features, Progress
 from framewise.controls.without_pictures import WithoutPictures
 from framewise.core.audio_regions import audio_region_frames, read_audio_regions, write_audio_region
 from framewise.core.converter import Segment
@@ -29,22 +28,11 @@ class AudioLabelsModel(WithoutPictures):
     def advice(self, file: MediaFile, name: str, features: Features, task_data: Mapping[str, Any]) -> list[str]:
         return []
 
-    def predict_regions(self, video_path: str) -> list[dict[str, Any]]:
-        """Regions of the sound of a file. Raises ModelError if it is not trained yet."""
-        with self.opened(video_path, None, lambda share, detail: None) as file:
-            return self.predict(self.features(file, lambda share, detail: None), 0.0).regions
-
     def features(self, file: MediaFile, progress: Progress) -> SoundFeatures:
         return self._parts.sound.read(file)
 
     def cached_features(self, content: str) -> SoundFeatures | None:
         return self._parts.sound.cached(content)
-
-    def predict(self, features: Features, frame_rate: float) -> Predicted:
-        assert isinstance(features, SoundFeatures)
-        rate = features.own_rate()
-        segments, labels, scores = self._trained_segments(features.rows(rate))
-        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
 
     def regions_of(
         self, segments: Sequence[Segment], labels: Sequence[str], features: Features, rate: float, task_data: Mapping[str, Any]
@@ -62,18 +50,6 @@ class AudioLabelsModel(WithoutPictures):
         assert isinstance(features, SoundFeatures)
         regions = read_audio_regions(result, self.control.from_name)
         return [audio_region_frames(region, features.duration_seconds, rate) for region in regions]
-
-    def example(
-        self,
-        features: Features,
-        frame_rate: float,
-        result: Sequence[Any],
-        content: str,
-        told: Sequence[str] | None = None,
-    ) -> Example:
-        assert isinstance(features, SoundFeatures)
-        rate = features.own_rate()
-        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)
 
     def _features_identity(self) -> dict[str, str | None]:
         return {"sha256": LOG_MEL, "crop": None}

@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from framewise.controls.base import Example, Features, Predicted, Progress
-from framewise.controls.timeline_labels import certainty
+from framewise.controls.base import Features, Progress
 from framewise.controls.without_pictures import WithoutPictures
 from framewise.core.converter import Segment
 from framewise.core.regions import TimelineRegion
@@ -52,22 +51,11 @@ class TimeSeriesLabelsModel(WithoutPictures):
         assert isinstance(features, SeriesFeatures)
         return series_advice(features.times, self._series)
 
-    def predict_regions(self, video_path: str) -> list[dict[str, Any]]:
-        """Regions of a series in a file. Raises ModelError if it is not trained yet."""
-        with self.opened(video_path, None, lambda share, detail: None) as file:
-            return self.predict(self.features(file, lambda share, detail: None), 0.0).regions
-
     def features(self, file: MediaFile, progress: Progress) -> SeriesFeatures:
         return self._parts.series.read(file, self._series)
 
     def cached_features(self, content: str) -> SeriesFeatures | None:
         return self._parts.series.cached(content, self._series)
-
-    def predict(self, features: Features, frame_rate: float) -> Predicted:
-        assert isinstance(features, SeriesFeatures)
-        rate = features.own_rate()
-        segments, labels, scores = self._trained_segments(features.rows(rate))
-        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
 
     def regions_of(
         self, segments: Sequence[Segment], labels: Sequence[str], features: Features, rate: float, task_data: Mapping[str, Any]
@@ -92,18 +80,6 @@ class TimeSeriesLabelsModel(WithoutPictures):
         assert isinstance(features, SeriesFeatures)
         regions = read_series_regions(result, self.control.from_name)
         return [series_region_frames(region, features.times, rate) for region in regions]
-
-    def example(
-        self,
-        features: Features,
-        frame_rate: float,
-        result: Sequence[Any],
-        content: str,
-        told: Sequence[str] | None = None,
-    ) -> Example:
-        assert isinstance(features, SeriesFeatures)
-        rate = features.own_rate()
-        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)
 
     def _features_identity(self) -> dict[str, str | None]:
         return {"sha256": SENSORS, "crop": json.dumps(self._series.channels)}

@@ -1,7 +1,12 @@
 """What controls on media without pictures have in common: trainable mode alone, on rows that need no backbone."""
 
-from framewise.controls.timeline_labels import TimelineLabelsModel
+from collections.abc import Sequence
+from typing import Any
+
+from framewise.controls.base import Example, Features, Predicted
+from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import ConfigError
+from framewise.features.extraction import VideoFeatures
 from framewise.labeling_config import PARAMETERS
 
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
@@ -23,3 +28,26 @@ class WithoutPictures(TimelineLabelsModel):
         for name in ("model_path", "model_crop"):
             if parameters[name] != DEFAULTS[name]:
                 raise ConfigError(f"{where}: {name} is of pictures, and {tag} has none; remove it")
+
+    def predict_regions(self, video_path: str) -> list[dict[str, Any]]:
+        """Regions of the medium in a file. Raises ModelError if it is not trained yet."""
+        with self.opened(video_path, None, lambda share, detail: None) as file:
+            return self.predict(self.features(file, lambda share, detail: None), 0.0).regions
+
+    def predict(self, features: Features, frame_rate: float) -> Predicted:
+        assert not isinstance(features, VideoFeatures)
+        rate = features.own_rate()
+        segments, labels, scores = self._trained_segments(features.rows(rate))
+        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
+
+    def example(
+        self,
+        features: Features,
+        frame_rate: float,
+        result: Sequence[Any],
+        content: str,
+        told: Sequence[str] | None = None,
+    ) -> Example:
+        assert not isinstance(features, VideoFeatures)
+        rate = features.own_rate()
+        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)

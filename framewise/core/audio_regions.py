@@ -1,12 +1,12 @@
 """Label Studio's region JSON of sound: seconds from ``start`` to ``end``, and the length of the whole beside them."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
-from framewise.core.regions import TimelineRegion, new_region_id
+from framewise.core.regions import TimelineRegion, labelled_values, predicted_region
 
 AUDIO_REGION_TYPE = "labels"
 # Browsers and decoders differ about a file's length: by the padding that encoders add.
@@ -30,21 +30,11 @@ def read_audio_regions(result: Sequence[Any], from_name: str) -> list[AudioRegio
     Raises RegionError for a region of this control that has no seconds or labels.
     """
     regions = []
-    for item in result:
-        if not isinstance(item, Mapping) or item.get("type") != AUDIO_REGION_TYPE or item.get("from_name") != from_name:
-            continue
-        given = item.get("id") or ""
-        name = given if isinstance(given, str) and len(given) <= 200 else brief(given)
-        value = item.get("value")
-        if not isinstance(value, Mapping):
-            raise RegionError(f"region {name!r}: expected an object 'value' with start, end and labels, found {brief(value)}")
-        labels = value.get(AUDIO_REGION_TYPE)
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise RegionError(f"region {name!r}: expected a list of label names in 'labels', found {brief(labels)}")
+    for name, value, labels in labelled_values(result, AUDIO_REGION_TYPE, from_name, "start, end"):
         start, end = (_seconds(value.get(edge), edge, name) for edge in ("start", "end"))
         if end < start:
             raise RegionError(f"region {name!r}: starts at {start:g} s and ends before it, at {end:g} s")
-        regions.append(AudioRegion(tuple(labels), start, end, name))
+        regions.append(AudioRegion(labels, start, end, name))
     return regions
 
 
@@ -76,20 +66,16 @@ def write_audio_region(
     names: tuple[str, str],
     score: float,
 ) -> dict[str, Any]:
-    """One predicted region of the frames from first to last, both included. names: from_name and to_name.
-
-    As the editor writes it: ``original_length`` stands beside ``value``, and the channel is that of a file whose channels are
-    not split.
-    """
+    """One predicted region of the frames from first to last, both included. names: from_name and to_name."""
     first, last = frames
     start, end = (first - 1) / rate, min(last / rate, duration_seconds)
-    return {
-        "id": new_region_id(),
-        "type": AUDIO_REGION_TYPE,
-        "from_name": names[0],
-        "to_name": names[1],
-        "origin": "prediction",
-        "original_length": duration_seconds,
-        "value": {"start": start, "end": max(end, start), "channel": 0, AUDIO_REGION_TYPE: list(labels)},
-        "score": round(float(score), 4),
-    }
+    return audio_region(labels, start, max(end, start), duration_seconds, names, score)
+
+
+def audio_region(
+    labels: Iterable[str], start: float, end: float, duration_seconds: float, names: tuple[str, str], score: float | None
+) -> dict[str, Any]:
+    """A region of the seconds from start to end, as the editor writes it: ``original_length`` stands beside ``value``, and the
+    channel is that of a file whose channels are not split."""
+    value = {"start": start, "end": end, "channel": 0}
+    return predicted_region(AUDIO_REGION_TYPE, *names, value, labels, score) | {"original_length": duration_seconds}

@@ -4,7 +4,7 @@ Frames are Label Studio's: 1-based, start and end included.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,26 +29,36 @@ def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[Ti
     Raises RegionError for a region of this control that is no interval.
     """
     regions = []
-    for item in result:
-        if not isinstance(item, Mapping) or item.get("type") != REGION_TYPE:
-            continue
-        if from_name is None or item.get("from_name") == from_name:
-            regions.append(_read_region(item))
+    for region_id, value, labels in labelled_values(result, REGION_TYPE, from_name, "ranges"):
+        ranges = value.get("ranges")
+        if not isinstance(ranges, list):
+            raise RegionError(f"region {region_id!r}: expected a list of ranges, found {brief(ranges)}")
+        regions.append(TimelineRegion(labels, tuple(_read_range(r, region_id) for r in ranges), region_id))
     return regions
 
 
-def _read_region(item: Mapping[str, Any]) -> TimelineRegion:
-    given_id = item.get("id") or ""
-    region_id = given_id if isinstance(given_id, str) and len(given_id) <= 200 else brief(given_id)
-    value = item.get("value")
-    if not isinstance(value, Mapping):
-        raise RegionError(f"region {region_id!r}: expected an object 'value' with ranges and labels, found {brief(value)}")
-    labels, ranges = value.get(REGION_TYPE), value.get("ranges")
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise RegionError(f"region {region_id!r}: expected a list of label names in {REGION_TYPE!r}, found {brief(labels)}")
-    if not isinstance(ranges, list):
-        raise RegionError(f"region {region_id!r}: expected a list of ranges, found {brief(ranges)}")
-    return TimelineRegion(tuple(labels), tuple(_read_range(r, region_id) for r in ranges), region_id)
+def labelled_values(
+    result: Sequence[Any], region_type: str, from_name: str | None, what: str, required: Sequence[str] = ()
+) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
+    """(id, value, labels) of each region of a type and a control in an annotation's ``result``; of every control if None.
+
+    what: what a value should have besides labels, in words. required: fields that it must have.
+    Raises RegionError for a region without a value or labels.
+    """
+    for item in result:
+        if not isinstance(item, Mapping) or item.get("type") != region_type:
+            continue
+        if from_name is not None and item.get("from_name") != from_name:
+            continue
+        given_id = item.get("id") or ""
+        region_id = given_id if isinstance(given_id, str) and len(given_id) <= 200 else brief(given_id)
+        value = item.get("value")
+        if not isinstance(value, Mapping) or any(name not in value for name in required):
+            raise RegionError(f"region {region_id!r}: expected an object 'value' with {what} and labels, found {brief(value)}")
+        labels = value.get(region_type)
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise RegionError(f"region {region_id!r}: expected a list of label names in {region_type!r}, found {brief(labels)}")
+        yield region_id, value, tuple(labels)
 
 
 def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
@@ -79,13 +89,21 @@ def write_region(
     labels: Iterable[str], start: int, end: int, from_name: str, to_name: str, score: float | None = None
 ) -> dict[str, Any]:
     """One predicted region. The editor cannot open a task with a fractional frame in it, so frames are made int here."""
+    value = {"ranges": [{"start": int(start), "end": int(end)}]}
+    return predicted_region(REGION_TYPE, from_name, to_name, value, labels, score)
+
+
+def predicted_region(
+    region_type: str, from_name: str, to_name: str, value: dict[str, Any], labels: Iterable[str], score: float | None
+) -> dict[str, Any]:
+    """What regions of all types have in common, around a value, to which the labels are added."""
     region: dict[str, Any] = {
         "id": new_region_id(),
-        "type": REGION_TYPE,
+        "type": region_type,
         "from_name": from_name,
         "to_name": to_name,
         "origin": "prediction",
-        "value": {"ranges": [{"start": int(start), "end": int(end)}], REGION_TYPE: list(labels)},
+        "value": {**value, region_type: list(labels)},
     }
     if score is not None:
         region["score"] = round(float(score), 4)

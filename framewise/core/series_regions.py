@@ -1,11 +1,11 @@
 """Label Studio's region JSON of a time series: the samples from ``start`` to ``end``, both included, in its own units."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
-from framewise.core.regions import TimelineRegion, new_region_id
+from framewise.core.regions import TimelineRegion, labelled_values, predicted_region
 from framewise.core.series_time import SeriesTimes
 
 SERIES_REGION_TYPE = "timeserieslabels"
@@ -26,22 +26,8 @@ def read_series_regions(result: Sequence[Any], from_name: str) -> list[SeriesReg
 
     Raises RegionError for a region of this control that has no times or labels.
     """
-    regions = []
-    for item in result:
-        if not isinstance(item, Mapping) or item.get("type") != SERIES_REGION_TYPE or item.get("from_name") != from_name:
-            continue
-        given = item.get("id") or ""
-        name = given if isinstance(given, str) and len(given) <= 200 else brief(given)
-        value = item.get("value")
-        if not isinstance(value, Mapping) or "start" not in value or "end" not in value:
-            raise RegionError(f"region {name!r}: expected an object 'value' with start, end and labels, found {brief(value)}")
-        labels = value.get(SERIES_REGION_TYPE)
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise RegionError(
-                f"region {name!r}: expected a list of label names in {SERIES_REGION_TYPE!r}, found {brief(labels)}"
-            )
-        regions.append(SeriesRegion(tuple(labels), value["start"], value["end"], name))
-    return regions
+    found = labelled_values(result, SERIES_REGION_TYPE, from_name, "start, end", required=("start", "end"))
+    return [SeriesRegion(labels, value["start"], value["end"], name) for name, value, labels in found]
 
 
 def series_region_frames(region: SeriesRegion, times: SeriesTimes, rate: float) -> TimelineRegion:
@@ -70,18 +56,5 @@ def write_series_region(
 ) -> dict[str, Any]:
     """One predicted region from the first to the last of ``samples``, which are row indices."""
     first, last = samples
-    value = {
-        "start": times.written(first),
-        "end": times.written(last),
-        "instant": first == last,
-        SERIES_REGION_TYPE: list(labels),
-    }
-    return {
-        "id": new_region_id(),
-        "type": SERIES_REGION_TYPE,
-        "from_name": from_name,
-        "to_name": to_name,
-        "origin": "prediction",
-        "value": value,
-        "score": round(float(score), 4),
-    }
+    value = {"start": times.written(first), "end": times.written(last), "instant": first == last}
+    return predicted_region(SERIES_REGION_TYPE, from_name, to_name, value, labels, score)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import MediaError
-from framewise.media.video import open_container
+from framewise.media.video import decoded_frames, open_container
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def decode_audio(path: Path) -> Iterator[Samples]:
         declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         codec, guessed = stream.codec_context.name, container.format.name in GUESSED
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        for frame in _frames(container, stream):
+        for frame in decoded_frames(container, stream):
             if frame is None:
                 broken += 1
                 continue
@@ -67,18 +67,6 @@ def _audio_stream(container: Any, path: Path) -> Any:
         return stream
     kinds = {stream.type for stream in container.streams} or {"nothing"}
     raise MediaError(f"{path.name}: expected sound, found {', '.join(sorted(kinds))} and no audio stream")
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; None for a packet that could not be decoded."""
-    try:
-        for packet in container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:
-                yield None
-    except av.FFmpegError:
-        yield None  # the rest of the file cannot be read: what is missing is judged by the caller
 
 
 def _resampled(resampler: Any, frame: Any) -> Iterator[Samples]:

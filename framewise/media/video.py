@@ -110,7 +110,7 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
             with contextlib.suppress(av.FFmpegError):  # then it begins at the beginning
                 container.seek(from_pts, stream=stream)
         last_pts: int | None = None
-        for frame in _frames(container, stream):
+        for frame in decoded_frames(container, stream):
             if frame is None:
                 broken += 1
                 continue
@@ -198,7 +198,7 @@ def _stream_end(stream: Any) -> float:
     return float(sum(Fraction(part) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))) if parts else 0.0
 
 
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
+def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
     """Decoded frames; None for a packet that could not be decoded."""
     try:
         for packet in container.demux(stream):

@@ -1,10 +1,10 @@
 """``framewise series align``: a sensor's file on a video's clock, for Label Studio."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framewise.core.arguments import seconds_above_zero, share
 from framewise.core.errors import SettingsError
 from framewise.core.tables import table_lines
 
@@ -36,35 +36,16 @@ def add_parsers(commands: Any) -> None:
     )
     parser.add_argument("--sep", default=",", metavar="SEPARATOR", help="between columns, or auto; a comma")
     parser.add_argument("--channels", metavar="A,B,C", help="columns of one sensor; all but the time if left out")
-    parser.add_argument("--search", type=_seconds, default=20.0, metavar="SECONDS", help="how far to search each way; 20")
     parser.add_argument(
-        "--minimum-confidence", type=_share, default=MINIMUM_CONFIDENCE, metavar="0..1",
+        "--search", type=seconds_above_zero, default=20.0, metavar="SECONDS", help="how far to search each way; 20"
+    )
+    parser.add_argument(
+        "--minimum-confidence", type=share, default=MINIMUM_CONFIDENCE, metavar="0..1",
         help=f"less sure than this is not answered; {MINIMUM_CONFIDENCE}",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="what to write; SENSOR.aligned.csv")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw there what was compared, before and after")
     parser.set_defaults(run=run)
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,9 +17,9 @@ from framewise.media.video import open_container
 from framewise.sync.channels import correlate_channels
 from framewise.sync.confidence import together, visual_confidence
 from framewise.sync.correlate import MIN_SECONDS, Agreement, Floats, Signal, correlate
-from framewise.sync.movement import measure_movement
+from framewise.sync.movement import MovementMeter, small_pictures
 from framewise.sync.sound import SAMPLE_RATE, decode_sound, has_sound
-from framewise.sync.turning import measure_turning
+from framewise.sync.turning import TurningMeter
 
 SAME_SECONDS = 0.1  # answers that differ by less say the same
 CAMERA, SCENE, SOUND = "turning", "movement", "sound"
@@ -135,8 +135,11 @@ def measure(video: Path, progress: Progress = lambda what, share: None) -> dict[
     with open_container(video) as container:
         pictures = any(stream.codec_context is not None for stream in container.streams.video)
     if pictures:
-        signals[CAMERA] = measure_turning(video, lambda share: progress("how the picture turns", share)).signals
-        signals[SCENE] = (measure_movement(video, lambda share: progress("what moves", share)).signal,)
+        turning, movement = TurningMeter(), MovementMeter()
+        for picture in small_pictures(video, lambda share: progress("how the picture turns, and what moves", share)):
+            turning.add(*picture)
+            movement.add(*picture)
+        signals[CAMERA], signals[SCENE] = turning.turning().signals, (movement.movement().signal,)
     if has_sound(video):
         signals[SOUND] = (_loudness(video, lambda share: progress("how loud it is", share)),)
     if not signals:

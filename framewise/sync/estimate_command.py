@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from framewise.core.arguments import above_zero, share
 from framewise.core.errors import SettingsError
 from framewise.core.tables import table_lines
 
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         "--max-offset", type=_max_offset, default=20.0, metavar="SECONDS", help=f"how far to search each way; 20, or {WHOLE}"
     )
     parser.add_argument(
-        "--minimum-confidence", type=_share, default=0.2, metavar="0..1", help="less sure than this is not answered; 0.2"
+        "--minimum-confidence", type=share, default=0.2, metavar="0..1", help="less sure than this is not answered; 0.2"
     )
     parser.add_argument("--output", type=Path, default=Path("sync.json"), metavar="FILE", help="what to write; sync.json")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw there what was compared")
@@ -45,25 +45,7 @@ def add(commands: Any) -> None:
 
 
 def _max_offset(text: str) -> float | None:
-    if text == WHOLE:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, or {WHOLE!r}, found {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
-    return value
+    return None if text == WHOLE else above_zero(text, f"seconds above 0, or {WHOLE!r}")
 
 
 def run(args: argparse.Namespace) -> int:

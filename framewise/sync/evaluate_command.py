@@ -1,11 +1,11 @@
 """``framewise sync evaluate``: how good the offsets are that `framewise sync estimate` finds, on recordings of one's own."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from framewise.core.arguments import number, seconds_above_zero
 from framewise.core.tables import table_lines
 from framewise.sync.manifest import Manifest
 
@@ -26,20 +26,15 @@ def add(commands: Any) -> None:
 
 
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number(text)
     if not abs(value) < 1e5:
         raise argparse.ArgumentTypeError(f"expected seconds, found {text!r}")
     return value
 
 
 def _positive(text: str) -> float:
-    value = _seconds(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
-    return value
+    _seconds(text)
+    return seconds_above_zero(text)
 
 
 def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest:

@@ -1,6 +1,6 @@
 """How much moves in each picture of a recording, at the times of its pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ CUT_LEVELS = 12.0
 STILL_LEVELS = 0.02  # of 255: pictures whose mean change never is more are static
 
 Progress = Callable[[float], None]
+Grey = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,46 @@ class Movement:
         return len(self.levels) == 0 or float(np.percentile(self.levels, 98)) <= STILL_LEVELS
 
 
-def measure_movement(path: Path, progress: Progress = lambda share: None) -> Movement:
-    """Every picture compared with the one before, small and in grey; memory stays flat. Raises MediaError."""
+def small_pictures(path: Path, progress: Progress = lambda share: None) -> Iterator[tuple[float, Grey]]:
+    """(seconds, small grey picture) of one picture after the other; memory stays flat. Raises MediaError, at the end for a file
+    with less than three."""
     info = probe(path)
-    total = info.video_seconds or info.duration_seconds
-    seconds: list[float] = []
-    levels: list[float] = []
-    before: npt.NDArray[np.float32] | None = None
-    for picture in decode(path):
-        grey = small_grey(picture.frame)
-        if before is not None and before.shape == grey.shape:
-            levels.append(_change(before, grey))
-        elif before is not None:
-            levels.append(0.0)
-        before = grey
-        seconds.append(float(picture.pts * info.time_base))
-        if total and len(seconds) % 25 == 0:
-            progress(min(1.0, seconds[-1] / total))
-    if len(seconds) < 3:
-        raise MediaError(f"{path.name}: expected pictures that follow each other, found {len(seconds)}")
-    return _as_movement(np.array(seconds), np.array(levels))
+    total, count = info.video_seconds or info.duration_seconds, 0
+    for count, picture in enumerate(decode(path), 1):
+        seconds = float(picture.pts * info.time_base)
+        yield seconds, small_grey(picture.frame)
+        if total and count % 25 == 0:
+            progress(min(1.0, seconds / total))
+    if count < 3:
+        raise MediaError(f"{path.name}: expected pictures that follow each other, found {count}")
+
+
+class MovementMeter:
+    """Every picture compared with the one before."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._levels: list[float] = []
+        self._before: Grey | None = None
+
+    def add(self, seconds: float, grey: Grey) -> None:
+        """The next picture."""
+        if self._before is not None:
+            self._levels.append(_change(self._before, grey) if self._before.shape == grey.shape else 0.0)
+        self._before = grey
+        self._seconds.append(seconds)
+
+    def movement(self) -> Movement:
+        """Of three pictures or more."""
+        return _as_movement(np.array(self._seconds), np.array(self._levels))
+
+
+def measure_movement(path: Path, progress: Progress = lambda share: None) -> Movement:
+    """How much moves in a file's pictures. Raises MediaError."""
+    meter = MovementMeter()
+    for picture in small_pictures(path, progress):
+        meter.add(*picture)
+    return meter.movement()
 
 
 def _as_movement(seconds: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) -> Movement:

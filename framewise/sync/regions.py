@@ -5,10 +5,11 @@ their first and last one, both included.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from framewise.core.audio_regions import AudioRegion, audio_region, read_audio_regions
 from framewise.core.errors import RegionError, brief
 from framewise.core.frame_grid import count_frames, js_round
 from framewise.core.regions import read_regions, write_region
@@ -17,8 +18,6 @@ from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import ControlSettings
 from framewise.sync.manifest import Recording
 from framewise.sync.timeline import between
-
-SOUND_REGION_TYPE = "labels"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def read_track(result: Sequence[Any], track: Track) -> list[Found]:
         regions = read_series_regions(result, name)
         return [Found(r.id, r.labels, (_of_samples(r.id, times, r.start, r.end),)) for r in regions]
     if track.control.tag == "Labels":
-        return list(_sound_regions(result, name))
+        return [Found(r.id, r.labels, (_of_sound(r),)) for r in read_audio_regions(result, name)]
     last = count_frames(track.seconds, track.frame_rate)
     return [
         Found(r.id, r.labels, tuple(_of_frames(s, e if e else max(s, last), track.frame_rate) for s, e in r.ranges))
@@ -81,18 +80,10 @@ def _of_samples(name: str, times: SeriesTimes, start: Any, end: Any) -> Span:
     return Span(first, last, sampled=True)
 
 
-def _sound_regions(result: Sequence[Any], from_name: str) -> Iterator[Found]:
-    for item in result:
-        if not isinstance(item, Mapping) or item.get("type") != SOUND_REGION_TYPE or item.get("from_name") != from_name:
-            continue
-        name, value = str(item.get("id") or "")[:200], item.get("value")
-        start, end, labels = (value.get(key) if isinstance(value, Mapping) else None for key in ("start", "end", "labels"))
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (start, end))
-        if not numbers or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise RegionError(f"region {name!r}: expected start and end in seconds and a list of labels, found {brief(value)}")
-        if not 0 <= float(start or 0) <= float(end or 0) < 1e9:
-            raise RegionError(f"region {name!r}: expected seconds from 0 on, found {brief(start)} to {brief(end)}")
-        yield Found(name, tuple(labels), (Span(float(start or 0), float(end or 0)),))
+def _of_sound(region: AudioRegion) -> Span:
+    if region.start < 0:
+        raise RegionError(f"region {region.id!r}: expected seconds from 0 on, found {region.start:g} to {region.end:g}")
+    return Span(region.start, region.end)
 
 
 # From one to another.
@@ -148,7 +139,7 @@ def _written(labels: Sequence[str], spans: Sequence[Span], track: Track, score: 
         samples = _samples(spans, track.times)
         return write_series_region(labels, samples, track.times, *names, score) if samples else None
     if track.control.tag == "Labels":
-        return _sound_region(labels, Span(spans[0].start, spans[-1].stop), track)
+        return audio_region(labels, spans[0].start, spans[-1].stop, track.recording.duration, names, score)
     frames = [frames_of(span, track.frame_rate, track.seconds) for span in spans]
     region = write_region(labels, *frames[0], *names, score=score)
     region["value"]["ranges"] = [{"start": start, "end": end} for start, end in frames]
@@ -177,14 +168,3 @@ def _samples(spans: Sequence[Span], times: SeriesTimes) -> tuple[int, int] | Non
     first = int(seconds.searchsorted(start - slack, side="left"))
     end = int(seconds.searchsorted(stop + slack, "right") if sampled else seconds.searchsorted(stop - slack, "left"))
     return (first, end - 1) if first < end else None
-
-
-def _sound_region(labels: Sequence[str], span: Span, track: Track) -> dict[str, Any]:
-    return {
-        "type": SOUND_REGION_TYPE,
-        "from_name": track.control.from_name,
-        "to_name": track.control.to_name,
-        "origin": "prediction",
-        "original_length": track.recording.duration,
-        "value": {"start": span.start, "end": span.stop, "channel": 0, "labels": list(labels)},
-    }

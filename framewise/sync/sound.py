@@ -1,6 +1,6 @@
 """The sound of recordings: decoded to one channel at one rate, on disk, and what of it is compared roughly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
 from framewise.core.errors import MediaError
-from framewise.media.video import open_container
+from framewise.media.video import decoded_frames, open_container
 
 SAMPLE_RATE = 16000
 ENVELOPE_RATE = 100
@@ -77,7 +77,9 @@ def decode_sound(path: Path, target: Path, progress: Progress = lambda share: No
 def _write(container: Any, stream: Any, out: BinaryIO, begin: float, tell: Callable[[float], None]) -> None:
     resampler, written, fed = None, 0, 0.0
     unit = float(stream.time_base)
-    for frame in _frames(container, stream):
+    for frame in decoded_frames(container, stream):
+        if frame is None:  # a damaged part is silence: the next has its time
+            continue
         at = frame.pts * unit - begin if frame.pts is not None else fed
         if resampler is None or abs(at - fed) > GAP_SECONDS:
             written += _put(out, resampler.resample(None) if resampler else [])
@@ -95,17 +97,6 @@ def _write(container: Any, stream: Any, out: BinaryIO, begin: float, tell: Calla
         fed += frame.samples / frame.sample_rate
         tell(fed)
     _put(out, resampler.resample(None) if resampler else [])
-
-
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    try:
-        for packet in container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:
-                continue  # a damaged part is silence: the next has its time
-    except av.FFmpegError:
-        return
 
 
 def _put(out: BinaryIO, frames: list[Any]) -> int:

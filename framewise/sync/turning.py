@@ -11,12 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from framewise.core.errors import MediaError
-from framewise.media.video import decode, probe
 from framewise.sync.correlate import Floats, Signal
-from framewise.sync.movement import Progress, small_grey
-
-Grey = npt.NDArray[np.float32]
+from framewise.sync.movement import Grey, Progress, small_pictures
 
 
 @dataclass(frozen=True)
@@ -33,26 +29,34 @@ class Turning:
         return self.sideways, self.upwards, self.turn
 
 
-def measure_turning(path: Path, progress: Progress = lambda share: None) -> Turning:
-    """Every picture against the one before; memory stays flat. Raises MediaError."""
-    info = probe(path)
-    total = info.video_seconds or info.duration_seconds
-    seconds: list[float] = []
-    shifts: list[tuple[float, float, float]] = []
-    before: list[npt.NDArray[np.complex64]] = []
-    shape: tuple[int, ...] = ()
-    for picture in decode(path):
-        grey = small_grey(picture.frame)
+class TurningMeter:
+    """Every picture against the one before."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._shifts: list[tuple[float, float, float]] = []
+        self._before: list[npt.NDArray[np.complex64]] = []
+        self._shape: tuple[int, ...] = ()
+
+    def add(self, seconds: float, grey: Grey) -> None:
+        """The next picture."""
         now = [_spectrum(half) for half in np.array_split(grey, 2, axis=1)]
-        if seconds:
-            shifts.append(_shift(before, now, grey.shape) if grey.shape == shape else (0.0, 0.0, 0.0))
-        before, shape = now, grey.shape
-        seconds.append(float(picture.pts * info.time_base))
-        if total and len(seconds) % 25 == 0:
-            progress(min(1.0, seconds[-1] / total))
-    if len(seconds) < 3:
-        raise MediaError(f"{path.name}: expected pictures that follow each other, found {len(seconds)}")
-    return _as_turning(np.array(seconds), np.array(shifts))
+        if self._seconds:
+            self._shifts.append(_shift(self._before, now, grey.shape) if grey.shape == self._shape else (0.0, 0.0, 0.0))
+        self._before, self._shape = now, grey.shape
+        self._seconds.append(seconds)
+
+    def turning(self) -> Turning:
+        """Of three pictures or more."""
+        return _as_turning(np.array(self._seconds), np.array(self._shifts))
+
+
+def measure_turning(path: Path, progress: Progress = lambda share: None) -> Turning:
+    """How a file's pictures turn. Raises MediaError."""
+    meter = TurningMeter()
+    for picture in small_pictures(path, progress):
+        meter.add(*picture)
+    return meter.turning()
 
 
 def _as_turning(seconds: Floats, shifts: Floats) -> Turning:

@@ -7,9 +7,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from framewise.demo.label_studio_server import LabelStudioServer
-from tests.browser.driver import Editor
+from tests.browser.driver import Editor, chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if os.environ.get("SKIP_BROWSER") == "1":
+        pytest.skip("SKIP_BROWSER=1")
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

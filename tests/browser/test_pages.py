@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from framewise.assembly import Assembly
 from framewise.demo.clips import make_index_clip
-from tests.browser.driver import chromium
 from tests.browser.pages_help import filled_server, watched
 from tools.pages_speed import fill
 
@@ -26,14 +24,6 @@ WAIT_MS = 30_000
 
 def project(key: str, rest: str = "") -> str:
     return f"/projects/{key}{rest}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if os.environ.get("SKIP_BROWSER") == "1":
-        pytest.skip("SKIP_BROWSER=1")
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

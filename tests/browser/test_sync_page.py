@@ -28,12 +28,11 @@ from framewise.core.errors import NotKnown
 from framewise.processes import start_child, stop_child
 from framewise.serve import web_command
 from framewise.server.app import create_app
+from framewise.server.pieces import PIECE_BYTES
 from framewise.server.sync_page.jobs import SLOTS, write_state
-from framewise.server.sync_page.routes import PIECE_BYTES
 from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
 from framewise.settings import Settings
 from tests import sync_help
-from tests.browser.driver import chromium
 from tests.sync_help import Filmed, clock_picture, read_clock
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
@@ -120,14 +119,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     assert large.stat().st_size > 2 * PIECE_BYTES
     others = list(CAMERAS.items())[1:]
     return [large] + [Heard(start, SECONDS, rate, size=SIZE).write(folder / name) for name, (start, rate) in others]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if os.environ.get("SKIP_BROWSER") == "1":
-        pytest.skip("SKIP_BROWSER=1")
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

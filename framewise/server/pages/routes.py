@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, send_file, url_for
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -17,6 +17,7 @@ from framewise.media.thumbnails import picture_jpeg, strip_jpeg
 from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
 from framewise.server.pages.pictures import Pictures
 from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
+from framewise.server.pieces import media_response
 from framewise.server.protocol import HEALTH
 
 PICTURE_HEIGHT = 180
@@ -139,7 +140,7 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
         _, path, _ = file_of(name, task)
         kind = mimetypes.guess_type(path.name)[0] or ""
         # Whatever its name says, it is shown as a video and as nothing else.
-        return send_file(path, mimetype=kind if kind.startswith(("video/", "audio/")) else "video/mp4", conditional=True)
+        return media_response(path, kind if kind.startswith(("video/", "audio/")) else "video/mp4")
 
     @pages.get("/projects/<name>/tasks/<int:task>/strip.jpg")
     def strip(name: str, task: int) -> Response:

@@ -233,8 +233,11 @@ class ProjectView:
 
     def kept_under(self, control: str) -> str:
         """The control under whose name a control's versions are: the first of its group, if it learns together with others."""
-        groups = [[member.from_name for member in members] for members in sync_groups(self.controls)]
-        return next((names[0] for names in groups if control in names), control)
+        return self._kept_under.get(control, control)
+
+    @cached_property
+    def _kept_under(self) -> dict[str, str]:
+        return {member.from_name: members[0].from_name for members in sync_groups(self.controls) for member in members}
 
     def of(self, control: str) -> list[Version]:
         """A control's versions, newest first."""

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, send_file, url_for
@@ -12,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from framewise import __version__
 from framewise.core.sizes import format_size
 from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
+from framewise.server.pieces import media_response
 from framewise.server.sync_page import jobs
 from framewise.server.sync_page.sessions import PICTURES, SUFFIXES, SYNCED, Session, Sessions, Stored
 from framewise.server.sync_page.work import ALL, output_names
@@ -19,8 +19,6 @@ from framewise.settings import Settings
 from framewise.sync.manifest import METHODS, Manifest, to_json
 from framewise.sync.timeline import MODES
 
-# A browser that has enough of a video stops reading, which would hold a thread: it gets pieces, and asks for the next.
-PIECE_BYTES = 1 << 20
 FORM_BYTES = 1 << 20
 T = TypeVar("T")
 # What `estimate` draws -> what it shows.
@@ -99,7 +97,7 @@ def _add_media(page: Blueprint, sessions: Sessions) -> None:
     @page.get("/sync/<name>/recordings/<int:number>")
     def media(name: str, number: int) -> AnyResponse:
         path = sessions.open(name).recording(number).path
-        return _media(path, SUFFIXES[path.suffix])
+        return media_response(path, SUFFIXES[path.suffix])
 
     @page.get("/sync/<name>/pictures/<file>")
     def picture(name: str, file: str) -> AnyResponse:
@@ -237,23 +235,6 @@ def _outputs(session: Session, results: dict[str, Any]) -> list[tuple[dict[str, 
     """Each output and what it is called."""
     outputs = results.get("outputs", [])
     return list(zip(outputs, output_names(session, outputs), strict=True))
-
-
-def _media(path: Path, kind: str) -> AnyResponse:
-    """A file, or a piece of at most PIECE_BYTES from where the browser asks for it."""
-    wanted = request.range
-    if wanted is None or len(wanted.ranges) != 1 or wanted.units != "bytes":
-        return send_file(path, mimetype=kind, conditional=True)
-    size = path.stat().st_size
-    span = wanted.range_for_length(size)
-    if span is None:
-        return Response(status=416, headers={"Content-Range": f"bytes */{size}"})
-    start, stop = span[0], min(span[1], span[0] + PIECE_BYTES)
-    with path.open("rb") as file:
-        file.seek(start)
-        piece = file.read(stop - start)
-    headers = {"Content-Range": f"bytes {start}-{stop - 1}/{size}", "Accept-Ranges": "bytes"}
-    return Response(piece, status=206, mimetype=kind, headers=headers)
 
 
 def _number(name: str, low: float, high: float) -> float:
