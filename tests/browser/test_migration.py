@@ -67,6 +67,8 @@ def test_the_migrated_project_plays_in_sync_and_its_region_sits_where_it_sat(
     plot = page.locator(PLOT).bounding_box()
     assert plot
     for share in (0.6, 0.2, 0.7):  # where the region is not, which a click selects
+        # A person's pace: for a moment after a message of one medium, the editor takes none of another.
+        page.wait_for_timeout(1000)
         first, last = editor._run(f"{SERIES} return [...series().brushRange]")
         seconds = first + share * (last - first)
         page.mouse.click(plot["x"] + plot["width"] * share, plot["y"] + plot["height"] / 2)
