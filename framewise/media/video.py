@@ -138,13 +138,20 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
 def open_container(path: Path, what: str = "a video") -> Any:
     """A file of one of the containers that are read, opened by FFmpeg. Raises MediaError."""
     try:
-        allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
-        return av.open(str(path), options={"max_pixels": str(MAX_PIXELS)}, container_options=allowed, metadata_errors="replace")
+        return opened(path)
     except av.ArgumentError:
         reason = f"it is neither MP4 nor any of {OTHER_CONTAINERS.replace(',', ', ')}"
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
     raise MediaError(f"{path.name}: not {what} that can be read ({reason}); is the upload complete?")
+
+
+def opened(path: Path) -> Any:
+    """FFmpeg's container of a file, of those that are read. Raises MediaError, av.FFmpegError, OSError, ValueError."""
+    allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
+    # A relative name might begin like a protocol's.
+    name, options = str(path.absolute()), {"max_pixels": str(MAX_PIXELS)}
+    return av.open(name, options=options, container_options=allowed, metadata_errors="replace")
 
 
 def _describe(container: Any, path: Path) -> VideoInfo:

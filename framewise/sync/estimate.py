@@ -24,6 +24,7 @@ from framewise.sync.manifest import Estimate, Manifest, Pair, new_request_id, no
 from framewise.sync.movement import Movement, measure_movement
 from framewise.sync.network import Link, Solution, solve
 from framewise.sync.sound import Sound, analyse, decode_sound
+from framewise.sync.sources import streams_of
 
 METHODS = ("audio", "visual", "both")
 THREADS = 2
@@ -128,22 +129,19 @@ def _look_into(paths: Sequence[Path]) -> list[Material]:
 
 
 def _header(container: Any, path: Path, name: str) -> Material:
-    from av.stream import Disposition
-
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic and s.codec_context]
-    sounds = [s for s in container.streams.audio if s.codec_context]
-    if not pictures and not sounds:
+    video, audio = streams_of(container)
+    if not video and not audio:
         raise MediaError(f"{path.name}: expected sound or pictures, found neither; is it a recording?")
-    rate = pictures[0].average_rate if pictures else None
+    rate = video.average_rate if video else None
     return Material(
         path=path,
         name=name,
         duration=float(Fraction(container.duration or 0, av.time_base)),
         frame_rate=Fraction(rate) if rate else None,
-        frames=(pictures[0].frames or None) if pictures else None,
-        sample_rate=sounds[0].codec_context.sample_rate if sounds else None,
-        no_sound="" if sounds else "it has no sound track",
-        no_picture="" if pictures else "it has no pictures",
+        frames=(video.frames or None) if video else None,
+        sample_rate=audio.codec_context.sample_rate if audio else None,
+        no_sound="" if audio else "it has no sound track",
+        no_picture="" if video else "it has no pictures",
     )
 
 

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from av.stream import Disposition
 
 from framewise.core.errors import MediaError, RequestError
-from framewise.media.declared import is_checked_mp4
-from framewise.media.video import MP4, OTHER_CONTAINERS
+from framewise.media.video import opened
 from framewise.sync.manifest import Recording
 
 # What cameras say that they film at; a rate that varies is taken to the nearest.
@@ -72,21 +71,21 @@ def read_source(recording: Recording) -> Source:
 def probe(path: Path) -> Source:
     """What is in a file. Reads all of its packets, decodes none. Raises MediaError."""
     try:
-        with open_recording(path) as container:
+        with opened(path) as container:
             return _source(container, path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name}: no recording that can be read ({error}); is it whole?") from None
 
 
-def open_recording(path: Path) -> Any:
-    """PyAV's container of a file, of the kinds that are read here. Raises MediaError, av.FFmpegError."""
-    allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
-    return av.open(str(path.absolute()), container_options=allowed, metadata_errors="replace")
+def streams_of(container: Any) -> tuple[Any | None, Any | None]:
+    """Its pictures and its sound, the first of each whose codec is known; a cover is no picture of a recording."""
+    videos = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    video, audio = (next((s for s in found if s.codec_context), None) for found in (videos, container.streams.audio))
+    return video, audio
 
 
 def _source(container: Any, path: Path) -> Source:
-    video = next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic and s.codec_context), None)
-    audio = next((s for s in container.streams.audio if s.codec_context), None)
+    video, audio = streams_of(container)
     if not video and not audio:
         raise MediaError(f"{path.name}: expected pictures or sound, found neither")
     start = (container.start_time or 0) / av.time_base

@@ -8,8 +8,9 @@ import av
 import numpy as np
 
 from framewise.core.errors import MediaError
+from framewise.media.video import opened
 from framewise.sync import ffmpeg
-from framewise.sync.sources import Source, open_recording, probe
+from framewise.sync.sources import Source, probe
 
 MIN_OVERLAP_SECONDS = 3.0
 CUT_SHARE = 0.1  # of the second recording's end: two cameras do not stop at once
@@ -104,7 +105,7 @@ def _level(path: Path) -> float:
     """Root mean square of a file's sound, 1 at full scale."""
     total, count = 0.0, 0
     try:
-        with open_recording(path) as container:
+        with opened(path) as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=16000)
             for frame in container.decode(audio=0):
                 for part in resampler.resample(frame):
