@@ -6,11 +6,15 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 STOP_SECONDS = 10.0
+KILL_SECONDS = 2.0  # the system needs a moment to end what was killed; in a container, what nobody waits for is left over
+SUPERVISOR_STOP_SECONDS = STOP_SECONDS + 2 * KILL_SECONDS  # one killed while it stops its children would leave them
+POLL_SECONDS = 0.02
 
 # Run by a fresh interpreter, where it is safe to call prctl (a preexec_fn is not, once there are threads).
 # 1 is PR_SET_PDEATHSIG of linux/prctl.h: the kernel signals the child when the thread that started it ends; it survives
@@ -52,15 +56,34 @@ def allow_open_files() -> None:
 
 
 def stop_child(child: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
-    """Ask a child to stop, end it if it does not, and end what it leaves behind in its process group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_group(child, number)
+    """Ask a child to stop, end it if it does not, and end what it leaves behind in its process group.
+
+    seconds: how long it may take. Of a child that stops children of its own, more than it gives them: see
+    ``SUPERVISOR_STOP_SECONDS``.
+    """
+    stop_children([child], seconds)
+
+
+def stop_children(children: "Sequence[subprocess.Popen[bytes]]", seconds: float = STOP_SECONDS) -> None:
+    """Stop several at once, as ``stop_child`` does one: together they take no longer than the slowest."""
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    for child in children:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=seconds)
-            break
-    _signal_group(child, signal.SIGKILL)
+            child.wait(timeout=max(0.0, deadline - time.monotonic()))
+    for child in children:
+        _signal_group(child, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_SECONDS
+    for child in children:
+        child.wait()  # its own end; that of others in its group, which are nobody's children now, is seen by asking
+        while _signal_group(child, 0) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
 
-def _signal_group(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+def _signal_group(child: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Signal a child and what is left of its process group (0 asks only); whether anything was there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
+        return True
+    return False

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +10,7 @@ from dataclasses import replace
 from framewise.assembly import Assembly, check_folders, configure_logging
 from framewise.core.errors import BackboneError
 from framewise.features.backbone import SHIPPED_NAME, Backbones
-from framewise.processes import start_child, stop_child
+from framewise.processes import start_child, stop_children
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def serve(settings: Settings) -> int:
                 worker = start_child([sys.executable, "-m", "framewise", "work"], env)
             time.sleep(CHECK_SECONDS)
     finally:
-        _stop(web, worker)
+        stop_children([web, worker])
     return 0 if stopping else web.returncode or 1
 
 
@@ -87,8 +86,3 @@ def _warn_of_open_doors(settings: Settings) -> None:
         logger.warning("no WEBHOOK_TOKEN: Label Studio's webhooks carry no basic auth and will be refused; see the README")
     if not (settings.label_studio_url and settings.label_studio_api_key):
         logger.warning("no LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: uploaded videos cannot be fetched; see the README")
-
-
-def _stop(*children: "subprocess.Popen[bytes]") -> None:
-    for child in children:
-        stop_child(child)

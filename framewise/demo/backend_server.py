@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from framewise.core.errors import FramewiseError
-from framewise.processes import start_child, stop_child
+from framewise.processes import SUPERVISOR_STOP_SECONDS, start_child, stop_child
 from framewise.settings import Settings
 
 START_SECONDS = 120.0
@@ -66,7 +66,7 @@ class BackendServer:
         """End it and everything it started. May be repeated."""
         child, self._child = self._child, None
         if child is not None:
-            stop_child(child)
+            stop_child(child, SUPERVISOR_STOP_SECONDS)
 
     def jobs(self) -> dict[str, Any]:
         """What /jobs answers."""

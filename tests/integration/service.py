@@ -107,11 +107,11 @@ class Service:
             return self.client.get("/health").status_code == 200
         return False
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 30) -> None:
         self.client.close()  # gunicorn waits for open connections before it ends
         self.client = self._new_client()
         if self._supervisor is not None:
-            stop_child(self._supervisor, seconds=30)
+            stop_child(self._supervisor, seconds)
             self._supervisor = None
         while self._further_workers:
             stop_child(self._further_workers.pop(), seconds=30)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from framewise.processes import STOP_SECONDS
+from framewise.processes import STOP_SECONDS, SUPERVISOR_STOP_SECONDS
 from tests.integration.service import (
     Project,
     Service,
@@ -127,6 +127,17 @@ def test_a_signal_ends_everything_at_once_also_in_the_middle_of_work(interrupted
     # The work is not lost: a new service takes it up.
     rows = service.rows("SELECT kind FROM jobs WHERE state IN ('pending', 'running') AND project = ?", project.key)
     assert "train" in {row["kind"] for row in rows}
+
+
+def test_a_web_process_that_does_not_end_is_ended_before_its_supervisor_is(start_service):
+    """One that is still importing does not hear a signal for seconds. Whoever stops the service waits that long, too."""
+    service = start_service()
+    processes = service.children()
+    os.kill(service.web_pids()[1], signal.SIGSTOP)
+
+    service.stop(SUPERVISOR_STOP_SECONDS)
+
+    assert not [pid for pid in processes if is_alive(pid)]
 
 
 def test_a_killed_web_master_ends_the_service_so_that_it_is_started_again(start_service):
