@@ -118,9 +118,7 @@ class Backend:
 
     def start_training(self, project: str) -> None:
         """Have a project trained, as Label Studio's "Start training" does. Raises NotKnown."""
-        key = self._known.find(project)
-        self._projects.release_version(key)
-        self._jobs.submit("train", key, "all", {})
+        self._events.start_training(self._known.find(project))
 
     def predict_again(self, project: str) -> None:
         """Have the predictions of tasks without annotations made and sent again. Raises NotKnown, RequestError."""

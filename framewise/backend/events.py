@@ -34,10 +34,19 @@ class Events:
             jobs = self._put_project(key, project)
             self._annotations.record_event(key, action, event)
             jobs |= self._apply(key, action, event)
-        for kind, job in jobs.items():
-            self._jobs.announce(job, kind)
+        self._announce(jobs)
         first = jobs.get("train") or next(iter(jobs.values()), None)
         return {"status": "recorded"} if first is None else {"status": "recorded", "job": str(first)}
+
+    def start_training(self, project: str) -> None:
+        """What START_TRAINING does: what Label Studio has is fetched where it can be asked, and everything is trained on."""
+        with self._annotations.together():
+            jobs = self._start_training(project, {})
+        self._announce(jobs)
+
+    def _announce(self, jobs: Mapping[str, int]) -> None:
+        for kind, job in jobs.items():
+            self._jobs.announce(job, kind)
 
     def _put_project(self, key: str, project: Mapping[str, Any]) -> dict[str, int]:
         """Remember the event's project; kind -> id of the jobs that follow from a change of its labeling config."""
@@ -59,12 +68,15 @@ class Events:
         elif action == "TASKS_CREATED":
             return self._put_tasks(project, [task for task in mappings(event.get("tasks")) if is_task(task)])
         elif action == "START_TRAINING":
-            self._projects.release_version(project)
-            jobs = self._import(project) if self._importing.is_due(project, event["project"]) else {}
-            return jobs | self._train(project)
+            return self._start_training(project, event["project"])
         else:
             changed = False
         return jobs | self._train(project) if changed and self._projects.has_trainable(project) else jobs
+
+    def _start_training(self, project: str, told: Mapping[str, Any]) -> dict[str, int]:
+        self._projects.release_version(project)
+        jobs = self._import(project) if self._importing.is_due(project, told) else {}
+        return jobs | self._train(project)
 
     def _put_annotations(self, project: str, event: Mapping[str, Any]) -> bool:
         told = event["project"]

@@ -256,6 +256,13 @@ def test_simple_mode_predicts_labels_by_the_backbones_classes(service, make_task
     assert prediction["model_version"].startswith("simple-")
 
 
+def test_the_default_backbones_classes_are_read_before_the_first_setup_asks(start_service):
+    """Loading the network for them takes about as long as Label Studio waits for /setup."""
+    service = start_service()
+    wait_for(lambda: len(list((service.data / "backbones").glob("*.json"))) == 1, "the classes are written down")
+    assert "Traceback" not in service.log()
+
+
 def test_simple_mode_needs_no_annotation_and_learns_from_none(service, make_task):
     project, task = Project(labeling_config(ball_label())), make_task()
     before = service.version(project)

@@ -104,8 +104,23 @@ def test_a_project_that_was_labelled_before_it_was_connected_is_learned(
     assert len(jobs(backend, api, project, "train")) == 1
 
 
+def press_start_training(api: LabelStudioApi, backend: BackendServer, project: int, model: int) -> None:
+    """Label Studio's button."""
+    api.start_training(model)
+
+
+def press_train_now(api: LabelStudioApi, backend: BackendServer, project: int, model: int) -> None:
+    """The button on framewise's own page."""
+    address = f"/projects/{project_key(api, project)}/do/train"
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    with httpx.Client(base_url=backend.url, headers=headers, trust_env=False) as browser:
+        token = browser.get(address).text.partition('name="token" value="')[2].partition('"')[0]
+        assert browser.post(address, data={"token": token}).status_code == 303
+
+
+@pytest.mark.parametrize("press", [press_start_training, press_train_now])
 def test_start_training_brings_what_is_known_up_to_what_label_studio_has(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int, press: Callable[..., None]
 ) -> None:
     """Without its webhook, Label Studio tells of nothing."""
     model = api.connect_backend(project, backend.url, "framewise")
@@ -120,7 +135,7 @@ def test_start_training_brings_what_is_known_up_to_what_label_studio_has(
     api.update_annotation(annotations[2]["id"], [])
     added = api.submit_annotation(tasks[3]["id"], true_regions(clips[3]))
 
-    api.start_training(model["id"])
+    press(api, backend, project, model["id"])
     wait_for_version(api, project, other_than=first)
     wait_idle(backend)
 
