@@ -1,7 +1,7 @@
 """What is in several videos at once, such as a recording and a film cut from it: nothing honest is measured on it.
 
 A learner that learned from one of them knows the other by heart. So where a fold holds out a video, what repeats it is not
-learned from either.
+learned from either. Pictures alone are compared: silence, and a sensor that lies still, are the same in all recordings.
 """
 
 import math
@@ -33,42 +33,57 @@ def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
     """The folds, less what their train sides repeat of their test sides. One that would have nothing left stays as it is."""
     if folds.weak or not folds.folds:
         return folds
-    spread = _variance(tracks).sum().sqrt() + 1e-6
-    moments = [_moments(t).div_(spread) for t in tracks]
+    seen = [_pictures(t) for t in tracks]
+    shown = [s for s in seen if s is not None]
+    if not shown:
+        return folds
+    spread = _variance(shown).sum().sqrt() + 1e-6
+    moments = [None if s is None else _moments(t, s).div_(spread) for t, s in zip(tracks, seen, strict=True)]
     kept = [_kept(fold, tracks, moments) for fold in folds.folds]
     labels = [t.frame_labels.numpy() for t in tracks]
     return replace(folds, folds=kept, unseen=[unseen_labels(fold, labels) for fold in kept])
 
 
-def _variance(tracks: Sequence[Track]) -> Tensor:
-    """Of all rows of all tracks, (C,)."""
-    rows = torch.tensor([float(len(t)) for t in tracks]).unsqueeze(1)
-    means = torch.stack([_seen(t).mean(0) for t in tracks])
-    within = torch.stack([_seen(t).var(0, correction=0) for t in tracks])
+def _pictures(track: Track) -> Tensor | None:
+    """Components (T, C) of what is seen; None for a track of which no picture is known."""
+    seen = track.components
+    if track.layout:
+        if track.layout.moving is None:
+            return None
+        first = sum(track.layout.widths[: track.layout.moving])
+        seen = seen[:, first : first + track.layout.widths[track.layout.moving]]
+        return None if seen[:1].isnan().any() else seen
+    return seen if track.motion.any() else None  # of sensors and sound it is 0
+
+
+def _variance(seen: Sequence[Tensor]) -> Tensor:
+    """Of all rows of all videos, (C,)."""
+    rows = torch.tensor([float(len(s)) for s in seen]).unsqueeze(1)
+    means = torch.stack([s.mean(0) for s in seen])
+    within = torch.stack([s.var(0, correction=0) for s in seen])
     mean = (rows * means).sum(0) / rows.sum()
     return (rows * (within + (means - mean) ** 2)).sum(0) / rows.sum()
 
 
-def _moments(track: Track) -> Tensor:
+def _moments(track: Track, seen: Tensor) -> Tensor:
     """Means (M, C) around every ``_step``-th row; of windows of the video, which may be hours long."""
     step, margin = _step(track), math.ceil(AVERAGED_SECONDS * track.frame_rate) + 1
     chosen = torch.arange(0, len(track), step)
-    found, seen = room(len(chosen), track.components.shape[1]), _seen(track)
+    found = room(len(chosen), seen.shape[1])
     for part, rows in zip(found.split(AVERAGED_ROWS), chosen.split(AVERAGED_ROWS), strict=True):
         first = max(0, int(rows[0]) - margin)
         part[:] = box(seen[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
     return found
 
 
-def _seen(track: Track) -> Tensor:
-    """Components, in which a medium that is missing is as it is on average."""
-    return track.components.nan_to_num() if track.layout else track.components
-
-
-def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor]) -> Fold:
+def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor | None]) -> Fold:
     """A fold by whole videos, less what its train side repeats."""
-    held_out = [part for p in fold.test for part in moments[p.video].split(COMPARED_ROWS)]
-    train = [kept for piece in fold.train for kept in _parts(piece, tracks[piece.video], moments[piece.video], held_out)]
+    shown = [found for p in fold.test if (found := moments[p.video]) is not None]
+    held_out = [part for found in shown for part in found.split(COMPARED_ROWS)]
+    train: list[Piece] = []
+    for piece in fold.train:
+        own = moments[piece.video]
+        train += [piece] if own is None or not held_out else _parts(piece, tracks[piece.video], own, held_out)
     return Fold(train, fold.test) if train else fold
 
 

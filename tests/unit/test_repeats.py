@@ -6,15 +6,16 @@ import torch
 
 from framewise.learning.folds import Fold, Folds, Piece, make_folds
 from framewise.learning.repeats import without_repeats
-from framewise.learning.tracks import Track
+from framewise.learning.tracks import Layout, Track
 
 RATE = 25.0
 
 
-def track(components, labels=None):
+def track(components, labels=None, moving=1.0, layout=None):
+    """A video; with a motion of 0, a recording without pictures."""
     rows = len(components)
     frame_labels = torch.zeros(rows, 1) if labels is None else labels
-    return Track(components, torch.zeros(rows, 32), RATE, frame_labels, torch.ones(1, dtype=torch.bool))
+    return Track(components, torch.full((rows, 32), moving), RATE, frame_labels, torch.ones(1, dtype=torch.bool), layout)
 
 
 def recording(seed, seconds=20):
@@ -107,6 +108,37 @@ def test_blocks_of_the_same_videos_are_left_as_they_are():
 def test_at_a_high_frame_rate_whole_pieces_keep_their_last_row():
     """Every sixth row is compared at 60 frames a second; 1003 is no multiple of it."""
     long = [torch.cat([recording(s, 40), recording(s, 40)[:3]]) for s in range(3)]
-    tracks = [Track(c, torch.zeros(1003, 32), 60.0, torch.zeros(1003, 1), torch.ones(1, dtype=torch.bool)) for c in long]
+    tracks = [Track(c, torch.ones(1003, 32), 60.0, torch.zeros(1003, 1), torch.ones(1, dtype=torch.bool)) for c in long]
     whole = [Piece(1, 0, 1003), Piece(2, 0, 1003)]
     assert without_repeats(folds_of(tracks), tracks).folds[0] == Fold(whole, [Piece(0, 0, 1003)])
+
+
+def test_silence_and_a_sensor_that_lies_still_are_no_repeats():
+    """They are the same in all recordings: what is left to learn from would be never without a label."""
+    still = torch.zeros(250, 64)
+    tracks = [track(torch.cat([still, recording(seed, 10)]), moving=0.0) for seed in range(3)]
+    folds = folds_of(tracks)
+    assert without_repeats(folds, tracks) is folds
+
+
+def in_sync(pictures, sound=None):
+    """The sound before the pictures, as in a group whose video is its second medium."""
+    sound = torch.zeros(len(pictures), 40) if sound is None else sound
+    return track(torch.cat([sound, pictures], 1), layout=Layout((40, 64), 1))
+
+
+def test_of_media_in_sync_the_pictures_tell_a_repeat(cut_from):
+    alone = without_repeats(folds_of(cut_from), cut_from)
+    noise = torch.from_numpy(np.random.default_rng(5).normal(size=(4, 500, 40))).float()
+    for sounds in (None, None, None, None), noise:
+        tracks = [in_sync(t.components, sound) for t, sound in zip(cut_from, sounds, strict=True)]
+        assert without_repeats(folds_of(tracks), tracks).folds == alone.folds
+
+
+def test_a_task_without_its_video_neither_repeats_nor_is_repeated(cut_from):
+    missing = torch.full((500, 64), torch.nan)
+    tracks = [in_sync(pictures) for pictures in (cut_from[0].components, cut_from[3].components, missing, missing)]
+    folds = without_repeats(folds_of(tracks), tracks)
+    assert kept_of(folds, held_out=2, video=3) == kept_of(folds, held_out=2, video=0) == [(0, 500)]
+    assert kept_of(folds, held_out=0, video=2) == [(0, 500)]
+    assert len(kept_of(folds, held_out=0, video=1)) == 2

@@ -1,0 +1,67 @@
+"""The pages of projects whose labels lie on sensors and sound: in sync with a video, and alone.
+
+Screenshots stay in artifacts/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from framewise.demo.clips import make_index_clip
+from tests.audio_help import audio_config, sound
+from tests.browser.pages_help import watched
+from tests.integration.service import Project, Service
+from tests.series_help import series_config
+from tests.sync_group_help import SyncTask, sync_config, sync_task
+
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+WAIT_MS = 30_000
+SIZES = {"desk": (1180, 820), "phone": (390, 844)}
+CONFIGS = {"group": sync_config("video", "audio"), "series": series_config("number"), "sound": audio_config()}
+
+
+@pytest.fixture(scope="module")
+def site(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A service with a trained project of each config: three tasks annotated, one predicted."""
+    folder = tmp_path_factory.mktemp("media")
+    clip = make_index_clip(folder / "clip.mp4", 350, 25, (64, 64))
+    tasks = [sync_task(n, n, folder, clip, sound(n, 14.0).write(folder / f"{n}.wav")) for n in range(1, 5)]
+    with Service(tmp_path_factory.mktemp("service"), tiny_checkpoint, folder) as service:
+        projects = {name: Project(config) for name, config in CONFIGS.items()}
+        for name, project in projects.items():
+            assert service.setup(project).status_code == 200
+            job = service.train(project, *((t.task, _annotation(name, n, t)) for n, t in enumerate(tasks[:3], 1)))
+            assert job["state"] == "done", job
+            service.predict_until_there(project, tasks[3].task)
+        yield SimpleNamespace(url=service.url, projects=projects)
+
+
+def _annotation(name: str, seed: int, task: SyncTask) -> list[dict[str, Any]]:
+    return sound(seed, 14.0).regions() if name == "sound" else task.recording.regions("number")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_show_what_is_known(browser: Browser, site: SimpleNamespace, name: str, size: str) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(WAIT_MS)
+    page, axe = context.new_page(), Axe()
+    told = watched(page)
+    address = f"{site.url}/projects/{site.projects[name].key}"
+    for what, path in {"project": "", "timelines": "/timelines", "next": "/next", "task": "/tasks/1"}.items():
+        page.goto(address + path)
+        expect(page.locator("body")).to_contain_text("Shake" if name != "sound" else "Whistle")
+        violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert not [v["id"] for v in violations if v["impact"] in ("serious", "critical")], what
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{what} is wider than the window"
+        page.screenshot(path=ARTIFACTS / f"pages-{name}-{what}-{size}.png", full_page=True)
+    assert told == []
+    context.close()
