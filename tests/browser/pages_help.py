@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from framewise.assembly import Assembly
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.settings import Settings
+
+WAIT_MS = 30_000
 
 
 @contextmanager
@@ -31,3 +34,11 @@ def watched(page: Page) -> list[str]:
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("console", lambda m: told.append(m.text) if m.type == "error" and "503" not in m.text else None)
     return told
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait for a condition in the page, whose Content-Security-Policy lets nobody evaluate a text again and again."""
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)

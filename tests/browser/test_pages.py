@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,14 +11,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from framewise.assembly import Assembly
 from framewise.demo.clips import make_index_clip
-from tests.browser.pages_help import filled_server, watched
+from tests.browser.pages_help import WAIT_MS, filled_server, until, watched
 from tools.pages_speed import fill
 
 BIG, ONE, EMPTY, HOSTILE = "7.1795200057", "8.1795200057", "9.1795200057", "10.1795200057"
 FRAMES = 60
 NASTY = "<img src=x onerror=\"document.title='owned'\">'\"&</script>"
 PAGES = ("", "/timelines", "/next", "/tasks/1", "/do/train")
-WAIT_MS = 30_000
 
 
 def project(key: str, rest: str = "") -> str:
@@ -57,14 +55,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(WAIT_MS)
     yield context.new_page()
     context.close()
-
-
-def until(page: Page, condition: str) -> None:
-    """Wait for a condition in the page, whose Content-Security-Policy lets nobody evaluate a text again and again."""
-    deadline = time.monotonic() + WAIT_MS / 1000
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
     @pages.get("/projects/<name>")
     def project(name: str) -> Response:
         one = views.project(name)
-        cards = [(c, one.quality(c), one.curves(c), one.calibration(c), one.compared(c, *_two())) for c in one.controls]
+        cards = [(c, one.quality(c), one.curves(c), one.calibration(c), one.compared(c, *_two())) for c in one.shown]
         return _page(
             "project.html", project=one, cards=cards, warnings=views.warnings(one.key), live=views.live(one.key),
             stamp=views.stamp(one.key), may_act=may_act(assembly.settings), done=_done(),

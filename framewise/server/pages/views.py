@@ -31,6 +31,8 @@ SCORES = ("f1", "f1@50", "precision", "recall")
 
 Version = Mapping[str, Any]
 
+VIDEO_TAG = "TimelineLabels"
+
 
 @dataclass(frozen=True)
 class Pager:
@@ -80,7 +82,10 @@ class Strip:
 
 @dataclass
 class ControlCard:
-    """A control of a project: what it is, and the version in use. labels: name, colour and held-out frame F1 of each."""
+    """A control of a project, or several that learn together: what it is, and the version in use.
+
+    labels: name, colour and held-out frame F1 of each.
+    """
 
     name: str
     tag: str
@@ -137,8 +142,10 @@ class Views:
         card = ProjectCard(line, problem=project.problem)
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
-        for control in project.controls:
-            one = ControlCard(control.from_name, control.tag, [], trainable=control.trainable)
+        for control in project.shown:
+            together = project.together(control)
+            names, tags = (", ".join(of) for of in ([c.from_name for c in together], [c.tag for c in together]))
+            one = ControlCard(names, tags, [], trainable=control.trainable)
             about: Version = {}
             kept = project.kept_under(control.from_name)
             if use := uses.get(kept):
@@ -218,11 +225,25 @@ class ProjectView:
         return f"{base}/projects/{self.line.number}/data?{urlencode({'task': task})}" if base else ""
 
     def control(self, name: str | None) -> ControlSettings:
-        """A control by its name, the first if none is named. Raises NotFound."""
-        for control in self.controls:
+        """A control by its name, the first that is shown if none is named. Raises NotFound."""
+        named = self.controls if name else self.shown
+        for control in named:
             if name in (None, "", control.from_name):
                 return control
         raise NotFound(self.problem or f"project {self.key} has no control {name!r}")
+
+    @cached_property
+    def shown(self) -> list[ControlSettings]:
+        """One control a model: of those that learn together the one on a video, which has pictures, if there is one."""
+        groups = sync_groups(self.controls)
+        chosen = [next((c for c in group if c.tag == VIDEO_TAG), group[0]) for group in groups]
+        together = {member.from_name for group in groups for member in group}
+        return [c for c in self.controls if c in chosen or c.from_name not in together]
+
+    def together(self, control: ControlSettings) -> list[ControlSettings]:
+        """The controls of a control's model: itself, or all that learn together with it, in the order of the config."""
+        kept = self.kept_under(control.from_name)
+        return [one for one in self.controls if self.kept_under(one.from_name) == kept]
 
     # Versions.
 
@@ -395,7 +416,7 @@ class ProjectView:
         self, control: ControlSettings, task: int, data: Mapping[str, Any], frames: int, rate: float, ribbons: list[Ribbon],
         note: str,
     ) -> Strip:  # fmt: skip
-        is_video = control.tag == "TimelineLabels"
+        is_video = control.tag == VIDEO_TAG
         name, at_hand = "a video" if is_video else "a series" if control.series else "a sound", False
         try:
             source = control.media_source(data)
