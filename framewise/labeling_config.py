@@ -178,6 +178,10 @@ class ControlSettings:
     def trainable(self) -> bool:
         return bool(self.parameters["model_trainable"])
 
+    @property
+    def is_on_video(self) -> bool:
+        return OBJECTS[self.tag] == "Video"
+
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
         text: Any = self.frame_rate_text

@@ -253,7 +253,7 @@ class _Places:
     def _track(self, control: ControlSettings, recording: Recording, data: Mapping[str, Any]) -> Track:
         if control.series:
             return Track(control, recording, times=self._times(control, data))
-        rate = control.frame_rate(data) if control.tag == "TimelineLabels" else parse_frame_rate(None)
+        rate = control.frame_rate(data) if control.is_on_video else parse_frame_rate(None)
         return Track(control, recording, rate)
 
     def _times(self, control: ControlSettings, data: Mapping[str, Any]) -> SeriesTimes:

@@ -120,7 +120,7 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
         """The file of a task of a known project, if it is at hand, and its frame rate. Raises NotFound, MediaError."""
         one = views.project(name)
         control = one.control(request.args.get("control"))
-        if control.tag != "TimelineLabels":
+        if not control.is_on_video:
             raise NotFound(f"there are no pictures to <{control.tag}>")
         data = one.task_data(task)
         path = assembly.parts.media.at_hand(control.media_source(data))

@@ -31,8 +31,6 @@ SCORES = ("f1", "f1@50", "precision", "recall")
 
 Version = Mapping[str, Any]
 
-VIDEO_TAG = "TimelineLabels"
-
 
 @dataclass(frozen=True)
 class Pager:
@@ -235,15 +233,18 @@ class ProjectView:
     @cached_property
     def shown(self) -> list[ControlSettings]:
         """One control a model: of those that learn together the one on a video, which has pictures, if there is one."""
-        groups = sync_groups(self.controls)
-        chosen = [next((c for c in group if c.tag == VIDEO_TAG), group[0]) for group in groups]
-        together = {member.from_name for group in groups for member in group}
-        return [c for c in self.controls if c in chosen or c.from_name not in together]
+        chosen = [next((c for c in model if c.is_on_video), model[0]) for model in self._models.values()]
+        return [c for c in self.controls if c in chosen]
 
     def together(self, control: ControlSettings) -> list[ControlSettings]:
         """The controls of a control's model: itself, or all that learn together with it, in the order of the config."""
-        kept = self.kept_under(control.from_name)
-        return [one for one in self.controls if self.kept_under(one.from_name) == kept]
+        return self._models[control.from_name]
+
+    @cached_property
+    def _models(self) -> dict[str, list[ControlSettings]]:
+        """from_name -> ``together``."""
+        groups = {control.from_name: group for group in sync_groups(self.controls) for control in group}
+        return {control.from_name: groups.get(control.from_name, [control]) for control in self.controls}
 
     # Versions.
 
@@ -254,11 +255,7 @@ class ProjectView:
 
     def kept_under(self, control: str) -> str:
         """The control under whose name a control's versions are: the first of its group, if it learns together with others."""
-        return self._kept_under.get(control, control)
-
-    @cached_property
-    def _kept_under(self) -> dict[str, str]:
-        return {member.from_name: members[0].from_name for members in sync_groups(self.controls) for member in members}
+        return self._models[control][0].from_name
 
     def of(self, control: str) -> list[Version]:
         """A control's versions, newest first."""
@@ -416,7 +413,7 @@ class ProjectView:
         self, control: ControlSettings, task: int, data: Mapping[str, Any], frames: int, rate: float, ribbons: list[Ribbon],
         note: str,
     ) -> Strip:  # fmt: skip
-        is_video = control.tag == VIDEO_TAG
+        is_video = control.is_on_video
         name, at_hand = "a video" if is_video else "a series" if control.series else "a sound", False
         try:
             source = control.media_source(data)
