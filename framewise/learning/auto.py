@@ -19,7 +19,7 @@ from framewise.learning.context import shape_in_windows
 from framewise.learning.decisions import Decision, choose_decision, supposed_decision, value_of_decision
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
-from framewise.learning.kernel import KernelRidge
+from framewise.learning.kernel import Block, KernelRidge
 from framewise.learning.quality import Quality, measure
 from framewise.learning.repeats import without_repeats
 from framewise.learning.temporal import TemporalNet, fit_temporal
@@ -85,12 +85,10 @@ class AutoClassifier:
         """Write the classifier into ``folder``: tensors in safetensors, the rest in JSON."""
         kernel = self.learners.kernel
         tensors = {f"basis.{name}": tensor for name, tensor in self.basis.tensors().items()}
-        tensors |= {"kernel.weights": kernel.weights, "kernel.prior": kernel.prior}
-        if kernel.known is not None and kernel.shares is not None:
-            tensors |= {"kernel.known": kernel.known, "kernel.shares": kernel.shares}
-        for number, (rows, centre, scale) in enumerate(zip(kernel.rows, kernel.centres, kernel.scales, strict=True)):
-            named = {"rows": rows.half(), "centre": centre, "scale": scale}
-            tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in named.items()}
+        tensors |= {"kernel.prior": kernel.prior}
+        for number, block in enumerate(kernel.blocks):
+            halved = block._replace(rows=block.rows.half())
+            tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in halved._asdict().items()}
         for number, network in enumerate(self.learners.networks):
             tensors |= {f"network.{number}.{name}": tensor for name, tensor in network.state_dict().items()}
         description = {
@@ -99,7 +97,7 @@ class AutoClassifier:
             "decisions": [decision.to_json() for decision in self.decisions],
             "calibration": self.calibration.to_json() if self.calibration else None,
             "blend": self.blend,
-            "blocks": len(kernel.rows),
+            "blocks": len(kernel.blocks),
             "networks": len(self.learners.networks),
             **self.basis.description(),
         }
@@ -109,12 +107,11 @@ class AutoClassifier:
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
         """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else."""
         labels = [str(label) for label in description["labels"]]
-        blocks = range(int(description["blocks"]))
-        rows, centres, scales = (
-            [tensors[f"kernel.{b}.{name}"].float() for b in blocks] for name in ("rows", "centre", "scale")
-        )
-        media = (tensors["kernel.known"], tensors["kernel.shares"]) if "media" in description else ()
-        kernel = KernelRidge(rows, centres, scales, tensors["kernel.weights"], tensors["kernel.prior"], *media)
+        blocks = [
+            Block(*(tensors[f"kernel.{number}.{name}"].float() for name in Block._fields))
+            for number in range(int(description["blocks"]))
+        ]
+        kernel = KernelRidge(blocks, tensors["kernel.prior"])
         networks = []
         for number in range(int(description["networks"])):
             prefix = f"network.{number}."
@@ -139,13 +136,8 @@ class AutoClassifier:
 
 def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
     """Whether the sizes of tensors are those of one classifier."""
-    examples = len(kernel.weights)
-    fits = [basis.fits_together()]
-    if kernel.known is not None and kernel.shares is not None:
-        fits += [kernel.known.shape == (examples, len(kernel.rows)), kernel.shares.shape == (len(kernel.rows), num_labels)]
-    fits += [kernel.weights.shape == (examples, num_labels), kernel.prior.shape == (num_labels,)]
-    for rows, centre, scale in zip(kernel.rows, kernel.centres, kernel.scales, strict=True):
-        fits += [rows.shape == (examples, len(centre)), centre.shape == scale.shape == (len(centre),)]
+    fits = [basis.fits_together(), kernel.prior.shape == (num_labels,)]
+    fits += [block.fits_together(num_labels) for block in kernel.blocks]
     return all(fits)
 
 
@@ -154,7 +146,7 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
     """The closed-form learner alone, on all videos; where labels were known before, decided as it was then."""
     basis = fit_basis([v.rows for v in videos])
     tracks = [basis.track(v) for v in videos]
-    kernel = KernelRidge.fit(tracks)
+    kernel = KernelRidge.fit(tracks).with_fewer_rows()
     known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
     decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
     return AutoClassifier(labels, basis, Learners(kernel), decisions, previous.calibration if previous else None, blend=1.0)
@@ -193,6 +185,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     told = f"part {steps} of {steps}: learning from all videos"
     learners = _fit(tracks, groups, with_networks, _within(progress, steps - 1, steps, told))
     supposed = _supposed(tracks)
+    learners = replace(learners, kernel=learners.kernel.with_fewer_rows())
     plain = AutoClassifier(labels, basis, learners, supposed)
     if not pieces:
         return Thorough(plain, None, [])

@@ -19,23 +19,26 @@ AMOUNT_FLOOR = 1e-7
 FLAT = 0.003  # of a side of the picture: a spread that is none
 
 
-def box(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
-    """Mean over the rows within so many seconds on either side, (T, N) as x."""
-    radius, rows = round(seconds * frame_rate), torch.arange(len(x))
-    sums = torch.cat([x.new_zeros(1, x.shape[1], dtype=torch.float64), x.double().cumsum(0)])
-    first, stop = (rows - radius).clamp(min=0), (rows + radius + 1).clamp(max=len(x))
-    return ((sums[stop] - sums[first]) / (stop - first).unsqueeze(1)).float()
+class Around:
+    """Means of numbers (T, N) over windows around some of their rows."""
 
+    def __init__(self, numbers: Tensor, frame_rate: float):
+        self.frame_rate, self._last = frame_rate, len(numbers) - 1
+        self._sums = torch.cat([numbers.new_zeros(1, numbers.shape[1], dtype=torch.float64), numbers.double().cumsum(0)])
 
-def later(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
-    """The row so many seconds later (earlier, if negative), at least one; the last or first where there is none."""
-    rows = max(1, round(abs(seconds) * frame_rate)) * (1 if seconds > 0 else -1)
-    return x[(torch.arange(len(x)) + rows).clamp(0, len(x) - 1)]
+    def mean(self, rows: Tensor, seconds: float, later: float = 0.0) -> Tensor:
+        """(n, N) within so many seconds on either side of the rows (n,) that are so much later: of the first or last row, where
+        there is none."""
+        rows, radius = (rows + self._rows(later)).clamp(0, self._last), round(seconds * self.frame_rate)
+        first, stop = (rows - radius).clamp(min=0), (rows + radius + 1).clamp(max=self._last + 1)
+        return ((self._sums[stop] - self._sums[first]) / (stop - first).unsqueeze(1)).float()
 
+    def change(self, rows: Tensor, seconds: float, later: float) -> Tensor:
+        """(n, N), of those means from so much before to as much after."""
+        return self.mean(rows, seconds, later) - self.mean(rows, seconds, -later)
 
-def change(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
-    """From so many seconds before to as many after."""
-    return later(x, seconds, frame_rate) - later(x, -seconds, frame_rate)
+    def _rows(self, seconds: float) -> int:
+        return int(math.copysign(max(1, round(abs(seconds) * self.frame_rate)), seconds)) if seconds else 0
 
 
 def cells(track: Track) -> Tensor:
@@ -70,7 +73,13 @@ def shape(track: Track) -> Tensor:
 def _spans(track: Track) -> list[Tensor]:
     """Motion by span, (T, N) each. It is stored where its span ends; the middle of the span is where it belongs."""
     short, long = track.motion.reshape(len(track), 2, -1).unbind(1)
-    return [later(short, 1 / 30, track.frame_rate), later(long, 4 / 30, track.frame_rate)]
+    return [_moved(span, seconds, track.frame_rate) for span, seconds in ((short, 1 / 30), (long, 4 / 30))]
+
+
+def _moved(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
+    """The row so many seconds later, at least one; the last where there is none."""
+    rows = max(1, round(seconds * frame_rate))
+    return x[(torch.arange(len(x)) + rows).clamp(max=len(x) - 1)]
 
 
 def shape_in_windows(track: Track) -> Tensor:
@@ -103,30 +112,25 @@ def windows(track: Track) -> Iterator[tuple[Track, int, slice]]:
         yield track.cut(first, stop + margin), first, slice(start - first, stop - first)
 
 
-def blocks(track: Track, where: Tensor, how: Tensor) -> list[Tensor]:
-    """Kinds of evidence, each (T, N): what is seen, how it changes, how much moves where, and in what shape.
+def blocks(track: Track, where: Tensor, how: Tensor, rows: Tensor) -> list[Tensor]:
+    """Kinds of evidence, (n, N) each of some rows (n,): what is seen, how it changes, how much moves where, and in what shape.
 
     where, how: ``cells`` and ``shape`` of the track. Of several media, what is seen and how it changes of one after the other.
     """
     rate = track.frame_rate
     media = track.components.split(track.layout.widths, 1) if track.layout else [track.components]
-    return [*(block for seen in media for block in _seen(seen, rate)), _over_time(where, rate), _over_time(how, rate)]
+    seen = [block for numbers in media for block in _seen(Around(numbers, rate), rows)]
+    return [*seen, *(_over_time(moves, Around(moves, rate), rows) for moves in (where, how))]
 
 
-def _seen(seen: Tensor, rate: float) -> list[Tensor]:
-    """What is seen (T, C) around each row, and how it changes."""
-    near = box(seen, 0.13, rate)
-    appearance = [near, later(near, -0.5, rate), later(near, 0.5, rate), box(seen, 1.0, rate)]
-    changes = [
-        change(box(seen, 0.07, rate), 0.1, rate),
-        change(near, 0.27, rate),
-        change(box(seen, 0.27, rate), 0.67, rate),
-    ]
+def _seen(seen: Around, rows: Tensor) -> list[Tensor]:
+    """What is seen around each row, and how it changes."""
+    appearance = [seen.mean(rows, 0.13, later) for later in (0.0, -0.5, 0.5)] + [seen.mean(rows, 1.0)]
+    changes = [seen.change(rows, seconds, later) for seconds, later in ((0.07, 0.1), (0.13, 0.27), (0.27, 0.67))]
     return [torch.cat(appearance, 1), torch.cat(changes, 1)]
 
 
-def _over_time(moves: Tensor, rate: float) -> Tensor:
-    """Motion over windows of three lengths, and how it changes."""
-    steady = box(moves, 0.1, rate)
-    windows = [moves, steady, box(moves, 0.33, rate), box(moves, 1.0, rate)]
-    return torch.cat([*windows, change(steady, 0.17, rate), change(steady, 0.4, rate)], 1)
+def _over_time(moves: Tensor, around: Around, rows: Tensor) -> Tensor:
+    """Motion, over windows of three lengths, and how it changes."""
+    windows = [moves[rows]] + [around.mean(rows, seconds) for seconds in (0.1, 0.33, 1.0)]
+    return torch.cat(windows + [around.change(rows, 0.1, later) for later in (0.17, 0.4)], 1)

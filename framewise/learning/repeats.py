@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool1d
 
 from framewise.core.metrics import runs
-from framewise.learning.context import box
+from framewise.learning.context import Around
 from framewise.learning.folds import Fold, Folds, Piece, unseen_labels
 from framewise.learning.tracks import Track, room
 
@@ -72,7 +72,8 @@ def _moments(track: Track, seen: Tensor) -> Tensor:
     found = room(len(chosen), seen.shape[1])
     for part, rows in zip(found.split(AVERAGED_ROWS), chosen.split(AVERAGED_ROWS), strict=True):
         first = max(0, int(rows[0]) - margin)
-        part[:] = box(seen[first : int(rows[-1]) + margin + 1], AVERAGED_SECONDS, track.frame_rate)[rows - first]
+        around = Around(seen[first : int(rows[-1]) + margin + 1], track.frame_rate)
+        part[:] = around.mean(rows - first, AVERAGED_SECONDS)
     return found
 
 

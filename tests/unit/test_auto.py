@@ -180,6 +180,41 @@ def test_the_same_videos_give_the_same_scores(one_network, three, thorough):
     assert again[1].to_json() == thorough[1].to_json()
 
 
+def test_fewer_rows_give_nearly_the_same_scores():
+    """Of every kind of evidence only rows that are unlike each other are kept, and what the others added is not lost."""
+    videos = [labelled(seed, plan) for seed, plan in enumerate(plans(6))]
+    basis = tracks.Basis.fit([v.rows for v in videos])
+    whole = kernel.KernelRidge.fit([basis.track(v) for v in videos])
+    fewer = whole.with_fewer_rows()
+    examples = len(whole.blocks[0].rows)
+    assert all(0 < len(block.rows) < 0.9 * examples for block in fewer.blocks)
+    assert sum(len(block.rows) for block in fewer.blocks) < 0.6 * len(fewer.blocks) * examples
+    unseen = basis.unlabelled(film(77)[0], 2)
+    differences = (whole.scores(unseen) - fewer.scores(unseen)).abs()
+    assert differences.mean() < 0.01
+    assert differences.max() < 0.05
+    assert whole.scores(unseen).std() > 0.2
+
+
+def test_rows_that_are_all_alike_are_one_row():
+    same = torch.ones(50, 8)
+    assert kernel._unlike(same).tolist() == [0]
+    assert kernel._unlike(torch.cat([same, 9 * same]))[:2].tolist() == [0, 50]
+    assert kernel._unlike(torch.ones(50, 0)).tolist() == [0]
+
+
+@pytest.mark.parametrize(("length", "frame_rate", "step"), [(1, 30, 2), (2, 30, 2), (3, 30, 2), (100, 240, 16), (9, 15, 1)])
+def test_scores_are_computed_for_every_so_many_rows_and_lie_on_lines_between(length, frame_rate, step, thorough):
+    """The first and the last row are always computed."""
+    rows, _ = film(3, [[(0, 1)], [(2, 3)]], seconds=8, frame_rate=frame_rate)
+    learned = thorough[0].learners.kernel
+    track = thorough[0].basis.unlabelled(rows.cut(0, length), 2)
+    every = torch.cat([learned._scores(part) for part in kernel._blocks_of(track, torch.arange(length))]).numpy()
+    computed = np.unique(np.append(np.arange(0, length, step), length - 1))
+    expected = np.stack([np.interp(np.arange(length), computed, every[computed, c]) for c in range(2)], 1)
+    np.testing.assert_allclose(learned.scores(track).numpy(), expected, atol=1e-5)
+
+
 # Nothing tells where in its video a row is.
 
 

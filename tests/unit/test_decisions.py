@@ -73,8 +73,8 @@ def test_a_label_without_annotations_is_decided_by_the_default():
 def test_what_is_supposed_of_a_label_comes_from_how_often_and_how_long_it_is_on():
     """On in 30 of 200 rows, in segments of 1 s and 2 s; then in all of them; then in segments of 0.4 s."""
     some = supposed_decision([on((20, 30)), on((10, 30))], [SECOND] * 2)
-    assert (some.threshold, some.window_seconds) == (pytest.approx(0.35 + 0.25 * 30 / 200), pytest.approx(0.4))
-    assert supposed_decision([on((0, 100))], [SECOND]).threshold == pytest.approx(0.6)
+    assert (some.threshold, some.window_seconds) == (pytest.approx(0.3 + 0.4 * 30 / 200), pytest.approx(0.4))
+    assert supposed_decision([on((0, 100))], [SECOND]).threshold == pytest.approx(0.7)
     assert supposed_decision([on((20, 24), (50, 54))], [SECOND]).window_seconds == pytest.approx(0.3)
     assert supposed_decision([on()], [SECOND]) == supposed_decision([], []) == Decision()
 
