@@ -55,7 +55,7 @@ class Changed:
     """A video's rows as a variant sees them: ``change`` gets their features, columns of motion last."""
 
     def __init__(self, rows: Rows, change: Callable[[Array], Array], first: int = 0, stop: int | None = None):
-        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
+        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
         self._rows, self._change, self._first = rows, change, first
         self._stop = len(rows) if stop is None else stop
 
@@ -103,7 +103,8 @@ class _Whole:
     """Rows that are in memory."""
 
     def __init__(self, features: Array, like: Rows):
-        self.frame_rate, self.motion_size, self._features = like.frame_rate, like.motion_size, features
+        self.frame_rate, self.motion_size, self.counts = like.frame_rate, like.motion_size, like.counts
+        self._features = features
 
     def __len__(self) -> int:
         return len(self._features)

@@ -30,6 +30,7 @@ class FileRows:
     """Rows of a video in a file, read where they are asked for."""
 
     frame_rate, motion_size = FRAME_RATE, MOTION_SIZE
+    counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, path: Path):
         self._rows = np.load(path, mmap_mode="r")

@@ -114,6 +114,7 @@ class GridRows:
     """Rows of a video on Label Studio's frame grid; what is read is (n, D + motion_size)."""
 
     motion_size = MOTION_SIZE
+    counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, features: VideoFeatures, frame_rate: float):
         self.frame_rate = frame_rate

@@ -23,10 +23,15 @@ from framewise.media.library import MediaFile
 MOST_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
 LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
 BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
-MOST_DEVIATION = 10.0  # in robust standard deviations; beyond it, only that it is far
-NORMAL_QUARTILES = 1.349  # distance of a normal distribution's quartiles, in standard deviations
-AGGREGATES = 5  # mean, standard deviation, least, most, root of the mean square; and whether there are any
-SENSORS = "sensors 1"  # changes when the numbers become other ones: models that learned from those before are then outdated
+MOST = 1e30  # of a sample, either way: its square is a number, too
+AGGREGATES = 5  # of a channel: mean, standard deviation, least, most, root of the mean square
+LENGTHS = 3  # of all channels together: of the mean, of the standard deviation, of the mean less what is usual
+# How fast it swings, of all channels together: in bands that begin at so many Hz, each an octave; the last has no end.
+BANDS_HZ = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+BAND_SAMPLES_PER_SECOND = 64.0  # of the swings, at most; faster ones are in the standard deviation
+NYQUIST_SHARE = 0.95  # of half the sampling rate, up to which a filter is made
+SWING_SECONDS = 0.25  # over which, or over half a period, what swings is averaged, twice
+SENSORS = "sensors 2"  # changes when the numbers become other ones: models that learned from those before are then outdated
 
 Floats = npt.NDArray[np.float32]
 
@@ -64,16 +69,17 @@ class SeriesFeatures:
     def rows(self, rate: float, num_steps: int | None = None) -> "SensorRows":
         """What describes each step, for the learner. Raises MediaError."""
         steps = self.num_steps(rate) if num_steps is None else num_steps
-        return SensorRows(step_numbers(self.times, self._values, rate, steps), rate)
+        return SensorRows(step_numbers(self.times, self._values, rate, steps), rate, number_counts(self._values.shape[1]))
 
 
 class SensorRows:
-    """Steps as rows: AGGREGATES numbers of each channel, then of each whether it has any; no motion, which is of pictures."""
+    """Steps as rows: what ``step_numbers`` says of them; no motion, which is of pictures."""
 
     motion_size = MOTION_SIZE
 
-    def __init__(self, numbers: Floats, rate: float):
+    def __init__(self, numbers: Floats, rate: float, counts: Floats):
         self.frame_rate = max(rate, LEAST_RATE)
+        self.counts: Floats | None = counts
         self._numbers = numbers
 
     def __len__(self) -> int:
@@ -84,38 +90,103 @@ class SensorRows:
         return rows
 
 
-def step_numbers(times: SeriesTimes, values: Floats, rate: float, num_steps: int) -> Floats:
-    """(num_steps, C * (AGGREGATES + 1)) of a series' channels (N, C), each normalised by its own median and quartiles.
+def number_counts(channels: int) -> Floats:
+    """How much each of the numbers of a step counts, (D,): a channel's, which say much the same, together as much as one."""
+    counts = [1 / math.sqrt(AGGREGATES)] * (channels * AGGREGATES) + [1.0] * (LENGTHS + len(BANDS_HZ))
+    return np.array(counts, np.float32)
 
-    A step without a sample lies between two others, where a channel is slower than the grid, and is drawn as a line between
-    them; in a gap its numbers are 0, and so is the last of them, which is else 1.
+
+def step_numbers(times: SeriesTimes, values: Floats, rate: float, num_steps: int) -> Floats:
+    """(num_steps, D) of a series' channels (N, C), in their own units: AGGREGATES of each channel, less its median; LENGTHS; of
+    each of BANDS_HZ the root of how far it swings.
+
+    Lengths and swings are of all channels together, as of a vector: so they are the same however a sensor is worn. A step
+    without a sample lies between two others, where a channel is slower than the grid, and is drawn as a line between them; in a
+    gap its numbers are NaN.
     """
     steps = times.frames(rate) - 1
-    parts = [_channel(times.seconds, steps, values[:, c], rate, num_steps) for c in range(values.shape[1])]
-    numbers = np.concatenate([aggregates for aggregates, _ in parts], axis=1)
-    valid = np.stack([there for _, there in parts], axis=1)
-    joined: Floats = np.concatenate([numbers, valid], axis=1, dtype=np.float32)
-    return joined
+    samples = np.clip(values.astype(np.float64), -MOST, MOST)
+    parts = [_channel(times.seconds, steps, samples[:, c], rate, num_steps) for c in range(values.shape[1])]
+    aggregates = np.stack([known for known, _, _ in parts])
+    valid = np.stack([there for _, there, _ in parts])
+    usual = np.array([median for _, _, median in parts])[:, np.newaxis]
+    means, spreads, centred = aggregates[:, :, 0] + usual, aggregates[:, :, 1], aggregates[:, :, 0]
+    anything = np.where(valid.any(axis=0), 1.0, np.nan)[:, np.newaxis]
+    lengths = np.stack([np.sqrt(np.nansum(of**2, axis=0)) for of in (means, spreads, centred)], axis=1)
+    columns = [*aggregates, anything * lengths, anything * _swings(times, samples, rate, num_steps)]
+    return np.concatenate(columns, axis=1, dtype=np.float32)
 
 
 def _channel(
-    seconds: npt.NDArray[np.float64], steps: npt.NDArray[np.int64], values: Floats, rate: float, num_steps: int
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Aggregates (T, AGGREGATES) of one channel (N,), and whether each step has any, (T,)."""
+    seconds: npt.NDArray[np.float64], steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], rate: float, num_steps: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
+    """Aggregates (T, AGGREGATES) of one channel (N,) less its median, whether each step has any, (T,), and the median."""
     there = np.flatnonzero(np.isfinite(values))
     if not len(there):
-        return np.zeros((num_steps, AGGREGATES), np.float32), np.zeros(num_steps, bool)
-    inside, normal = steps[there], _normalised(values[there].astype(np.float64))
+        return np.full((num_steps, AGGREGATES), np.nan), np.zeros(num_steps, bool), 0.0
+    median = float(np.median(values[there]))
+    inside, centred = steps[there], values[there] - median
     filled, first, counts = np.unique(inside, return_index=True, return_counts=True)
-    mean = np.add.reduceat(normal, first) / counts
-    square = np.add.reduceat(normal**2, first) / counts
+    mean = np.add.reduceat(centred, first) / counts
+    square = np.add.reduceat(centred**2, first) / counts
     spread = np.sqrt(np.maximum(square - mean**2, 0))
-    least, most = np.minimum.reduceat(normal, first), np.maximum.reduceat(normal, first)
+    least, most = np.minimum.reduceat(centred, first), np.maximum.reduceat(centred, first)
     known = np.stack([mean, spread, least, most, np.sqrt(square)], axis=1)
     every = np.arange(num_steps)
-    drawn = np.stack([np.interp(every, filled, column) for column in known.T], axis=1).astype(np.float32)
+    drawn = np.stack([np.interp(every, filled, column) for column in known.T], axis=1)
     valid = _bridged(filled, every, BRIDGED_PERIODS * max(SeriesTimes(seconds[there]).period_seconds * rate, 1.0))
-    return np.where(valid[:, np.newaxis], drawn, np.float32(0)), valid
+    return np.where(valid[:, np.newaxis], drawn, np.nan), valid, median
+
+
+def _swings(times: SeriesTimes, values: npt.NDArray[np.float64], rate: float, num_steps: int) -> npt.NDArray[np.float64]:
+    """(T, len(BANDS_HZ)), roots of the amplitude in each band, of all channels (N, C) as of a vector; 0 in bands that are
+    faster than the samples. A second is the learner's own, see LEAST_RATE."""
+    from scipy.ndimage import uniform_filter1d  # scipy, which takes most of a second to import, and not all have series
+    from scipy.signal import sosfiltfilt
+
+    second = max(rate, LEAST_RATE) / rate
+    sampling = min(1 / times.period_seconds, BAND_SAMPLES_PER_SECOND / second)
+    filters = _filters(sampling * second)
+    energy = np.zeros((len(BANDS_HZ), int(times.seconds[-1] * sampling + 1e-6) + 1))
+    edge = min(energy.shape[1] - 1, int(3 * sampling * second))
+    for channel in values.T:  # one after the other: there may be many
+        even = _evenly(times.seconds, channel, sampling, energy.shape[1])
+        for band, filter in filters.items():
+            energy[band] += sosfiltfilt(filter, even, padlen=edge) ** 2
+    middles = np.minimum(((np.arange(num_steps) + 0.5) / rate * sampling).astype(np.int64), energy.shape[1] - 1)
+    found = np.zeros((num_steps, len(BANDS_HZ)))
+    for band in filters:
+        size = max(1, round(sampling * second * max(SWING_SECONDS, 0.5 / BANDS_HZ[band])))
+        smooth = uniform_filter1d(uniform_filter1d(energy[band], size, mode="reflect"), size, mode="reflect")
+        found[:, band] = np.maximum(smooth, 0)[middles] ** 0.25
+    return found
+
+
+def _filters(sampling: float) -> dict[int, npt.NDArray[np.float64]]:
+    """Of each of BANDS_HZ that samples can show, by its number."""
+    from scipy.signal import butter
+
+    highest, last = NYQUIST_SHARE * sampling / 2, len(BANDS_HZ) - 1
+    return {
+        band: butter(2, [begin, 2 * begin], "bandpass", fs=sampling, output="sos")
+        if band < last and 2 * begin < highest
+        else butter(2, begin, "highpass", fs=sampling, output="sos")
+        for band, begin in enumerate(BANDS_HZ)
+        if begin < highest
+    }
+
+
+def _evenly(
+    seconds: npt.NDArray[np.float64], channel: npt.NDArray[np.float64], sampling: float, length: int
+) -> npt.NDArray[np.float64]:
+    """(length,) at so many samples a second: means of a channel's samples (N,) inside each, and lines where there are none."""
+    there = np.isfinite(channel)
+    if not there.any():
+        return np.zeros(length)
+    filled, first, counts = np.unique(
+        (seconds[there] * sampling + 1e-6).astype(np.int64), return_index=True, return_counts=True
+    )
+    return np.interp(np.arange(length), filled, np.add.reduceat(channel[there], first) / counts)
 
 
 def _bridged(filled: npt.NDArray[np.int64], every: npt.NDArray[np.int64], longest: float) -> npt.NDArray[np.bool_]:
@@ -126,15 +197,6 @@ def _bridged(filled: npt.NDArray[np.int64], every: npt.NDArray[np.int64], longes
     apart = filled[np.minimum(after, len(filled) - 1)] - filled[np.maximum(before, 0)]
     valid: npt.NDArray[np.bool_] = between & (apart <= longest)
     return valid
-
-
-def _normalised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    scale = (high - low) / NORMAL_QUARTILES
-    # A channel that mostly stands still has quartiles that tell nothing of when it moves.
-    scale = scale if scale > 0.1 * values.std() else values.std()
-    normal: npt.NDArray[np.float64] = np.clip((values - middle) / (scale or 1.0), -MOST_DEVIATION, MOST_DEVIATION)
-    return normal
 
 
 class SeriesReader:

@@ -58,6 +58,7 @@ class SoundRows:
     """Steps as rows, NUMBERS each; no motion, which is of pictures. Levels count from each band's median."""
 
     motion_size = MOTION_SIZE
+    counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, mel: npt.NDArray[np.float16], rate: float, num_steps: int):
         self.frame_rate = rate

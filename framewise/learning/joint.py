@@ -18,7 +18,7 @@ class FirstRows:
     """The first rows of a medium."""
 
     def __init__(self, rows: Rows, number: int):
-        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
+        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
         self._rows, self._number = rows, number
 
     def __len__(self) -> int:
@@ -32,7 +32,10 @@ class JointRows:
     """Rows of several media on one grid, of which the first ``number`` count: what is beyond the shortest is not claimed.
 
     parts: in the order of the group's media; None for one that the task does not have. moving: the medium that has motion.
+    counts: each part has its own.
     """
+
+    counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, parts: Sequence[Rows | None], number: int, frame_rate: float, moving: int | None):
         there = [part for part in parts if part is not None]
@@ -118,10 +121,14 @@ def fit_basis(rows: Sequence[Rows]) -> Basis | JointBasis:
 def read_basis(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Basis | JointBasis:
     """What was saved. Raises KeyError, ValueError or TypeError for something else."""
     if "media" not in description:
-        return Basis(tensors["basis.mean"], tensors["basis.projection"])
+        return _read_basis("basis", tensors)
     bases: list[Basis | None] = []
     for number in range(int(description["media"])):
-        mean = tensors.get(f"basis.{number}.mean")
-        bases.append(None if mean is None else Basis(mean, tensors[f"basis.{number}.projection"]))
+        name = f"basis.{number}"
+        bases.append(_read_basis(name, tensors) if f"{name}.mean" in tensors else None)
     moving = description["moving"]
     return JointBasis(tuple(bases), None if moving is None else int(moving))
+
+
+def _read_basis(name: str, tensors: Mapping[str, Tensor]) -> Basis:
+    return Basis(tensors[f"{name}.mean"], tensors[f"{name}.projection"], tensors.get(f"{name}.scale"))

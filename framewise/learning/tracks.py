@@ -21,16 +21,23 @@ COMPONENTS = 128
 # Between none of it and all of it (whitening), see docs/decisions/0012.
 SPREAD_POWER = 0.5
 MAX_BASIS_ROWS = 3000
+FAR_OUT = 0.001  # of a feature's values, at either end
+MOST_DEVIATION = 10.0
 MOTION_SECONDS = 8 / 30  # between the pictures whose difference is motion, at most
 READ_ROWS = 1024  # of features in memory at once: a video may be hours long
 MAPPED_BYTES = 4 << 20  # from which on a track's numbers lie in a file
 
 
 class Rows(Protocol):
-    """A video's features, read in parts. ``motion_size`` of the last columns are motion, the others the backbone's."""
+    """A video's features, read in parts. ``motion_size`` of the last columns are motion, the others the backbone's.
+
+    counts: of features that have each a unit of its own, and are NaN where nothing is known, how much each counts, (D,); None
+    of features that are of one unit and count as they spread.
+    """
 
     frame_rate: float
     motion_size: int
+    counts: npt.NDArray[np.float32] | None
 
     def __len__(self) -> int: ...
 
@@ -107,10 +114,12 @@ class TrackMaker:
 
 @dataclass(frozen=True)
 class Basis(TrackMaker):
-    """Principal components of the backbone's features: mean (D,), projection (D, C), scaled by their spread."""
+    """Principal components of the features: mean (D,), projection (D, C), scaled by their spread. scale (D,): of features that
+    have each a unit of its own."""
 
     mean: Tensor
     projection: Tensor
+    scale: Tensor | None = None
 
     @classmethod
     def fit(cls, videos: Sequence[Rows]) -> Self:
@@ -119,8 +128,14 @@ class Basis(TrackMaker):
         chosen = [part[:, : -rows.motion_size].double() for rows in videos for _, part in _in_parts(rows, step)]
         centred = torch.cat(chosen)
         del chosen
-        mean = centred.mean(0)
-        centred -= mean
+        counts, scale = videos[0].counts, None
+        if counts is None:
+            mean = centred.mean(0)
+            centred -= mean
+        else:
+            weights = torch.from_numpy(counts).double()
+            mean, scale = _usual(centred)
+            centred = _in_deviations(centred, mean, scale) * weights
         # The smaller of the two products has the same eigenvalues.
         if len(centred) < centred.shape[1]:
             values, vectors = torch.linalg.eigh(centred @ centred.T)
@@ -130,10 +145,14 @@ class Basis(TrackMaker):
         values, directions = values.flip(0)[:COMPONENTS].clamp(min=0), directions.flip(1)[:, :COMPONENTS]
         kept = values > values[0] * 1e-7
         spread = (values[kept] / values[0].clamp(min=1e-12)).sqrt()
-        return cls(mean.float(), (directions[:, kept] * spread**-SPREAD_POWER).float())
+        projection = directions[:, kept] * spread**-SPREAD_POWER
+        if scale is None:
+            return cls(mean.float(), projection.float())
+        return cls(mean.float(), (weights.unsqueeze(1) * projection).float(), scale.float())
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"mean": self.mean, "projection": self.projection}
+        scale = {} if self.scale is None else {"scale": self.scale}
+        return {"mean": self.mean, "projection": self.projection, **scale}
 
     def description(self) -> dict[str, Any]:
         return {}
@@ -141,19 +160,39 @@ class Basis(TrackMaker):
     def fits_together(self) -> bool:
         """Whether the sizes of the tensors are those of one basis."""
         size = len(self.mean)
-        return self.mean.shape == (size,) and self.projection.ndim == 2 and len(self.projection) == size
+        scaled = self.scale is None or self.scale.shape == (size,)
+        return scaled and self.mean.shape == (size,) and self.projection.ndim == 2 and len(self.projection) == size
 
     def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
         components, moved = room(len(rows), self.projection.shape[1]), room(len(rows), rows.motion_size)
         for start, part in _in_parts(rows):
             inside = slice(start, start + len(part))
-            components[inside] = (part[:, : -rows.motion_size] - self.mean) @ self.projection
+            features = part[:, : -rows.motion_size]
+            centred = features - self.mean if self.scale is None else _in_deviations(features, self.mean, self.scale)
+            components[inside] = centred @ self.projection
             moved[inside] = part[:, -rows.motion_size :]
         # A video's first pictures have none as much earlier to compare with, which would tell where a video begins.
         first = min(math.ceil(MOTION_SECONDS * rows.frame_rate), len(rows) - 1)
         moved[:first] = moved[first].clone()
         return components, moved
+
+
+def _usual(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each of the features (N, D), NaN where nothing is known, without what is far out: one
+    spike must not make all else the same. One that never changes, or is never known, has a deviation of 1."""
+    known = (~features.isnan()).sum(0).clamp(min=1)
+    ordered, ends = features.sort(0).values, ((known - 1) * FAR_OUT).ceil().long()  # NaN come last
+    low, high = (ordered.gather(0, rows.unsqueeze(0))[0] for rows in (ends, known - 1 - ends))
+    inside = features.clamp(low, high)
+    mean = inside.nansum(0) / known
+    deviation = (((inside - mean) ** 2).nansum(0) / known).sqrt()
+    return mean, torch.where(deviation > 0, deviation, 1.0)
+
+
+def _in_deviations(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """(N, D) from each mean, in standard deviations; beyond MOST_DEVIATION only that it is far, and 0 for what is not known."""
+    return ((features - mean) / scale).clamp(-MOST_DEVIATION, MOST_DEVIATION).nan_to_num()
 
 
 def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor]]:

@@ -41,7 +41,7 @@ AT_HOME_IN = {
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
     "pandas": {"media"},
-    "scipy": {"sync"},
+    "scipy": {"sync", "features"},
     "huey": {"jobs"},
     "distributed": {"bulk"},
     "sqlite3": {"store"},

@@ -36,7 +36,7 @@ def one_thread():
 class Film:
     """Rows in memory."""
 
-    motion_size = MOTION
+    motion_size, counts = MOTION, None
 
     def __init__(self, values, frame_rate=25.0):
         self.values, self.frame_rate = values.astype(np.float32), frame_rate

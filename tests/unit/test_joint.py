@@ -18,7 +18,7 @@ class Numbers:
     """Rows of an array, with motion in the last columns."""
 
     def __init__(self, numbers):
-        self.frame_rate, self.motion_size = RATE, MOTION
+        self.frame_rate, self.motion_size, self.counts = RATE, MOTION, None
         self._numbers = np.pad(numbers.astype(np.float32), ((0, 0), (0, MOTION)))
 
     def __len__(self):
