@@ -183,10 +183,10 @@ def _evenly(
     there = np.isfinite(channel)
     if not there.any():
         return np.zeros(length)
-    filled, first, counts = np.unique(
-        (seconds[there] * sampling + 1e-6).astype(np.int64), return_index=True, return_counts=True
-    )
-    return np.interp(np.arange(length), filled, np.add.reduceat(channel[there], first) / counts)
+    cells = (seconds[there] * sampling + 1e-6).astype(np.int64)
+    filled, first, counts = np.unique(cells, return_index=True, return_counts=True)
+    even: npt.NDArray[np.float64] = np.interp(np.arange(length), filled, np.add.reduceat(channel[there], first) / counts)
+    return even
 
 
 def _bridged(filled: npt.NDArray[np.int64], every: npt.NDArray[np.int64], longest: float) -> npt.NDArray[np.bool_]:
