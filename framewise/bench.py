@@ -281,7 +281,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     ]
     bars = axis.barh([r["name"] for r in rows], speeds, xerr=spread, color=[colours[r["kind"]] for r in rows], ecolor="grey")
     axis.bar_label(bars, [f" {s:.0f}  ({r['ratio']:.1f} x)" for s, r in zip(speeds, rows, strict=True)], padding=4)
-    axis.margins(x=0.18)
+    axis.margins(x=0.25)
     axis.set_xlabel("pictures a second (ratio to the usual way)")
     axis.set_title(
         f"{report['video']} on {report['machine']['processor']}, {report['machine']['processors']} processors", fontsize=9
