@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import httpx
@@ -33,32 +32,16 @@ from framewise.server.sync_page.jobs import SLOTS, write_state
 from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
 from framewise.settings import Settings
 from tests import sync_help
-from tests.sync_help import Filmed, clock_picture, read_clock
+from tests.sync_help import clock_picture, read_clock
+from tests.sync_page_help import COMPARE, Heard, Person
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 SIZE, SECONDS = (320, 180), 10
-SCENE_START = 95  # seconds of the scene from which on there is something to hear
 MAX_BYTES = 20_000_000
 # Each camera's start in the scene, seconds, and frames a second.
 CAMERAS = {"left.mp4": (100.0, Fraction(25)), "right.mp4": (101.234, Fraction(30000, 1001)), "top.mkv": (98.766, Fraction(25))}
 PIXELS = """video => { const c = document.createElement("canvas"); c.width = video.videoWidth; c.height = video.videoHeight;
   c.getContext("2d").drawImage(video, 0, 0); return c.toDataURL("image/png").split(",")[1]; }"""
-
-
-class Heard(Filmed):
-    """With a sound that never repeats: bursts of noise at odd times."""
-
-    def sound(self) -> np.ndarray:
-        assert self.sample_rate
-        random, rate = np.random.default_rng(7), self.sample_rate
-        scene = np.zeros(25 * rate, dtype=np.float32)
-        burst = np.exp(-np.arange(rate // 4) / (0.05 * rate))
-        for at in np.cumsum(random.uniform(0.15, 0.7, 50)):
-            first = int(at * rate)
-            part = scene[first : first + len(burst)]
-            part += (0.2 * burst * random.standard_normal(len(burst)))[: len(part)].astype(np.float32)
-        first = round((self.start - SCENE_START) * rate)
-        return scene[first : first + round(self.seconds * rate)].clip(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -287,41 +270,6 @@ def test_names_of_files_are_text_and_nothing_else(page: Page, served: Served, re
     assert stored == {"recording-1.mp4", "recording-2.mp4", "recording-3.mp4"}
 
 
-@dataclass
-class Person:
-    """Somebody with a browser's cookie and token, without a browser."""
-
-    client: httpx.Client
-    token: str
-
-    @classmethod
-    def comes(cls, served: Served) -> "Person":
-        client = httpx.Client(base_url=served.url, headers={"Accept": "application/json"}, timeout=60)
-        token = re.search(r'name="token" value="([^"]+)"', client.get("/sync", headers={"Accept": "text/html"}).text)
-        assert token
-        return cls(client, token[1])
-
-    def post(self, path: str, **form: str) -> httpx.Response:
-        return self.client.post(path, data={"token": self.token, **form})
-
-    def begins(self) -> str:
-        answer = self.post("/sync")
-        assert answer.status_code == 303, answer.text
-        return answer.headers["location"]
-
-    def uploads(self, session: str, name: str, content: bytes) -> httpx.Response:
-        headers = {"X-Form-Token": self.token}
-        return self.client.post(f"{session}/recordings", params={"name": name}, content=content, headers=headers)
-
-    def waits(self, session: str) -> dict[str, Any]:
-        for _ in range(1200):
-            state = self.client.get(f"{session}/state.json").json()
-            if state["state"] not in ("waiting", "running"):
-                return dict(state)
-            time.sleep(0.1)
-        raise AssertionError(state)
-
-
 People = Callable[[], Person]
 
 
@@ -330,15 +278,12 @@ def people(served: Served) -> Iterator[People]:
     come: list[Person] = []
 
     def comes() -> Person:
-        come.append(Person.comes(served))
+        come.append(Person.comes(served.url))
         return come[-1]
 
     yield comes
     for person in come:
         person.client.close()  # gunicorn waits for open connections before it ends
-
-
-COMPARE = {"method": "audio", "max_offset": "20", "minimum_confidence": "0.2", "reference": "1"}
 
 
 def files_in(served: Served, session: str) -> set[str]:

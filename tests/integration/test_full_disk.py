@@ -1,6 +1,7 @@
 """Disks that are full: what cannot be written says so and waits, everything else goes on, and nothing half written is read."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.integration.service import (
     start_endless_training,
     wait_for,
 )
+from tests.sync_page_help import COMPARE, Heard, Person
 
 QUICK = learning_config(model_classifier_epochs="3", model_score_threshold="0")
 NO_ROOM = "no room on the disk"
@@ -24,13 +26,14 @@ PAGE_BYTES = 4096
 BIG_TEXT = "x" * 200_000  # of an event, so that the database soon needs another page
 
 
-def fill(disk):
-    """Leave no room; the ballast that takes it."""
+def fill(disk, but=0):
+    """Leave no room, but so many bytes; the ballast that takes it."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(PAGE_BYTES))
     assert shutil.disk_usage(disk).free == 0
+    os.truncate(ballast, ballast.stat().st_size - but)
     return ballast
 
 
@@ -146,3 +149,38 @@ def submit_until_refused(service, project, make_task):
         assert answer.status_code == 200, answer.text
         recorded.add(event["annotation"]["id"])
     raise AssertionError("500 events were recorded on a disk that is full")
+
+
+def test_recordings_for_which_there_is_no_room_to_be_written_on_one_clock_stay_as_they_were(
+    small_disk, start_service, tmp_path
+):
+    """The page /sync, where a recording's copy is begun and finds no room for its rest."""
+    data = small_disk(48)
+    service = start_service(DATA_DIR=str(data), SYNC_PAGE="true", MIN_FREE_DISK_BYTES="0")
+    person = Person.comes(str(service.client.base_url))
+    session = person.begins()
+    for name, start in (("left.mp4", 100.0), ("right.mp4", 101.234)):
+        content = Heard(start, 20, size=(640, 360)).write(tmp_path / name).read_bytes()
+        assert person.uploads(session, name, content).status_code == 200
+    assert person.post(f"{session}/estimate", **COMPARE).status_code == 303
+    assert person.waits(session)["state"] == "done"
+    folder = next(data.glob(f"sync/{session.rsplit('/', 1)[1]}"))
+
+    def kept():
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith("recording-")}
+
+    before, ballast = kept(), fill(data, but=256 * 1024)
+    assert person.post(f"{session}/apply", mode="union").status_code == 303
+    failed = person.waits(session)
+
+    assert (failed["state"], "no room on the disk" in failed["error"]) == ("failed", True), failed
+    assert kept() == before
+    assert len(before) == 2
+    assert not [path for path in folder.rglob("*synced*") if path.is_file()]
+    assert service.is_up()
+
+    ballast.unlink()
+    assert person.post(f"{session}/apply", mode="union").status_code == 303
+    assert person.waits(session)["state"] == "done"
+    assert len(person.client.get(f"{session}/synced_videos.zip").content) > 256 * 1024
+    person.client.close()
