@@ -26,7 +26,7 @@ CAMERA, SCENE, SOUND = "turning", "movement", "sound"
 LOUDNESS_RATE = 100
 CLEAR_SURPLUS = 2.0  # standard deviations
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -124,24 +124,24 @@ def _energy(values: Floats, rate: float) -> Floats:
     return np.asarray(np.log(length + 0.1 * float(np.median(length)) + 1e-9))
 
 
-def align(video: Path, sensor: Sensor, search: float, progress: Progress = lambda what, share: None) -> Alignment:
+def align(video: Path, sensor: Sensor, search: float, progress: Progress = lambda share, what: None) -> Alignment:
     """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
     return compare(measure(video, progress), sensor, search)
 
 
-def measure(video: Path, progress: Progress = lambda what, share: None) -> dict[str, tuple[Signal, ...]]:
+def measure(video: Path, progress: Progress = lambda share, what: None) -> dict[str, tuple[Signal, ...]]:
     """Method -> what it compares of a video, or of a sound alone. Raises MediaError."""
     signals: dict[str, tuple[Signal, ...]] = {}
     with open_container(video) as container:
         pictures = any(stream.codec_context is not None for stream in container.streams.video)
     if pictures:
         turning, movement = TurningMeter(), MovementMeter()
-        for picture in small_pictures(video, lambda share: progress("how the picture turns, and what moves", share)):
+        for picture in small_pictures(video, lambda share: progress(share, "how the picture turns, and what moves")):
             turning.add(*picture)
             movement.add(*picture)
         signals[CAMERA], signals[SCENE] = turning.turning().signals, (movement.movement().signal,)
     if has_sound(video):
-        signals[SOUND] = (_loudness(video, lambda share: progress("how loud it is", share)),)
+        signals[SOUND] = (_loudness(video, lambda share: progress(share, "how loud it is")),)
     if not signals:
         raise MediaError(f"{video.name}: expected pictures or sound, found neither")
     return signals

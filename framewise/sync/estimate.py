@@ -31,7 +31,7 @@ THREADS = 2
 logger = logging.getLogger("framewise.sync")
 
 # (what is done, the share of it that is done in 0 .. 1)
-Progress = Callable[[str, float], None]
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Material:
     no_picture: str = ""
 
 
-def estimate(paths: Sequence[Path], options: Options, progress: Progress = lambda what, share: None) -> Manifest:
+def estimate(paths: Sequence[Path], options: Options, progress: Progress = lambda share, what: None) -> Manifest:
     """Put recordings on the clock of the first one given. Prints nothing; logs each step to ``framewise.sync``.
 
     Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at
@@ -147,10 +147,10 @@ def _header(container: Any, path: Path, name: str) -> Material:
 
 @contextmanager
 def _step(what: str, progress: Progress, log: Any) -> Iterator[None]:
-    progress(what, 0.0)
+    progress(0.0, what)
     began = time.monotonic()
     yield
-    progress(what, 1.0)
+    progress(1.0, what)
     log.info("%s: done in %.1f s", what, time.monotonic() - began)
 
 
@@ -174,7 +174,7 @@ def _measure(materials: list[Material], options: Options, scratch: Path, progres
 def _hear(material: Material, target: Path, progress: Progress, log: Any) -> None:
     what = f"sound of {material.name}"
     with _step(what, progress, log):
-        samples = decode_sound(material.path, target, lambda share: progress(what, 0.9 * share))
+        samples = decode_sound(material.path, target, lambda share: progress(0.9 * share, what))
         material.sound = analyse(samples)
         material.duration = max(material.duration, material.sound.seconds)
     if material.sound.silent:
@@ -184,7 +184,7 @@ def _hear(material: Material, target: Path, progress: Progress, log: Any) -> Non
 def _watch(material: Material, progress: Progress, log: Any) -> None:
     what = f"movement in {material.name}"
     with _step(what, progress, log):
-        material.movement = measure_movement(material.path, lambda share: progress(what, share))
+        material.movement = measure_movement(material.path, lambda share: progress(share, what))
         material.frames = material.movement.pictures
     if material.movement.still:
         material.no_picture = "nothing moves in its pictures"
@@ -210,7 +210,7 @@ def _compare(
     found: dict[tuple[int, int], dict[str, Answer]] = {}
     pairs = list(combinations(range(len(materials)), 2))
     for number, (a, b) in enumerate(pairs):
-        progress("comparing", number / len(pairs))
+        progress(number / len(pairs), "comparing")
         one, two = materials[a], materials[b]
         answers: dict[str, Answer] = {}
         if options.method != "visual":
@@ -222,7 +222,7 @@ def _compare(
         for method, answer in answers.items():
             log.info("%s and %s, %s: %s", one.name, two.name, method, answer.text())
         found[a, b] = answers
-    progress("comparing", 1.0)
+    progress(1.0, "comparing")
     return found
 
 

@@ -119,7 +119,7 @@ class Bars:
         for bar in self._bars.values():
             bar.close()
 
-    def tell(self, what: str, share: float) -> None:
+    def tell(self, share: float, what: str) -> None:
         with self._lock:
             if what not in self._bars:
                 form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}"

@@ -196,7 +196,7 @@ def test_a_page_is_told_how_far_it_is_and_nothing_is_printed(folder, capsys, cap
     told = []
 
     with caplog.at_level(logging.INFO, "framewise.sync"):
-        estimate([folder / "cam0.mp4", folder / "short.wav"], Options("audio"), lambda what, share: told.append((what, share)))
+        estimate([folder / "cam0.mp4", folder / "short.wav"], Options("audio"), lambda share, what: told.append((what, share)))
 
     assert ("sound of cam0.mp4", 1.0) in told
     assert ("comparing", 1.0) in told

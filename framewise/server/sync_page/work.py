@@ -27,7 +27,7 @@ class Progress:
         self._lock, self._written = threading.Lock(), 0.0
         write_state(session, kind, "running")
 
-    def tell(self, what: str, share: float) -> None:
+    def tell(self, share: float, what: str) -> None:
         with self._lock:
             self.steps[what] = max(0.0, min(1.0, share))
             if time.monotonic() - self._written >= WRITE_SECONDS:
@@ -82,7 +82,7 @@ def apply(session: Session, job: dict[str, Any], progress: Progress) -> None:
     assert made is not None  # asked before it was started
     new = session.folder / f".{SYNCED}.new"
     shutil.rmtree(new, ignore_errors=True)
-    done = run(made, Options(new, job["mode"], job["correct_drift"]), lambda share, what: progress.tell("writing", share))
+    done = run(made, Options(new, job["mode"], job["correct_drift"]), lambda share, what: progress.tell(share, "writing"))
     numbers = {stored.path.name: stored.number for stored in session.recordings()}
     outputs = [
         {
@@ -96,9 +96,9 @@ def apply(session: Session, job: dict[str, Any], progress: Progress) -> None:
         if o.path
     ]
     results = {"mode": done.mode, "outputs": outputs, "left_out": [numbers[name] for name in done.left_out]}
-    progress.tell("ZIP", 0.0)
+    progress.tell(0.0, "ZIP")
     _zip(session, new, outputs)
-    progress.tell("ZIP", 1.0)
+    progress.tell(1.0, "ZIP")
     manifests.write_json(new / RESULTS, results)
     shutil.rmtree(session.folder / SYNCED, ignore_errors=True)
     new.rename(session.folder / SYNCED)
