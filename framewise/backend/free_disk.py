@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from framewise.core.errors import StorageFull
+from framewise.core.sizes import format_size
 
 
 class FreeDisk:
@@ -24,10 +25,6 @@ class FreeDisk:
         if free >= self._min_free_bytes:
             return ""
         return (
-            f"{_gigabytes(free)} are free on the disk of {self._folder} (CACHE_DIR), and {_gigabytes(self._min_free_bytes)} "
+            f"{format_size(free)} are free on the disk of {self._folder} (CACHE_DIR), and {format_size(self._min_free_bytes)} "
             "are to stay free (MIN_FREE_DISK_BYTES); make room, and it goes on"
         )
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"

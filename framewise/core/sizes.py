@@ -16,8 +16,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Bytes with three digits: 5 B, 1.23 GB."""
+    """Bytes with three digits: 5 B, 1.23 GB; of the largest unit with all: 12,345 TB."""
     unit = 0
     while unit < len(UNITS) - 1 and size >= 999.5:
         size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {UNITS[unit].replace('K', 'k')}B"
+    number = f"{size:.3g}" if size < 999.5 else f"{size:,.0f}"
+    return f"{number} {UNITS[unit].replace('K', 'k')}B"

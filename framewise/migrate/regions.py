@@ -39,7 +39,7 @@ def is_on(value: dict[str, Any], series: str) -> bool:
 
 def _moved(region: dict[str, Any], parse: Parse, time_map: TimeMap) -> dict[str, Any]:
     try:
-        ends = {end: time_map(parse(region["value"][end])) for end in ("start", "end") if end in region["value"]}
+        ends = {end: float(time_map(parse([region["value"][end]])[0])) for end in ("start", "end") if end in region["value"]}
     except NeedsReview as error:
         raise NeedsReview(f"region {shown(repr(region.get('id')))}: {error}") from None
     return {**region["value"], **ends}

@@ -1,27 +1,22 @@
 """Times of a series, in numbers, and the map from the series' own times to the media's seconds."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from framewise.core.errors import ConfigError
+from framewise.core.time_format import TimeFormat
 from framewise.migrate.findings import NeedsReview, shown
 
 WARN_SCALE = 0.02
 MILLISECONDS = 1000.0  # native units a second of dates, as in Label Studio
-# Directives of d3 that Python's strptime reads alike, in UTC and whatever the locale.
-_ALIKE = frozenset("YymdHMSpIj%")
-_DIRECTIVE = re.compile(r"%[-_0]?(.)")
-_FRACTION = re.compile(r"\d+$", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Parse = Callable[[Any], float]
-Times = TypeVar("Times", float, npt.NDArray[np.float64])
+Floats = npt.NDArray[np.float64]
+Parse = Callable[[Sequence[Any]], Floats]
+Times = TypeVar("Times", float, Floats)
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class TimeMap:
 class SeriesTimes:
     """Sample times of one series, ascending, in native units: of the column, or milliseconds for dates."""
 
-    native: npt.NDArray[np.float64]
+    native: Floats
     units_a_second: float
 
     @property
@@ -86,8 +81,7 @@ def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> 
 
     Raises NeedsReview for what is no time, and for times that go back.
     """
-    parse = parser(time_format)
-    native = np.array([parse(cell) for cell in cells], np.float64)
+    native = parser(time_format)(cells)
     if len(native) < 2:
         raise NeedsReview(f"its series has {len(native)} samples; expected at least 2")
     if (steps := np.diff(native) < 0).any():
@@ -100,8 +94,12 @@ def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> 
 
 
 def parser(time_format: str | None) -> Parse:
-    """What reads one time, of a sample or of a region. Raises NeedsReview for a format that is not known here."""
-    return _number if time_format is None else _formatted(time_format)
+    """What reads times, of samples or of a region. Raises NeedsReview for a format that is not known here."""
+    return _numbers if time_format is None else _formatted(time_format)
+
+
+def _numbers(cells: Sequence[Any]) -> Floats:
+    return np.array([_number(cell) for cell in cells], np.float64)
 
 
 def _number(cell: Any) -> float:
@@ -117,36 +115,18 @@ def _number(cell: Any) -> float:
 def _formatted(time_format: str) -> Parse:
     if time_format in ("%Q", "%s"):
         factor = 1.0 if time_format == "%Q" else MILLISECONDS
-        return lambda cell: _number(cell) * factor
-    python_format, fraction = _python_format(time_format)
+        return lambda cells: _numbers(cells) * factor
+    try:
+        known = TimeFormat(time_format)
+    except ConfigError as error:
+        raise NeedsReview(f"{error}; write the column in seconds") from None
 
-    def parse(cell: Any) -> float:
-        if isinstance(cell, int | float) and not isinstance(cell, bool):
-            return _number(cell)  # regions of old versions have milliseconds
-        text = str(cell).strip()
-        try:
-            if fraction and not _has_digits(text, fraction):
-                raise ValueError(text)
-            at = datetime.strptime(text, python_format).replace(tzinfo=UTC)
-        except ValueError:
-            raise NeedsReview(f"expected a time like {shown(time_format)}, found {shown(repr(cell))}") from None
-        return (at - _EPOCH) / timedelta(milliseconds=1)
+    def parse(cells: Sequence[Any]) -> Floats:
+        if any(isinstance(cell, int | float) for cell in cells):
+            return _numbers(cells)  # regions of old versions have milliseconds
+        moments = known.parse([str(cell).strip() for cell in cells])
+        if (wrong := np.isnan(moments)).any():
+            raise NeedsReview(f"expected a time like {shown(time_format)}, found {shown(repr(cells[int(np.argmax(wrong))]))}")
+        return moments
 
     return parse
-
-
-def _python_format(time_format: str) -> tuple[str, str]:
-    """A d3 format in Python's letters, and the directive of its fraction of a second, "" if it has none."""
-    letters = _DIRECTIVE.findall(time_format)
-    fraction = next((letter for letter in letters if letter in "Lf"), "")
-    known = all(letter in _ALIKE or letter in "eLf" for letter in letters)
-    if not letters or not known or (fraction and not time_format.endswith(f"%{fraction}")):
-        raise NeedsReview(f"the timeFormat {shown(time_format)} is not one that is read here; write the column in seconds")
-    changed = {"e": "%d", "L": "%f"}
-    return _DIRECTIVE.sub(lambda m: changed.get(m[1], f"%{m[1]}"), time_format), fraction
-
-
-def _has_digits(text: str, fraction: str) -> bool:
-    """Whether a fraction means the same to Python and to d3, which takes the digits of %L for a whole number: 5 is 5 ms."""
-    digits = _FRACTION.search(text)
-    return digits is not None and (len(digits[0]) == 3 if fraction == "L" else len(digits[0]) in (3, 6))
