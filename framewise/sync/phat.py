@@ -31,7 +31,8 @@ _FINE_RESOLUTION = 2e-4
 _CHUNK_PEAK = 4.0  # standard deviations: a chunk that says something
 _FEW_CHUNKS = 3  # one chunk always agrees with itself
 _PEAK_SECONDS = 0.003  # half the width of a peak with its side lobes
-_EVEN_RIVAL = 0.85  # of the highest peak: a lag that is as good
+# Of the highest peak: a lag that is as good. In rendered music a wrong lag was once the highest, and the true one at .83 of it.
+_EVEN_RIVAL = 0.75
 
 
 @dataclass(frozen=True)
