@@ -39,7 +39,9 @@ class Person:
 
     @classmethod
     def comes(cls, url: str) -> "Person":
-        client = httpx.Client(base_url=url, headers={"Accept": "application/json"}, timeout=60)
+        # A connection for each request: a kept one may be closed by the server, after some idle seconds, just when it is used.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        client = httpx.Client(base_url=url, headers={"Accept": "application/json"}, timeout=60, limits=limits)
         token = re.search(r'name="token" value="([^"]+)"', client.get("/sync", headers={"Accept": "text/html"}).text)
         assert token
         return cls(client, token[1])
