@@ -1,6 +1,7 @@
 """Times of a series, in numbers, and the map from the series' own times to the media's seconds."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,9 @@ from framewise.migrate.findings import NeedsReview, shown
 
 WARN_SCALE = 0.02
 MILLISECONDS = 1000.0  # native units a second of dates, as in Label Studio
+_FRACTION_DIRECTIVE = re.compile(r"%[-_0]?([Lf])")
+_FRACTION = re.compile(r"\d+$", re.ASCII)
+
 Floats = npt.NDArray[np.float64]
 Parse = Callable[[Sequence[Any]], Floats]
 Times = TypeVar("Times", float, Floats)
@@ -116,17 +120,34 @@ def _formatted(time_format: str) -> Parse:
     if time_format in ("%Q", "%s"):
         factor = 1.0 if time_format == "%Q" else MILLISECONDS
         return lambda cells: _numbers(cells) * factor
-    try:
-        known = TimeFormat(time_format)
-    except ConfigError as error:
-        raise NeedsReview(f"{error}; write the column in seconds") from None
+    known, fraction = _known(time_format)
 
     def parse(cells: Sequence[Any]) -> Floats:
-        if any(isinstance(cell, int | float) for cell in cells):
-            return _numbers(cells)  # regions of old versions have milliseconds
-        moments = known.parse([str(cell).strip() for cell in cells])
-        if (wrong := np.isnan(moments)).any():
-            raise NeedsReview(f"expected a time like {shown(time_format)}, found {shown(repr(cells[int(np.argmax(wrong))]))}")
+        numbers = [isinstance(cell, int | float) for cell in cells]  # regions of old versions have milliseconds
+        texts = [str(cell).strip() for cell in cells]
+        readable = [not number and _has_digits(text, fraction) for number, text in zip(numbers, texts, strict=True)]
+        moments = known.parse([text if so else "" for so, text in zip(readable, texts, strict=True)])
+        for place in np.flatnonzero(np.isnan(moments)):
+            if not numbers[place]:
+                raise NeedsReview(f"expected a time like {shown(time_format)}, found {shown(repr(cells[place]))}")
+            moments[place] = _number(cells[place])
         return moments
 
     return parse
+
+
+def _known(time_format: str) -> tuple[TimeFormat, str]:
+    """A format, and the directive of its fraction of a second, "" if it has none."""
+    fraction = next(iter(_FRACTION_DIRECTIVE.findall(time_format)), "")
+    try:
+        if fraction and not time_format.endswith(f"%{fraction}"):
+            raise ConfigError(f"the fraction of timeFormat {shown(time_format)} does not end it")
+        return TimeFormat(time_format), fraction
+    except ConfigError as error:
+        raise NeedsReview(f"{error}; write the column in seconds") from None
+
+
+def _has_digits(text: str, fraction: str) -> bool:
+    """Whether a fraction means the same to all that read it: to d3 the digits of %L are a whole number, 5 is 5 ms."""
+    digits = _FRACTION.search(text)
+    return not fraction or (digits is not None and len(digits[0]) in ((3,) if fraction == "L" else (3, 6)))

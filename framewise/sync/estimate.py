@@ -30,8 +30,7 @@ METHODS = ("audio", "visual", "both")
 THREADS = 2
 logger = logging.getLogger("framewise.sync")
 
-# (what is done, the share of it that is done in 0 .. 1)
-Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
 
 @dataclass(frozen=True)

@@ -386,6 +386,22 @@ class Editor:
         """Scroll the timeline's rows into view, for a screenshot."""
         self.page.locator(".lsf-timeline-frames").scroll_into_view_if_needed()
 
+    def click_along_series(self, name: str, shares: Sequence[float]) -> None:
+        """Click the plot of a series of that name at these shares of its width. Raises EditorError if the video does not follow
+        to the second that is drawn there."""
+        plot = self.page.locator(".htx-timeseries-channel .new_brush rect.overlay").first
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        if not box:
+            raise EditorError(f"no plot of {name}")
+        for share in shares:
+            # A person's pace: for a moment after a message of one medium, the editor takes none of another.
+            self.page.wait_for_timeout(1000)
+            first, last = self._run("return [...annotation().names.get(argument).brushRange]", name)
+            seconds = first + share * (last - first)
+            self.page.mouse.click(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+            self._wait(f"Math.abs(element().currentTime - {seconds}) < 0.08", f"the video did not follow to {seconds} s")
+
     def _run(self, body: str, argument: Any = None) -> Any:
         """Run the body of an async function in the page, with the helpers above and `argument`."""
         return self.page.evaluate(f"async argument => {{ {_SCRIPT_HEAD} {body} }}", argument)

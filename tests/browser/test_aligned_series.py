@@ -22,7 +22,6 @@ CONFIG = """<View>
   </TimeSeries>
 </View>"""
 SERIES = 'const series = () => annotation()?.names?.get("ts");'
-PLOT = ".htx-timeseries-channel .new_brush rect.overlay"
 
 
 @pytest.fixture
@@ -49,16 +48,6 @@ def test_what_was_aligned_plays_in_sync(editor: Editor, aligned: tuple[int, int]
     first, last = editor._run(f"{SERIES} return series().keysRange")
     assert (first, last) == (0, pytest.approx(13, abs=0.1))
 
-    page = editor.page
-    page.locator(PLOT).first.scroll_into_view_if_needed()
-    plot = page.locator(PLOT).first.bounding_box()
-    assert plot
-    for share in (0.6, 0.3):
-        # A person's pace: for a moment after a message of one medium, the editor takes none of another.
-        page.wait_for_timeout(1000)
-        begin, end = editor._run(f"{SERIES} return [...series().brushRange]")
-        seconds = begin + share * (end - begin)
-        page.mouse.click(plot["x"] + plot["width"] * share, plot["y"] + plot["height"] / 2)
-        editor._wait(f"Math.abs(element().currentTime - {seconds}) < 0.08", f"the film did not follow to {seconds} s")
+    editor.click_along_series("ts", (0.6, 0.3))
     ARTIFACTS.mkdir(exist_ok=True)
     editor.screenshot(ARTIFACTS / "aligned-series.png")

@@ -17,9 +17,8 @@ from tests.videos import colour_pictures, write_video
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 SERIES = 'const series = () => annotation()?.names?.get("ts");'
-# The whole series is drawn in the overview, a part of it in the channel; both from a group's left edge to its right one.
+# The whole series is drawn in the overview, from a group's left edge to its right one.
 OVERVIEW, REGION = ".htx-timeseries-overview rect.overlay", ".htx-timeseries-overview rect.region"
-PLOT = ".htx-timeseries-channel .new_brush rect.overlay"
 
 
 @pytest.fixture
@@ -63,16 +62,7 @@ def test_the_migrated_project_plays_in_sync_and_its_region_sits_where_it_sat(
     left = (drawn["x"] - whole["x"]) / whole["width"]
     assert [left, left + drawn["width"] / whole["width"]] == pytest.approx([0.2, 0.5], abs=0.005)
 
-    page.locator(PLOT).scroll_into_view_if_needed()
-    plot = page.locator(PLOT).bounding_box()
-    assert plot
-    for share in (0.6, 0.2, 0.7):  # where the region is not, which a click selects
-        # A person's pace: for a moment after a message of one medium, the editor takes none of another.
-        page.wait_for_timeout(1000)
-        first, last = editor._run(f"{SERIES} return [...series().brushRange]")
-        seconds = first + share * (last - first)
-        page.mouse.click(plot["x"] + plot["width"] * share, plot["y"] + plot["height"] / 2)
-        editor._wait(f"Math.abs(element().currentTime - {seconds}) < 0.08", f"the video did not follow to {seconds} s")
+    editor.click_along_series("ts", (0.6, 0.2, 0.7))  # where the region is not, which a click selects
     ARTIFACTS.mkdir(exist_ok=True)
     editor.screenshot(ARTIFACTS / "migrated.png")
 

@@ -283,7 +283,7 @@ def people(served: Served) -> Iterator[People]:
 
     yield comes
     for person in come:
-        person.client.close()  # gunicorn waits for open connections before it ends
+        person.client.close()
 
 
 def files_in(served: Served, session: str) -> set[str]:

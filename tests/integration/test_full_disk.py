@@ -164,7 +164,7 @@ def test_recordings_for_which_there_is_no_room_to_be_written_on_one_clock_stay_a
         assert person.uploads(session, name, content).status_code == 200
     assert person.post(f"{session}/estimate", **COMPARE).status_code == 303
     assert person.waits(session)["state"] == "done"
-    folder = next(data.glob(f"sync/{session.rsplit('/', 1)[1]}"))
+    folder = data / "sync" / session.rsplit("/", 1)[1]
 
     def kept():
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.startswith("recording-")}
