@@ -2,6 +2,7 @@
 real one cannot be made to answer late or in between; tests/label_studio/test_arriving.py has a real one."""
 
 import datetime
+import functools
 import itertools
 import json
 import re
@@ -240,7 +241,7 @@ def test_what_was_evicted_from_the_cache_is_answered_empty_extracted_again_and_p
     service.train(project, (make_task(), [region("Walk", (1, 12))]))
     for task in (asked, other):  # the second takes the place of the first
         extract(service, project, [task])
-        wait_for(lambda: studio.versions(task), "it was pushed")  # later, a push would extract it again in the other's place
+        wait_for(functools.partial(studio.versions, task), "it was pushed")  # later, it would extract the first again
         service.wait_idle()
     studio.predictions.clear()
 
