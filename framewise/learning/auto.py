@@ -15,8 +15,9 @@ from framewise.core.errors import ModelError
 from framewise.core.metrics import best_matches, runs
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
+from framewise.learning.chains import Chain, chains_of
 from framewise.learning.context import shape_in_windows
-from framewise.learning.decisions import Decision, choose_decision, supposed_decision, value_of_decision
+from framewise.learning.decisions import Decision, choose_decision, decided, supposed_decision, value_of_decision
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
 from framewise.learning.kernel import Block, KernelRidge
@@ -56,12 +57,14 @@ class Learners:
 
 @dataclass(frozen=True)
 class AutoClassifier:
-    """A trained version. blend: share of the closed-form learner in a score. decisions: of each label, in order."""
+    """A trained version. blend: share of the closed-form learner in a score. decisions: of each label, in order. chains: each
+    label is in one of them."""
 
     labels: list[str]
     basis: Basis | JointBasis
     learners: Learners
     decisions: list[Decision]
+    chains: list[Chain]
     calibration: RegionCalibration | None = None
     blend: float = BLENDS[0]
 
@@ -73,7 +76,7 @@ class AutoClassifier:
         track = self.basis.unlabelled(rows, len(self.labels))
         with torch.inference_mode():
             closed, over_time = self.learners.scores(track)
-        return _decided(_blended(closed, over_time, self.blend), self.decisions, rows.frame_rate)
+        return decided(_blended(closed, over_time, self.blend), self.decisions, self.chains, rows.frame_rate)
 
     def region_scores(self, scores: Sequence[float]) -> list[float]:
         """How likely regions are right whose frames have these mean scores."""
@@ -95,6 +98,7 @@ class AutoClassifier:
             "class": type(self).__name__,
             "labels": self.labels,
             "decisions": [decision.to_json() for decision in self.decisions],
+            "chains": [chain.to_json() for chain in self.chains],
             "calibration": self.calibration.to_json() if self.calibration else None,
             "blend": self.blend,
             "blocks": len(kernel.blocks),
@@ -121,14 +125,18 @@ class AutoClassifier:
             networks.append(network.eval())
         calibration = description["calibration"]
         decisions = [Decision.from_json(d) for d in description["decisions"]]
+        chains = [Chain.from_json(c) for c in description["chains"]]
         basis = read_basis(description, tensors)
-        if len(decisions) != len(labels) or not _fit_together(basis, kernel, len(labels)):
-            raise ModelError(f"expected decisions, and tensors of sizes that fit each other, for {len(labels)} labels")
+        in_chains = sorted(label for chain in chains for label in chain.labels)
+        is_whole = len(decisions) == len(labels) and in_chains == list(range(len(labels)))
+        if not (is_whole and _fit_together(basis, kernel, len(labels))):
+            raise ModelError(f"expected decisions, chains, and tensors of sizes that fit each other, for {len(labels)} labels")
         return cls(
             labels,
             basis,
             Learners(kernel, networks),
             decisions,
+            chains,
             RegionCalibration.from_json(calibration) if calibration else None,
             float(description["blend"]),
         )
@@ -149,7 +157,8 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
     kernel = KernelRidge.fit(tracks).with_fewer_rows()
     known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
     decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
-    return AutoClassifier(labels, basis, Learners(kernel), decisions, previous.calibration if previous else None, blend=1.0)
+    calibration = previous.calibration if previous else None
+    return AutoClassifier(labels, basis, Learners(kernel), decisions, _chains(tracks), calibration, blend=1.0)
 
 
 class Thorough(NamedTuple):
@@ -186,7 +195,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     learners = _fit(tracks, groups, with_networks, _within(progress, steps - 1, steps, told))
     supposed = _supposed(tracks)
     learners = replace(learners, kernel=learners.kernel.with_fewer_rows())
-    plain = AutoClassifier(labels, basis, learners, supposed)
+    plain = AutoClassifier(labels, basis, learners, supposed, _chains(tracks))
     if not pieces:
         return Thorough(plain, None, [])
     closed, over_time = (_whole(tracks, pieces, scores) for scores in zip(*scored, strict=True))
@@ -194,8 +203,8 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks, supposed)
     scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
     decisions = supposed if folds.weak else _decisions(scores, tracks, supposed)
-    decided = [_decided(s, decisions, t.frame_rate) for s, t in zip(scores, tracks, strict=True)]
-    regions = _regions(decided, tracks)
+    held_out = _held_out(scores, decisions, folds, tracks)
+    regions = _regions(held_out, tracks)
     calibration = None
     if not folds.weak:
         calibration = RegionCalibration.fit([score for score, _ in regions], [right for _, right in regions])
@@ -203,8 +212,8 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     calibrated = list(zip(classifier.region_scores([s for s, _ in regions]), [r for _, r in regions], strict=True))
     quality = measure(
         [v.frame_labels for v in videos],
-        decided,
-        [d >= 0.5 for d in decided],
+        held_out,
+        [scores >= 0.5 for scores in held_out],
         labels,
         folds.method,
         folds.weak,
@@ -212,7 +221,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         calibrated,
         [v.group for v in videos],
     )
-    return Thorough(classifier, quality, decided)
+    return Thorough(classifier, quality, held_out)
 
 
 def _folds(tracks: Sequence[Track], groups: Sequence[Hashable]) -> Folds:
@@ -267,8 +276,21 @@ def _blended(closed: Tensor, over_time: Tensor, blend: float) -> FloatArray:
     return mixed
 
 
-def _decided(scores: FloatArray, decisions: Sequence[Decision], frame_rate: float) -> FloatArray:
-    return np.stack([d.apply(scores[:, c], frame_rate) for c, d in enumerate(decisions)], axis=1)
+def _chains(tracks: Sequence[Track]) -> list[Chain]:
+    truth, taught = [t.frame_labels.numpy() for t in tracks], [t.taught.numpy().astype(bool) for t in tracks]
+    return chains_of(truth, taught, [t.frame_rate for t in tracks])
+
+
+def _held_out(
+    scores: Sequence[FloatArray], decisions: Sequence[Decision], folds: Folds, tracks: Sequence[Track]
+) -> list[FloatArray]:
+    """Decided scores of each whole video, by what follows what in the annotations that its fold learned from."""
+    whole = [np.zeros_like(s) for s in scores]
+    for fold in folds.folds:
+        chains = _chains([_piece(tracks, p) for p in fold.train])
+        for video, start, stop in fold.test:
+            whole[video][start:stop] = decided(scores[video][start:stop], decisions, chains, tracks[video].frame_rate)
+    return whole
 
 
 def _by_label(
@@ -284,7 +306,7 @@ def _by_label(
 def _supposed(tracks: Sequence[Track]) -> list[Decision]:
     """Of each label by what is annotated alone."""
     truth = [t.frame_labels.double().numpy() for t in tracks]
-    return [supposed_decision(*label[1:]) for label in _by_label(truth, tracks)]
+    return [supposed_decision(label[1]) for label in _by_label(truth, tracks)]
 
 
 def _best_blend(
@@ -305,10 +327,10 @@ def _decisions(scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: 
     return [choose_decision(*label, decision) for label, decision in zip(_by_label(scores, tracks), supposed, strict=True)]
 
 
-def _regions(decided: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:
+def _regions(held_out: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:
     """Score of each predicted region, and whether it is right: its best match among the annotated ones overlaps by half."""
     found = []
-    for scores, track in zip(decided, tracks, strict=True):
+    for scores, track in zip(held_out, tracks, strict=True):
         for column in range(scores.shape[1]):
             if not bool(track.taught[column]):
                 continue

@@ -398,6 +398,9 @@ def every_damage(folder):
         for wrong in (["x"], "x", {"x": "x"}):
             text = json.dumps({**told, key: wrong})
             yield f"{key} is {wrong}", lambda text=text: description.write_text(text)
+    chains = told["chains"]
+    for wrong in ([], [*chains, *chains], [{"labels": [2], "changes": [[0, 1], [1, 0]]}]):
+        yield f"chains are {wrong}", lambda wrong=wrong: description.write_text(json.dumps({**told, "chains": wrong}))
     yield "no JSON", lambda: description.write_text("{")
     yield "a list", lambda: description.write_text("[]")
     yield "half of the weights", lambda: weights.write_bytes(weights.read_bytes()[:-1000])
@@ -463,8 +466,8 @@ def test_scores_of_held_out_videos_are_those_that_the_quality_is_of(three, thoro
 
 
 def test_a_label_that_was_known_is_decided_as_before_until_it_is_measured_anew(thorough):
-    previous = replace(thorough[0], decisions=[Decision(0.4, 0.3), Decision(0.6, 0.2)])
+    previous = replace(thorough[0], decisions=[Decision(0.4), Decision(0.6)])
     added = learn_quickly([labelled(1)], ["Run", "Walk"], previous)
-    assert added.decisions == [Decision(0.6, 0.2), Decision(0.4, 0.3)]
+    assert added.decisions == [Decision(0.6), Decision(0.4)]
     new, known = learn_quickly([labelled(1)], ["Jump", "Run"], previous).decisions
-    assert (new, known) == (learn_quickly([labelled(1)], ["Jump", "Run"], None).decisions[0], Decision(0.6, 0.2))
+    assert (new, known) == (learn_quickly([labelled(1)], ["Jump", "Run"], None).decisions[0], Decision(0.6))

@@ -1,0 +1,153 @@
+"""Which labels are on when: the most probable course of hidden Markov chains, by what scores say of each row, and by how long
+labels last and what follows them in the annotations.
+
+Labels that exclude each other are the states of one chain, beside "none of them"; every other label has a chain of its own.
+Source: Rabiner 1989, "A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import ModelError, brief
+from framewise.core.metrics import runs
+
+FloatArray = npt.NDArray[np.float64]
+
+# What a second says in which a score is 1 above its threshold, as a logarithm of odds. Rows are not independent.
+EVIDENCE_PER_SECOND = 240.0
+SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # of each state, beside what is annotated
+MOST_CHANGES = 0.5  # of a state, from one row to the next: its probability of an end
+OVERLAP = 0.02  # of the rarer one's rows, in which two labels may be on that exclude each other all the same
+MEETINGS = 1.0  # that two labels would have by chance, from which on it says something that they have none
+
+
+@dataclass(frozen=True)
+class Chain:
+    """labels: columns that exclude each other. changes (S, S): how often a second one state becomes another, 0 on the diagonal;
+    state 0 is none of the labels, and state n the n-th of them."""
+
+    labels: tuple[int, ...]
+    changes: FloatArray
+
+    @classmethod
+    def of(cls, labels: Sequence[int], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> Self:
+        """As annotated: truth (T, L) 0/1 of each video in which all of these labels are taught."""
+        size = len(labels) + 1
+        counts, seconds = np.full((size, size), SUPPOSED_CHANGES / (size - 1)), np.full(size, SUPPOSED_SECONDS)
+        for on, rate in zip(truth, frame_rates, strict=True):
+            states = _states(on[:, list(labels)])
+            np.add.at(counts, (states[:-1], states[1:]), states[:-1] != states[1:])
+            seconds += np.bincount(states, minlength=size) / rate
+        np.fill_diagonal(counts, 0)
+        return cls(tuple(labels), counts / seconds[:, None])
+
+    def course(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
+        """The most probable course, (T, labels of the chain), by how far each score is above its threshold, (T, L)."""
+        chance = self.changes / frame_rate
+        chance *= np.minimum(1, MOST_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
+        stays = np.log(1 - chance.sum(1))
+        evidence = np.zeros((len(above), len(chance)))
+        evidence[:, 1:] = EVIDENCE_PER_SECOND / frame_rate * above[:, list(self.labels)]
+        with np.errstate(divide="ignore"):  # the diagonal, which is set afterwards
+            change = np.log(chance) - stays
+        np.fill_diagonal(change, 0)
+        states = _most_probable(evidence + stays, change)
+        on: npt.NDArray[np.bool_] = states[:, None] == np.arange(1, len(chance))
+        return on
+
+    def to_json(self) -> dict[str, Any]:
+        return {"labels": list(self.labels), "changes": self.changes.tolist()}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Raises ModelError for what ``to_json`` did not write."""
+        try:
+            labels, changes = tuple(int(label) for label in written["labels"]), np.array(written["changes"], dtype=np.float64)
+        except (KeyError, TypeError, ValueError):
+            labels, changes = (), np.empty(0)
+        size = len(labels) + 1
+        if size < 2 or changes.shape != (size, size) or not (np.isfinite(changes).all() and (changes >= 0).all()):
+            raise ModelError(
+                f"expected a chain's labels, and its changes a second as a square of one row more, found {brief(written)}"
+            )
+        return cls(labels, changes)
+
+
+def chains_of(
+    truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]
+) -> list[Chain]:
+    """Chains in which each label is once. truth (T, L) 0/1 and taught (L,), whether a label is, of each video."""
+    chains = []
+    for labels in _exclusive(truth, taught):
+        told = [number for number, known in enumerate(taught) if known[labels].all()]
+        chains.append(Chain.of(labels, [truth[n] for n in told], [frame_rates[n] for n in told]))
+    return chains
+
+
+def course(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
+    """Which labels are on, (T, L), by how far each score is above its threshold, (T, L)."""
+    on = np.zeros(above.shape, dtype=bool)
+    for chain in chains:
+        on[:, list(chain.labels)] = chain.course(above, frame_rate)
+    return on
+
+
+def _states(on: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """State (T,) of a chain whose labels are on in so many rows (T, S - 1); of two at once the first."""
+    states: npt.NDArray[np.int64] = np.where(on.any(1), on.argmax(1) + 1, 0)
+    return states
+
+
+def _exclusive(truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
+    """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first."""
+    groups = [[column] for column in range(len(taught[0]))]
+    sure = _how_sure(truth, taught)
+    pairs = [(i, j) for j in range(len(sure)) for i in range(j) if sure[i, j] >= MEETINGS]
+    for i, j in sorted(pairs, key=lambda pair: -sure[pair]):
+        one, other = (next(group for group in groups if column in group) for column in (i, j))
+        if one is not other and (sure[np.ix_(one, other)] >= MEETINGS).all():
+            groups = [group for group in groups if group is not one and group is not other] + [sorted(one + other)]
+    return sorted(groups)
+
+
+def _how_sure(truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]]) -> FloatArray:
+    """(L, L): how many segments of one label would meet another if they were anywhere; 0 if the two overlap."""
+    size = len(taught[0])
+    both, own, segments, rows = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
+    for on, known in zip(truth, taught, strict=True):
+        pairs = np.outer(known, known).astype(float)
+        counted = on.astype(np.float64)
+        both += pairs * (counted.T @ counted)
+        own += pairs * counted.sum(0)[:, None]
+        segments += pairs * np.array([len(runs(on[:, column])) for column in range(size)])[:, None]
+        rows += pairs * len(on)
+    share = own / np.maximum(rows, 1)
+    expected = np.maximum(segments * share.T, segments.T * share)
+    overlap = both > OVERLAP * np.minimum(own, own.T)
+    return np.where(overlap, 0.0, expected)
+
+
+def _most_probable(evidence: FloatArray, change: FloatArray) -> npt.NDArray[np.int64]:
+    """States (T,) by the Viterbi algorithm: evidence (T, S) of each, change (S, S) what it adds that one becomes another.
+
+    As long as the states keep their order of evidence, a change pays most before the first or after the last of these rows: so
+    they are one step.
+    """
+    if not len(evidence):
+        return np.zeros(0, dtype=np.int64)
+    order = evidence.argsort(axis=1, kind="stable")
+    firsts = np.concatenate([[0], np.flatnonzero((order[1:] != order[:-1]).any(1)) + 1])
+    best, *later = np.add.reduceat(evidence, firsts, axis=0)
+    columns, came = np.arange(len(change)), []
+    for step in later:
+        paths = best[:, None] + change
+        came.append(paths.argmax(0))
+        best = paths[came[-1], columns] + step
+    states = [int(best.argmax())]
+    for before in reversed(came):
+        states.append(int(before[states[-1]]))
+    return np.repeat(states[::-1], np.diff(np.append(firsts, len(evidence))))

@@ -1,0 +1,170 @@
+"""Which labels are on when: chains that are counted in annotations, and the most probable course; expected values are worked by
+hand or by trying all courses."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from framewise.core.errors import ModelError
+from framewise.learning.chains import EVIDENCE_PER_SECOND, Chain, _most_probable, chains_of, course
+
+RATE = 10.0
+UP, FALLING, LYING = 0, 1, 2
+
+
+def timeline(*parts, labels=3):
+    """0/1 (T, labels): of each part (label or None, rows)."""
+    rows = np.zeros((sum(length for _, length in parts), labels))
+    start = 0
+    for label, length in parts:
+        if label is not None:
+            rows[start : start + length, label] = 1
+        start += length
+    return rows
+
+
+FALL = timeline((UP, 30), (FALLING, 5), (LYING, 25))
+
+
+def groups(truth, taught=None):
+    taught = taught or [np.ones(t.shape[1], dtype=bool) for t in truth]
+    return [chain.labels for chain in chains_of(truth, taught, [RATE] * len(truth))]
+
+
+# Which labels exclude each other.
+
+
+def test_labels_that_are_never_on_together_share_a_chain_once_that_says_something():
+    """One falling is in a row of the upright half by chance .5 times, in two videos twice as often, and lying as much."""
+    assert groups([FALL]) == [(UP,), (FALLING,), (LYING,)]
+    assert groups([FALL] * 4) == [(UP, FALLING, LYING)]
+
+
+def test_labels_that_are_on_together_have_a_chain_each():
+    both = np.maximum(FALL, timeline((None, 20), (LYING, 20), (None, 20)))
+    assert groups([FALL, both, both, both]) == [(UP, FALLING), (LYING,)]
+
+
+def test_a_row_in_which_one_label_ends_late_does_not_matter():
+    late = timeline((UP, 200), (LYING, 100))
+    late[200, UP] = 1
+    assert groups([late] * 4) == [(UP, LYING), (FALLING,)]
+
+
+def test_labels_exclude_each_other_only_where_both_are_taught():
+    """In the videos that would say so, one of the two was not among the labels yet."""
+    half = [np.array([True, True, False]), np.array([True, False, True])] * 4
+    assert (FALLING, LYING) not in groups([FALL] * 8, half)
+    assert groups([FALL] * 8, half)[0][0] == UP
+    assert sorted(label for labels in groups([FALL] * 8, half) for label in labels) == [0, 1, 2]
+
+
+def test_what_is_counted_is_how_often_a_second_each_follows_each():
+    """Up lasts 30 rows = 3 s and ends once; one second with one end more is supposed of each state, spread over the others."""
+    (chain,) = chains_of([FALL] * 4, [np.ones(3, dtype=bool)] * 4, [RATE] * 4)
+    third = 1 / 3
+    expected = np.array(
+        [
+            [0, third, third, third],
+            [third / 13, 0, (4 + third) / 13, third / 13],
+            [third / 3, third / 3, 0, (4 + third) / 3],
+            [third / 11, third / 11, third / 11, 0],
+        ]
+    )
+    np.testing.assert_allclose(chain.changes, expected)
+
+
+def test_labels_without_any_annotation_have_chains():
+    assert groups([np.zeros((50, 3))]) == [(0,), (1,), (2,)]
+    assert groups([np.zeros((0, 3))]) == [(0,), (1,), (2,)]
+    nothing_taught = chains_of([FALL], [np.zeros(3, dtype=bool)], [RATE])
+    assert [chain.changes.tolist() for chain in nothing_taught] == [[[0, 1], [1, 0]]] * 3
+
+
+# The most probable course.
+
+
+def probability(states, evidence, change):
+    return evidence[np.arange(len(states)), states].sum() + change[states[:-1], states[1:]].sum()
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_course_is_more_probable(size, seed):
+    """All courses of nine rows are tried."""
+    random_numbers = np.random.default_rng(seed)
+    evidence, change = random_numbers.normal(size=(9, size)), -random_numbers.exponential(size=(size, size))
+    np.fill_diagonal(change, 0)
+    best = max(itertools.product(range(size), repeat=9), key=lambda s: probability(np.array(s), evidence, change))
+    found = _most_probable(evidence, change)
+    assert probability(found, evidence, change) == pytest.approx(probability(np.array(best), evidence, change))
+
+
+def test_rows_of_equal_evidence_are_one_step_and_a_video_of_one_row_or_none_has_a_course():
+    change = np.array([[0, -2.0], [-2.0, 0]])
+    assert _most_probable(np.zeros((5, 2)), change).tolist() == [0] * 5
+    assert _most_probable(np.array([[0, 1.0]] * 3 + [[0, -3.0]] * 3), change).tolist() == [1] * 3 + [0] * 3
+    assert _most_probable(np.array([[0.0, 1.0]]), change).tolist() == [1]
+    assert _most_probable(np.zeros((0, 2)), change).tolist() == []
+
+
+def above(truth, sure=0.3):
+    return np.where(truth == 1, sure, -sure)
+
+
+def test_of_labels_that_exclude_each_other_one_is_on_at_a_time():
+    chains = chains_of([FALL] * 4, [np.ones(3, dtype=bool)] * 4, [RATE] * 4)
+    doubted = above(FALL)
+    doubted[35:, UP] = 0.2  # while lying is 0.3 above its threshold
+    np.testing.assert_array_equal(course(chains, doubted, RATE), FALL)
+
+
+def test_what_never_follows_needs_more_evidence_than_what_does():
+    """Between up and lying there was always a fall. Where its score is as much below the threshold as would be passed over in
+    either of the others, it is found there."""
+    chains = chains_of([FALL] * 50, [np.ones(3, dtype=bool)] * 50, [RATE] * 50)
+    weak = above(FALL)
+    weak[30:35] = [-0.02, -0.02, -0.02]
+    np.testing.assert_array_equal(course(chains, weak, RATE), FALL)
+    alone = [Chain.of([label], [FALL] * 50, [RATE] * 50) for label in range(3)]
+    assert course(alone, weak, RATE)[30:35].sum() == 0
+
+
+@pytest.mark.parametrize("rate", [1.0, 25.0, 1000.0])
+def test_a_course_exists_at_every_frame_rate(rate):
+    """At one row a second a state may end oftener than rows are."""
+    chain = Chain((0,), np.array([[0, 50.0], [50.0, 0]]))
+    truth = timeline((0, 3), (None, 2), (0, 4), labels=1)
+    strong = np.where(truth == 1, 1.0, -1.0) * rate / EVIDENCE_PER_SECOND * 9
+    np.testing.assert_array_equal(chain.course(strong, rate), truth)
+
+
+# Its JSON.
+
+
+def test_a_chain_is_read_as_it_was_written():
+    chain = Chain.of([0, 2], [FALL] * 2, [RATE] * 2)
+    read = Chain.from_json(chain.to_json())
+    assert read.labels == (0, 2)
+    np.testing.assert_array_equal(read.changes, chain.changes)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        None,
+        [],
+        {"labels": [0]},
+        {"labels": [], "changes": [[0]]},
+        {"labels": ["x"], "changes": [[0, 1], [1, 0]]},
+        {"labels": [0, 1], "changes": [[0, 1], [1, 0]]},
+        {"labels": [0], "changes": [[0, -1], [1, 0]]},
+        {"labels": [0], "changes": [[0, float("nan")], [1, 0]]},
+        {"labels": [0], "changes": [[0, 1], [1]]},
+        {"labels": [0], "changes": "x"},
+    ],
+)
+def test_what_is_no_chain_is_refused(written):
+    with pytest.raises(ModelError, match="expected a chain's labels"):
+        Chain.from_json(written)
