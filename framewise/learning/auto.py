@@ -33,7 +33,7 @@ FloatArray = npt.NDArray[np.float64]
 NETWORKS = 2  # whose scores are averaged
 NETWORK_VIDEOS = 5  # from which on they are used: with fewer they did harm
 GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video
-BLENDS = (0.5, 1.0, 0.0)  # share of the closed-form learner; of equal ones the first is taken
+BLENDS = (0.75, 1.0, 0.5, 0.0)  # share of the closed-form learner; of equal ones the first is taken
 BLEND_MARGIN = 0.03  # by which another than the first must be better
 RIGHT_IOU = 0.5
 
