@@ -142,12 +142,12 @@ def _most_probable(evidence: FloatArray, change: FloatArray) -> npt.NDArray[np.i
     order = evidence.argsort(axis=1, kind="stable")
     firsts = np.concatenate([[0], np.flatnonzero((order[1:] != order[:-1]).any(1)) + 1])
     best, *later = np.add.reduceat(evidence, firsts, axis=0)
-    columns, came = np.arange(len(change)), []
-    for step in later:
+    columns, came_from = np.arange(len(change)), np.empty((len(later), len(change)), dtype=np.int16)
+    for before, step in zip(came_from, later, strict=True):
         paths = best[:, None] + change
-        came.append(paths.argmax(0))
-        best = paths[came[-1], columns] + step
+        before[:] = paths.argmax(0)
+        best = paths[before, columns] + step
     states = [int(best.argmax())]
-    for before in reversed(came):
+    for before in came_from[::-1]:
         states.append(int(before[states[-1]]))
     return np.repeat(states[::-1], np.diff(np.append(firsts, len(evidence))))

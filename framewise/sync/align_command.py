@@ -117,7 +117,7 @@ def _print(alignment: "Alignment", answered: bool) -> None:
         if isinstance(found, str):
             rows.append((compared.method, "-", "-", "-", found))
             continue
-        drift = f"{1e6 * found.drift:+.1f} ppm" if found.drift is not None else "-"
+        drift = f"{1e6 * found.drift:+z.1f} ppm" if found.drift is not None else "-"
         rows.append((compared.method, f"{found.offset:+.4f} s", drift, f"{compared.confidence:.2f}", ""))
     for line in table_lines(rows):
         print(line)

@@ -69,7 +69,7 @@ def _print(applied: "Applied") -> None:
     for output in applied.outputs:
         head = output.head
         written = f"{output.path.name} ({output.how})" if output.path else output.how
-        drift = f"{output.drift_ppm:+.1f} ppm" if output.drift_ppm else "-"
+        drift = f"{output.drift_ppm:+z.1f} ppm" if output.drift_ppm else "-"
         left = f"{head.residual_seconds * 1000:+.1f} ms"
         rows.append((output.recording, f"{head.seconds:+.4f} s", f"{head.frames:+d}", left, drift, written))
     for line in table_lines(rows):

@@ -92,7 +92,7 @@ def describe(recording: files.Recording) -> str:
     """A recording's answer in one line."""
     if not recording.answered or recording.offset is None:
         return f"{recording.name}: not answered: {recording.reason}"
-    drift = f", drift {recording.drift_ppm:+.1f} ppm" if recording.drift_ppm is not None else ""
+    drift = f", drift {recording.drift_ppm:+z.1f} ppm" if recording.drift_ppm is not None else ""
     note = f"; {recording.reason}" if recording.reason else ""
     return (
         f"{recording.name}: {recording.offset:+.4f} s{drift}, confidence {recording.confidence:.2f} ({recording.rating}){note}"

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 def _print(made: "Manifest") -> None:
     rows = [("recording", "offset", "drift", "confidence", "")]
     for r in made.recordings:
-        drift = f"{r.drift_ppm:+.1f} ppm" if r.drift_ppm is not None else "-"
+        drift = f"{r.drift_ppm:+z.1f} ppm" if r.drift_ppm is not None else "-"
         offset = f"{r.offset:+.4f} s" if r.offset is not None else "-"
         note = r.reason if r.name != made.reference or r.reason else "the reference"
         rows.append((r.name, offset, drift, f"{r.confidence:.2f} {r.rating}" if r.answered else "not answered", note))
