@@ -151,11 +151,12 @@ def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: in
 
 @processors_left_free()
 def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
-    """The closed-form learner alone, on all videos; where labels were known before, decided as it was then."""
+    """The closed-form learner alone, on all videos; a label of which it was measured how it is best decided is decided so."""
     basis = fit_basis([v.rows for v in videos])
     tracks = [basis.track(v) for v in videos]
     kernel = KernelRidge.fit(tracks).with_fewer_rows()
-    known = dict(zip(previous.labels, previous.decisions, strict=True)) if previous else {}
+    measured = previous if previous and previous.calibration else None  # else supposed, from fewer videos than there are now
+    known = dict(zip(measured.labels, measured.decisions, strict=True)) if measured else {}
     decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
     calibration = previous.calibration if previous else None
     return AutoClassifier(labels, basis, Learners(kernel), decisions, _chains(tracks), calibration, blend=1.0)

@@ -465,9 +465,19 @@ def test_scores_of_held_out_videos_are_those_that_the_quality_is_of(three, thoro
         assert told["recall"] == pytest.approx(hits / sum(t[:, column].sum() for t in truth))
 
 
+def test_what_was_only_supposed_of_a_label_is_supposed_anew_from_all_videos():
+    """Nobody runs in the first video."""
+    first, second = labelled(1, [[(0, 4)], []]), labelled(2)
+    quickly = learn_quickly([first], LABELS, None)
+    assert learn_quickly([first, second], LABELS, quickly).decisions == learn_quickly([first, second], LABELS, None).decisions
+    assert learn_quickly([first, second], LABELS, quickly).decisions != quickly.decisions
+
+
 def test_a_label_that_was_known_is_decided_as_before_until_it_is_measured_anew(thorough):
     previous = replace(thorough[0], decisions=[Decision(0.4), Decision(0.6)])
     added = learn_quickly([labelled(1)], ["Run", "Walk"], previous)
     assert added.decisions == [Decision(0.6), Decision(0.4)]
+    again = learn_quickly([labelled(1)], ["Run", "Walk"], added)
+    assert again.decisions == added.decisions
     new, known = learn_quickly([labelled(1)], ["Jump", "Run"], previous).decisions
     assert (new, known) == (learn_quickly([labelled(1)], ["Jump", "Run"], None).decisions[0], Decision(0.6))
