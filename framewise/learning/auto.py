@@ -158,7 +158,7 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
     measured = previous if previous and previous.calibration else None  # else supposed, from fewer videos than there are now
     known = dict(zip(measured.labels, measured.decisions, strict=True)) if measured else {}
     decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
-    calibration = previous.calibration if previous else None
+    calibration = measured.calibration if measured else None
     return AutoClassifier(labels, basis, Learners(kernel), decisions, _chains(tracks), calibration, blend=1.0)
 
 

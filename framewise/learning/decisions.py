@@ -84,9 +84,10 @@ def choose_decision(
     videos = sum(bool(y.any()) for y in truth)
     if not videos:
         return default
-    values = {t: value_of_decision(scores, truth, frame_rates, Decision(t)) for t in THRESHOLDS}
+    chain = _chain_of_one(truth, frame_rates)
+    values = {t: _value_with(chain, scores, truth, frame_rates, t) for t in (*THRESHOLDS, default.threshold)}
     best = max(THRESHOLDS, key=lambda threshold: values[threshold])
-    if values[best] <= value_of_decision(scores, truth, frame_rates, default) + MARGIN:
+    if values[best] <= values[default.threshold] + MARGIN:
         return default
     share = videos / (videos + PRIOR_VIDEOS)
     return Decision(share * best + (1 - share) * default.threshold)
@@ -96,8 +97,21 @@ def value_of_decision(
     scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float], decision: Decision
 ) -> float:
     """How good a label's segments are with this decision, by out-of-fold scores (T,) and 0/1 truth (T,) of each video."""
-    chain = Chain.of([0], [y[:, None] for y in truth], frame_rates)
-    above = [_above(s[:, None], [decision.threshold]) for s in scores]
+    return _value_with(_chain_of_one(truth, frame_rates), scores, truth, frame_rates, decision.threshold)
+
+
+def _chain_of_one(truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> Chain:
+    return Chain.of([0], [y[:, None] for y in truth], frame_rates)
+
+
+def _value_with(
+    chain: Chain,
+    scores: Sequence[npt.NDArray[Any]],
+    truth: Sequence[npt.NDArray[Any]],
+    frame_rates: Sequence[float],
+    threshold: float,
+) -> float:
+    above = [_above(s[:, None], [threshold]) for s in scores]
     return _value_of([chain.course(a, rate)[:, 0] for a, rate in zip(above, frame_rates, strict=True)], truth)
 
 
