@@ -164,29 +164,29 @@ class Housekeeper:
             for leftover in leftovers:
                 if isinstance(leftover.what, CachedVideo):
                     freed += self._remove(leftover.what, stock)
-                else:
-                    _remove_path(leftover.what)
+                elif _could_remove(leftover.what):
                     freed += leftover.size
             self._remove_idle_locks(stock)
         return freed
 
     def _remove(self, video: CachedVideo, stock: Stock) -> int:
         """Remove a video's features, and the times of its pictures if nobody else needs them; bytes, 0 if it is in use."""
+        content, own = video.key[0], self._cache.use_file(video.key)
         try:
-            with self._unused(self._cache.use_file(video.key)):
-                for number in sorted(video.chunks, reverse=True):
-                    _remove_path(video.chunks[number])
+            with self._unused(own):
+                if not all(_could_remove(video.chunks[number]) for number in sorted(video.chunks, reverse=True)):
+                    return 0
+                stock.videos.remove(video)
+                times = stock.times.get(content)
+                # Still alone: whoever extracts this video meanwhile would have its times removed as they are written.
+                if times is None or self._is_needed(content, stock.videos, own) or not _could_remove(times.folder):
+                    return video.size
+                return video.size + times.size
         except BlockingIOError:
             return 0
         except OSError as error:
-            logger.warning("features of a video cannot be removed from the cache: %s", error)
+            logger.warning("the cache's file %s cannot be used: %s", own, error)
             return 0
-        stock.videos.remove(video)
-        times = stock.times.get(video.key[0])
-        if times is None or self._is_needed(video.key[0], stock.videos):
-            return video.size
-        _remove_path(times.folder)
-        return video.size + times.size
 
     @contextlib.contextmanager
     def _unused(self, path: Path) -> Iterator[None]:
@@ -226,10 +226,11 @@ class Housekeeper:
         folders = {number: item.folder for number, item in items.items()}
         return CachedVideo(key, folders, sum(item.size for item in items.values()), last_use)
 
-    def _is_needed(self, content: str, videos: Iterable[CachedVideo]) -> bool:
-        """Whether there are, or soon will be, features that need the times of a video's pictures."""
-        extracted = any(_is_held(path) for path in self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*"))
-        return extracted or any(video.key[0] == content for video in videos)
+    def _is_needed(self, content: str, videos: Iterable[CachedVideo], own: Path | None = None) -> bool:
+        """Whether there are, or soon will be, features that need the times of a video's pictures. own: a lock that the caller
+        itself holds."""
+        locks = set(self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*")) - {own}
+        return any(_is_held(path) for path in locks) or any(video.key[0] == content for video in videos)
 
     def _parts(self) -> Iterator[Path]:
         """What writers left that were killed: files under temporary names, and arrays of which nothing says whose they are."""
@@ -296,13 +297,19 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _remove_path(path: Path) -> None:
-    """Remove a file or folder; the array of an item first, without which it is none."""
-    if path.is_dir() and not path.is_symlink():
-        (path / ARRAY).unlink(missing_ok=True)
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _could_remove(path: Path) -> bool:
+    """Remove a file or folder; the array of an item first, without which it is none. Another user's file stays, and so does a
+    folder in which somebody writes just now: it is there to be removed another time."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            (path / ARRAY).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s cannot be removed from the cache: %s", path, error)
+        return False
+    return True
 
 
 def _is_older(path: Path, seconds: float) -> bool:

@@ -288,15 +288,26 @@ class JobStates:
 
     def overview(self, limit: int = 100, project: str | None = None) -> dict[str, Any]:
         """What /jobs answers: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
-        UTC text."""
+        UTC text. Of all that is pending, the promised predictions too whose job is made next: nobody is to think that all is
+        done."""
         rows = self._database.read(
             f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs WHERE project = coalesce(?, project) "
             "ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
             (time.time(), project, limit),
         )
-        counts = self.counts()
-        total = {s: sum(n for (_, state), n in counts.items() if state == s) for s in ("pending", "running", "scheduled")}
-        return {**total, "jobs": [_shown(row) for row in rows]}
+        return {**self._unfinished(), "jobs": [_shown(row) for row in rows]}
+
+    def _unfinished(self) -> dict[str, int]:
+        """How many jobs are pending, running and scheduled. A promised prediction whose job is about to be made is pending, and
+        all is read at one instant: else nothing would seem to be left between the end of one job and the next."""
+        rows = self._database.read(
+            f"SELECT {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY shown_state "
+            "UNION ALL SELECT 'pending', count(*) FROM promised_predictions p JOIN jobs j ON j.id = p.job "
+            "WHERE j.state NOT IN ('pending', 'running')",
+            (time.time(),),
+        )
+        states = ("pending", "running", "scheduled")
+        return {state: sum(row["n"] for row in rows if row["shown_state"] == state) for state in states}
 
 
 def _shown(row: Any) -> dict[str, Any]:

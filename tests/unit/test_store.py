@@ -251,6 +251,20 @@ def test_a_promise_is_due_once_its_job_has_ended(annotations, database):
     assert sorted(annotations.due_promises()) == [(first, PROJECT, 10, True), (second, PROJECT, 12, False)]
 
 
+def test_who_asks_between_a_videos_features_and_its_promised_prediction_is_told_that_something_is_left(annotations, database):
+    states = JobStates(database)
+    job = states.add("extract", PROJECT, "a.mp4", {})
+    annotations.promise_prediction(job, 10)
+    unfinished = [states.overview()]
+    states.claim(job, "me")
+    unfinished.append(states.overview())
+    states.finish(job, "me")
+    unfinished.append(states.overview())
+    annotations.withdraw_promise(job, 10)
+    unfinished.append(states.overview())
+    assert [(told["pending"], told["running"]) for told in unfinished] == [(1, 0), (0, 1), (1, 0), (0, 0)]
+
+
 # Jobs.
 
 
