@@ -25,7 +25,6 @@ from framewise.core.errors import SettingsError
 CUDA_BATCH = 64
 CPU_BATCH = 8  # more at once leave the cache of the processor
 MOST_WORKERS = 8
-MOST_PICTURES = 1024
 
 Pictures = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -150,10 +149,11 @@ class _OpenVino:
 
         plain = _features_alone(_fused(network).to(memory_format=torch.contiguous_format))
         some = torch.zeros(2, 3, image_size, image_size)
-        any_number = ({0: torch.export.Dim("batch", min=1, max=MOST_PICTURES)},)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of its insides
-            model = ov.convert_model(torch.export.export(plain, (some,), dynamic_shapes=any_number))
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of how OpenVINO follows it
+            # OpenVINO follows a call of this module. torch.export would take the place of every module's call meanwhile: what
+            # is learned or predicted in another thread would fail.
+            model = ov.convert_model(plain, example_input=some)
         model.reshape([-1, 3, image_size, image_size])
         steps = preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))

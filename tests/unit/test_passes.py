@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 
 from framewise.core.errors import SettingsError
 from framewise.features import engines, extraction, passes
@@ -103,7 +104,6 @@ def test_any_number_of_threads_gives_the_same(tmp_path, extract):
 
 
 def test_threads_of_their_own_leave_pytorch_elsewhere_as_it_was():
-    import torch
 
     before = torch.get_num_threads()
     try:
@@ -124,11 +124,34 @@ def test_the_default_uses_every_processor_and_can_be_told_how_many():
 @with_openvino
 def test_openvino_computes_what_pytorch_does(tmp_path, extract, shipped):
     path = write_video(tmp_path / "clip.mp4", colour_pictures(20, size=(320, 240)))
-    torch = extract(path, "torch", Compute("torch", "float32", 2), shipped)
+    plain = extract(path, "torch", Compute("torch", "float32", 2), shipped)
     openvino = extract(path, "openvino", Compute("openvino", "float32", 2), shipped)
-    size = (torch[:, : shipped.feature_size].max(axis=1) - torch[:, : shipped.feature_size].min(axis=1)).max()
-    assert np.abs(torch - openvino).max() < 1.5 * size / 255  # one of the steps in which they are kept
-    assert np.abs(torch[0] - torch[1:]).max(axis=1).min() > 10 * size / 255
+    size = (plain[:, : shipped.feature_size].max(axis=1) - plain[:, : shipped.feature_size].min(axis=1)).max()
+    assert np.abs(plain - openvino).max() < 1.5 * size / 255  # one of the steps in which they are kept
+    assert np.abs(plain[0] - plain[1:]).max(axis=1).min() > 10 * size / 255
+
+
+@with_openvino
+def test_others_can_compute_while_openvino_takes_a_network_over(tiny):
+    """A training in another thread calls modules of its own, which nothing may take the place of."""
+    module, is_made, called, wrong = torch.nn.Linear(4, 4), threading.Event(), set(), []
+
+    def compute():
+        while not is_made.is_set():
+            called.add(torch.nn.Module.__call__)
+            try:
+                module(torch.zeros(2, 4))
+            except Exception as error:
+                wrong.append(error)
+
+    other = threading.Thread(target=compute)
+    other.start()
+    try:
+        tiny.engine(Compute("openvino", "float32", 1))
+    finally:
+        is_made.set()
+        other.join()
+    assert (len(called), wrong) == (1, [])
 
 
 @pytest.mark.parametrize(
