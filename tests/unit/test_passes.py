@@ -104,7 +104,6 @@ def test_any_number_of_threads_gives_the_same(tmp_path, extract):
 
 
 def test_threads_of_their_own_leave_pytorch_elsewhere_as_it_was():
-
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
