@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.assembly import Assembly
+from framewise.core.intervals import Intervals
+from framewise.core.metrics import runs
 from framewise.core.regions import write_region
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
@@ -61,7 +63,7 @@ def fill(
     for version in range(1, versions + 1):
         _publish(assembly, key, version, versions, truths, random)
     made = [
-        Made(int(str(task["id"])), "v1", float(random.uniform(0.2, 0.95)), frames, _regions(_truth(random, frames)), {})
+        Made(int(str(task["id"])), "v1", float(random.uniform(0.2, 0.95)), {"timeline": _intervals(_truth(random, frames))}, {})
         for task in data[count:]
     ]
     assembly.made.put(key, made)
@@ -79,12 +81,16 @@ def _truth(random: np.random.Generator, frames: int) -> Array:
 
 
 def _regions(truth: Array) -> list[dict[str, Any]]:
-    edges = np.diff(np.pad(truth.astype(int), ((1, 1), (0, 0))), axis=0)
     return [
-        write_region([label], int(start) + 1, int(stop), "timeline", "video", 0.8)
-        for column, label in enumerate(LABELS)
-        for start, stop in zip(np.flatnonzero(edges[:, column] == 1), np.flatnonzero(edges[:, column] == -1), strict=True)
+        write_region([label], start + 1, stop, "timeline", "video", 0.8)
+        for label, spans in _intervals(truth).spans.items()
+        for start, stop in spans
     ]
+
+
+def _intervals(truth: Array) -> Intervals:
+    spans = {label: [(int(a), int(b)) for a, b in runs(truth[:, column])] for column, label in enumerate(LABELS)}
+    return Intervals(len(truth), RATE, spans)
 
 
 def _publish(assembly: Assembly, key: str, number: int, of: int, truths: list[Array], random: np.random.Generator) -> None:

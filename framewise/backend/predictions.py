@@ -15,7 +15,7 @@ from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
 from framewise.controls import ControlModel, Features, Medium, learners, sources_of
 from framewise.core.errors import FramewiseError, VersionGone
-from framewise.features.extraction import VideoFeatures
+from framewise.core.intervals import Intervals
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
 from framewise.store.made import Made, MadePredictions
@@ -37,7 +37,7 @@ class Asked:
     jobs: list[tuple[ControlModel, str, int]] = field(default_factory=list)  # the source of each, and who extracts it
     failed: bool = False
     answer: Any = field(default_factory=list)
-    frames: int = 0  # of the timeline that the answer is on; 0 where it has none, but a time axis
+    intervals: dict[str, Intervals] = field(default_factory=dict)  # of the answer, by from_name
 
 
 class Predictions:
@@ -173,9 +173,7 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
         predicted = learner.task_prediction(media, data)
         regions += predicted.regions
         certainties.append(predicted.certainty)
-    for control, features in asked.ready:
-        if isinstance(features, VideoFeatures):
-            asked.frames = features.timeline.num_frames(control.control.frame_rate(data))
+        asked.intervals |= predicted.intervals
     score = round(sum(certainties) / len(certainties), 4) if certainties else 0.0
     return {"result": regions, "score": score, "model_version": version}
 
@@ -183,4 +181,4 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
 def made(asked: Asked) -> Made:
     """What is remembered of a task's prediction."""
     told = asked.answer
-    return Made(asked.task["id"], told["model_version"], told["score"], asked.frames, told["result"], task_data(asked.task))
+    return Made(asked.task["id"], told["model_version"], told["score"], asked.intervals, task_data(asked.task))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
+from framewise.core.intervals import Intervals
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.features.sensors import SeriesFeatures, SeriesReader
@@ -68,10 +69,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Regions of a file, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it."""
+    """Regions of a file, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it. intervals:
+    by from_name, the same as pages draw it."""
 
     regions: list[dict[str, Any]]
     certainty: float
+    intervals: Mapping[str, Intervals]
 
 
 class ControlModel:

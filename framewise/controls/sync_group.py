@@ -13,6 +13,7 @@ from typing import Any
 from framewise.controls.base import ControlModel, Example, Features, Labels, Medium, Predicted
 from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import RequestError
+from framewise.core.intervals import Intervals
 from framewise.core.regions import TimelineRegion
 from framewise.features.extraction import VideoFeatures
 from framewise.features.sensors import LEAST_RATE, SeriesFeatures
@@ -88,12 +89,18 @@ class SyncGroupModel(TimelineLabelsModel):
         rate = self._rate(features, task_data)
         model = self._model
         assert isinstance(model, AutoClassifier)
-        scores, regions = model.predict(self._rows(features, rate)), []
+        rows = self._rows(features, rate)
+        scores, regions, intervals = model.predict(rows), [], {}
+        video = features.get(self._video.control.to_name) if self._video else None
+        # A video is drawn to its end, also where another medium ends earlier.
+        drawn = video.timeline.num_frames(rate) if isinstance(video, VideoFeatures) else len(rows)
         for member in self.members:
-            if member.control.to_name in features:
-                segments, labels, _ = self._segments(scores, member.control)
-                regions += member.regions_of(segments, labels, features[member.control.to_name], rate, task_data)
-        return Predicted(regions, certainty(scores))
+            name, to_name = member.control.from_name, member.control.to_name
+            segments, labels, _ = self._segments(scores, member.control)
+            intervals[name] = Intervals.of(segments, labels, drawn, rate)
+            if to_name in features:
+                regions += member.regions_of(segments, labels, features[to_name], rate, task_data)
+        return Predicted(regions, certainty(scores), intervals)
 
     def prediction_key(self) -> str:
         keys = [member.control.prediction_key() for member in self.members]

@@ -23,6 +23,7 @@ from framewise.core.converter import (
     segments_to_regions,
 )
 from framewise.core.errors import ModelError, brief
+from framewise.core.intervals import Intervals
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import ControlSettings, match_classes
@@ -311,13 +312,15 @@ class TimelineLabelsModel(ControlModel):
         # Classes exclude each other, so a label that stands for several is as probable as all of them together.
         scores = np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
         segments = scores_to_segments(scores, self.control.parameters["model_score_threshold"])
-        regions = segments_to_regions(segments, list(matched), self.control.from_name, self.control.to_name)
-        return Predicted(regions, certainty(scores))
+        return self._predicted(segments, list(matched), scores, rows)
 
     def _predict_trainable(self, rows: Rows) -> Predicted:
-        segments, labels, scores = self._trained_segments(rows)
+        return self._predicted(*self._trained_segments(rows), rows)
+
+    def _predicted(self, segments: Sequence[Segment], labels: Sequence[str], scores: npt.NDArray[Any], rows: Rows) -> Predicted:
         regions = segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
-        return Predicted(regions, certainty(scores))
+        intervals = Intervals.of(segments, labels, len(rows), rows.frame_rate)
+        return Predicted(regions, certainty(scores), {self.control.from_name: intervals})
 
     def _trained_segments(self, rows: Rows) -> tuple[list[Segment], list[str], npt.NDArray[Any]]:
         """What the trained version finds in a file: segments, what their labels are called, and the scores (T, L)."""

@@ -6,6 +6,7 @@ from typing import Any
 from framewise.controls.base import Example, Features, Predicted
 from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import ConfigError
+from framewise.core.intervals import Intervals
 from framewise.features.extraction import VideoFeatures
 from framewise.labeling_config import PARAMETERS
 
@@ -37,8 +38,11 @@ class WithoutPictures(TimelineLabelsModel):
     def predict(self, features: Features, frame_rate: float) -> Predicted:
         assert not isinstance(features, VideoFeatures)
         rate = features.own_rate()
-        segments, labels, scores = self._trained_segments(features.rows(rate))
-        return Predicted(self.regions_of(segments, labels, features, rate, {}), certainty(scores))
+        rows = features.rows(rate)
+        segments, labels, scores = self._trained_segments(rows)
+        intervals = Intervals.of(segments, labels, len(rows), rate)
+        regions = self.regions_of(segments, labels, features, rate, {})
+        return Predicted(regions, certainty(scores), {self.control.from_name: intervals})
 
     def example(
         self,

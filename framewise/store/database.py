@@ -67,6 +67,14 @@ MIGRATIONS = (
         result TEXT NOT NULL, PRIMARY KEY (project, task));
     CREATE INDEX made_by_score ON made_predictions (project, score, task);
     """,
+    # Kept for pages alone, which show each again once it was predicted again.
+    """
+    DROP TABLE made_predictions;
+    CREATE TABLE made_predictions (
+        project TEXT NOT NULL, task INTEGER NOT NULL, version TEXT NOT NULL, score REAL NOT NULL, intervals TEXT NOT NULL,
+        PRIMARY KEY (project, task));
+    CREATE INDEX made_by_score ON made_predictions (project, score, task);
+    """,
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import StorageBusy, StorageFull
+from framewise.core.intervals import Intervals
 from framewise.store.database import Database
 from framewise.store.projects import is_forgotten
 
@@ -21,14 +22,13 @@ WITH_TASKS = "made_predictions m JOIN tasks t ON t.project = m.project AND t.id 
 
 @dataclass(frozen=True)
 class Made:
-    """score: how certain the frames are, from 0 to 1; the least certain task is the one to annotate next. frames: length of the
-    timeline that its regions are on, 0 for one that has no frames."""
+    """score: how certain the frames are, from 0 to 1; the least certain task is the one to annotate next. intervals: of each
+    control, by from_name."""
 
     task: int
     version: str
     score: float
-    frames: int
-    result: Sequence[Any]
+    intervals: Mapping[str, Intervals]
     data: Mapping[str, Any]
 
 
@@ -56,9 +56,8 @@ class MadePredictions:
                 [(project, one.task, json.dumps(one.data, sort_keys=True), time.time()) for one in new],
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO made_predictions (project, task, version, score, frames, result) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                [(project, one.task, one.version, one.score, one.frames, json.dumps(one.result)) for one in new],
+                "INSERT OR REPLACE INTO made_predictions (project, task, version, score, intervals) VALUES (?, ?, ?, ?, ?)",
+                [(project, one.task, one.version, one.score, _written(one.intervals)) for one in new],
             )
 
     def next(self, project: str, limit: int, offset: int) -> tuple[list[Made], int]:
@@ -82,5 +81,9 @@ class MadePredictions:
 
 
 def _made(row: Any) -> Made:
-    result, data = json.loads(row["result"]), json.loads(row["data"])
-    return Made(row["task"], row["version"], row["score"], row["frames"], result, data)
+    intervals = {name: Intervals.from_json(told) for name, told in json.loads(row["intervals"]).items()}
+    return Made(row["task"], row["version"], row["score"], intervals, json.loads(row["data"]))
+
+
+def _written(intervals: Mapping[str, Intervals]) -> str:
+    return json.dumps({name: one.to_json() for name, one in intervals.items()})

@@ -23,6 +23,14 @@ from tests.sync_group_help import SyncTask, sync_config, sync_task
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 SIZES = {"desk": (1180, 820), "phone": (390, 844)}
+# (label, first, last) of what is drawn, as shares of a row.
+DRAWN = """() => [...document.querySelectorAll(".strip .row")].flatMap(row => {
+  const whole = row.querySelector("svg.ribbon").viewBox.baseVal.width
+  return [...row.querySelectorAll(".ribbon rect:not(.track)")].map(bar => {
+    const first = bar.x.baseVal.value, width = bar.width.baseVal.value
+    return [row.querySelector(".name").textContent.trim(), first / whole, (first + width) / whole]
+  })
+})"""
 CONFIGS = {"group": sync_config("video", "audio"), "series": series_config("number"), "sound": audio_config()}
 
 
@@ -38,8 +46,9 @@ def site(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             assert service.setup(project).status_code == 200
             job = service.train(project, *((t.task, _annotation(name, n, t)) for n, t in enumerate(tasks[:3], 1)))
             assert job["state"] == "done", job
-            service.predict_until_there(project, tasks[3].task)
-        yield SimpleNamespace(url=service.url, projects=projects)
+        predicted = {name: service.predict_until_there(one, tasks[3].task)["result"] for name, one in projects.items()}
+        seconds = float(tasks[3].recording.seconds[-1])
+        yield SimpleNamespace(url=service.url, projects=projects, predicted=predicted, seconds=seconds)
 
 
 def test_controls_that_learn_together_are_one_model(browser: Browser, site: SimpleNamespace) -> None:
@@ -60,6 +69,32 @@ def test_controls_that_learn_together_are_one_model(browser: Browser, site: Simp
     page.close()
 
 
+def test_what_is_predicted_of_a_series_or_a_sound_is_drawn_where_it_is(browser: Browser, site: SimpleNamespace) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    found = {}
+    for name in ("series", "sound"):
+        page.goto(f"{site.url}/projects/{site.projects[name].key}/next")
+        expect(page.locator(".strip")).to_have_count(1)
+        found[name] = page.evaluate(DRAWN)
+    page.close()
+    values = [region["value"] for region in site.predicted["sound"]]
+    heard = [(v["labels"][0], v["start"] / 14.0, v["end"] / 14.0) for v in values]
+    _assert_near(found["sound"], heard)
+    values = [region["value"] for region in site.predicted["series"]]
+    first = 100.0  # what the clock of these recordings says at their first sample
+    felt = [(v["timeserieslabels"][0], *((v[end] - first) / site.seconds for end in ("start", "end"))) for v in values]
+    _assert_near(found["series"], felt)
+
+
+def _assert_near(drawn: list[tuple[str, float, float]], regions: list[tuple[str, float, float]]) -> None:
+    """Shares of the whole, within a step and what a region is snapped to."""
+    assert len(regions) > 2
+    for one, other in zip(sorted(map(tuple, drawn)), sorted(regions), strict=True):
+        assert one[0] == other[0]
+        assert one[1:] == pytest.approx(other[1:], abs=0.01)
+
+
 def _annotation(name: str, seed: int, task: SyncTask) -> list[dict[str, Any]]:
     return sound(seed, 14.0).regions() if name == "sound" else task.recording.regions("number")
 
@@ -75,8 +110,7 @@ def test_pages_show_what_is_known(browser: Browser, site: SimpleNamespace, name:
     address = f"{site.url}/projects/{site.projects[name].key}"
     for what, path in {"project": "", "timelines": "/timelines", "next": "/next", "task": "/tasks/1"}.items():
         page.goto(address + path)
-        if what != "next" or name == "group":  # where a series or a sound is alone, its predicted intervals are not drawn here
-            expect(page.locator("main")).to_contain_text("Shake" if name != "sound" else "Whistle")
+        expect(page.locator("main")).to_contain_text("Shake" if name != "sound" else "Whistle")
         violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
         assert not [v["id"] for v in violations if v["impact"] in ("serious", "critical")], what
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{what} is wider than the window"

@@ -11,9 +11,8 @@ from werkzeug.exceptions import NotFound
 
 from framewise.assembly import Assembly
 from framewise.backend.identifiers import file_name
-from framewise.core.converter import regions_to_frame_labels
 from framewise.core.errors import FramewiseError, ModelError
-from framewise.core.regions import TimelineRegion, read_regions
+from framewise.core.intervals import Intervals
 from framewise.label_studio import HOW_TO_CONNECT
 from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config, sync_groups
 from framewise.learning.held_out import HeldOut, HeldOutVideo
@@ -398,10 +397,10 @@ class ProjectView:
         return self._assembly.annotations.task_data(self.key, task) or {}
 
     def _made_strip(self, control: ControlSettings, made: Made) -> Strip:
-        rate = self._frame_rate(control, made.data)
-        ribbons = predicted_ribbons(self, control, made) if made.frames else []
+        found = made.intervals.get(control.from_name, Intervals(0, self._frame_rate(control, made.data), {}))
         note = f"certainty {made.score:.2f}, predicted by {made.version}"
-        return self._strip(control, made.task, made.data, made.frames, rate, ribbons, note)
+        ribbons = predicted_ribbons(self, control, found)
+        return self._strip(control, made.task, made.data, found.rows, found.frame_rate, ribbons, note)
 
     def _frame_rate(self, control: ControlSettings, data: Mapping[str, Any]) -> float:
         try:
@@ -443,21 +442,13 @@ def held_out_ribbons(
     ]
 
 
-def predicted_ribbons(project: ProjectView, control: ControlSettings, made: Made) -> list[Ribbon]:
-    """A ribbon a label of the control: what was predicted."""
-    labels = control.label_names
-    regions = [_clipped(region, labels, made.frames) for region in read_regions(made.result, control.from_name)]
-    on = regions_to_frame_labels(regions, labels, made.frames)
+def predicted_ribbons(project: ProjectView, control: ControlSettings, found: Intervals) -> list[Ribbon]:
+    """A ribbon a label of the control: where it was predicted."""
+    spans = {label: np.array(found.spans.get(label, ()), dtype=np.int64).reshape(-1, 2) for label in control.label_names}
     return [
-        Ribbon(label, project.colour(control.from_name, label), None, drawing.bars(on[:, column]), "", [])
-        for column, label in enumerate(labels)
+        Ribbon(label, project.colour(control.from_name, label), None, drawing.spans(of_label), "", [])
+        for label, of_label in spans.items()
     ]
-
-
-def _clipped(region: TimelineRegion, labels: Sequence[str], frames: int) -> TimelineRegion:
-    """What of a region there is now: labels and frames may have changed since it was predicted."""
-    ranges = tuple((start, min(end or frames, frames)) for start, end in region.ranges if start <= frames)
-    return TimelineRegion(tuple(label for label in region.labels if label in labels), ranges, region.id)
 
 
 def places_note(places: int) -> str:

@@ -1,0 +1,30 @@
+"""Where labels are on in a file, by rows: what pages draw, whatever the units of its regions are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from framewise.core.converter import Segment
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """rows: how many there are, frames of a video or steps of a series or a sound, and frame_rate of them a second. spans: of
+    each label, rows [index, stop) in which it is on."""
+
+    rows: int
+    frame_rate: float
+    spans: Mapping[str, Sequence[tuple[int, int]]]
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment], labels: Sequence[str], rows: int, frame_rate: float) -> Self:
+        spans = {label: [(s.index, s.stop) for s in segments if s.label_index == n] for n, label in enumerate(labels)}
+        return cls(rows, frame_rate, spans)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "frame_rate": self.frame_rate, "spans": self.spans}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        spans = {label: [(index, stop) for index, stop in found] for label, found in told["spans"].items()}
+        return cls(told["rows"], told["frame_rate"], spans)
