@@ -165,11 +165,16 @@ class Refresh:
             self._note(round, task, LEFT_OUT)  # it is tried again when somebody asks for it
             return
         self._annotations.put_task(project, task, data)
-        self._note(round, task, AWAITED)
-        for control, source in sources:
-            if self._videos.cached(control, source, task) is None:
-                extraction = self._videos.submit_extraction(project, control, source, task)
+        missing = [one for one in sources if self._videos.cached(*one, task) is None]
+        extractions = [self._videos.submit_extraction(project, control, source, task) for control, source in missing]
+        with self._annotations.together():  # a round that is begun again leaves alone what is awaited
+            self._note(round, task, AWAITED)
+            for extraction in extractions:
                 self._annotations.promise_prediction(extraction, task)
+            # Where nothing is missing, somebody else had it extracted since this round looked.
+            push = None if extractions else jobs.add("push", project, str(task), {}, task)
+        if push is not None:
+            self._jobs.announce(push, "push")
 
     def _tidy(self, round: Round, chosen: str) -> int:
         """Take predictions of earlier versions away from the tasks without annotations; how many there were."""

@@ -210,6 +210,28 @@ def test_tasks_that_were_never_heard_of_are_extracted_as_far_as_there_is_room(st
     assert len(service.jobs(project, "extract")) == 3
 
 
+def test_a_video_that_is_extracted_for_somebody_else_during_a_round_has_its_prediction_too(start, studio, project, make_task):
+    """The round found it without features; when it comes to have it extracted, they are there."""
+    service = start()
+    annotated, cached, cold = (make_task() for _ in range(3))
+    studio.add(project, annotated, cached, cold)
+    extract(service, project, [cached])
+    extracted = threading.Event()
+
+    def hold(method, path):
+        if method == "POST" and not extracted.is_set():
+            extracted.wait(60)
+
+    studio.before = hold
+    submit(service, project, studio, annotated)
+    wait_for(studio.posted, "the first prediction is on its way")
+    service.send(project.event("TASKS_CREATED", tasks=[cold]))
+    wait_for(lambda: [job["state"] for job in service.jobs(project, "warm")] == ["done"], "the other video is extracted")
+    extracted.set()
+    wait_until_sent(service, project)
+    assert [studio.versions(task) for task in (cached, cold)] == [[service.version(project)]] * 2
+
+
 def test_a_round_stops_as_soon_as_there_is_a_newer_version(start, studio, project, make_task):
     service = start()
     tasks = [make_task() for _ in range(6)]
