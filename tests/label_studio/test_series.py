@@ -33,12 +33,13 @@ def test_a_series_is_annotated_learned_and_predicted(
         api.submit_annotation(task["id"], recording.regions(kind))
 
     def learned_from_both() -> str | None:
+        # What was fetched when the project was connected may be learned together with the first event, and the second after it.
+        jobs = backend.jobs()
+        if jobs["pending"] or jobs["running"]:
+            return None
         asked = httpx.get(f"{backend.url}/versions", params={"project": project_key(api, project)}, trust_env=False)
         details = asked.json().get("details") or [{}]
-        done = details[0].get("videos") == 2 and details[0].get("stage") == "validated"
-        # What was fetched when the project was connected may be learned together with the first event, and the second after it.
-        is_idle = not (backend.jobs()["pending"] or backend.jobs()["running"])
-        return str(details[0]["version"]) if done and is_idle else None
+        return str(details[0]["version"]) if details[0].get("videos") == 2 and details[0].get("stage") == "validated" else None
 
     version = wait_until(learned_from_both, "a version that learned from both")
     assert api.list_backends(project)[0]["model_version"] == version
