@@ -10,6 +10,7 @@ from typing import Any
 
 from framewise.core.errors import ProjectForgotten
 from framewise.store.database import Database
+from framewise.store.job_state import DUE_PROMISES
 from framewise.store.label_sets import LabelSets
 
 KEPT_EVENTS = 10_000
@@ -297,10 +298,7 @@ class Annotations:
 
     def due_promises(self) -> list[tuple[int, str, int, bool]]:
         """(job, project, task, whether the job succeeded) of tasks whose job has ended."""
-        rows = self._database.read(
-            "SELECT p.job, j.project, p.task, j.state FROM promised_predictions p JOIN jobs j ON j.id = p.job "
-            "WHERE j.state NOT IN ('pending', 'running')"
-        )
+        rows = self._database.read(f"SELECT p.job, j.project, p.task, j.state FROM {DUE_PROMISES}")
         return [(r["job"], r["project"], r["task"], r["state"] == "done") for r in rows]
 
     def counts(self) -> dict[str, int]:

@@ -35,6 +35,8 @@ GOES_FIRST = (
     "AND (other.state = 'running' OR other.state = 'pending' AND other.retries = 0 AND other.not_before <= ?) "
     "OR jobs.kind IN ('warm', 'refresh') AND other.kind = jobs.kind AND other.state = 'running'"
 )
+# Predictions to be pushed, whose job (of the table jobs, j) has ended.
+DUE_PROMISES = "promised_predictions p JOIN jobs j ON j.id = p.job WHERE j.state NOT IN ('pending', 'running')"
 
 
 @dataclass(frozen=True)
@@ -288,8 +290,7 @@ class JobStates:
 
     def overview(self, limit: int = 100, project: str | None = None) -> dict[str, Any]:
         """What /jobs answers: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
-        UTC text. Of all that is pending, the promised predictions too whose job is made next: nobody is to think that all is
-        done."""
+        UTC text; and how many there are in all."""
         rows = self._database.read(
             f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs WHERE project = coalesce(?, project) "
             "ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
@@ -302,8 +303,7 @@ class JobStates:
         all is read at one instant: else nothing would seem to be left between the end of one job and the next."""
         rows = self._database.read(
             f"SELECT {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY shown_state "
-            "UNION ALL SELECT 'pending', count(*) FROM promised_predictions p JOIN jobs j ON j.id = p.job "
-            "WHERE j.state NOT IN ('pending', 'running')",
+            f"UNION ALL SELECT 'pending', count(*) FROM {DUE_PROMISES}",
             (time.time(),),
         )
         states = ("pending", "running", "scheduled")
