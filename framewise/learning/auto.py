@@ -40,10 +40,12 @@ RIGHT_IOU = 0.5
 
 @dataclass(frozen=True)
 class Learners:
-    """What was fitted on some tracks: the closed-form learner, and networks over time if there are any."""
+    """What was fitted on some tracks: the closed-form learner, and networks over time if there are any. alone: columns of
+    labels of which only the former has a say."""
 
     kernel: KernelRidge
     networks: list[TemporalNet] = field(default_factory=list)
+    alone: frozenset[int] = frozenset()
 
     def scores(self, track: Track) -> tuple[Tensor, Tensor]:
         """(T, L) of the closed-form learner and of the networks; of the former twice where there is no network."""
@@ -52,6 +54,8 @@ class Learners:
             return closed, closed
         inputs = torch.cat([closed, shape_in_windows(track)], 1)
         over_time = torch.stack([n.probabilities(inputs, track.frame_rate) for n in self.networks]).mean(0)
+        columns = sorted(self.alone)
+        over_time[:, columns] = closed[:, columns].clamp(0, 1)
         return closed, over_time
 
 
@@ -103,6 +107,7 @@ class AutoClassifier:
             "blend": self.blend,
             "blocks": len(kernel.blocks),
             "networks": len(self.learners.networks),
+            "alone": sorted(self.learners.alone),
             **self.basis.description(),
         }
         checkpoints.write(folder, description, tensors)
@@ -126,15 +131,16 @@ class AutoClassifier:
         calibration = description["calibration"]
         decisions = [Decision.from_json(d) for d in description["decisions"]]
         chains = [Chain.from_json(c) for c in description["chains"]]
+        alone = frozenset(int(column) for column in description["alone"])
         basis = read_basis(description, tensors)
-        in_chains = sorted(label for chain in chains for label in chain.labels)
-        is_whole = len(decisions) == len(labels) and in_chains == list(range(len(labels)))
+        in_chains, columns = sorted(label for chain in chains for label in chain.labels), list(range(len(labels)))
+        is_whole = len(decisions) == len(labels) and in_chains == columns and alone.issubset(columns)
         if not (is_whole and _fit_together(basis, kernel, len(labels))):
-            raise ModelError(f"expected decisions, chains, and tensors of sizes that fit each other, for {len(labels)} labels")
+            raise ModelError(f"expected decisions, chains, columns and tensors that fit each other, for {len(labels)} labels")
         return cls(
             labels,
             basis,
-            Learners(kernel, networks),
+            Learners(kernel, networks, alone),
             decisions,
             chains,
             RegionCalibration.from_json(calibration) if calibration else None,
@@ -203,7 +209,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
     blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks, supposed)
     scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
-    decisions = supposed if folds.weak else _decisions(scores, tracks, supposed)
+    decisions = supposed if folds.weak else _decisions(scores, tracks, supposed, folds.alone)
     held_out = _held_out(scores, decisions, folds, tracks)
     regions = _regions(held_out, tracks)
     calibration = None
@@ -261,7 +267,8 @@ def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: boo
     for seed in range(NETWORKS):
         part = _within(progress, seed, NETWORKS, "")
         networks.append(fit_temporal(inputs, labels, taught, rates, seed, part))
-    return Learners(kernel, networks)
+    # What the networks make of such a label's scores, they learned from scores that are better than a new video's will be.
+    return Learners(kernel, networks, folds.alone)
 
 
 def _whole(tracks: Sequence[Track], pieces: Sequence[Piece], scores: Sequence[Tensor]) -> list[Tensor]:
@@ -324,8 +331,11 @@ def _best_blend(
     return best if values[best] > values[BLENDS[0]] + BLEND_MARGIN else BLENDS[0]
 
 
-def _decisions(scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Sequence[Decision]) -> list[Decision]:
-    return [choose_decision(*label, decision) for label, decision in zip(_by_label(scores, tracks), supposed, strict=True)]
+def _decisions(
+    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Sequence[Decision], alone: frozenset[int]
+) -> list[Decision]:
+    labels = enumerate(zip(_by_label(scores, tracks), supposed, strict=True))
+    return [default if column in alone else choose_decision(*label, default) for column, (label, default) in labels]
 
 
 def _regions(held_out: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:

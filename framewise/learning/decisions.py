@@ -18,7 +18,9 @@ from framewise.learning.chains import Chain, course
 FloatArray = npt.NDArray[np.float64]
 
 THRESHOLDS = (0.45, 0.5, 0.4, 0.55, 0.35, 0.6, 0.3, 0.65)  # of equally good ones the first is taken
-RAREST_THRESHOLD, SHARE_WEIGHT = 0.3, 0.4  # of a label that is nearly never on, and what its share of frames adds
+# Of a label that is nearly never on, and what its share of frames adds; the lower of the two counts.
+COMMON_THRESHOLD, COMMON_SHARE_WEIGHT = 0.3, 0.4
+RARE_THRESHOLD, RARE_SHARE_WEIGHT = 0.2, 1.0
 PRIOR_VIDEOS = 10  # what is learned from few videos is drawn towards the default, as if so many more had said that
 MARGIN = 0.03  # by which another threshold than the default must be better
 RATIO_WEIGHT = 0.1  # of the logarithm of predicted to annotated segments, beside frame F1 and F1@50
@@ -71,10 +73,14 @@ def supposed_decision(truth: Sequence[npt.NDArray[Any]]) -> Decision:
     """What is decided for one label where no out-of-fold scores say better, by its 0/1 truth (T,) in each video.
 
     A ridge regression draws scores towards a label's share of rows p. If of every difference from it the part s remains, scores
-    are (1 - s) p where it is off and (1 - s) p + s where it is on: the middle is s / 2 + (1 - s) p, here with s = 0.6.
+    are (1 - s) p where it is off and (1 - s) p + s where it is on: the middle is s / 2 + (1 - s) p, here with s = 0.6. Less
+    remains of a rare label, which new videos show in ways that no annotated one does.
     """
     on = sum(int(np.sum(y)) for y in truth)
-    return Decision(RAREST_THRESHOLD + SHARE_WEIGHT * on / sum(len(y) for y in truth)) if on else Decision()
+    if not on:
+        return Decision()
+    share = on / sum(len(y) for y in truth)
+    return Decision(min(COMMON_THRESHOLD + COMMON_SHARE_WEIGHT * share, RARE_THRESHOLD + RARE_SHARE_WEIGHT * share))
 
 
 def choose_decision(

@@ -46,6 +46,11 @@ class Folds:
     weak: bool
     unseen: list[set[int]]
 
+    @property
+    def alone(self) -> frozenset[int]:
+        """Labels whose out-of-fold scores say nothing, for one fold's test side has all that is known of them."""
+        return frozenset[int]().union(*self.unseen)
+
 
 def make_folds(
     lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int

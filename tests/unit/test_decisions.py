@@ -66,8 +66,9 @@ def test_a_label_without_annotations_is_decided_by_the_default():
 
 
 def test_what_is_supposed_of_a_label_comes_from_how_often_it_is_on():
-    """On in 30 of 200 rows; in all of them; in none."""
-    assert supposed_decision([on((20, 30)), on((10, 30))]).threshold == pytest.approx(0.3 + 0.4 * 30 / 200)
+    """On in 30 of 100 rows, and in 30 of 200, which is rare; in all of them; in none."""
+    assert supposed_decision([on((20, 50))]).threshold == pytest.approx(0.3 + 0.4 * 30 / 100)
+    assert supposed_decision([on((20, 30)), on((10, 30))]).threshold == pytest.approx(0.2 + 30 / 200)
     assert supposed_decision([on((0, 100))]).threshold == pytest.approx(0.7)
     assert supposed_decision([on()]) == supposed_decision([]) == Decision()
 
