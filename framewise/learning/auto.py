@@ -255,8 +255,8 @@ def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: boo
         for piece in fold.test:
             held_out = without.scores(_piece(tracks, piece))
             if columns := sorted(unseen):
-                # Of a label that is nowhere else, the scores of the learner that knows it: else the networks learn that it
-                # never is.
+                # Of a label that is nowhere else, the scores of the learner that knows it: else what the networks see of it on
+                # new videos, beside the other labels' scores, would be unlike all that they learned from.
                 held_out[:, columns] = kernel.scores(_piece(tracks, piece))[:, columns]
             scores[piece.video][piece.start : piece.stop] = held_out
         del without  # before the next one is there

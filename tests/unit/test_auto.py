@@ -446,10 +446,13 @@ def test_with_two_videos_quality_is_weak_and_nothing_is_decided_by_it():
     assert classifier.learners.networks == []
 
 
-def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_network):
+def only_the_first_runs():
     first, *rest = plans(3)
-    videos = [labelled(0, first), *(labelled(seed, [plan[0], []]) for seed, plan in enumerate(rest, 1))]
-    classifier, quality, _ = learn_thoroughly(videos, LABELS, quiet)
+    return [labelled(0, first), *(labelled(seed, [plan[0], []]) for seed, plan in enumerate(rest, 1))]
+
+
+def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_network):
+    classifier, quality, _ = learn_thoroughly(only_the_first_runs(), LABELS, quiet)
     assert quality.labels["Run"]["f1"] < 0.2 < quality.labels["Walk"]["f1"]
     rows, truth = film(9)
     scores = classifier.predict(rows)
@@ -458,12 +461,10 @@ def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_ne
 
 def test_networks_have_no_say_on_a_label_of_one_video_alone(one_network, thorough, tmp_path):
     """They could only learn from scores of that video by a learner that knows it."""
-    first, *rest = plans(3)
-    videos = [labelled(0, first), *(labelled(seed, [plan[0], []]) for seed, plan in enumerate(rest, 1))]
-    learn_thoroughly(videos, LABELS, quiet).classifier.save(tmp_path / "version")
-    learners, basis = (model := load_model(tmp_path / "version")).learners, model.basis
-    closed, over_time = learners.scores(basis.unlabelled(film(9)[0], 2))
-    assert learners.networks
+    learn_thoroughly(only_the_first_runs(), LABELS, quiet).classifier.save(tmp_path / "version")
+    model = load_model(tmp_path / "version")
+    closed, over_time = model.learners.scores(model.basis.unlabelled(film(9)[0], 2))
+    assert model.learners.networks
     np.testing.assert_array_equal(over_time[:, 1], closed[:, 1].clamp(0, 1))
     assert (over_time[:, 0] - closed[:, 0].clamp(0, 1)).abs().max() > 0.01
     assert thorough.classifier.learners.alone == frozenset()  # all three have both labels
