@@ -17,11 +17,14 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
+from framewise.core.known import UNMARKED
 from framewise.core.time_format import TimeFormat
 from framewise.settings import parse_bool
 
 CROPS = ("center", "fit", "squash")
 CLASSIFIERS = ("auto", "lstm")
+MARKS = ("intervals", "points")
+UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
 # The controls that are filled in, and the tag that each must be on.
@@ -67,26 +70,32 @@ def _boolean(text: str) -> bool:
         raise ValueError("true or false") from None
 
 
-def _crop(text: str) -> str:
-    if text.strip().lower() not in CROPS:
-        raise ValueError(" or ".join(CROPS))
-    return text.strip().lower()
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in choices:
+            raise ValueError(" or ".join(choices))
+        return text.strip().lower()
+
+    return parse
 
 
-def _classifier(text: str) -> str:
-    if text.strip().lower() not in CLASSIFIERS:
-        raise ValueError(" or ".join(CLASSIFIERS))
-    return text.strip().lower()
+def _task_field(text: str) -> str | None:
+    """A field of the task data as the config writes it, "$name"; None for no text."""
+    text = text.strip()
+    if text and (not text.startswith("$") or len(text) < 2):
+        raise ValueError('"$field" with a field of the task data')
+    return text or None
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An attribute of a control tag. ``parse`` raises ValueError with what was expected."""
+    """An attribute of a control tag. ``parse`` raises ValueError with what was expected. choices: its values, if few."""
 
     name: str
     default: Any
     parse: Callable[[str], Any]
     help: str
+    choices: tuple[str, ...] = ()
 
 
 PARAMETERS = (
@@ -99,8 +108,9 @@ PARAMETERS = (
     Parameter(
         "model_classifier_type",
         "auto",
-        _classifier,
+        _one_of(*CLASSIFIERS),
         "what learns: auto, the best that framewise has; or lstm, the network of Label Studio's guide",
+        CLASSIFIERS,
     ),
     Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "lstm: most epochs of one training"),
     Parameter(
@@ -117,17 +127,46 @@ PARAMETERS = (
         "model_path", None, str.strip, "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls"
     ),
     Parameter(
-        "model_crop", "center", _crop, "how a picture becomes square: center cuts its sides, fit adds borders, squash stretches"
+        "model_crop",
+        "center",
+        _one_of(*CROPS),
+        "how a picture becomes square: center cuts its sides, fit adds borders, squash stretches",
+        CROPS,
+    ),
+    Parameter(
+        "model_unmarked",
+        "off",
+        _one_of(*UNMARKED),
+        "what unmarked frames are: off; after_last, unknown after the last region of an annotation; or unknown everywhere",
+        UNMARKED,
+    ),
+    Parameter(
+        "model_marks",
+        "intervals",
+        _one_of(*MARKS),
+        "intervals, from a region's first frame to its last; or points, where a region of one frame only says that something "
+        "is there",
+        MARKS,
+    ),
+    Parameter(
+        "model_group",
+        None,
+        _task_field,
+        "field of the task data, such as $person: recordings with the same value are held out of a measurement together",
     ),
     Parameter("model_skip", False, _boolean, "leave this control alone"),
 )
 
+
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 # What a change of does not make a trained version another one: how long to train, and what is done with its scores.
 OF_NO_VERSION = (
     "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
     "model_score_threshold", "model_skip",
 )  # fmt: skip
+# What controls that are learned together must agree on: how their annotations, which become one, are to be taken.
+TAKEN_TOGETHER = ("model_unmarked", "model_marks", "model_group")
 
 
 @dataclass(frozen=True)
@@ -158,6 +197,8 @@ class ControlSettings:
     <Labels> on an <Audio>.
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
+    labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
+    learning.
     """
 
     tag: str
@@ -169,10 +210,16 @@ class ControlSettings:
     parameters: Mapping[str, Any] = field(hash=False)
     sync: str | None = None
     series: SeriesSettings | None = None
+    unreviewed: tuple[str, ...] = ()
 
     @property
     def label_names(self) -> list[str]:
         return [label.name for label in self.labels]
+
+    @property
+    def region_names(self) -> list[str]:
+        """All labels that a region may have, those that are not learned included."""
+        return [*self.label_names, *self.unreviewed]
 
     @property
     def trainable(self) -> bool:
@@ -205,10 +252,18 @@ class ControlSettings:
             )
         return source.strip()
 
+    def group_value(self, task_data: Mapping[str, Any]) -> str | None:
+        """Value of the field that ``model_group`` names, as text; None where it names none or the task has no value there."""
+        name = self.parameters["model_group"]
+        value = task_data.get(name[1:]) if name else None
+        # A number in an import of JSON is text in one of CSV.
+        text = value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True)
+        return text or None
+
     def training_key(self) -> str:
         """Changes when a version that was trained before is not the one that a training would begin with now."""
         parameters = {name: value for name, value in self.parameters.items() if name not in OF_NO_VERSION}
-        learned = [self.from_name, self.value_key, self.frame_rate_text, self.label_names, parameters]
+        learned = [self.from_name, self.value_key, self.frame_rate_text, self.label_names, self.unreviewed, parameters]
         return json.dumps(learned + self._of_series(), sort_keys=True)
 
     def prediction_key(self) -> str:
@@ -246,6 +301,8 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
             'expected a <TimelineLabels name=".." toName=".."> on a <Video>, a <Labels> on an <Audio>, or a '
             f"<TimeSeriesLabels> on a <TimeSeries>, in the labeling config, {hint}"
         )
+    for members in sync_groups(active):
+        _check_together(members)
     return active
 
 
@@ -286,6 +343,28 @@ def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSetting
         groups.append((own.union(*(texts for texts, _ in joined)), [*members, control]))
     ordered = [sorted(members, key=learning.index) for _, members in groups]
     return [members for members in ordered if len({member.to_name for member in members}) > 1]
+
+
+def _check_together(members: Sequence[ControlSettings]) -> None:
+    """Raises ConfigError for controls of one sync group that take annotations differently, which become one."""
+    first, names = members[0], " and ".join(repr(member.from_name) for member in members)
+    for name in TAKEN_TOGETHER:
+        values = [member.parameters[name] for member in members]
+        if found := [value for value in values if value != values[0]]:
+            raise ConfigError(
+                f"controls {names} are learned together (sync {first.sync!r}): expected the same {name} on all of them, found "
+                f"{_as_written(values[0])} and {_as_written(found[0])}"
+            )
+    learned = {label for member in members for label in member.label_names}
+    if both := [label for member in members for label in member.unreviewed if label in learned]:
+        raise ConfigError(
+            f"controls {names} are learned together (sync {first.sync!r}): expected label {both[0]!r} to have the same "
+            f"model_role on all of them, found it as unreviewed and as a label that is learned"
+        )
+
+
+def _as_written(value: Any) -> str:
+    return "none" if value is None else repr(value)
 
 
 def training_keys(controls: Sequence[ControlSettings]) -> set[str]:
@@ -336,13 +415,30 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
         parameters["model_score_threshold"] = default_threshold
     of_media, about = attributes_of(media), f"<{wanted} name={to_name!r}>"
     rate = of_media.get("framerate") if wanted == "Video" else None
+    labels, unreviewed = _read_labels(element, where)
     control = ControlSettings(
-        element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, _read_labels(element, where), parameters,
-        of_media.get("sync") or None, _read_series(media, about) if wanted == "TimeSeries" else None,
+        element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, labels, parameters,
+        of_media.get("sync") or None, _read_series(media, about) if wanted == "TimeSeries" else None, unreviewed,
     )  # fmt: skip
     if rate and not rate.startswith("$"):
         _checked_frame_rate(rate, to_name)
+    _check_classifier(control)
     return control
+
+
+def _check_classifier(control: ControlSettings) -> None:
+    """Raises ConfigError for frames to be left out of the learning of a network that cannot leave any out."""
+    if not control.trainable or control.parameters["model_classifier_type"] == "auto":
+        return
+    given = {name: control.parameters[name] for name in ("model_unmarked", "model_marks")}
+    asked = [f'{name}="{value}"' for name, value in given.items() if value != DEFAULTS[name]]
+    if control.unreviewed:
+        asked.append(f'model_role="{UNREVIEWED}"')
+    if asked:
+        raise ConfigError(
+            f'{control.tag} {control.from_name!r}: {asked[0]} needs model_classifier_type="auto"; the lstm network takes every '
+            "frame that is not marked as off"
+        )
 
 
 def _read_series(element: Element, where: str) -> SeriesSettings:
@@ -418,14 +514,20 @@ def _read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any
         try:
             values[name] = known[name].parse(text)
         except ValueError as error:
-            raise ConfigError(f"{where}: {name} must be {error}, found {text!r}") from None
+            hint = f"; did you mean {_nearest(text, known[name].choices)!r}?" if known[name].choices else ""
+            raise ConfigError(f"{where}: {name} must be {error}, found {text!r}{hint}") from None
     if values["model_path"] == "":
         values["model_path"] = None
     return values
 
 
-def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
-    labels = []
+def _nearest(text: str, choices: Sequence[str]) -> str:
+    return difflib.get_close_matches(text.strip().lower()[:40], choices, n=1, cutoff=0.0)[0]
+
+
+def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...], tuple[str, ...]]:
+    """Labels that are learned, and names of those that are unreviewed."""
+    labels, unreviewed = [], []
     for child in element.iter("Label"):
         attributes = attributes_of(child)
         name = attributes.get("alias") or attributes.get("value")
@@ -433,6 +535,8 @@ def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
             raise ConfigError(f'{where}: expected <Label value="..">, found one without a value')
         predicted = tuple(v.strip() for v in attributes.get("predicted_values", "").split(",") if v.strip())
         labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
+        if _is_unreviewed(attributes, f"{element.tag} {attributes_of(element).get('name', '')!r}: label {brief(name)}"):
+            unreviewed.append(name)
     if not labels:
         raise ConfigError(f'{where}: expected at least one <Label value="..">, found none')
     if len(labels) > MAX_LABELS:
@@ -440,7 +544,24 @@ def _read_labels(element: Element, where: str) -> tuple[LabelSettings, ...]:
     names = [label.name for label in labels]
     if len(set(names)) < len(names):
         raise ConfigError(f"{where}: two labels have the same name, in {brief(names)}")
-    return tuple(labels)
+    if len(unreviewed) == len(names):
+        raise ConfigError(
+            f"{element.tag} {attributes_of(element).get('name', '')!r}: expected at least one label that is learned, found "
+            f'model_role="{UNREVIEWED}" on all of {brief(names)}'
+        )
+    return tuple(label for label in labels if label.name not in unreviewed), tuple(unreviewed)
+
+
+def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
+    """Whether a label's regions hide what they cover. Raises ConfigError for another role, or a misspelt attribute."""
+    for name in attributes:
+        # Other attributes of that beginning, such as Label Studio's own model_index, are left alone.
+        if name != "model_role" and difflib.get_close_matches(name, ["model_role"], cutoff=0.8):
+            raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean 'model_role'?")
+    role = attributes.get("model_role", "").strip().lower()
+    if role not in ("", UNREVIEWED):
+        raise ConfigError(f"{where}: model_role must be {UNREVIEWED!r}, or left out, found {brief(attributes['model_role'])}")
+    return role == UNREVIEWED
 
 
 def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:

@@ -92,7 +92,7 @@ def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | Non
         with _bar(f"{name}: reading videos") as progress:
             examples = _examples(backend, control, tasks, progress)
         with _bar(f"{name}: learning") as progress:
-            quality = learn_thoroughly([e.video for e in examples], control.control.label_names, progress)[1]
+            quality = learn_thoroughly([e.video for e in control.completed(examples)], control.control.label_names, progress)[1]
         measured[name] = quality.to_json() if quality else None
         print(f"{name}: {len(examples)} annotated videos")
         _print_quality(measured[name])

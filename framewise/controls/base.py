@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.core.intervals import Intervals
+from framewise.core.known import Mask, known_cells
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.features.sensors import SeriesFeatures, SeriesReader
 from framewise.features.sound import SoundFeatures, SoundReader
 from framewise.labeling_config import ControlSettings
-from framewise.learning.tracks import LabelledVideo
+from framewise.learning.tracks import LabelledVideo, Rows
 from framewise.media.advice import timing_advice
 from framewise.media.library import MediaFile, MediaLibrary
 from framewise.media.video import probe
@@ -49,12 +53,40 @@ class Medium:
 
 @dataclass(frozen=True)
 class Example:
-    """An annotated video or series. notes: what of its annotation could not be learned, to be shown. task: whose it is, if it
-    is one of Label Studio."""
+    """An annotated video or series of T rows and L labels.
 
-    video: LabelledVideo
+    frame_labels: 0/1, (T, L), as marked. reviewed (T,), told (L,), apart (L, L) or None: what that says of other cells, see
+    ``known_cells``. points (T, L): where a mark says that a label occurs, and not where it begins and ends; None if none does.
+    content: of its file. group: what it has in common with others that are held out together, None if that is its file alone.
+    notes: what of its annotation could not be learned, to be shown. task: whose it is, if it is one of Label Studio.
+    """
+
+    rows: Rows
+    frame_labels: npt.NDArray[np.uint8]
+    reviewed: Mask
+    told: Mask
+    content: str
     notes: list[str]
+    apart: Mask | None = None
+    points: Mask | None = None
+    group: str | None = None
     task: int | None = None
+
+    @property
+    def known(self) -> Mask:
+        """Cells whose label is known to be on or off, (T, L)."""
+        return known_cells(self.frame_labels, self.reviewed, self.told, self.apart)
+
+    @property
+    def taught(self) -> Mask:
+        """Labels of which anything is known, (L,)."""
+        return np.asarray(self.known.any(axis=0))
+
+    @property
+    def video(self) -> LabelledVideo:
+        """The example as the learners take it."""
+        group = f"file {self.content}" if self.group is None else f"group {self.group}"
+        return LabelledVideo(self.rows, self.frame_labels, self.taught, group)  # known
 
 
 @dataclass(frozen=True)
@@ -185,10 +217,11 @@ class ControlModel:
         labels: Labels | None,
     ) -> Example:
         """An annotation's ``result`` as an example. labels: of each control, as the labeling config had them when it was
-        annotated, None if that is not known. Raises RegionError, MediaError, RequestError."""
+        annotated, None if that is not known. Raises RegionError, NothingMarked, MediaError, RequestError."""
         told = (labels or {}).get(self.control.from_name)
         frame_rate = self.control.frame_rate(task_data)
-        return self.example(media[0].features, frame_rate, result, media[0].content, told)
+        example = self.example(media[0].features, frame_rate, result, media[0].content, told)
+        return replace(example, group=self.control.group_value(task_data))
 
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
         """What is predicted for a task. Raises MediaError, RequestError, ModelError."""
@@ -220,7 +253,11 @@ class ControlModel:
         told: Sequence[str] | None = None,
     ) -> Example:
         """An annotation's ``result`` as an example. content: of the video's file. told: labels that the labeling config had
-        when it was annotated, None if that is not known. Raises RegionError for a result that cannot be."""
+        when it was annotated, None if that is not known. Raises RegionError for a result that cannot be, NothingMarked."""
+        raise NotImplementedError
+
+    def completed(self, examples: Sequence[Example]) -> list[Example]:
+        """Examples with what only all of a project's together say of each."""
         raise NotImplementedError
 
     def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:

@@ -28,8 +28,10 @@ class SyncGroupModel(TimelineLabelsModel):
 
     def __init__(self, members: Sequence[TimelineLabelsModel]):
         labels = {label.name: label for member in members for label in member.control.labels}
+        unreviewed = dict.fromkeys(name for member in members for name in member.control.unreviewed)
         first = members[0]
-        super().__init__(replace(first.control, labels=tuple(labels.values())), first.project, first._parts)
+        joined = replace(first.control, labels=tuple(labels.values()), unreviewed=tuple(unreviewed))
+        super().__init__(joined, first.project, first._parts)
         self.members = list(members)
         # Each medium is read by the first control on it.
         self._readers = {member.control.to_name: member for member in reversed(members)}
@@ -79,6 +81,7 @@ class SyncGroupModel(TimelineLabelsModel):
         told = [labels[m.control.from_name] for m in self.members if m.control.from_name in labels] if labels else []
         known = sorted({name for names in told for name in names}) if told else None
         example = self._example(rows, inside, media[0].content, known)
+        example = replace(example, group=self.control.group_value(task_data))
         if len(inside) < len(frames):
             end = f"{len(rows) / rate:.2f} s, where the shortest medium of the sync group ends"
             return replace(example, notes=[*example.notes, f"{len(frames) - len(inside)} regions after {end}, are left out"])

@@ -22,8 +22,9 @@ from framewise.core.converter import (
     scores_to_segments,
     segments_to_regions,
 )
-from framewise.core.errors import ModelError, brief
+from framewise.core.errors import ModelError, NothingMarked, brief
 from framewise.core.intervals import Intervals
+from framewise.core.known import known_cells, never_overlapping, point_cells, reviewed_rows
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import ControlSettings, match_classes
@@ -55,7 +56,7 @@ class _Learned:
         tasks = [e.task for e in examples]
         if self.held_out and all(task is not None for task in tasks):
             videos = [
-                HeldOutVideo.of(int(task or 0), e.video.rows.frame_rate, scores, e.video.frame_labels, e.video.taught)
+                HeldOutVideo.of(int(task or 0), e.rows.frame_rate, scores, e.frame_labels, e.taught)
                 for task, e, scores in zip(tasks, examples, self.held_out, strict=True)
             ]
             write_held_out(folder, videos, labels)
@@ -173,16 +174,30 @@ class TimelineLabelsModel(ControlModel):
         return segments_to_regions(segments, labels, self.control.from_name, self.control.to_name)
 
     def _example(self, rows: Rows, regions: Sequence[TimelineRegion], content: str, told: Sequence[str] | None) -> Example:
-        names = self.control.label_names
-        unknown = sorted({label for region in regions for label in region.labels} - set(names))
-        known = [replace(r, labels=tuple(x for x in r.labels if x in names)) for r in regions]
-        frame_labels = regions_to_frame_labels(known, names, len(rows))
+        names, parameters = self.control.label_names, self.control.parameters
+        strange = sorted({label for region in regions for label in region.labels} - set(self.control.region_names))
+        notes = [f"regions of {brief(strange)}, which the labeling config does not have, are left out"] if strange else []
+        hiding = [r for r in regions if set(r.labels) & set(self.control.unreviewed)]
+        reviewed = reviewed_rows([r for r in regions if r not in hiding], hiding, len(rows), parameters["model_unmarked"])
+        learned = [replace(r, labels=tuple(x for x in r.labels if x in names)) for r in regions]
+        frame_labels = regions_to_frame_labels(learned, names, len(rows))
         # Of a label that was added later, an annotation says nothing: not that it is nowhere in the video.
         taught = frame_labels.any(axis=0) | np.array([told is None or name in told for name in names])
-        notes = [f"regions of {brief(unknown)}, which the labeling config does not have, are left out"] if unknown else []
-        return Example(LabelledVideo(rows, frame_labels, taught, content), notes)
+        points = point_cells(learned, names, len(rows)) & reviewed[:, None] if parameters["model_marks"] == "points" else None
+        # What other labels rule out is known when all examples are: see ``completed``.
+        apart = np.zeros((len(names), len(names)), dtype=bool) if parameters["model_unmarked"] == "unknown" else None
+        if not known_cells(frame_labels, reviewed, np.ones_like(taught), apart).any():
+            raise NothingMarked(_why_nothing(parameters["model_unmarked"], bool(hiding)))
+        return Example(rows, frame_labels, reviewed, taught, content, notes, apart, points)
+
+    def completed(self, examples: Sequence[Example]) -> list[Example]:
+        if self.control.parameters["model_unmarked"] != "unknown":
+            return list(examples)
+        apart = never_overlapping([example.frame_labels for example in examples])
+        return [replace(example, apart=apart) for example in examples]
 
     def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
+        examples = self.completed(examples)
         videos = [example.video for example in examples]
         if self.control.parameters["model_classifier_type"] == "lstm":
             learned = self._learn_lstm(videos, progress)
@@ -206,13 +221,35 @@ class TimelineLabelsModel(ControlModel):
             lambda folder: learned.save(folder, examples, self.control.label_names),
             lambda folder: check_model(folder, videos[0].rows),
         )
-        notes = learned.notes
+        notes = [*learned.notes, *self._notes_on(examples)]
         if not published.current:
             notes = [*notes, f"{self.control.from_name!r}: {version} is kept, and not in use: another version is pinned"]
         for known in ("_current", "_about", "_model"):
             self.__dict__.pop(known, None)
         logger.info("project %s, %s: version %s, %s", self.project, self.control.from_name, version, learned.about)
         return Trained(notes, published.current, learned.provisional)
+
+    def _notes_on(self, examples: Sequence[Example]) -> list[str]:
+        """What the user should know of how the annotations of all examples are taken."""
+        notes, where, parameters = [], repr(self.control.from_name), self.control.parameters
+        lacking = sum(example.group is None for example in examples) if parameters["model_group"] else 0
+        if lacking:
+            notes.append(
+                f"{where}: {lacking} of {len(examples)} annotated tasks have no {parameters['model_group'][1:]!r}, which "
+                "model_group names; each of them is a group of its own"
+            )
+        if parameters["model_unmarked"] == "unknown" and (always := self._never_off(examples)):
+            notes.append(
+                f'{where}: with model_unmarked="unknown" nothing says where {brief(always)} are off; mark some stretches '
+                "without them with another label"
+            )
+        return notes
+
+    def _never_off(self, examples: Sequence[Example]) -> list[str]:
+        """Labels that are marked, and known to be off nowhere."""
+        on = np.any([example.frame_labels.any(axis=0) for example in examples], axis=0)
+        off = np.any([(example.known & (example.frame_labels == 0)).any(axis=0) for example in examples], axis=0)
+        return [name for name, found in zip(self.control.label_names, on & ~off, strict=True) if found]
 
     def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
         """Without the networks over time, and decided as the version before."""
@@ -384,6 +421,13 @@ class TimelineLabelsModel(ControlModel):
             now = f"{self.backbone_name} ({self.crop}, {self._parts.extractor.profile})"
             changed.append(f"the backbone is {now} and was {was}")
         return "because " + ", ".join(changed) if changed else None
+
+
+def _why_nothing(unmarked: str, hidden: bool) -> str:
+    if unmarked == "off":
+        return "unreviewed regions cover all of it, so nothing is learned from it"
+    outside = " outside of unreviewed regions" if hidden else ""
+    return f'nothing is marked in it{outside}, and with model_unmarked="{unmarked}" that says nothing'
 
 
 def certainty(scores: npt.NDArray[Any]) -> float:

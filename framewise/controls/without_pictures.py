@@ -8,9 +8,7 @@ from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import ConfigError
 from framewise.core.intervals import Intervals
 from framewise.features.extraction import VideoFeatures
-from framewise.labeling_config import PARAMETERS
-
-DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
+from framewise.labeling_config import DEFAULTS
 
 
 class WithoutPictures(TimelineLabelsModel):

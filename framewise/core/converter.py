@@ -51,6 +51,15 @@ def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[
     return frame_labels
 
 
+def covered_rows(regions: Sequence[TimelineRegion], num_rows: int) -> npt.NDArray[np.bool_]:
+    """Rows that lie in any of the regions, whatever their labels: (num_rows,). Raises RangeOutsideVideo."""
+    covered = np.zeros(num_rows, dtype=bool)
+    for region in regions:
+        for start, end in region.ranges:
+            covered[start - 1 : _clamped_stop(region, start, end, num_rows)] = True
+    return covered
+
+
 def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frames: int) -> int:
     if end is None:
         end = max(start, num_frames)

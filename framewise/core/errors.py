@@ -71,6 +71,10 @@ class RangeOutsideVideo(RegionError):
     """A region with frames that the video does not have."""
 
 
+class NothingMarked(FramewiseError):
+    """An annotation that, by the labeling config, says nothing of any label."""
+
+
 class MediaError(FramewiseError):
     """A media file that cannot be found, fetched or decoded."""
 

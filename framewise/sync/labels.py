@@ -163,7 +163,7 @@ def _regions(
 
 def _track_for(source: Track, labels: Sequence[str], tracks: Iterable[Track]) -> Track | None:
     """The control that takes a region: of the same name, else of the same tag, else any that has all of its labels."""
-    fitting = [track for track in tracks if set(labels) <= set(track.control.label_names)]
+    fitting = [track for track in tracks if set(labels) <= set(track.control.region_names)]
     name, tag = source.control.from_name, source.control.tag
     return min(fitting, key=lambda t: (t.control.from_name != name, t.control.tag != tag), default=None)
 

@@ -181,6 +181,23 @@ def test_a_training_follows_a_changed_config_where_it_changes_what_is_learned(
     assert ("job" in told(changed.event("PROJECT_UPDATED"))) == (follows and annotated)
 
 
+@pytest.mark.parametrize(
+    ("labels", "parameters"),
+    [
+        ((), {"model_unmarked": "after_last"}),
+        ((), {"model_marks": "points"}),
+        ((), {"model_group": "$person"}),
+        (("Walk", "Run", '<Label value="Skipped" model_role="unreviewed"/>'), {}),
+    ],
+)
+def test_a_training_follows_a_change_of_how_annotations_are_taken(assembly, told, labels, parameters):
+    auto = {"model_classifier_type": "auto"}
+    project = Project(learning_config(**auto))
+    told(project.annotation_event(task_of(1, "a.mp4"), []))
+    assert "job" not in told(project.event("PROJECT_UPDATED"))
+    assert "job" in told(project.with_config(learning_config(*labels, **auto, **parameters)).event("PROJECT_UPDATED"))
+
+
 def test_an_added_label_is_not_among_those_of_earlier_annotations(assembly, told):
     project = Project(learning_config("Walk", "Run"))
     told(project.annotation_event(task_of(1, "a.mp4"), []))

@@ -1,5 +1,6 @@
 """A labeling config is read as the editor reads it, and refused with a message that says how to mend it."""
 
+import re
 import time
 
 import pytest
@@ -63,6 +64,11 @@ def test_the_standard_crop_is_the_default():
         ("model_path", " best.pt ", "best.pt"),
         ("model_path", "", None),
         ("model_crop", "Squash", "squash"),
+        ("model_unmarked", "After_Last", "after_last"),
+        ("model_unmarked", "unknown", "unknown"),
+        ("model_marks", " points ", "points"),
+        ("model_group", " $person ", "$person"),
+        ("model_group", "", None),
     ],
 )
 def test_parameters_are_read(name, text, value):
@@ -85,10 +91,28 @@ def test_parameters_are_read(name, text, value):
         ("model_score_threshold", "nan", "a number from 0 to 1"),
         ("model_score_threshold", "half", "a number from 0 to 1"),
         ("model_crop", "round", "center or fit or squash"),
+        ("model_unmarked", "on", "off or after_last or unknown"),
+        ("model_marks", "", "intervals or points"),
+        ("model_group", "person", r'"\$field" with a field of the task data'),
+        ("model_group", "$", r'"\$field" with a field of the task data'),
     ],
 )
 def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
-    with pytest.raises(ConfigError, match=f"<TimelineLabels name='tl'>: {name} must be {expected}, found '{text}'"):
+    with pytest.raises(ConfigError, match=f"<TimelineLabels name='tl'>: {name} must be {expected}, found '{re.escape(text)}'"):
+        read_labeling_config(config(f'{name}="{text}"'))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meant"),
+    [
+        ("model_unmarked", "after-last", "after_last"),
+        ("model_unmarked", "unmarked", "unknown"),
+        ("model_marks", "point", "points"),
+        ("model_crop", "centre", "center"),
+    ],
+)
+def test_of_a_bad_value_the_nearest_is_named(name, text, meant):
+    with pytest.raises(ConfigError, match=f"found '{text}'; did you mean '{meant}'"):
         read_labeling_config(config(f'{name}="{text}"'))
 
 
@@ -206,6 +230,83 @@ def test_an_alias_is_the_name_in_annotations_and_the_value_still_names_the_class
     assert label.predicted_values == ("soccer ball",)
 
 
+SKIPPED = '<Label value="Rain"/><Label value="Not looked at" alias="Skipped" model_role="Unreviewed"/>'
+
+
+def test_an_unreviewed_label_is_known_and_not_learned():
+    control = read_one(config(labels=SKIPPED))
+    assert control.label_names == ["Rain"]
+    assert control.unreviewed == ("Skipped",)
+    assert control.region_names == ["Rain", "Skipped"]
+    assert read_one(config(labels='<Label value="Rain" model_role=""/>')).unreviewed == ()
+
+
+def test_an_unreviewed_label_is_no_class_of_the_backbone():
+    control = read_one(config(labels='<Label value="Goal"/><Label value="soccer ball" model_role="unreviewed"/>'))
+    assert match_classes(control, CLASSES) == {"Goal": [2]}
+
+
+@pytest.mark.parametrize("role", ["reviewed", "skip", "unreviewd"])
+def test_another_role_of_a_label_is_refused(role):
+    labels = f'<Label value="Rain"/><Label value="Skipped" model_role="{role}"/>'
+    message = f"TimelineLabels 'tl': label 'Skipped': model_role must be 'unreviewed', or left out, found '{role}'"
+    with pytest.raises(ConfigError, match=message):
+        read_labeling_config(config(labels=labels))
+
+
+def test_a_misspelt_role_is_refused_and_other_attributes_of_a_label_are_left_alone():
+    with pytest.raises(ConfigError, match="label 'Rain': unknown attribute 'model_rol'; did you mean 'model_role'"):
+        read_labeling_config(config(labels='<Label value="Rain" model_rol="unreviewed"/>'))
+    assert read_one(config(labels='<Label value="Rain" model_index="0"/>')).label_names == ["Rain"]
+
+
+def test_a_control_without_a_label_to_learn_is_refused():
+    labels = '<Label value="A" model_role="unreviewed"/><Label value="B" model_role="unreviewed"/>'
+    with pytest.raises(ConfigError, match="TimelineLabels 'tl': expected at least one label that is learned, .*'A', 'B'"):
+        read_labeling_config(config(labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("control", "labels", "named"),
+    [
+        ('model_unmarked="unknown"', '<Label value="Rain"/>', 'model_unmarked="unknown"'),
+        ('model_unmarked="after_last"', '<Label value="Rain"/>', 'model_unmarked="after_last"'),
+        ('model_marks="points"', '<Label value="Rain"/>', 'model_marks="points"'),
+        ("", SKIPPED, 'model_role="unreviewed"'),
+    ],
+)
+def test_the_lstm_network_cannot_leave_frames_out(control, labels, named):
+    lstm = f'model_classifier_type="lstm" {control}'
+    with pytest.raises(
+        ConfigError, match=f"TimelineLabels 'tl': {named} needs model_classifier_type=\"auto\"; the lstm"
+    ) as told:
+        read_labeling_config(config(f'model_trainable="true" {lstm}', labels=labels))
+    assert not set("<>") & set(str(told.value))
+    assert read_one(config(lstm, labels=labels)).label_names  # in simple mode neither counts
+    explicit = (
+        'model_trainable="true" model_classifier_type="lstm" model_unmarked="off" model_marks="intervals" model_group="$a"'
+    )
+    assert read_one(config(explicit)).trainable
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        ({"person": "Ann"}, "Ann"),
+        ({"person": " Ann "}, "Ann"),
+        ({"person": 7}, "7"),
+        ({"person": "7"}, "7"),
+        ({"person": ["Ann", "Bob"]}, '["Ann", "Bob"]'),
+        ({"person": ""}, None),
+        ({"person": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_group_of_a_task_is_a_field_of_its_data(data, value):
+    assert read_one(config('model_group="$person"')).group_value(data) == value
+    assert read_one(config()).group_value(data) is None
+
+
 def test_labels_keep_their_order_also_inside_other_tags():
     labels = '<Label value="b"/><View><Label value="a"/></View><Label value="c"/>'
     assert read_one(config(labels=labels)).label_names == ["b", "a", "c"]
@@ -307,6 +408,7 @@ def test_simple_mode_without_a_single_class_is_refused_with_near_ones():
         config(video='frameRate="25"'),
         config(labels='<Label value="Rain"/>'),
         config(labels='<Label value="Rain"/><Label value="Wind" predicted_values="Storm"/>'),
+        config(labels='<Label value="Rain"/><Label value="Wind" model_role="unreviewed"/>'),
     ],
 )
 def test_what_shapes_a_prediction_changes_its_key(changed):
@@ -315,7 +417,21 @@ def test_what_shapes_a_prediction_changes_its_key(changed):
 
 def test_what_shapes_no_prediction_leaves_its_key():
     same = config('model_classifier_epochs="7" showInline="true"', before="<Header value='Hi'/>")
-    assert read_one(config()).prediction_key() == read_one(same).prediction_key()
+    taught = config('model_unmarked="unknown" model_marks="points" model_group="$person"')
+    assert read_one(config()).prediction_key() == read_one(same).prediction_key() == read_one(taught).prediction_key()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        config('model_unmarked="after_last"'),
+        config('model_marks="points"'),
+        config('model_group="$person"'),
+        config(labels='<Label value="Rain"/><Label value="Wind"/><Label value="Skipped" model_role="unreviewed"/>'),
+    ],
+)
+def test_how_annotations_are_taken_changes_what_is_learned(changed):
+    assert read_one(config()).training_key() != read_one(changed).training_key()
 
 
 def test_more_labels_than_people_annotate_with_are_refused():

@@ -145,7 +145,9 @@ def test_a_frame_rate_is_positive_and_finite_or_refused(value):
 # Labeling configs.
 
 values = (
-    st.text(max_size=12) | number_texts | st.sampled_from(["true", "false", "$video", "$fps", "25", "0.5", "tl", "video", "7"])
+    st.text(max_size=12)
+    | number_texts
+    | st.sampled_from(["true", "false", "$video", "$fps", "25", "0.5", "tl", "video", "7", "unknown", "unreviewed"])
 )
 names = st.sampled_from(
     [
@@ -155,6 +157,7 @@ names = st.sampled_from(
         "frameRate",
         "alias",
         "predicted_values",
+        "model_role",
         "MODEL_PATH",
         "model_xyz",
         *(p.name for p in PARAMETERS),
@@ -207,8 +210,8 @@ def test_a_labeling_config_of_any_form_is_read_or_refused(xml):
         assert control.from_name
         assert control.to_name
         assert control.value_key
-        assert 1 <= len(control.label_names) <= MAX_LABELS
-        assert len(set(control.label_names)) == len(control.label_names)
+        assert 1 <= len(control.label_names) <= len(control.region_names) <= MAX_LABELS
+        assert len(set(control.region_names)) == len(control.region_names)
         assert 0 <= control.parameters["model_score_threshold"] <= 1
         assert control.prediction_key()
 

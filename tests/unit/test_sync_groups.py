@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from framewise.core.audio_regions import audio_region_frames, read_audio_regions, write_audio_region
 from framewise.core.converter import Segment, on_grid, regridded
+from framewise.core.errors import ConfigError
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.core.series_time import SeriesTimes
@@ -69,6 +70,31 @@ def test_what_is_learned_changes_with_the_group():
     assert len(keys[1]) == 2
     assert not keys[0] & keys[1]
     assert keys[0] == keys[2]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ('model_unmarked="unknown"', "expected the same model_unmarked on all of them, found 'off' and 'unknown'"),
+        ('model_marks="points"', "expected the same model_marks on all of them, found 'intervals' and 'points'"),
+        ('model_group="$person"', r"expected the same model_group on all of them, found none and '\$person'"),
+    ],
+)
+def test_controls_that_learn_together_take_annotations_in_one_way(attribute, message):
+    config = sync_config("video")
+    one = config.replace('name="timeline"', f'name="timeline" {attribute}')
+    with pytest.raises(ConfigError, match=rf"controls 'moves' and 'timeline' are learned together \(sync 'all'\): {message}"):
+        groups(one)
+    assert groups(one.replace('name="moves"', f'name="moves" {attribute}')) == [["moves", "timeline"]]
+    assert groups(one.replace('frameRate="25" sync="all"', 'frameRate="25"')) == []
+
+
+def test_a_label_of_controls_that_learn_together_has_one_role():
+    config, skipped = sync_config("video"), '<Label value="Skipped" model_role="unreviewed"/>'
+    on_one = config.replace("</TimelineLabels>", f"{skipped}</TimelineLabels>")
+    assert groups(on_one) == [["moves", "timeline"]]
+    with pytest.raises(ConfigError, match="expected label 'Skipped' to have the same model_role on all of them"):
+        groups(on_one.replace("</TimeSeriesLabels>", '<Label value="Skipped"/></TimeSeriesLabels>'))
 
 
 def times(rate, samples, kind, start=1709596805043.0):
