@@ -436,8 +436,8 @@ def _check_classifier(control: ControlSettings) -> None:
         asked.append(f'model_role="{UNREVIEWED}"')
     if asked:
         raise ConfigError(
-            f'{control.tag} {control.from_name!r}: {asked[0]} needs model_classifier_type="auto"; the lstm network takes every '
-            "frame that is not marked as off"
+            f'{control.tag} {control.from_name!r}: {asked[0]} needs model_classifier_type="auto"; the lstm network cannot '
+            "leave frames out"
         )
 
 

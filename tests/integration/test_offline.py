@@ -227,6 +227,24 @@ def test_what_counts_of_an_export_is_what_counts_in_the_service(workplace, make_
     assert "task 50 is left out: " in done.stderr
 
 
+def test_recordings_that_are_marked_in_part_are_learned(workplace, make_clip):
+    """Of four tasks one has no region, one is partly skipped, and one has no person."""
+    skipped = '<Label value="Skipped" model_role="unreviewed"/>'
+    parameters = {"model_trainable": "true", "model_unmarked": "unknown", "model_group": "$person"}
+    config = workplace.file("c.xml", labeling_config("Walk", "Run", skipped, **parameters))
+    tasks = [*export_of([make_clip() for _ in range(3)]), task(4, make_clip(), annotation(104))]
+    for one in tasks[:2]:
+        one["data"]["person"] = f"Person {one['id']}"
+    tasks[1]["annotations"][0]["result"].append(region("Skipped", (5, 8)))
+    done = workplace.run("train", workplace.file("e.json", tasks), "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert 'task 4 is left out of the training: nothing is marked in it, and with model_unmarked="unknown"' in done.stderr
+    assert "'tl': 1 of 3 annotated tasks have no 'person'" in done.stderr
+    assert "Skipped" not in done.stderr + done.stdout
+    about = json.loads((workplace.trained()[-1] / "version.json").read_text())
+    assert (about["labels"], about["videos"]) == (["Walk", "Run"], 3)
+
+
 def test_the_lstm_is_trained_and_has_no_held_out_scores(workplace, make_clip):
     export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", learning_config())
     done = workplace.run("train", export, "--config", config)
