@@ -553,7 +553,7 @@ def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...
 
 
 def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
-    """Whether a label's regions hide what they cover. Raises ConfigError for another role, or a misspelt attribute."""
+    """True if a label's regions hide what they cover. Raises ConfigError for another role, or a misspelt attribute."""
     for name in attributes:
         # Other attributes of that beginning, such as Label Studio's own model_index, are left alone.
         if name != "model_role" and difflib.get_close_matches(name, ["model_role"], cutoff=0.8):

@@ -230,7 +230,7 @@ class TimelineLabelsModel(ControlModel):
         return Trained(notes, published.current, learned.provisional)
 
     def _notes_on(self, examples: Sequence[Example]) -> list[str]:
-        """What the user should know of how the annotations of all examples are taken."""
+        """Warnings about how the annotations of all examples are taken."""
         notes, where, parameters = [], repr(self.control.from_name), self.control.parameters
         lacking = sum(example.group is None for example in examples) if parameters["model_group"] else 0
         if lacking:

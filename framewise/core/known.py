@@ -1,4 +1,4 @@
-"""Which cells (row, label) an annotation says something of, and which it leaves unknown.
+"""Cells (row, label) that an annotation says something of, and those that it leaves unknown.
 
 Most people mark only a part: the beginning of a video, or some occurrences. What they left unmarked is then not off.
 Shapes: T rows, L labels. Rows are Label Studio's frames less 1.
@@ -31,8 +31,8 @@ def reviewed_rows(
     regions: of all labels. With "after_last" no row after the last of their ends is reviewed, and none at all if there is no
     region: an empty annotation then does not tell "looked at, and nothing there" from "not looked at". A region of a label that
     the labeling config has no more counts, since whoever drew it had looked until there.
-    unreviewed: regions that say that nobody looked. They win over any region that they overlap, and are none of the last: to
-    hide a stretch says nothing of what lies before it.
+    unreviewed: regions that say that nobody looked. They win over any region that they overlap, and do not count as the last
+    one: to hide a stretch says nothing of what lies before it.
     Raises RangeOutsideVideo.
     """
     reviewed = np.ones(num_rows, dtype=bool)

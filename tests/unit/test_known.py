@@ -1,4 +1,4 @@
-"""What an annotation says of the frames that it does not mark, and what it leaves unknown."""
+"""Annotations that mark only a part: the frames that are known by them, and those that are not."""
 
 import numpy as np
 import pytest

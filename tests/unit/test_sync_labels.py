@@ -223,6 +223,17 @@ def test_a_task_for_each_camera_gets_an_annotation_for_each_of_the_first_ones() 
     assert carry_labels(manifest(*THREE[:2]), ONE, done.tasks).tasks == done.tasks
 
 
+def test_regions_of_an_unreviewed_label_are_carried_as_others() -> None:
+    config = ONE.replace(LABELS, LABELS + '<Label value="Skipped" model_role="unreviewed"/>')
+    skipped = timeline(26, 50, "r", "Skipped")
+    tasks = [exported(1, {"video": "/data/upload/1/aaaaaaaa-a.mp4"}, [skipped]), exported(2, {"video": "b_2.mp4"})]
+
+    done = carry_labels(manifest(*THREE[:2]), config, tasks)
+
+    (annotation,) = done.tasks[1]["annotations"]
+    assert annotation["result"][0]["value"]["timelinelabels"] == ["Skipped"]
+
+
 def test_series_belong_to_the_recording_that_they_play_in_sync_with(tmp_path: Path) -> None:
     config = f"""<View><Video name="v" value="$video" sync="g" frameRate="25"/>
     <TimeSeries name="s" value="$csv" sync="g" timeColumn="t"><Channel column="x"/></TimeSeries>
