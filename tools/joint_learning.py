@@ -168,9 +168,8 @@ def learn(videos: Sequence[LabelledVideo], labels: list[str], stage: str) -> Aut
 
 
 def labelled(recordings: Sequence[Recording], rows: Sequence[Rows], labels: Sequence[int]) -> list[LabelledVideo]:
-    taught = np.ones(len(labels), dtype=bool)
-    pairs = enumerate(zip(recordings, rows, strict=True))
-    return [LabelledVideo(r, recording.truth[: len(r), list(labels)], taught, n) for n, (recording, r) in pairs]
+    pairs = [(recording.truth[: len(r), list(labels)], r) for recording, r in zip(recordings, rows, strict=True)]
+    return [LabelledVideo(r, truth, np.ones(truth.shape, dtype=bool), n) for n, (truth, r) in enumerate(pairs)]
 
 
 def score(truth: Sequence[Array], found: Sequence[Array]) -> tuple[float, float]:

@@ -47,8 +47,7 @@ class Data:
     test: list[str]
 
     def videos(self, names: Sequence[str], seen: Callable[[Rows], Rows]) -> list[LabelledVideo]:
-        taught = np.ones(len(self.labels), dtype=bool)
-        return [LabelledVideo(seen(self.rows[v]), self.truth[v], taught, v) for v in names]
+        return [LabelledVideo(seen(self.rows[v]), self.truth[v], np.ones(self.truth[v].shape, dtype=bool), v) for v in names]
 
 
 class Changed:
@@ -141,8 +140,6 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
     yield "auto", scores_of(data, model, as_it_is)
     plain = replace(model, decisions=learn_quickly(videos, data.labels, None).decisions)
     yield "auto, with default decisions", scores_of(data, plain, as_it_is)
-    yield "the closed form alone", scores_of(data, replace(plain, blend=1.0), as_it_is)
-    yield "the networks over time alone", scores_of(data, replace(plain, blend=0.0), as_it_is)
     yield from _cut_scores(data, model)
     if quality:
         yield "(what auto says of itself, held out)", (quality.mean["f1"], quality.mean["f1@50"])

@@ -114,7 +114,8 @@ def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesRea
 
 def ours(train: Sequence[Recording], test: Sequence[Recording], labels: list[str]) -> list[Array]:
     videos = [
-        LabelledVideo(r.series.rows(rate), _steps(r, rate), np.ones(len(labels), bool), n) for n, r, rate in _rated(train)
+        LabelledVideo(r.series.rows(rate), steps := _steps(r, rate), np.ones(steps.shape, bool), n)
+        for n, r, rate in _rated(train)
     ]
     classifier = learn_thoroughly(videos, labels, lambda share, detail: None)[0]
     found = []

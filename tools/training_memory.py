@@ -61,7 +61,7 @@ def video(folder: Path, name: str, seconds: float, seed: int) -> LabelledVideo:
         spans[:, :, -SHAPE_SIZE:] = [0.01, 0.5, 0.5, 0.2, 0.2, 0.0]
         file[part, FEATURES:] = spans.reshape(len(spans), -1)
     file.flush()
-    return LabelledVideo(FileRows(path), labels, np.ones(len(LABELS), dtype=bool), name)
+    return LabelledVideo(FileRows(path), labels, np.ones(labels.shape, dtype=bool), name)
 
 
 def peaks_while_learning(minutes: float, out: "multiprocessing.SimpleQueue[tuple[float, float, float]]") -> None:

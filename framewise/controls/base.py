@@ -78,15 +78,10 @@ class Example:
         return known_cells(self.frame_labels, self.reviewed, self.told, self.apart)
 
     @property
-    def taught(self) -> Mask:
-        """Labels of which anything is known, (L,)."""
-        return np.asarray(self.known.any(axis=0))
-
-    @property
     def video(self) -> LabelledVideo:
         """The example as the learners take it."""
         group = f"file {self.content}" if self.group is None else f"group {self.group}"
-        return LabelledVideo(self.rows, self.frame_labels, self.taught, group)  # known
+        return LabelledVideo(self.rows, self.frame_labels, self.known, group, self.points)
 
 
 @dataclass(frozen=True)

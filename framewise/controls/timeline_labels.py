@@ -56,7 +56,7 @@ class _Learned:
         tasks = [e.task for e in examples]
         if self.held_out and all(task is not None for task in tasks):
             videos = [
-                HeldOutVideo.of(int(task or 0), e.rows.frame_rate, scores, e.frame_labels, e.taught)
+                HeldOutVideo.of(int(task or 0), e.rows.frame_rate, scores, e.frame_labels, e.known)
                 for task, e, scores in zip(tasks, examples, self.held_out, strict=True)
             ]
             write_held_out(folder, videos, labels)

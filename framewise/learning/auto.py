@@ -1,8 +1,8 @@
-"""The default learner: a closed-form one and a network over time, blended by how they do on videos they did not learn from."""
+"""The default learner: in closed form, with kinds of evidence that count as much as they help on videos that were left out."""
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,156 +16,188 @@ from framewise.core.metrics import best_matches, runs
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
 from framewise.learning.chains import Chain, chains_of
-from framewise.learning.context import shape_in_windows
-from framewise.learning.decisions import Decision, choose_decision, decided, supposed_decision, value_of_decision
+from framewise.learning.decisions import Decision, choose_decision, decided, supposed_decision
+from framewise.learning.evidence import chosen_shares, even_shares, in_words
 from framewise.learning.folds import Folds, Piece, make_folds
+from framewise.learning.instants import Instant, instant_labels, near_instants, widened
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
-from framewise.learning.kernel import Block, KernelRidge
+from framewise.learning.kernel import Block, KernelRidge, Sample, solve
 from framewise.learning.quality import Quality, measure
 from framewise.learning.repeats import without_repeats
-from framewise.learning.temporal import TemporalNet, fit_temporal
 from framewise.learning.threads import processors_left_free
-from framewise.learning.tracks import Basis, LabelledVideo, Rows, Track
+from framewise.learning.tracks import Basis, LabelledVideo, Rows, Track, spans, stretches
 
 Progress = Callable[[float, str], None]
 FloatArray = npt.NDArray[np.float64]
 
-NETWORKS = 2  # whose scores are averaged
-NETWORK_VIDEOS = 5  # from which on they are used: with fewer they did harm
 GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video
-BLENDS = (0.75, 1.0, 0.5, 0.0)  # share of the closed-form learner; of equal ones the first is taken
-BLEND_MARGIN = 0.03  # by which another than the first must be better
 RIGHT_IOU = 0.5
 
 
 @dataclass(frozen=True)
-class Learners:
-    """What was fitted on some tracks: the closed-form learner, and networks over time if there are any. alone: columns of
-    labels of which only the former has a say."""
-
-    kernel: KernelRidge
-    networks: list[TemporalNet] = field(default_factory=list)
-    alone: frozenset[int] = frozenset()
-
-    def scores(self, track: Track) -> tuple[Tensor, Tensor]:
-        """(T, L) of the closed-form learner and of the networks; of the former twice where there is no network."""
-        closed = self.kernel.scores(track)
-        if not self.networks:
-            return closed, closed
-        inputs = torch.cat([closed, shape_in_windows(track)], 1)
-        over_time = torch.stack([n.probabilities(inputs, track.frame_rate) for n in self.networks]).mean(0)
-        columns = sorted(self.alone)
-        over_time[:, columns] = closed[:, columns].clamp(0, 1)
-        return closed, over_time
-
-
-@dataclass(frozen=True)
 class AutoClassifier:
-    """A trained version. blend: share of the closed-form learner in a score. decisions: of each label, in order. chains: each
-    label is in one of them."""
+    """A trained version. shares: (L, K), how much each block of the kernel counts for each label. decisions: of each label, in
+    order. chains, instants: each label is in one of the former, or has a column in the latter."""
 
     labels: list[str]
     basis: Basis | JointBasis
-    learners: Learners
+    kernel: KernelRidge
+    shares: Tensor
     decisions: list[Decision]
     chains: list[Chain]
+    instants: dict[int, Instant]
     calibration: RegionCalibration | None = None
-    blend: float = BLENDS[0]
 
     def get_label_map(self) -> dict[str, int]:
         return {label: column for column, label in enumerate(self.labels)}
 
     def predict(self, rows: Rows) -> FloatArray:
-        """Scores (T, L) in [0, 1] of a video; a label is on from 0.5."""
-        track = self.basis.unlabelled(rows, len(self.labels))
-        with torch.inference_mode():
-            closed, over_time = self.learners.scores(track)
-        return decided(_blended(closed, over_time, self.blend), self.decisions, self.chains, rows.frame_rate)
+        """Scores (T, L) in [0, 1] of a video; a label is on from 0.5, and nowhere outside the rows' pieces."""
+        found = np.zeros((len(rows), len(self.labels)))
+        for part, (start, stop) in zip(stretches(rows), spans(rows), strict=True):
+            with torch.inference_mode():
+                scores = self.kernel.scores(self.basis.unlabelled(part, len(self.labels)), bool(self.instants))
+            found[start:stop] = decided(_in_unit(scores), self.decisions, self.chains, self.instants, rows.frame_rate)
+        return found
 
     def region_scores(self, scores: Sequence[float]) -> list[float]:
-        """How likely regions are right whose frames have these mean scores."""
+        """Calibrated probabilities that regions are right, given their mean frame scores."""
         if self.calibration is None or not len(scores):
             return [float(score) for score in scores]
         return [float(score) for score in self.calibration.apply(np.asarray(scores))]
 
+    def evidence(self) -> dict[str, str]:
+        """The kinds of evidence that count most for each label, in words."""
+        names = self.basis.block_names()
+        return {label: in_words(shares, names) for label, shares in zip(self.labels, self.shares.tolist(), strict=True)}
+
     def save(self, folder: Path) -> None:
         """Write the classifier into ``folder``: tensors in safetensors, the rest in JSON."""
-        kernel = self.learners.kernel
         tensors = {f"basis.{name}": tensor for name, tensor in self.basis.tensors().items()}
-        tensors |= {"kernel.prior": kernel.prior}
-        for number, block in enumerate(kernel.blocks):
+        tensors |= {"kernel.prior": self.kernel.prior, "shares": self.shares}
+        for number, block in enumerate(self.kernel.blocks):
             halved = block._replace(rows=block.rows.half())
             tensors |= {f"kernel.{number}.{name}": tensor for name, tensor in halved._asdict().items()}
-        for number, network in enumerate(self.learners.networks):
-            tensors |= {f"network.{number}.{name}": tensor for name, tensor in network.state_dict().items()}
         description = {
             "class": type(self).__name__,
             "labels": self.labels,
             "decisions": [decision.to_json() for decision in self.decisions],
             "chains": [chain.to_json() for chain in self.chains],
+            "instants": {str(column): instant.to_json() for column, instant in self.instants.items()},
             "calibration": self.calibration.to_json() if self.calibration else None,
-            "blend": self.blend,
-            "blocks": len(kernel.blocks),
-            "networks": len(self.learners.networks),
-            "alone": sorted(self.learners.alone),
+            "blocks": len(self.kernel.blocks),
             **self.basis.description(),
         }
         checkpoints.write(folder, description, tensors)
 
     @classmethod
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
-        """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else."""
-        labels = [str(label) for label in description["labels"]]
+        """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else.
+
+        Earlier versions have networks over time besides; they are left out.
+        """
+        labels, is_old = [str(label) for label in description["labels"]], "networks" in description
         blocks = [
             Block(*(tensors[f"kernel.{number}.{name}"].float() for name in Block._fields))
             for number in range(int(description["blocks"]))
         ]
         kernel = KernelRidge(blocks, tensors["kernel.prior"])
-        networks = []
-        for number in range(int(description["networks"])):
-            prefix = f"network.{number}."
-            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            network = TemporalNet(len(state["centre"]), len(labels))
-            network.load_state_dict(state)
-            networks.append(network.eval())
         calibration = description["calibration"]
         decisions = [Decision.from_json(d) for d in description["decisions"]]
         chains = [Chain.from_json(c) for c in description["chains"]]
-        alone = frozenset(int(column) for column in description["alone"])
+        written = {} if is_old else description["instants"]
+        instants = {int(column): Instant.from_json(i) for column, i in written.items()}
         basis = read_basis(description, tensors)
-        in_chains, columns = sorted(label for chain in chains for label in chain.labels), list(range(len(labels)))
-        is_whole = len(decisions) == len(labels) and in_chains == columns and alone.issubset(columns)
+        shares = torch.ones(len(labels), len(blocks)) if is_old else tensors["shares"]
+        told = sorted([*instants, *(label for chain in chains for label in chain.labels)])
+        is_whole = len(decisions) == len(labels) and told == list(range(len(labels)))
+        is_whole = is_whole and shares.shape == (len(labels), len(blocks))
         if not (is_whole and _fit_together(basis, kernel, len(labels))):
             raise ModelError(f"expected decisions, chains, columns and tensors that fit each other, for {len(labels)} labels")
         return cls(
             labels,
             basis,
-            Learners(kernel, networks, alone),
+            kernel,
+            shares,
             decisions,
             chains,
+            instants,
             RegionCalibration.from_json(calibration) if calibration else None,
-            float(description["blend"]),
         )
 
 
 def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
     """Whether the sizes of tensors are those of one classifier."""
-    fits = [basis.fits_together(), kernel.prior.shape == (num_labels,)]
+    fits = [basis.fits_together(), kernel.prior.shape == (num_labels,), len(kernel.blocks) == len(basis.block_names())]
     fits += [block.fits_together(num_labels) for block in kernel.blocks]
     return all(fits)
 
 
+class _Taught:
+    """Annotated videos as tracks, of which a video has one for each stretch of its rows."""
+
+    def __init__(self, videos: Sequence[LabelledVideo]):
+        self.videos = videos
+        self.basis = fit_basis([part for v in videos for part in stretches(v.rows)])
+        self.tracks = [track for v in videos for track in self.basis.tracks(v)]
+        self.groups: list[Hashable] = [v.group for v in videos for _ in spans(v.rows)]
+        self.places = [(number, *span) for number, v in enumerate(videos) for span in spans(v.rows)]
+        self.instants = instant_labels([_truth(t) for t in self.tracks], [t.frame_rate for t in self.tracks])
+        wide = [widened(t, self.instants) if self.instants else t for t in self.tracks]
+        self.sample = Sample(wide, [near_instants(t, self.instants) for t in self.tracks])
+
+    def folds(self) -> Folds:
+        gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in self.tracks))
+        lengths, labels = [len(t) for t in self.tracks], [_truth(t).astype(np.uint8) for t in self.tracks]
+        return without_repeats(make_folds(lengths, labels, self.groups, gap), self.tracks)
+
+    def whole(self, of_tracks: Sequence[FloatArray]) -> list[FloatArray]:
+        """Scores (T, L) of each video from those of its tracks; 0 between them."""
+        found = [np.zeros(v.frame_labels.shape) for v in self.videos]
+        for (video, start, stop), scores in zip(self.places, of_tracks, strict=True):
+            found[video][start:stop] = scores
+        return found
+
+
 @processors_left_free()
 def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
-    """The closed-form learner alone, on all videos; a label of which it was measured how it is best decided is decided so."""
-    basis = fit_basis([v.rows for v in videos])
-    tracks = [basis.track(v) for v in videos]
-    kernel = KernelRidge.fit(tracks).with_fewer_rows()
+    """A classifier that is decided, and weighs its evidence, as one that was measured before, or else as is supposed."""
+    taught = _Taught(videos)
     measured = previous if previous and previous.calibration else None  # else supposed, from fewer videos than there are now
+    shares = _known_shares(taught.sample, labels, measured)
+    weights = taught.sample.weights(shares)
+    kernel = KernelRidge.of(taught.sample, weights, solve(taught.sample, weights, [])[0]).with_fewer_rows()
     known = dict(zip(measured.labels, measured.decisions, strict=True)) if measured else {}
-    decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(tracks), strict=True)]
+    decisions = [known.get(label, supposed) for label, supposed in zip(labels, _supposed(taught.tracks), strict=True)]
     calibration = measured.calibration if measured else None
-    return AutoClassifier(labels, basis, Learners(kernel), decisions, _chains(tracks), calibration, blend=1.0)
+    instants = _known_instants(taught, labels, measured)
+    chains = _chains(taught.tracks, instants)
+    return AutoClassifier(labels, taught.basis, kernel, shares, decisions, chains, instants, calibration)
+
+
+def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifier | None) -> Tensor:
+    """Shares (L, K) of a version that was measured, and of a label that it does not know their mean; even ones without it."""
+    shares = even_shares(sample)
+    if measured is None or measured.shares.shape[1] != shares.shape[1]:
+        return shares
+    shares[:] = measured.shares.mean(0)
+    for column, label in enumerate(labels):
+        if label in measured.labels:
+            shares[column] = measured.shares[measured.labels.index(label)]
+    return shares
+
+
+def _supposed_instants(taught: _Taught) -> dict[int, Instant]:
+    """How labels of an instant are found, by their columns, by what is annotated alone."""
+    truth, rates = [_truth(t) for t in taught.tracks], [t.frame_rate for t in taught.tracks]
+    return {column: Instant.supposed([y[:, column] for y in truth], rates) for column in taught.instants}
+
+
+def _known_instants(taught: _Taught, labels: Sequence[str], measured: AutoClassifier | None) -> dict[int, Instant]:
+    """With the thresholds of a version that was measured, where it has them."""
+    of_label = {measured.labels[column]: i.threshold for column, i in measured.instants.items()} if measured else {}
+    supposed = _supposed_instants(taught)
+    return {column: replace(i, threshold=of_label.get(labels[column], i.threshold)) for column, i in supposed.items()}
 
 
 class Thorough(NamedTuple):
@@ -179,156 +211,124 @@ class Thorough(NamedTuple):
 
 @processors_left_free()
 def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progress: Progress) -> Thorough:
-    """All learners on all videos, and how good they are on videos that they did not learn from.
+    """A classifier, and how good it is on videos that it did not learn from.
 
     The basis is of all videos, also of those that a fold leaves out: it knows no labels.
     """
-    basis = fit_basis([v.rows for v in videos])
-    tracks, groups = [basis.track(v) for v in videos], [v.group for v in videos]
-    folds = without_repeats(_folds(tracks, groups), tracks)
-    steps = len(folds.folds) + 1
-    pieces: list[Piece] = []
-    scored: list[tuple[Tensor, Tensor]] = []
-    with_networks = len(set(groups)) >= NETWORK_VIDEOS
-    for number, fold in enumerate(folds.folds):
-        told = f"part {number + 1} of {steps}: learning without {len(fold.test)} of {len(videos)} videos, to score them"
-        taught = [groups[p.video] for p in fold.train]
-        train = [_piece(tracks, p) for p in fold.train]
-        learners = _fit(train, taught, with_networks, _within(progress, number, steps, told))
-        pieces += fold.test
-        scored += [learners.scores(_piece(tracks, p)) for p in fold.test]
-        del learners  # before the next ones are there
-    told = f"part {steps} of {steps}: learning from all videos"
-    learners = _fit(tracks, groups, with_networks, _within(progress, steps - 1, steps, told))
-    supposed = _supposed(tracks)
-    learners = replace(learners, kernel=learners.kernel.with_fewer_rows())
-    plain = AutoClassifier(labels, basis, learners, supposed, _chains(tracks))
-    if not pieces:
+    taught = _Taught(videos)
+    folds, sample, tracks = taught.folds(), taught.sample, taught.tracks
+    progress(0.1, f"weighing the evidence of {len(videos)} videos")
+    shares = even_shares(sample)
+    if folds.folds and not folds.weak:
+        shares = chosen_shares(sample, folds.folds, taught.groups, tracks[0].layout)
+    weights = sample.weights(shares)
+    progress(0.4, f"learning from {len(videos)} videos")
+    whole, parts = solve(sample, weights, [~sample.inside(fold.train) for fold in folds.folds])
+    kernel, supposed = KernelRidge.of(sample, weights, whole).with_fewer_rows(), _supposed(tracks)
+    instants = _supposed_instants(taught)
+    plain = AutoClassifier(labels, taught.basis, kernel, shares, supposed, _chains(tracks, instants), instants)
+    if not folds.folds:
         return Thorough(plain, None, [])
-    closed, over_time = (_whole(tracks, pieces, scores) for scores in zip(*scored, strict=True))
+    scored = [np.zeros(t.frame_labels.shape) for t in tracks]
+    for number, (fold, part) in enumerate(zip(folds.folds, parts, strict=True)):
+        told = f"scoring videos that it did not learn from, part {number + 1} of {len(parts)}"
+        progress(0.6 + 0.4 * number / len(parts), told)
+        without = KernelRidge.of(sample, weights, part)
+        for track, start, stop in fold.test:
+            scored[track][start:stop] = _in_unit(without.scores(tracks[track].cut(start, stop), bool(instants)))
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
-    blend = BLENDS[0] if folds.weak else _best_blend(closed, over_time, tracks, supposed)
-    scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
-    decisions = supposed if folds.weak else _decisions(scores, tracks, supposed, folds.alone)
-    held_out = _held_out(scores, decisions, folds, tracks)
-    regions = _regions(held_out, tracks)
+    decisions = supposed if folds.weak else _decisions(scored, tracks, supposed, folds.alone)
+    if not folds.weak:
+        instants = _chosen_instants(scored, tracks, instants, folds.alone)
+    held_out = _held_out(scored, decisions, instants, folds, tracks)
+    regions = _regions(held_out, tracks, instants)
     calibration = None
     if not folds.weak:
         calibration = RegionCalibration.fit([score for score, _ in regions], [right for _, right in regions])
-    classifier = replace(plain, decisions=decisions, calibration=calibration, blend=blend)
+    classifier = replace(plain, decisions=decisions, instants=instants, calibration=calibration)
     calibrated = list(zip(classifier.region_scores([s for s, _ in regions]), [r for _, r in regions], strict=True))
+    of_videos = taught.whole(held_out)
     quality = measure(
         [v.frame_labels for v in videos],
-        held_out,
-        [scores >= 0.5 for scores in held_out],
+        of_videos,
+        [scores >= 0.5 for scores in of_videos],
         labels,
         folds.method,
         folds.weak,
-        [v.taught for v in videos],
+        [_inside_pieces(v) for v in videos],
         calibrated,
         [v.group for v in videos],
     )
-    return Thorough(classifier, quality, held_out)
+    return Thorough(classifier, quality, of_videos)
 
 
-def _folds(tracks: Sequence[Track], groups: Sequence[Hashable]) -> Folds:
-    labels = [t.frame_labels.numpy().astype(np.uint8) for t in tracks]
-    gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in tracks))
-    return make_folds([len(t) for t in tracks], labels, groups, gap)
+def _inside_pieces(video: LabelledVideo) -> npt.NDArray[np.bool_]:
+    """Known cells (T, L) that lie in the pieces of the rows."""
+    inside = np.zeros(len(video.rows), dtype=bool)
+    for start, stop in spans(video.rows):
+        inside[start:stop] = True
+    known: npt.NDArray[np.bool_] = video.known & inside[:, None]
+    return known
+
+
+def _in_unit(scores: Tensor) -> FloatArray:
+    inside: FloatArray = scores.clamp(0, 1).double().numpy()
+    return inside
+
+
+def _truth(track: Track) -> npt.NDArray[np.float32]:
+    """Labels that are known to be on, (T, L)."""
+    on: npt.NDArray[np.float32] = (track.frame_labels * track.known).numpy()
+    return on
 
 
 def _piece(tracks: Sequence[Track], piece: Piece) -> Track:
     return tracks[piece.video].cut(piece.start, piece.stop)
 
 
-def _fit(tracks: Sequence[Track], groups: Sequence[Hashable], with_networks: bool, progress: Progress) -> Learners:
-    """The closed-form learner, and the networks, which learn from scores that it gives to videos that it was not fitted on."""
-    kernel = KernelRidge.fit(tracks)
-    if not with_networks:
-        return Learners(kernel)
-    folds = without_repeats(_folds(tracks, groups), tracks)
-    if folds.weak:  # nearly all of the videos repeat each other
-        return Learners(kernel)
-    scores = [torch.zeros_like(t.frame_labels) for t in tracks]
-    for fold, unseen in zip(folds.folds, folds.unseen, strict=True):
-        without = KernelRidge.fit([_piece(tracks, p) for p in fold.train])
-        for piece in fold.test:
-            held_out = without.scores(_piece(tracks, piece))
-            if columns := sorted(unseen):
-                # Of a label that is nowhere else, the scores of the learner that knows it: else what the networks see of it on
-                # new videos, beside the other labels' scores, would be unlike all that they learned from.
-                held_out[:, columns] = kernel.scores(_piece(tracks, piece))[:, columns]
-            scores[piece.video][piece.start : piece.stop] = held_out
-        del without  # before the next one is there
-    inputs = [torch.cat([s, shape_in_windows(t)], 1) for s, t in zip(scores, tracks, strict=True)]
-    labels, taught = [t.frame_labels for t in tracks], [t.taught for t in tracks]
-    rates = [t.frame_rate for t in tracks]
-    networks = []
-    for seed in range(NETWORKS):
-        part = _within(progress, seed, NETWORKS, "")
-        networks.append(fit_temporal(inputs, labels, taught, rates, seed, part))
-    # What the networks make of such a label's scores, they learned from scores that are better than a new video's will be.
-    return Learners(kernel, networks, folds.alone)
-
-
-def _whole(tracks: Sequence[Track], pieces: Sequence[Piece], scores: Sequence[Tensor]) -> list[Tensor]:
-    """Out-of-fold scores of each whole video from those of its pieces."""
-    whole = [torch.zeros_like(t.frame_labels) for t in tracks]
-    for piece, part in zip(pieces, scores, strict=True):
-        whole[piece.video][piece.start : piece.stop] = part
-    return whole
-
-
-def _blended(closed: Tensor, over_time: Tensor, blend: float) -> FloatArray:
-    mixed: FloatArray = (blend * closed.clamp(0, 1) + (1 - blend) * over_time).double().numpy()
-    return mixed
-
-
-def _chains(tracks: Sequence[Track]) -> list[Chain]:
-    truth, taught = [t.frame_labels.numpy() for t in tracks], [t.taught.numpy().astype(bool) for t in tracks]
-    return chains_of(truth, taught, [t.frame_rate for t in tracks])
+def _chains(tracks: Sequence[Track], instants: Mapping[int, Instant]) -> list[Chain]:
+    known, rates = [t.known.numpy() for t in tracks], [t.frame_rate for t in tracks]
+    columns = [column for column in range(tracks[0].frame_labels.shape[1]) if column not in instants]
+    return chains_of([_truth(t) for t in tracks], known, rates, columns)
 
 
 def _held_out(
-    scores: Sequence[FloatArray], decisions: Sequence[Decision], folds: Folds, tracks: Sequence[Track]
+    scores: Sequence[FloatArray],
+    decisions: Sequence[Decision],
+    instants: Mapping[int, Instant],
+    folds: Folds,
+    tracks: Sequence[Track],
 ) -> list[FloatArray]:
-    """Decided scores of each whole video, by what follows what in the annotations that its fold learned from."""
+    """Decided scores of each whole track, by what follows what in the annotations that its fold learned from."""
     whole = [np.zeros_like(s) for s in scores]
     for fold in folds.folds:
-        chains = _chains([_piece(tracks, p) for p in fold.train])
+        chains = _chains([_piece(tracks, p) for p in fold.train], instants)
         for video, start, stop in fold.test:
-            whole[video][start:stop] = decided(scores[video][start:stop], decisions, chains, tracks[video].frame_rate)
+            rate = tracks[video].frame_rate
+            whole[video][start:stop] = decided(scores[video][start:stop], decisions, chains, instants, rate)
     return whole
 
 
-def _by_label(
-    scores: Sequence[FloatArray], tracks: Sequence[Track]
-) -> Iterator[tuple[list[FloatArray], list[npt.NDArray[np.float32]], list[float]]]:
-    """Of each label, in order: scores (T,), truth (T,) and frame rate of the videos in which it is taught."""
-    for column in range(scores[0].shape[1]):
-        told = [(s, t) for s, t in zip(scores, tracks, strict=True) if bool(t.taught[column])]
-        truth = [t.frame_labels[:, column].numpy() for _, t in told]
-        yield [s[:, column] for s, _ in told], truth, [t.frame_rate for _, t in told]
+class _LabelOfVideos(NamedTuple):
+    """One label in the tracks in which it is known: scores, truth and known (T,), and frame rates."""
+
+    scores: list[FloatArray]
+    truth: list[npt.NDArray[np.float32]]
+    known: list[npt.NDArray[np.bool_]]
+    frame_rates: list[float]
+
+
+def _by_label(scores: Sequence[FloatArray], tracks: Sequence[Track]) -> Iterator[_LabelOfVideos]:
+    for column in range(tracks[0].frame_labels.shape[1]):
+        told = [(s[:, column], t) for s, t in zip(scores, tracks, strict=True) if bool(t.known[:, column].any())]
+        truth, known = [_truth(t)[:, column] for _, t in told], [t.known[:, column].numpy() for _, t in told]
+        yield _LabelOfVideos([s for s, _ in told], truth, known, [t.frame_rate for _, t in told])
 
 
 def _supposed(tracks: Sequence[Track]) -> list[Decision]:
     """Of each label by what is annotated alone."""
-    truth = [t.frame_labels.double().numpy() for t in tracks]
-    return [supposed_decision(label[1]) for label in _by_label(truth, tracks)]
-
-
-def _best_blend(
-    closed: Sequence[Tensor], over_time: Sequence[Tensor], tracks: Sequence[Track], supposed: Sequence[Decision]
-) -> float:
-    def value(blend: float) -> float:
-        scores = [_blended(c, o, blend) for c, o in zip(closed, over_time, strict=True)]
-        labels = zip(_by_label(scores, tracks), supposed, strict=True)
-        values = [value_of_decision(*label, decision) for label, decision in labels if any(y.any() for y in label[1])]
-        return float(np.mean(values)) if values else 0.0
-
-    values = {blend: value(blend) for blend in BLENDS}
-    best = max(BLENDS, key=lambda blend: values[blend])
-    return best if values[best] > values[BLENDS[0]] + BLEND_MARGIN else BLENDS[0]
+    truth: list[FloatArray] = [t.frame_labels.double().numpy() for t in tracks]
+    return [supposed_decision([y[k] for y, k in zip(of.truth, of.known, strict=True)]) for of in _by_label(truth, tracks)]
 
 
 def _decisions(
@@ -338,19 +338,31 @@ def _decisions(
     return [default if column in alone else choose_decision(*label, default) for column, (label, default) in labels]
 
 
-def _regions(held_out: Sequence[FloatArray], tracks: Sequence[Track]) -> list[tuple[float, bool]]:
-    """Score of each predicted region, and whether it is right: its best match among the annotated ones overlaps by half."""
-    found = []
-    for scores, track in zip(held_out, tracks, strict=True):
-        for column in range(scores.shape[1]):
-            if not bool(track.taught[column]):
-                continue
-            predicted = runs(scores[:, column] >= 0.5)
-            overlaps = best_matches(runs(track.frame_labels[:, column].numpy()), predicted)[1]
-            means = [float(scores[start:stop, column].mean()) for start, stop in predicted]
-            found += list(zip(means, (overlaps >= RIGHT_IOU).tolist(), strict=True))
+def _chosen_instants(
+    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Mapping[int, Instant], alone: frozenset[int]
+) -> dict[int, Instant]:
+    of_labels = list(_by_label(scores, tracks)) if supposed else []
+    found = {}
+    for column, instant in supposed.items():
+        of = of_labels[column]
+        known = [np.where(k, s, 0.0) for s, k in zip(of.scores, of.known, strict=True)]
+        found[column] = instant if column in alone else instant.chosen(known, of.truth, of.frame_rates)
     return found
 
 
-def _within(progress: Progress, done: int, total: int, told: str) -> Progress:
-    return lambda share, _: progress((done + share) / total, told)
+def _regions(
+    held_out: Sequence[FloatArray], tracks: Sequence[Track], instants: Mapping[int, Instant]
+) -> list[tuple[float, bool]]:
+    """Score of each predicted region, and whether it is right: its best match among the annotated ones overlaps by half.
+
+    Instants are left out: what makes an interval right says nothing of them.
+    """
+    found = []
+    for scores, track in zip(held_out, tracks, strict=True):
+        truth, known = _truth(track), track.known.numpy()
+        for column in (c for c in range(scores.shape[1]) if c not in instants):
+            predicted = runs((scores[:, column] >= 0.5) & known[:, column])
+            overlaps = best_matches(runs(truth[:, column]), predicted)[1]
+            means = [float(scores[start:stop, column].mean()) for start, stop in predicted]
+            found += list(zip(means, (overlaps >= RIGHT_IOU).tolist(), strict=True))
+    return found

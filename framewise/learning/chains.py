@@ -17,8 +17,11 @@ from framewise.core.metrics import runs
 
 FloatArray = npt.NDArray[np.float64]
 
-# What a second says in which a score is 1 above its threshold, as a logarithm of odds. Rows are not independent.
-EVIDENCE_PER_SECOND = 240.0
+# What a second says in which a score is 1 above its threshold, as a logarithm of odds: so much over the time that the label of
+# the chain lasts that ends soonest, and within these. Rows are not independent, and those of a slow state less than those of a
+# quick one: with 240 for all, states of minutes were cut to pieces.
+EVIDENCE_OF_A_LABEL = 300.0
+LEAST_EVIDENCE, MOST_EVIDENCE = 20.0, 240.0
 SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # of each state, beside what is annotated
 MOST_CHANGES = 0.5  # of a state, from one row to the next: its probability of an end
 OVERLAP = 0.02  # of the rarer one's rows, in which two labels may be on that exclude each other all the same
@@ -34,16 +37,29 @@ class Chain:
     changes: FloatArray
 
     @classmethod
-    def of(cls, labels: Sequence[int], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> Self:
-        """As annotated: truth (T, L) 0/1 of each video in which all of these labels are taught."""
+    def of(
+        cls,
+        labels: Sequence[int],
+        truth: Sequence[npt.NDArray[Any]],
+        known: Sequence[npt.NDArray[np.bool_]],
+        frame_rates: Sequence[float],
+    ) -> Self:
+        """As annotated: truth (T, L) 0/1 of each video, in rows where known (T, L) is true for all of these labels."""
         size = len(labels) + 1
         counts, seconds = np.full((size, size), SUPPOSED_CHANGES / (size - 1)), np.full(size, SUPPOSED_SECONDS)
-        for on, rate in zip(truth, frame_rates, strict=True):
-            states = _states(on[:, list(labels)])
-            np.add.at(counts, (states[:-1], states[1:]), states[:-1] != states[1:])
-            seconds += np.bincount(states, minlength=size) / rate
+        for on, told, rate in zip(truth, known, frame_rates, strict=True):
+            states, certain = _states(on[:, list(labels)]), np.asarray(told[:, list(labels)].all(axis=1))
+            changes = (states[:-1] != states[1:]) & certain[:-1] & certain[1:]
+            np.add.at(counts, (states[:-1], states[1:]), changes)
+            seconds += np.bincount(states[certain], minlength=size) / rate
         np.fill_diagonal(counts, 0)
         return cls(tuple(labels), counts / seconds[:, None])
+
+    @property
+    def evidence_per_second(self) -> float:
+        """Logarithm of odds that a second adds in which a score is 1 above its threshold."""
+        soonest = float(self.changes[1:].sum(axis=1).max())
+        return min(max(EVIDENCE_OF_A_LABEL * soonest, LEAST_EVIDENCE), MOST_EVIDENCE)
 
     def course(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
         """The most probable course, (T, labels of the chain), by how far each score is above its threshold, (T, L)."""
@@ -51,7 +67,7 @@ class Chain:
         chance *= np.minimum(1, MOST_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
         stays = np.log(1 - chance.sum(1))
         evidence = np.zeros((len(above), len(chance)))
-        evidence[:, 1:] = EVIDENCE_PER_SECOND / frame_rate * above[:, list(self.labels)]
+        evidence[:, 1:] = self.evidence_per_second / frame_rate * above[:, list(self.labels)]
         with np.errstate(divide="ignore"):  # the diagonal, which is set afterwards
             change = np.log(chance) - stays
         np.fill_diagonal(change, 0)
@@ -78,14 +94,13 @@ class Chain:
 
 
 def chains_of(
-    truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]
+    truth: Sequence[npt.NDArray[Any]],
+    known: Sequence[npt.NDArray[np.bool_]],
+    frame_rates: Sequence[float],
+    columns: Sequence[int] | None = None,
 ) -> list[Chain]:
-    """Chains in which each label is once. truth (T, L) 0/1 and taught (L,), whether a label is, of each video."""
-    chains = []
-    for labels in _exclusive(truth, taught):
-        told = [number for number, known in enumerate(taught) if known[labels].all()]
-        chains.append(Chain.of(labels, [truth[n] for n in told], [frame_rates[n] for n in told]))
-    return chains
+    """Chains in which each label is once. truth 0/1 and known (T, L) of each video. columns: of these labels; None: of all."""
+    return [Chain.of(labels, truth, known, frame_rates) for labels in _exclusive(truth, known, columns)]
 
 
 def course(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
@@ -102,11 +117,14 @@ def _states(on: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return states
 
 
-def _exclusive(truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
+def _exclusive(
+    truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]], columns: Sequence[int] | None
+) -> list[list[int]]:
     """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first."""
-    groups = [[column] for column in range(len(taught[0]))]
-    sure = _how_sure(truth, taught)
-    pairs = [(i, j) for j in range(len(sure)) for i in range(j) if sure[i, j] >= MEETINGS]
+    chosen = list(range(truth[0].shape[1]) if columns is None else columns)
+    groups = [[column] for column in chosen]
+    sure = _how_sure(truth, known)
+    pairs = [(i, j) for j in chosen for i in chosen if i < j and sure[i, j] >= MEETINGS]
     for i, j in sorted(pairs, key=lambda pair: -sure[pair]):
         one, other = (next(group for group in groups if column in group) for column in (i, j))
         if one is not other and (sure[np.ix_(one, other)] >= MEETINGS).all():
@@ -114,17 +132,18 @@ def _exclusive(truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[A
     return sorted(groups)
 
 
-def _how_sure(truth: Sequence[npt.NDArray[Any]], taught: Sequence[npt.NDArray[Any]]) -> FloatArray:
+def _how_sure(truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]]) -> FloatArray:
     """(L, L): how many segments of one label would meet another if they were anywhere; 0 if the two overlap."""
-    size = len(taught[0])
+    size = truth[0].shape[1]
     both, own, segments, rows = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
-    for on, known in zip(truth, taught, strict=True):
-        pairs = np.outer(known, known).astype(float)
-        counted = on.astype(np.float64)
-        both += pairs * (counted.T @ counted)
-        own += pairs * counted.sum(0)[:, None]
-        segments += pairs * np.array([len(runs(on[:, column])) for column in range(size)])[:, None]
-        rows += pairs * len(on)
+    for on, told in zip(truth, known, strict=True):
+        certain = told.astype(np.float64)
+        counted = on * certain
+        both += counted.T @ counted
+        own += counted.T @ certain
+        pairs = certain.T @ certain
+        segments += (pairs > 0) * np.array([len(runs(counted[:, column])) for column in range(size)])[:, None]
+        rows += pairs
     share = own / np.maximum(rows, 1)
     expected = np.maximum(segments * share.T, segments.T * share)
     overlap = both > OVERLAP * np.minimum(own, own.T)

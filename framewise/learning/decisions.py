@@ -14,6 +14,7 @@ import numpy.typing as npt
 from framewise.core.errors import ModelError
 from framewise.core.metrics import f1_of_counts, segment_counts
 from framewise.learning.chains import Chain, course
+from framewise.learning.instants import Instant
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -57,11 +58,21 @@ class Decision:
         return cls(threshold)
 
 
-def decided(scores: FloatArray, decisions: Sequence[Decision], chains: Sequence[Chain], frame_rate: float) -> FloatArray:
-    """Folded scores (T, L), at least 0.5 where a label is on in the most probable course, and below where it is not."""
+def decided(
+    scores: FloatArray,
+    decisions: Sequence[Decision],
+    chains: Sequence[Chain],
+    instants: Mapping[int, Instant],
+    frame_rate: float,
+) -> FloatArray:
+    """Folded scores (T, L), at least 0.5 where a label is on in the most probable course, or has an instant, and below where it
+    is not."""
     folded = np.stack([decision.fold(scores[:, column]) for column, decision in enumerate(decisions)], axis=1)
     on = course(chains, _above(scores, [decision.threshold for decision in decisions]), frame_rate)
-    return np.where(on, np.maximum(folded, 0.5), np.minimum(folded, BELOW))
+    found: FloatArray = np.where(on, np.maximum(folded, 0.5), np.minimum(folded, BELOW))
+    for column, instant in instants.items():
+        found[:, column] = instant.decided(scores[:, column], frame_rate)
+    return found
 
 
 def _above(scores: npt.NDArray[Any], thresholds: Sequence[float]) -> FloatArray:
@@ -70,7 +81,7 @@ def _above(scores: npt.NDArray[Any], thresholds: Sequence[float]) -> FloatArray:
 
 
 def supposed_decision(truth: Sequence[npt.NDArray[Any]]) -> Decision:
-    """What is decided for one label where no out-of-fold scores say better, by its 0/1 truth (T,) in each video.
+    """The decision of one label where no out-of-fold scores say better, by its 0/1 truth in the known rows of each video.
 
     A ridge regression draws scores towards a label's share of rows p. If of every difference from it the part s remains, scores
     are (1 - s) p where it is off and (1 - s) p + s where it is on: the middle is s / 2 + (1 - s) p, here with s = 0.6. Less
@@ -84,14 +95,18 @@ def supposed_decision(truth: Sequence[npt.NDArray[Any]]) -> Decision:
 
 
 def choose_decision(
-    scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float], default: Decision
+    scores: Sequence[npt.NDArray[Any]],
+    truth: Sequence[npt.NDArray[Any]],
+    known: Sequence[npt.NDArray[np.bool_]],
+    frame_rates: Sequence[float],
+    default: Decision,
 ) -> Decision:
-    """The best for one label by out-of-fold scores (T,) and 0/1 truth (T,) of each video."""
+    """The best for one label by out-of-fold scores (T,) and 0/1 truth (T,) of each video, where known (T,) is true."""
     videos = sum(bool(y.any()) for y in truth)
     if not videos:
         return default
-    chain = _chain_of_one(truth, frame_rates)
-    values = {t: _value_with(chain, scores, truth, frame_rates, t) for t in (*THRESHOLDS, default.threshold)}
+    chain = Chain.of([0], [y[:, None] for y in truth], [k[:, None] for k in known], frame_rates)
+    values = {t: _value_with(chain, scores, truth, known, frame_rates, t) for t in (*THRESHOLDS, default.threshold)}
     best = max(THRESHOLDS, key=lambda threshold: values[threshold])
     if values[best] <= values[default.threshold] + MARGIN:
         return default
@@ -99,26 +114,17 @@ def choose_decision(
     return Decision(share * best + (1 - share) * default.threshold)
 
 
-def value_of_decision(
-    scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float], decision: Decision
-) -> float:
-    """How good a label's segments are with this decision, by out-of-fold scores (T,) and 0/1 truth (T,) of each video."""
-    return _value_with(_chain_of_one(truth, frame_rates), scores, truth, frame_rates, decision.threshold)
-
-
-def _chain_of_one(truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> Chain:
-    return Chain.of([0], [y[:, None] for y in truth], frame_rates)
-
-
 def _value_with(
     chain: Chain,
     scores: Sequence[npt.NDArray[Any]],
     truth: Sequence[npt.NDArray[Any]],
+    known: Sequence[npt.NDArray[np.bool_]],
     frame_rates: Sequence[float],
     threshold: float,
 ) -> float:
     above = [_above(s[:, None], [threshold]) for s in scores]
-    return _value_of([chain.course(a, rate)[:, 0] for a, rate in zip(above, frame_rates, strict=True)], truth)
+    found = [chain.course(a, rate)[:, 0] & k for a, k, rate in zip(above, known, frame_rates, strict=True)]
+    return _value_of(found, truth)
 
 
 def _value_of(found: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]) -> float:

@@ -1,7 +1,8 @@
-"""What a version says of each annotated video by learners that did not learn from it, kept beside the version's other files.
+"""Predictions of a version for each annotated video by learners that did not learn from it, kept beside its other files.
 
-One file a version, ``held_out.safetensors``: of each task its scores (T, L) in 8 bits and its truth as bits, and in the header
-what of all tasks is needed to choose some of them. So a page reads the header and the tensors of the few that it shows.
+One file a version, ``held_out.safetensors``: of each task its scores (T, L) in 8 bits, its truth as bits, and, where something
+is known of a label in some rows alone, in which ones. The header holds what of all tasks is needed to choose some of them. So a
+page reads the header and the tensors of the few that it shows.
 """
 
 import json
@@ -28,7 +29,7 @@ PLACE_SECONDS = 0.25
 @dataclass(frozen=True)
 class HeldOutTask:
     """One line about a task. disagreement: share of its frames and labels in which truth and prediction differ. places: how
-    many stretches of at least PLACE_SECONDS these are. taught: labels that its annotation says something of."""
+    many stretches of at least PLACE_SECONDS these are, both where it is known. taught: labels of which anything is known."""
 
     task: int
     frames: int
@@ -40,20 +41,20 @@ class HeldOutTask:
 
 @dataclass(frozen=True)
 class HeldOutVideo:
-    """scores (T, L) uint8, a label is on from ON; truth 0/1 (T, L); taught (L,): False for a label of which nothing is said."""
+    """scores (T, L) uint8, a label is on from ON; truth 0/1 (T, L), which counts where known (T, L) is true."""
 
     task: int
     frame_rate: float
     scores: npt.NDArray[np.uint8]
     truth: npt.NDArray[np.uint8]
-    taught: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
 
     @classmethod
     def of(
-        cls, task: int, frame_rate: float, scores: npt.NDArray[Any], truth: npt.NDArray[Any], taught: npt.NDArray[Any]
+        cls, task: int, frame_rate: float, scores: npt.NDArray[Any], truth: npt.NDArray[Any], known: npt.NDArray[Any]
     ) -> Self:
         """From scores in [0, 1], of which those from 0.5 on stay on."""
-        return cls(task, frame_rate, in_bytes(scores), truth.astype(np.uint8), taught.astype(bool))
+        return cls(task, frame_rate, in_bytes(scores), truth.astype(np.uint8), known.astype(bool))
 
     @property
     def predicted(self) -> npt.NDArray[np.bool_]:
@@ -62,17 +63,15 @@ class HeldOutVideo:
 
     def places(self, label: int) -> npt.NDArray[np.int64]:
         """(index, stop) of each stretch of a label in which truth and prediction differ for PLACE_SECONDS or more, (N, 2)."""
-        if not self.taught[label]:
-            return np.zeros((0, 2), dtype=np.int64)
-        found = runs(self.truth[:, label].astype(bool) != self.predicted[:, label])
+        found = runs((self.truth[:, label].astype(bool) != self.predicted[:, label]) & self.known[:, label])
         return found[found[:, 1] - found[:, 0] >= PLACE_SECONDS * self.frame_rate]
 
     def summary(self, labels: Sequence[str]) -> HeldOutTask:
         """The line about it."""
-        differs = (self.truth.astype(bool) != self.predicted)[:, self.taught]
+        differs = (self.truth.astype(bool) != self.predicted)[self.known]
         share = float(differs.mean()) if differs.size else 0.0
         places = sum(len(self.places(label)) for label in range(len(labels)))
-        taught = [label for label, told in zip(labels, self.taught.tolist(), strict=True) if told]
+        taught = [label for label, told in zip(labels, np.asarray(self.known.any(axis=0)), strict=True) if told]
         return HeldOutTask(self.task, len(self.scores), self.frame_rate, round(share, 6), places, taught)
 
 
@@ -88,6 +87,8 @@ def write_held_out(folder: Path, videos: Sequence[HeldOutVideo], labels: Sequenc
     for video in videos:
         tensors[f"scores.{video.task}"] = np.ascontiguousarray(video.scores)
         tensors[f"truth.{video.task}"] = np.packbits(video.truth, axis=0)
+        if not (video.known == video.known.any(axis=0)).all():
+            tensors[f"known.{video.task}"] = np.packbits(video.known, axis=0)
     about = {"labels": list(labels), "tasks": [asdict(video.summary(labels)) for video in videos]}
     (folder / FILE).write_bytes(save(tensors, {"about": json.dumps(about)}))
 
@@ -114,11 +115,15 @@ class HeldOut:
         found = []
         try:
             with safe_open(self._path, framework="numpy") as file:
+                names = set(file.keys())
                 for task in tasks:
                     scores, bits = file.get_tensor(f"scores.{task.task}"), file.get_tensor(f"truth.{task.task}")
                     truth = np.unpackbits(bits, axis=0, count=len(scores))
-                    taught = np.array([label in task.taught for label in self.labels])
-                    found.append(HeldOutVideo(task.task, task.frame_rate, scores, truth, taught))
+                    known = np.tile(np.array([label in task.taught for label in self.labels]), (len(scores), 1))
+                    if f"known.{task.task}" in names:
+                        told = file.get_tensor(f"known.{task.task}")
+                        known = np.unpackbits(told, axis=0, count=len(scores)).astype(bool)
+                    found.append(HeldOutVideo(task.task, task.frame_rate, scores, truth, known))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(error) from None
         return found

@@ -11,21 +11,7 @@ import torch
 from torch import Tensor
 
 from framewise.core.errors import ModelError
-from framewise.learning.tracks import Basis, Layout, Rows, TrackMaker, room
-
-
-class FirstRows:
-    """The first rows of a medium."""
-
-    def __init__(self, rows: Rows, number: int):
-        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
-        self._rows, self._number = rows, number
-
-    def __len__(self) -> int:
-        return self._number
-
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self._rows.read(index)
+from framewise.learning.tracks import MOTION_NAMES, SEEN_NAMES, Basis, Layout, Part, Rows, TrackMaker, room
 
 
 class JointRows:
@@ -41,7 +27,7 @@ class JointRows:
         there = [part for part in parts if part is not None]
         if not there or number < 1:
             raise ValueError("expected at least one medium, and a row")
-        self.parts = [None if part is None else FirstRows(part, number) for part in parts]
+        self.parts = [None if part is None else Part(part, 0, number) for part in parts]
         self.frame_rate, self.moving, self.motion_size = frame_rate, moving, there[0].motion_size
         self._number = number
 
@@ -106,6 +92,11 @@ class JointBasis(TrackMaker):
 
     def description(self) -> dict[str, Any]:
         return {"media": len(self.bases), "moving": self.moving}
+
+    def block_names(self) -> list[str]:
+        """As ``tracks.BLOCK_NAMES``, by the numbers of the media."""
+        media = [number for number, basis in enumerate(self.bases) if basis]
+        return [f"{name} in medium {number + 1}" for number in media for name in SEEN_NAMES] + list(MOTION_NAMES)
 
     def fits_together(self) -> bool:
         moving = self.moving is None or (0 <= self.moving < len(self.bases) and self.bases[self.moving] is not None)

@@ -1,8 +1,11 @@
 """A closed-form learner: kernel ridge regression on each row's surroundings, fitted in a second, and good with few videos.
 
-The kernel is a sum over the blocks of ``context``, each a blend of a linear and a Gaussian one: linear ones carry over to new
-scenes, Gaussian ones follow what is not linear once there is enough of it. Source: Saunders, Gammerman and Vovk 1998, "Ridge
-Regression Learning Algorithm in Dual Variables"; the parameters are from docs/decisions/0012.
+The kernel is a weighted sum over the blocks of ``context``, each a blend of a linear and a Gaussian one: linear ones carry over
+to new scenes, Gaussian ones follow what is not linear once there is enough of it. Rows of a block have a squared length of 1 on
+average; how much each block weighs is chosen in ``evidence``. Source: Saunders, Gammerman and Vovk 1998, "Ridge Regression
+Learning Algorithm in Dual Variables"; the parameters are from docs/decisions/0012.
+
+Shapes: N rows that are learned from, B numbers of a block, K blocks, L labels, T rows of a track.
 """
 
 import math
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from framewise.learning.context import blocks, cells, end_to_end, shape, windows
+from framewise.learning.folds import Piece
 from framewise.learning.memory import give_back
 from framewise.learning.tracks import Layout, Track
 
@@ -23,18 +27,14 @@ LINEAR_SHARE = 0.6
 GAUSSIAN_RATE = 1.0
 # For each row, and at most: with more rows the first would blur what earlier videos taught, as if they had never been fitted.
 RIDGE, MOST_RIDGE = 1e-3, 1.0
-# How much each of the blocks of context.blocks weighs: what is seen, and motion where it is steady.
-SEEN_WEIGHTS, MOTION_WEIGHTS = (0.5, 0.5), (0.8, 3.0)
+KERNEL_SIZE = 4.5  # of a row with itself, on average, whatever the weights of the blocks
 STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
 KERNEL_ROWS = 256  # of a kernel that are computed at once
 COMPUTED_PER_SECOND = 15.0  # rows: what surrounds neighbours is nearly the same
 # What of a row may be unlike those that are kept, on average; how many are; and what keeps them from being singular.
 UNLIKE, MOST_KEPT, JITTER = 0.05, 1000, 1e-5
 LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
-LEAST_SHARE = 0.01  # of a block in the kernel of a label
-SHARPNESS = 2  # power of the alignment by which blocks share
-MOST_KERNELS = 16  # labels that have one of their own; more share one
-FEW_RECORDINGS, PIECES_OF_FEW = 10, 4  # whose pieces are compared
+EMPTY = 1e-6  # squared length below which a block says nothing
 
 
 class Block(NamedTuple):
@@ -63,6 +63,129 @@ class Block(NamedTuple):
         return self._replace(rows=kept, gaussian=gaussian)
 
 
+class Sample:
+    """Rows of annotated tracks that are learned from, and how alike they are in each block of ``context.blocks``.
+
+    blocks:  (N, B) each, scaled by centres (B,) and scales (B,).
+    there:   (N, K), 1 where a row has anything to say in a block, else 0.
+    labels:  (N, L), which count where known (N, L) is true.
+    tracks, rows: (N,), the track that each is from, and its row there.
+    kernels: (N, N) each.
+    """
+
+    def __init__(self, tracks: Sequence[Track], needed: Sequence[Tensor]):
+        """needed: of each track the rows (T,) bool that are learned from in any case."""
+        layout = tracks[0].layout
+        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout else MAX_ROWS
+        each = math.ceil(sum(int(rows.sum()) for rows in needed) / (most / 2))
+        some = most - sum(int(rows.sum()) for rows in needed) / max(each, 1)
+        step = math.ceil(sum(int(t.known.any(1).sum()) for t in tracks) / some)
+        chosen = [_chosen(t, step, rows, each) for t, rows in zip(tracks, needed, strict=True)]
+        steadiness = [_Steadiness(), _Steadiness()]
+        parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
+        rows = end_to_end(parts, sum(len(own) for own in chosen))
+        # Of a block that no row knows anything of, nothing counts: any numbers will do.
+        of_known = [_known_rows(block) for block in rows] if layout else rows
+        self.centres = [block.mean(0) for block in of_known]
+        scales = [_seen_scale(block) for block in of_known[:-2]]
+        scales += [_motion_scale(block, s.values()) for block, s in zip(of_known[-2:], steadiness, strict=True)]
+        self.scales = [_to_unit_length(*of) for of in zip(of_known, self.centres, scales, strict=True)]
+        for block, centre, scale in zip(rows, self.centres, self.scales, strict=True):
+            block.sub_(centre).div_(scale)
+        self.labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
+        self.known = torch.cat([t.known[r] for t, r in zip(tracks, chosen, strict=True)])
+        self.tracks = torch.cat([torch.full((len(own),), number) for number, own in enumerate(chosen)])
+        self.rows = torch.cat(chosen)
+        self.there = torch.ones(len(self.rows), len(rows))
+        if layout:
+            rows, self.there, origin = _with_media_left_out(rows, layout)
+            self.labels, self.known = self.labels[origin], self.known[origin]
+            self.tracks, self.rows = self.tracks[origin], self.rows[origin]
+        self.blocks = rows
+        self.kernels = [_kernel(block, there) for block, there in zip(rows, self.there.T, strict=True)]
+        self.sizes = torch.stack([kernel.diagonal().mean() for kernel in self.kernels])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def active(self) -> list[int]:
+        """Blocks that say anything."""
+        return [number for number, size in enumerate(self.sizes.tolist()) if size > EMPTY]
+
+    def weights(self, shares: Tensor) -> Tensor:
+        """Shares (..., K) of the blocks as weights that give the kernel its size."""
+        shares = torch.where(self.sizes > EMPTY, shares, 0.0)
+        weights: Tensor = KERNEL_SIZE * shares / (shares * self.sizes).sum(-1, keepdim=True).clamp(min=EMPTY)
+        return weights
+
+    def inside(self, pieces: Sequence[Piece]) -> Tensor:
+        """Rows that lie in some pieces of the tracks, (N,) bool."""
+        found = torch.zeros(len(self), dtype=torch.bool)
+        for track, start, stop in pieces:
+            found |= (self.tracks == track) & (self.rows >= start) & (self.rows < stop)
+        return found
+
+    def kernel(self, weights: Tensor, rows: Tensor) -> Tensor:
+        """(n, n) of some rows (n,), with a ridge; weights (K,)."""
+        everything = len(rows) == len(self)
+        total = torch.zeros(len(rows), len(rows))
+        for kernel, weight in zip(self.kernels, weights.tolist(), strict=True):
+            if weight:
+                total.add_(kernel if everything else kernel[rows][:, rows], alpha=weight)
+        total.diagonal().add_(min(RIDGE * len(rows), MOST_RIDGE))
+        return total
+
+
+class Solution(NamedTuple):
+    """What each row counts for each label, (N, L), and the score of each label before anything is known, (L,)."""
+
+    counts: Tensor
+    prior: Tensor
+
+
+def solve(sample: Sample, weights: Tensor, left_out: Sequence[Tensor], every: int = 1) -> tuple[Solution, list[Solution]]:
+    """Solutions from all rows, and from all but those left out, (N,) bool each: by one inverse, not by one of each.
+
+    weights: (L, K), of the blocks for each label. every: only each so many-th row is used. A label counts where it is known.
+    Without some rows the solution is a - G[:, out] G[out, out]^-1 a[out], where G is the inverse of the kernel with its ridge
+    and a = G (y - mean): see inverses of partitioned matrices.
+    """
+    whole = Solution(torch.zeros_like(sample.labels), torch.zeros(sample.labels.shape[1]))
+    parts = [Solution(torch.zeros_like(sample.labels), torch.zeros(sample.labels.shape[1])) for _ in left_out]
+    used = torch.zeros(len(sample), dtype=torch.bool)
+    used[::every] = True
+    for columns, rows in _patterns(weights, sample.known & used[:, None]):
+        target = sample.labels[rows][:, columns]
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(sample.kernel(weights[columns[0]], rows)))
+        at = rows.unsqueeze(1), columns
+        whole.prior[columns] = mean = target.mean(0)
+        whole.counts[at] = inverse @ (target - mean)
+        for part, outside in zip(parts, left_out, strict=True):
+            out, learned = outside[rows].nonzero()[:, 0], (~outside[rows]).nonzero()[:, 0]
+            if not len(learned):
+                continue
+            part.prior[columns] = mean = target[learned].mean(0)
+            counts = inverse @ (target - mean)
+            if len(out):
+                counts -= inverse[:, out] @ torch.linalg.solve(inverse[out][:, out], counts[out])
+                counts[out] = 0
+            part.counts[at] = counts
+    return whole, parts
+
+
+def _patterns(weights: Tensor, known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Columns of labels with the same weights that are known in the same rows, and these rows."""
+    told, which = torch.unique(known, dim=1, return_inverse=True)
+    alike, kind = torch.unique(weights, dim=0, return_inverse=True)
+    for pattern in range(told.shape[1]):
+        rows = told[:, pattern].nonzero()[:, 0]
+        for number in range(len(alike)) if len(rows) else ():
+            columns = ((which == pattern) & (kind == number)).nonzero()[:, 0]
+            if len(columns):
+                yield columns, rows
+
+
 @dataclass(frozen=True)
 class KernelRidge:
     """What was learned of each of the blocks of ``context.blocks``; prior (L,): a score before anything is known."""
@@ -71,43 +194,14 @@ class KernelRidge:
     prior: Tensor
 
     @classmethod
-    def fit(cls, tracks: Sequence[Track]) -> Self:
-        """From all tracks. A label learns from the tracks in which it is taught."""
-        layout = tracks[0].layout
-        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout else MAX_ROWS
-        step = math.ceil(sum(len(t) for t in tracks) / most)
-        chosen = [_chosen(t, step) for t in tracks]
-        steadiness = [_Steadiness(), _Steadiness()]
-        parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
-        rows = end_to_end(parts, sum(len(own) for own in chosen))
-        # Of a block that no row knows anything of, nothing counts: any numbers will do.
-        of_known = [_known_rows(block) for block in rows] if layout else rows
-        centres = [block.mean(0) for block in of_known]
-        weights = SEEN_WEIGHTS * ((len(rows) - 2) // 2)
-        scales = [_seen_scale(block, weight) for block, weight in zip(of_known[:-2], weights, strict=True)]
-        for block, weight, steady in zip(of_known[-2:], MOTION_WEIGHTS, steadiness, strict=True):
-            scales.append(_motion_scale(block, weight, steady.values()))
-        for block, centre, scale in zip(rows, centres, scales, strict=True):
-            block.sub_(centre).div_(scale)
-        labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
-        taught = torch.cat([t.taught.expand(len(r), -1) for t, r in zip(tracks, chosen, strict=True)])
-        if layout:
-            rows, known, origin = _with_media_left_out(rows, layout)
-            pieces = _pieces([len(own) for own in chosen])
-            solved, prior, shares = _solve_by_shares(rows, known, labels[origin], taught[origin], pieces)
-            # Of each block (N, L): what a row says of a block of which nothing is known is nothing.
-            counts = [k.unsqueeze(1) * (solved * share) for k, share in zip(known.T, shares, strict=True)]
-        else:
-            solved, prior = _solve(_kernel(rows, rows), labels, taught)
-            counts = [solved] * len(rows)
-        give_back()
-        return cls(
-            [
-                Block(block, centre, scale, LINEAR_SHARE * (block.T @ count), (1 - LINEAR_SHARE) * count)
-                for block, centre, scale, count in zip(rows, centres, scales, counts, strict=True)
-            ],
-            prior,
-        )
+    def of(cls, sample: Sample, weights: Tensor, solution: Solution) -> Self:
+        """weights: (L, K), those that the solution is of."""
+        found = []
+        for number, block in enumerate(sample.blocks):
+            counts = sample.there[:, number : number + 1] * solution.counts * weights[:, number]
+            linear, gaussian = LINEAR_SHARE * (block.T @ counts), (1 - LINEAR_SHARE) * counts
+            found.append(Block(block, sample.centres[number], sample.scales[number], linear, gaussian))
+        return cls(found, solution.prior)
 
     def with_fewer_rows(self) -> Self:
         """Nearly the same scores, by the rows of each block that are unlike each other: several times as fast.
@@ -119,9 +213,9 @@ class KernelRidge:
         give_back()
         return type(self)(blocks, self.prior)
 
-    def scores(self, track: Track) -> Tensor:
+    def scores(self, track: Track, all_rows: bool = False) -> Tensor:
         """(T, L), around 0 where a label is off and 1 where it is on; between rows that are computed, on a line."""
-        step = max(1, round(track.frame_rate / COMPUTED_PER_SECOND))
+        step = 1 if all_rows else max(1, round(track.frame_rate / COMPUTED_PER_SECOND))
         rows = torch.arange(0, len(track) - 1 + step, step).clamp(max=max(len(track) - 1, 0))
         computed = end_to_end(([self._scores(b)] for b in _blocks_of(track, rows)), len(rows))[0]
         return computed if len(rows) == len(track) else _between(rows, computed, len(track))
@@ -130,6 +224,8 @@ class KernelRidge:
         """(N, L) of blocks (N, B), which are used up. What nothing is known of is NaN, and adds nothing."""
         scores = self.prior.repeat(len(inside[0]), 1)
         for numbers, block in zip(inside, self.blocks, strict=True):
+            if not (block.linear.any() or block.gaussian.any()):
+                continue
             scaled = numbers.sub_(block.centre).div_(block.scale)
             known = ~scaled.isnan().any(1, keepdim=True)
             scaled.nan_to_num_()
@@ -206,23 +302,34 @@ def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = (
         yield blocks(part, *motion, own - first)
 
 
-def _chosen(track: Track, step: int) -> Tensor:
-    return torch.arange(0, len(track), max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1))
+def _chosen(track: Track, step: int, needed: Tensor, each: int) -> Tensor:
+    """Rows of a track of which anything is known: so many steps apart, and each so many-th of those that are needed."""
+    known = track.known.any(1)
+    chosen = torch.zeros(len(track), dtype=torch.bool)
+    chosen[known.nonzero()[:, 0][:: max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1)]] = True
+    chosen[(known & needed).nonzero()[:, 0][:: max(each, 1)]] = True
+    return chosen.nonzero()[:, 0]
 
 
-def _seen_scale(block: Tensor, weight: float) -> Tensor:
-    """(B,), by which rows have a squared length of ``weight`` on average; components count by their spread."""
+def _to_unit_length(block: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """The scale (B,) with which rows of a block (N, B) have a squared length of 1 on average; as it is where they have none."""
+    length = (((block - centre) / scale) ** 2).sum(1).mean().sqrt() if block.numel() else torch.zeros(())
+    return scale * length if float(length) > math.sqrt(EMPTY) else scale
+
+
+def _seen_scale(block: Tensor) -> Tensor:
+    """(B,), the same for all: components count by their spread."""
     if not block.shape[1]:  # rows that are all alike have no components
         return block.new_ones(0)
     total = block.var(0, correction=0).sum().sqrt() + 1e-6
-    return total.expand(block.shape[1]) / math.sqrt(weight)
+    return total.expand(block.shape[1])
 
 
-def _motion_scale(block: Tensor, weight: float, steady: Tensor) -> Tensor:
-    """(B,), by which rows have a squared length of ``weight`` on average if all numbers of motion were quite steady; they count
-    as much as they are. steady (N,): of the numbers that the block has in each of several windows in time."""
+def _motion_scale(block: Tensor, steady: Tensor) -> Tensor:
+    """(B,): numbers of motion count as much as they are steady. steady (N,): of the numbers that the block has in each of
+    several windows in time."""
     deviation = block.std(0, correction=0) + 0.01 * block.std(correction=0) + 1e-6
-    share = weight / block.shape[1] * steady.repeat(block.shape[1] // len(steady))
+    share = steady.repeat(block.shape[1] // len(steady)) / block.shape[1]
     return deviation / share.sqrt()
 
 
@@ -257,21 +364,14 @@ def _filled(rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     return [block.nan_to_num() for block in rows], known
 
 
-def _kernel(
-    left: Sequence[Tensor], right: Sequence[Tensor], left_known: Tensor | None = None, right_known: Tensor | None = None
-) -> Tensor:
-    """(N, M) of N rows on the left and M on the right. Blocks that one of the two knows nothing of do not count."""
-    total = torch.zeros(len(left[0]), len(right[0]))
-    for number, (a, b) in enumerate(zip(left, right, strict=True)):
-        for first, rows in zip(range(0, len(a), KERNEL_ROWS), a.split(KERNEL_ROWS), strict=True):
-            part = total[first : first + KERNEL_ROWS]
-            product = rows @ b.T
-            gaussian = _gaussian(rows, b, product)
-            if left_known is not None and right_known is not None:
-                both = left_known[first : first + KERNEL_ROWS, number].unsqueeze(1) * right_known[:, number]
-                product, gaussian = product.mul_(both), gaussian.mul_(both)
-            part.add_(product, alpha=LINEAR_SHARE)
-            part.add_(gaussian, alpha=1 - LINEAR_SHARE)
+def _kernel(block: Tensor, there: Tensor) -> Tensor:
+    """(N, N) of rows (N, B); 0 for those that are not there."""
+    total = torch.empty(len(block), len(block))
+    for first, rows in zip(range(0, len(block), KERNEL_ROWS), block.split(KERNEL_ROWS), strict=True):
+        product = rows @ block.T
+        part = total[first : first + KERNEL_ROWS]
+        part[:] = LINEAR_SHARE * product + (1 - LINEAR_SHARE) * _gaussian(rows, block, product)
+        part.mul_(there[first : first + KERNEL_ROWS].unsqueeze(1)).mul_(there)
     return total
 
 
@@ -280,73 +380,3 @@ def _gaussian(left: Tensor, right: Tensor, product: Tensor | None = None) -> Ten
     product = left @ right.T if product is None else product
     lengths = (left * left).sum(1).unsqueeze(1) + (right * right).sum(1)
     return lengths.sub_(product, alpha=2).clamp_(min=0).mul_(-GAUSSIAN_RATE).exp_()
-
-
-def _pieces(lengths: Sequence[int]) -> Tensor:
-    """Which piece of the recordings each row is of: a recording is one, or several where there are few recordings."""
-    each = 1 if len(lengths) >= FEW_RECORDINGS else PIECES_OF_FEW
-    numbers = [torch.arange(n) * each // max(n, 1) + number * each for number, n in enumerate(lengths)]
-    return torch.cat(numbers)
-
-
-def _solve_by_shares(
-    rows: Sequence[Tensor], known: Tensor, labels: Tensor, taught: Tensor, pieces: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights (N, L), prior (L,) and shares (blocks, L): each label is solved with a kernel of its own.
-
-    pieces: of the first rows, which are whole; the others are these once more.
-    """
-    kernels = [_kernel([b], [b], k.unsqueeze(1), k.unsqueeze(1)) for b, k in zip(rows, known.T, strict=True)]
-    shares = _shares([kernel[: len(pieces), : len(pieces)] for kernel in kernels], labels[: len(pieces)], taught, pieces)
-    if labels.shape[1] > MOST_KERNELS:
-        shares = shares.mean(1, keepdim=True).expand_as(shares).contiguous()
-    weights, prior = torch.zeros_like(labels), torch.zeros(labels.shape[1])
-    patterns, which = torch.unique(shares, dim=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        columns = (which == number).nonzero()[:, 0]
-        total = torch.zeros_like(kernels[0])
-        for kernel, share in zip(kernels, patterns[:, number], strict=True):
-            total.add_(kernel, alpha=float(share))
-        weights[:, columns], prior[columns] = _solve(total, labels[:, columns], taught[:, columns])
-    return weights, prior, shares
-
-
-def _shares(kernels: Sequence[Tensor], labels: Tensor, taught: Tensor, pieces: Tensor) -> Tensor:
-    """(blocks, L), how well what is alike in a block has the same label, in other recordings: kernel-target alignment.
-
-    A medium that says nothing of a label would only add chance to it. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola
-    2001, "On Kernel-Target Alignment". The largest share is the one that keeps the whole as large as it would be without.
-    """
-    elsewhere = (pieces.unsqueeze(1) != pieces).float()
-    told = taught[: len(pieces)].float()
-    target = (labels - (labels * told).sum(0) / told.sum(0).clamp(min=1)) * told
-    size = ((target**2).T @ elsewhere @ target**2).diagonal().clamp(min=1e-12).sqrt()
-    alike, sizes = [], torch.stack([kernel.diagonal().mean() for kernel in kernels])
-    for kernel in kernels:
-        centred = kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean()
-        centred.mul_(elsewhere)
-        alike.append((target * (centred @ target)).sum(0) / (size * centred.norm().clamp(min=1e-12)))
-    found = torch.stack(alike).clamp(min=0)
-    best = found.amax(0)
-    shares = torch.where(best > 0, (found / best.clamp(min=1e-12)) ** SHARPNESS, torch.ones_like(found)).clamp(min=LEAST_SHARE)
-    whole: Tensor = shares * sizes.sum() / (shares * sizes.unsqueeze(1)).sum(0)
-    return whole
-
-
-def _solve(kernel: Tensor, labels: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (N, L) and prior (L,). Labels that are taught in the same rows are solved together; one taught nowhere is 0. The
-    kernel is used up."""
-    weights, prior = torch.zeros_like(labels), torch.zeros(labels.shape[1])
-    patterns, which = torch.unique(taught, dim=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        rows, columns = patterns[:, number].nonzero()[:, 0], (which == number).nonzero()[:, 0]
-        if not len(rows):
-            continue
-        # Of thousands of rows it is the largest thing here: not copied where one pattern is all there is.
-        part = kernel if patterns.shape[1] == 1 and len(rows) == len(kernel) else kernel[rows][:, rows]
-        target = labels[rows][:, columns]
-        part.diagonal().add_(min(RIDGE * len(rows), MOST_RIDGE))
-        mean = target.mean(0)
-        weights[rows.unsqueeze(1), columns] = torch.linalg.solve(part, target - mean)
-        prior[columns] = mean
-    return weights, prior

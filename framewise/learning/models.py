@@ -7,9 +7,9 @@ import numpy as np
 from framewise.core.errors import ModelError
 from framewise.learning import checkpoints
 from framewise.learning.auto import AutoClassifier
-from framewise.learning.joint import FirstRows, JointRows
+from framewise.learning.joint import JointRows
 from framewise.learning.networks import MultiLabelLSTM
-from framewise.learning.tracks import Rows
+from framewise.learning.tracks import Part, Rows, spans
 
 Model = AutoClassifier | MultiLabelLSTM
 MODELS: dict[str, checkpoints.Loadable[Model]] = {"AutoClassifier": AutoClassifier, "MultiLabelLSTM": MultiLabelLSTM}
@@ -28,8 +28,9 @@ def load_cached_model(folder: Path) -> Model | None:
 
 def check_model(folder: Path, rows: Rows) -> None:
     """Raises ModelError if the model of a folder cannot be loaded, or gives scores that are no numbers."""
-    number = min(CHECKED_ROWS, len(rows))
-    model, few = load_model(folder), rows.first(number) if isinstance(rows, JointRows) else FirstRows(rows, number)
+    start, stop = spans(rows)[0]
+    stop = min(stop, start + CHECKED_ROWS)
+    model, few = load_model(folder), rows.first(stop) if isinstance(rows, JointRows) else Part(rows, start, stop)
     if isinstance(model, AutoClassifier):
         scores = model.predict(few)
     else:

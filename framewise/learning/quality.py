@@ -78,7 +78,7 @@ def measure(
     labels: Sequence[str],
     method: str,
     weak: bool,
-    taught: Sequence[npt.ArrayLike],
+    known: Sequence[npt.NDArray[np.bool_]],
     regions: Sequence[tuple[float, bool]] = (),
     groups: Sequence[Hashable] | None = None,
 ) -> Quality:
@@ -86,21 +86,20 @@ def measure(
 
     truth, found: 0/1, (T_i, L) each; found are the frames of the predicted segments.
     scores:       (T_i, L) each, any monotone score of a frame.
-    taught:       (L,) each; where false, the video's annotation says nothing of a label, and those cells count nowhere.
+    known:        (T_i, L) each; where false, nothing is known of a label, and those cells count nowhere.
     regions:      predicted regions, as for ``reliability``.
     groups:       of each video; those of equal ones have the same content and are one video in the interval. None: all differ.
 
     Frames and segments are pooled over the videos. Raises ValueError if there is not one of each for each video.
     """
-    told = [np.asarray(t).astype(bool) for t in taught]
     names = list(range(len(truth))) if groups is None else list(groups)
-    by_video = [_counts(t, f, m) for t, f, m in zip(truth, found, told, strict=True)]
+    by_video = [_counts(t, f, m) for t, f, m in zip(truth, found, known, strict=True)]
     counts: Counts = np.zeros((len(set(names)), len(labels), len(F1S), 3))
     row_of = {name: row for row, name in enumerate(dict.fromkeys(names))}
     for name, of_video in zip(names, by_video, strict=True):
         counts[row_of[name]] += of_video
     pooled = counts.sum(axis=0)
-    table = np.column_stack([f1_of_counts(*np.moveaxis(pooled, -1, 0)), _precisions(truth, scores, told, len(labels))])
+    table = np.column_stack([f1_of_counts(*np.moveaxis(pooled, -1, 0)), _precisions(truth, scores, known, len(labels))])
     columns = (*F1S, "average_precision")
     occurs = pooled[:, 0, 0] + pooled[:, 0, 2] > 0
     means = table[occurs].mean(axis=0) if occurs.any() else np.full(len(columns), np.nan)
@@ -136,11 +135,11 @@ def _videos_with(counts: Counts) -> int:
     return int((counts[:, 0, 0] + counts[:, 0, 2] > 0).sum())
 
 
-def _counts(true: npt.NDArray[Any], found: npt.NDArray[Any], told: npt.NDArray[np.bool_]) -> Counts:
-    """Counts (L, F1S, 3) of one video: of frames, and of segments at each threshold; zeros for a label it says nothing of."""
+def _counts(true: npt.NDArray[Any], found: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> Counts:
+    """Counts (L, F1S, 3) of one video: of frames, and of segments at each threshold, as far as they are known."""
     counts = np.zeros((true.shape[1], len(F1S), 3))
-    for label in np.flatnonzero(told):
-        is_true, is_found = true[:, label].astype(bool), found[:, label].astype(bool)
+    for label in np.flatnonzero(known.any(axis=0)):
+        is_true, is_found = (on[:, label].astype(bool) & known[:, label] for on in (true, found))
         counts[label, 0] = (is_true & is_found).sum(), (~is_true & is_found).sum(), (is_true & ~is_found).sum()
         segments = segment_counts(is_true, is_found, IOU_THRESHOLDS)
         counts[label, 1:] = np.column_stack([segments.tp, segments.fp, segments.fn])
@@ -150,13 +149,14 @@ def _counts(true: npt.NDArray[Any], found: npt.NDArray[Any], told: npt.NDArray[n
 def _precisions(
     truth: Sequence[npt.NDArray[Any]],
     scores: Sequence[npt.NDArray[Any]],
-    told: Sequence[npt.NDArray[np.bool_]],
+    known: Sequence[npt.NDArray[np.bool_]],
     num_labels: int,
 ) -> FloatArray:
-    """Average precision (L,) over the frames of all videos that say something of a label."""
+    """Average precision (L,) over the frames of all videos in which a label is known."""
     precisions = np.full(num_labels, np.nan)
     for label in range(num_labels):
-        pairs = [(t[:, label], s[:, label]) for t, s, m in zip(truth, scores, told, strict=True) if m[label]]
+        cells = [(t[:, label], s[:, label], k[:, label]) for t, s, k in zip(truth, scores, known, strict=True)]
+        pairs = [(t[k], s[k]) for t, s, k in cells if k.any()]
         if pairs:
             precisions[label] = average_precision(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
     return precisions

@@ -16,6 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+# Kinds of evidence, for people, in the order of ``context.blocks``.
+SEEN_NAMES, MOTION_NAMES = ("what is seen", "how it changes"), ("how much moves", "in what shape it moves")
+BLOCK_NAMES = (*SEEN_NAMES, *MOTION_NAMES)
 COMPONENTS = 128
 # Components count by the root of their spread: the largest of them are about the scene, and what is labelled is often small.
 # Between none of it and all of it (whitening), see docs/decisions/0012.
@@ -33,6 +36,8 @@ class Rows(Protocol):
 
     counts: of features that have each a unit of its own, and are NaN where nothing is known, how much each counts, (D,); None
     of features that are of one unit and count as they spread.
+    An attribute ``pieces``, where there is one and it is not None, holds the spans [start, stop) of rows of which something is
+    known; the others are never read.
     """
 
     frame_rate: float
@@ -48,13 +53,41 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """frame_labels: 0/1, (T, L). taught (L,): False for a label that the annotation says nothing of. group: videos of the same
-    group, such as two tasks with one file, are one."""
+    """An annotated video. frame_labels: 0/1, (T, L), which count where known (T, L) is true. points (T, L): known cells that
+    stand for an occurrence whose ends are not known; None where all regions are drawn. group: videos of the same group, such as
+    two tasks with one file, are held out together."""
 
     rows: Rows
     frame_labels: npt.NDArray[np.uint8]
-    taught: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
     group: Hashable
+    points: npt.NDArray[np.bool_] | None = None
+
+
+class Part:
+    """Rows [start, stop) of others."""
+
+    def __init__(self, rows: Rows, start: int, stop: int):
+        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
+        self._rows, self._start, self._stop = rows, start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self._rows.read(index + self._start)
+
+
+def spans(rows: Rows) -> list[tuple[int, int]]:
+    """[start, stop) of the stretches of rows of which something is known, in order: all of them, but for a series with gaps."""
+    pieces = getattr(rows, "pieces", None)
+    return [(0, len(rows))] if pieces is None else list(pieces)
+
+
+def stretches(rows: Rows) -> list[Rows]:
+    """The rows of each of ``spans``."""
+    found = spans(rows)
+    return [rows] if found == [(0, len(rows))] else [Part(rows, *span) for span in found]
 
 
 @dataclass(frozen=True)
@@ -68,7 +101,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Track:
-    """A video's rows, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), taught (L,).
+    """A video's rows, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), known (T, L) bool.
 
     layout: where the rows are of several media; then what a medium that is missing would say is NaN.
     """
@@ -77,7 +110,7 @@ class Track:
     motion: Tensor
     frame_rate: float
     frame_labels: Tensor
-    taught: Tensor
+    known: Tensor
     layout: Layout | None = None
 
     def __len__(self) -> int:
@@ -86,8 +119,8 @@ class Track:
     def cut(self, start: int, stop: int) -> "Track":
         """Rows [start, stop) as a video of its own."""
         part = slice(start, stop)
-        labels = self.frame_labels[part]
-        return Track(self.components[part], self.motion[part], self.frame_rate, labels, self.taught, self.layout)
+        labels, known = self.frame_labels[part], self.known[part]
+        return Track(self.components[part], self.motion[part], self.frame_rate, labels, known, self.layout)
 
 
 class TrackMaker:
@@ -99,17 +132,19 @@ class TrackMaker:
         """Components (T, C) and motion (T, M) of all rows."""
         raise NotImplementedError
 
-    def track(self, video: LabelledVideo) -> Track:
-        components, motion = self.apply(video.rows)
-        labels = torch.from_numpy(video.frame_labels.astype(np.float32))
-        taught = torch.from_numpy(np.asarray(video.taught))
-        return Track(components, motion, video.rows.frame_rate, labels, taught, self.layout)
+    def tracks(self, video: LabelledVideo) -> list[Track]:
+        """A track of each stretch of a video's rows."""
+        found = []
+        for rows, (start, stop) in zip(stretches(video.rows), spans(video.rows), strict=True):
+            labels = torch.from_numpy(video.frame_labels[start:stop].astype(np.float32))
+            known = torch.from_numpy(np.array(video.known[start:stop]))
+            found.append(Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout))
+        return found
 
     def unlabelled(self, rows: Rows, num_labels: int) -> Track:
-        """A track of which nothing is known."""
-        components, motion = self.apply(rows)
-        labels, taught = torch.zeros(len(rows), num_labels), torch.zeros(num_labels, dtype=torch.bool)
-        return Track(components, motion, rows.frame_rate, labels, taught, self.layout)
+        """A track without annotations."""
+        labels, known = torch.zeros(len(rows), num_labels), torch.zeros(len(rows), num_labels, dtype=torch.bool)
+        return Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout)
 
 
 @dataclass(frozen=True)
@@ -156,6 +191,9 @@ class Basis(TrackMaker):
 
     def description(self) -> dict[str, Any]:
         return {}
+
+    def block_names(self) -> list[str]:
+        return list(BLOCK_NAMES)
 
     def fits_together(self) -> bool:
         """Whether the sizes of the tensors are those of one basis."""

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from framewise.core.errors import ModelError
 from framewise.core.metrics import average_precision
-from framewise.learning import auto, context, kernel, temporal, tracks
+from framewise.learning import auto, context, kernel, tracks
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.decisions import Decision
+from framewise.learning.evidence import even_shares
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
 
@@ -69,9 +70,14 @@ def film(seed, plan=PLAN, seconds=14.0, frame_rate=25.0, shown=True):
     return Film(np.concatenate([seen, moves], 1), frame_rate), truth.astype(np.uint8)
 
 
+def all_known(truth, taught=(True, True)):
+    """Known in all rows, of the labels that are taught."""
+    return np.tile(np.array(taught), (len(truth), 1))
+
+
 def labelled(seed, plan=PLAN, taught=(True, True), **more):
     rows, truth = film(seed, plan, **more)
-    return LabelledVideo(rows, truth, np.array(taught), seed)
+    return LabelledVideo(rows, truth, all_known(truth, taught), seed)
 
 
 def plans(number, seed=0):
@@ -90,12 +96,6 @@ def quick(videos, labels=LABELS):
     return learn_quickly(videos, labels, None)
 
 
-@pytest.fixture
-def one_network(monkeypatch):
-    monkeypatch.setattr(auto, "NETWORKS", 1)
-    monkeypatch.setattr(auto, "NETWORK_VIDEOS", 3)
-
-
 @pytest.fixture(scope="module")
 def three():
     return [labelled(seed, plan) for seed, plan in enumerate(plans(3))]
@@ -103,11 +103,7 @@ def three():
 
 @pytest.fixture(scope="module")
 def thorough(three):
-    """With one network in the place of two, and from three videos on, which is enough for made-up films."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auto, "NETWORKS", 1)
-        patch.setattr(auto, "NETWORK_VIDEOS", 3)
-        return learn_thoroughly(three, LABELS, quiet)
+    return learn_thoroughly(three, LABELS, quiet)
 
 
 # What is learned.
@@ -122,7 +118,6 @@ def test_what_one_video_shows_is_found_in_another():
 def test_the_thorough_learner_finds_what_its_videos_show_in_another(thorough):
     other, truth = film(99, [[(1, 4)], [(8, 10.5)]])
     classifier = thorough.classifier
-    assert classifier.learners.networks
     assert ((classifier.predict(other) >= 0.5) == truth).mean(axis=0).min() > 0.95
 
 
@@ -131,11 +126,10 @@ def test_motion_that_changes_by_chance_from_picture_to_picture_counts_less_than_
     rows, truth = film(1)
     noise = np.abs(np.random.default_rng(3).normal(0.02, 0.01, (len(rows), MOTION)))
     flickers = Film(np.concatenate([rows.values[:, :-MOTION], noise], 1))
-    taught = np.array([True, True])
 
     def steadiness(video):
         basis = tracks.Basis.fit([video])
-        track = basis.track(LabelledVideo(video, truth, taught, 0))
+        track = basis.tracks(LabelledVideo(video, truth, all_known(truth), 0))[0]
         steadiness = [kernel._Steadiness(), kernel._Steadiness()]
         list(kernel._blocks_of(track, torch.arange(len(track)), steadiness))
         return [float(found.values().mean()) for found in steadiness]
@@ -144,16 +138,8 @@ def test_motion_that_changes_by_chance_from_picture_to_picture_counts_less_than_
     assert steadiness(rows)[1] > 0.4
     other, other_truth = film(2, [[(1, 4)], [(8, 10.5)]])
     other = Film(np.concatenate([other.values[:, :-MOTION], np.random.default_rng(4).permutation(noise)[: len(other)]], 1))
-    found = quick([LabelledVideo(flickers, truth, taught, 0)]).predict(other) >= 0.5
+    found = quick([LabelledVideo(flickers, truth, all_known(truth), 0)]).predict(other) >= 0.5
     assert (found == other_truth).mean(axis=0).min() > 0.95
-
-
-def test_networks_over_time_are_used_from_five_different_videos_on(monkeypatch):
-    monkeypatch.setattr(auto, "NETWORKS", 1)
-    videos = [labelled(seed, plan) for seed, plan in enumerate(plans(5))]
-    assert learn_thoroughly(videos, LABELS, quiet)[0].learners.networks
-    same = replace(videos[4], group=videos[3].group)
-    assert not learn_thoroughly([*videos[:4], same], LABELS, quiet)[0].learners.networks
 
 
 def test_where_labels_have_nothing_to_do_with_what_is_seen_new_videos_get_about_the_prior():
@@ -173,7 +159,7 @@ def test_where_labels_have_nothing_to_do_with_what_is_seen_new_videos_get_about_
     assert min(precision(shown, new_shown)[0]) > 0.95
 
 
-def test_the_same_videos_give_the_same_scores(one_network, three, thorough):
+def test_the_same_videos_give_the_same_scores(three, thorough):
     other, _ = film(99)
     again = learn_thoroughly(three, LABELS, quiet)
     np.testing.assert_array_equal(again[0].predict(other), thorough[0].predict(other))
@@ -184,7 +170,9 @@ def test_fewer_rows_give_nearly_the_same_scores():
     """Of every kind of evidence only rows that are unlike each other are kept, and what the others added is not lost."""
     videos = [labelled(seed, plan) for seed, plan in enumerate(plans(6))]
     basis = tracks.Basis.fit([v.rows for v in videos])
-    whole = kernel.KernelRidge.fit([basis.track(v) for v in videos])
+    sample = kernel.Sample([t for v in videos for t in basis.tracks(v)], [torch.zeros(350, dtype=torch.bool)] * 6)
+    weights = sample.weights(even_shares(sample))
+    whole = kernel.KernelRidge.of(sample, weights, kernel.solve(sample, weights, [])[0])
     fewer = whole.with_fewer_rows()
     examples = len(whole.blocks[0].rows)
     assert all(0 < len(block.rows) < 0.9 * examples for block in fewer.blocks)
@@ -207,7 +195,7 @@ def test_rows_that_are_all_alike_are_one_row():
 def test_scores_are_computed_for_every_so_many_rows_and_lie_on_lines_between(length, frame_rate, step, thorough):
     """The first and the last row are always computed."""
     rows, _ = film(3, [[(0, 1)], [(2, 3)]], seconds=8, frame_rate=frame_rate)
-    learned = thorough[0].learners.kernel
+    learned = thorough[0].kernel
     track = thorough[0].basis.unlabelled(rows.cut(0, length), 2)
     every = torch.cat([learned._scores(part) for part in kernel._blocks_of(track, torch.arange(length))]).numpy()
     computed = np.unique(np.append(np.arange(0, length, step), length - 1))
@@ -224,7 +212,7 @@ def test_the_closed_form_learner_sees_no_further_than_its_reach(frame_rate):
     classifier = quick([labelled(1, frame_rate=frame_rate)])
 
     def raw(some):
-        return classifier.learners.kernel.scores(classifier.basis.unlabelled(some, 2)).numpy()
+        return classifier.kernel.scores(classifier.basis.unlabelled(some, 2)).numpy()
 
     reach = int(1.3 * frame_rate) + 2
     start, stop = round(4 * frame_rate), round(15 * frame_rate)
@@ -233,10 +221,9 @@ def test_the_closed_form_learner_sees_no_further_than_its_reach(frame_rate):
 
 
 def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
-    """The networks look 63 of their rows to each side, of which there are 12.5 a second at 25 fps."""
     classifier = thorough.classifier
     rows, _ = film(3, seconds=24)
-    start, stop, reach = 100, 500, round(25 * (63 / 12.5 + 1.3 + 1))
+    start, stop, reach = 100, 500, round(25 * (5 + 1.3 + 1))
     whole, part = classifier.predict(rows), classifier.predict(rows.cut(start, stop))
     np.testing.assert_allclose(part[reach:-reach], whole[start + reach : stop - reach], atol=1e-4)
 
@@ -244,9 +231,8 @@ def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
 def test_a_video_in_which_nothing_changes_has_the_same_scores_throughout(thorough):
     classifier = thorough.classifier
     still = Film(np.tile(film(3)[0].values[100], (350, 1)))
-    closed, over_time = classifier.learners.scores(classifier.basis.unlabelled(still, 2))
-    assert np.ptp(closed.numpy(), axis=0).max() < 1e-5
-    assert np.ptp(over_time.numpy(), axis=0).max() < 1e-5
+    scores = classifier.kernel.scores(classifier.basis.unlabelled(still, 2))
+    assert np.ptp(scores.numpy(), axis=0).max() < 1e-5
 
 
 def without_a_picture_before_the_first(rows):
@@ -256,19 +242,19 @@ def without_a_picture_before_the_first(rows):
 
 
 @pytest.mark.parametrize("second", [0, 2])
-def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(one_network, second):
+def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(second):
     """Where only the place could tell it, all of a new video gets about the same score."""
     videos, plan = [], [[(second, second + 2)], []]
     for seed in range(3):
         rows, truth = film(seed, plan, seconds=6, shown=False)
-        videos.append(LabelledVideo(without_a_picture_before_the_first(rows), truth, np.array([True, True]), seed))
+        videos.append(LabelledVideo(without_a_picture_before_the_first(rows), truth, all_known(truth), seed))
     classifier, _, _ = learn_thoroughly(videos, LABELS, quiet)
     on = truth_of(plan, 6, 25)[:, 0]
     differences = []
     for seed in range(50, 98):
         rows = without_a_picture_before_the_first(film(seed, seconds=6, shown=False)[0])
-        for scores in classifier.learners.scores(classifier.basis.unlabelled(rows, 2)):
-            differences.append(float(scores[on, 0].mean() - scores[~on, 0].mean()))
+        scores = classifier.kernel.scores(classifier.basis.unlabelled(rows, 2))
+        differences.append(float(scores[on, 0].mean() - scores[~on, 0].mean()))
     assert abs(np.mean(differences)) < 0.1, differences
 
 
@@ -280,7 +266,7 @@ def test_a_label_learns_nothing_from_a_video_in_which_it_is_not_taught():
     none = [[], PLAN[1]]
 
     def films(told):
-        untold = [LabelledVideo(film(s)[0], film(s, none)[1], np.array([told, True]), s) for s in (2, 3, 4, 5)]
+        untold = [LabelledVideo(film(s)[0], (y := film(s, none)[1]), all_known(y, (told, True)), s) for s in (2, 3, 4, 5)]
         return [labelled(1), *untold]
 
     other, truth = film(9)
@@ -290,13 +276,12 @@ def test_a_label_learns_nothing_from_a_video_in_which_it_is_not_taught():
 
 
 @pytest.mark.parametrize("taught", [True, False])
-def test_a_label_that_occurs_nowhere_is_never_on(one_network, taught):
+def test_a_label_that_occurs_nowhere_is_never_on(taught):
     videos = [labelled(seed, [plan[0], []], taught=(True, taught)) for seed, plan in enumerate(plans(3))]
     classifier, quality, _ = learn_thoroughly(videos, LABELS, quiet)
-    for share in auto.BLENDS:
-        scores = replace(classifier, blend=share).predict(film(9)[0])
-        assert scores[:, 1].max() < 0.5
-        assert scores[:, 0].max() > 0.5
+    scores = classifier.predict(film(9)[0])
+    assert scores[:, 1].max() < 0.5
+    assert scores[:, 0].max() > 0.5
     assert quality.labels["Run"]["true_segments"] == 0
     assert quick(videos).predict(film(9)[0])[:, 1].max() < 0.5
 
@@ -310,7 +295,6 @@ def test_a_long_video_in_windows_is_learned_from_and_scored_as_one_at_once(monke
     at_once, learned_at_once = classifier.predict(rows), quick(three).predict(rows)
     monkeypatch.setattr(context, "WINDOW_ROWS", 37)
     monkeypatch.setattr(kernel, "KERNEL_ROWS", 31)
-    monkeypatch.setattr(temporal, "WINDOW_ROWS", 29)
     monkeypatch.setattr(tracks, "READ_ROWS", 23)
     monkeypatch.setattr(tracks, "MAPPED_BYTES", 1)
     np.testing.assert_allclose(classifier.predict(rows), at_once, atol=1e-4)
@@ -323,7 +307,7 @@ def test_steadiness_in_windows_is_that_of_whole_videos(monkeypatch):
     videos = [np.abs(rng.normal(0.02, 0.01, (rows, MOTION))).cumsum(0).astype(np.float32) / 50 for rows in (200, 90, 5)]
     labels = torch.zeros(200, 1)
     own = [
-        tracks.Track(torch.zeros(len(v), 4), torch.from_numpy(v), 25.0, labels[: len(v)], torch.tensor([True])) for v in videos
+        tracks.Track(torch.zeros(len(v), 4), torch.from_numpy(v), 25.0, labels[: len(v)], labels[: len(v)] == 0) for v in videos
     ]
     monkeypatch.setattr(context, "WINDOW_ROWS", 37)
     found = [kernel._Steadiness(), kernel._Steadiness()]
@@ -365,7 +349,7 @@ def test_the_same_moments_have_about_the_same_scores_at_another_frame_rate(thoro
 @pytest.mark.parametrize("num_rows", [1, 2, 3])
 def test_a_video_of_a_few_rows_is_learned_from_and_predicted(num_rows, thorough):
     rows, truth = film(1, [[(0, 1)], []], seconds=num_rows / 25)
-    few = LabelledVideo(rows, truth, np.array([True, True]), "few")
+    few = LabelledVideo(rows, truth, all_known(truth), "few")
     assert np.isfinite(quick([few]).predict(film(2)[0])).all()
     assert np.isfinite(learn_thoroughly([few], LABELS, quiet)[0].predict(rows)).all()
     assert thorough[0].predict(rows).shape == (num_rows, 2)
@@ -398,7 +382,8 @@ def every_damage(folder):
         for wrong in (["x"], "x", {"x": "x"}):
             text = json.dumps({**told, key: wrong})
             yield f"{key} is {wrong}", lambda text=text: description.write_text(text)
-    yield "a column that no label has", lambda: description.write_text(json.dumps({**told, "alone": [2]}))
+    instants = {"2": {"threshold": 0.5, "apart_seconds": 0.2, "seconds": 0.1}}
+    yield "a column that no label has", lambda: description.write_text(json.dumps({**told, "instants": instants}))
     chains = told["chains"]
     for wrong in ([], [*chains, *chains], [{"labels": [2], "changes": [[0, 1], [1, 0]]}]):
         yield f"chains are {wrong}", lambda wrong=wrong: description.write_text(json.dumps({**told, "chains": wrong}))
@@ -443,7 +428,6 @@ def test_with_two_videos_quality_is_weak_and_nothing_is_decided_by_it():
     assert np.isnan(quality.interval["f1"]).all()
     assert classifier.decisions == learn_quickly(videos, LABELS, None).decisions
     assert classifier.calibration is None
-    assert classifier.learners.networks == []
 
 
 def only_the_first_runs():
@@ -451,7 +435,7 @@ def only_the_first_runs():
     return [labelled(0, first), *(labelled(seed, [plan[0], []]) for seed, plan in enumerate(rest, 1))]
 
 
-def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_network):
+def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it():
     classifier, quality, _ = learn_thoroughly(only_the_first_runs(), LABELS, quiet)
     assert quality.labels["Run"]["f1"] < 0.2 < quality.labels["Walk"]["f1"]
     rows, truth = film(9)
@@ -459,24 +443,13 @@ def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it(one_ne
     assert scores[truth[:, 1] == 1, 1].mean() > 0.5 > scores[truth[:, 1] == 0, 1].mean()
 
 
-def test_networks_have_no_say_on_a_label_of_one_video_alone(one_network, thorough, tmp_path):
-    """They could only learn from scores of that video by a learner that knows it."""
-    learn_thoroughly(only_the_first_runs(), LABELS, quiet).classifier.save(tmp_path / "version")
-    model = load_model(tmp_path / "version")
-    closed, over_time = model.learners.scores(model.basis.unlabelled(film(9)[0], 2))
-    assert model.learners.networks
-    np.testing.assert_array_equal(over_time[:, 1], closed[:, 1].clamp(0, 1))
-    assert (over_time[:, 0] - closed[:, 0].clamp(0, 1)).abs().max() > 0.01
-    assert thorough.classifier.learners.alone == frozenset()  # all three have both labels
-
-
 def test_a_label_of_one_video_alone_is_decided_as_supposed():
     """Three times there, never found: one that is found where nobody annotated it makes the number of segments look better."""
     truth = truth_of([[(1, 2), (5, 6), (9, 10)]], 14.0, 25.0), np.zeros((350, 1))
     scores = np.zeros((350, 1)), 0.4 * truth[0]
     scores[1][50:] = 0
-    nothing, taught = torch.zeros(350, 1), torch.tensor([True])
-    both = [Track(nothing, nothing, 25.0, torch.from_numpy(on.astype(np.float32)), taught) for on in truth]
+    nothing, known = torch.zeros(350, 1), torch.ones(350, 1, dtype=torch.bool)
+    both = [Track(nothing, nothing, 25.0, torch.from_numpy(on.astype(np.float32)), known) for on in truth]
     supposed = [Decision(0.45)]
     assert auto._decisions(scores, both, supposed, frozenset()) != supposed
     assert auto._decisions(scores, both, supposed, frozenset({0})) == supposed

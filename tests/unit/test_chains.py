@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.chains import EVIDENCE_PER_SECOND, Chain, _most_probable, chains_of, course
+from framewise.learning.chains import MOST_EVIDENCE, Chain, _most_probable, chains_of, course
 
 RATE = 10.0
 UP, FALLING, LYING = 0, 1, 2
@@ -28,8 +28,9 @@ FALL = timeline((UP, 30), (FALLING, 5), (LYING, 25))
 
 
 def groups(truth, taught=None):
-    taught = taught or [np.ones(t.shape[1], dtype=bool) for t in truth]
-    return [chain.labels for chain in chains_of(truth, taught, [RATE] * len(truth))]
+    told = taught or [np.ones(t.shape[1], dtype=bool) for t in truth]
+    known = [np.tile(labels, (len(t), 1)) for t, labels in zip(truth, told, strict=True)]
+    return [chain.labels for chain in chains_of(truth, known, [RATE] * len(truth))]
 
 
 # Which labels exclude each other.
@@ -62,7 +63,7 @@ def test_labels_exclude_each_other_only_where_both_are_taught():
 
 def test_what_is_counted_is_how_often_a_second_each_follows_each():
     """Up lasts 30 rows = 3 s and ends once; one second with one end more is supposed of each state, spread over the others."""
-    (chain,) = chains_of([FALL] * 4, [np.ones(3, dtype=bool)] * 4, [RATE] * 4)
+    (chain,) = chains_of([FALL] * 4, [np.ones(FALL.shape, dtype=bool)] * 4, [RATE] * 4)
     third = 1 / 3
     expected = np.array(
         [
@@ -78,7 +79,7 @@ def test_what_is_counted_is_how_often_a_second_each_follows_each():
 def test_labels_without_any_annotation_have_chains():
     assert groups([np.zeros((50, 3))]) == [(0,), (1,), (2,)]
     assert groups([np.zeros((0, 3))]) == [(0,), (1,), (2,)]
-    nothing_taught = chains_of([FALL], [np.zeros(3, dtype=bool)], [RATE])
+    nothing_taught = chains_of([FALL], [np.zeros(FALL.shape, dtype=bool)], [RATE])
     assert [chain.changes.tolist() for chain in nothing_taught] == [[[0, 1], [1, 0]]] * 3
 
 
@@ -114,7 +115,7 @@ def above(truth, sure=0.3):
 
 
 def test_of_labels_that_exclude_each_other_one_is_on_at_a_time():
-    chains = chains_of([FALL] * 4, [np.ones(3, dtype=bool)] * 4, [RATE] * 4)
+    chains = chains_of([FALL] * 4, [np.ones(FALL.shape, dtype=bool)] * 4, [RATE] * 4)
     doubted = above(FALL)
     doubted[35:, UP] = 0.2  # while lying is 0.3 above its threshold
     np.testing.assert_array_equal(course(chains, doubted, RATE), FALL)
@@ -123,11 +124,11 @@ def test_of_labels_that_exclude_each_other_one_is_on_at_a_time():
 def test_what_never_follows_needs_more_evidence_than_what_does():
     """Between up and lying there was always a fall. Where its score is as much below the threshold as would be passed over in
     either of the others, it is found there."""
-    chains = chains_of([FALL] * 50, [np.ones(3, dtype=bool)] * 50, [RATE] * 50)
+    chains = chains_of([FALL] * 50, [np.ones(FALL.shape, dtype=bool)] * 50, [RATE] * 50)
     weak = above(FALL)
     weak[30:35] = [-0.02, -0.02, -0.02]
     np.testing.assert_array_equal(course(chains, weak, RATE), FALL)
-    alone = [Chain.of([label], [FALL] * 50, [RATE] * 50) for label in range(3)]
+    alone = [Chain.of([label], [FALL] * 50, [np.ones(FALL.shape, dtype=bool)] * 50, [RATE] * 50) for label in range(3)]
     assert course(alone, weak, RATE)[30:35].sum() == 0
 
 
@@ -136,7 +137,7 @@ def test_a_course_exists_at_every_frame_rate(rate):
     """At one row a second a state may end oftener than rows are."""
     chain = Chain((0,), np.array([[0, 50.0], [50.0, 0]]))
     truth = timeline((0, 3), (None, 2), (0, 4), labels=1)
-    strong = np.where(truth == 1, 1.0, -1.0) * rate / EVIDENCE_PER_SECOND * 9
+    strong = np.where(truth == 1, 1.0, -1.0) * rate / MOST_EVIDENCE * 9
     np.testing.assert_array_equal(chain.course(strong, rate), truth)
 
 

@@ -17,6 +17,10 @@ def on(*spans, length=100):
     return rows
 
 
+def everywhere(truth):
+    return [np.ones(len(y), dtype=bool) for y in truth]
+
+
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.45, 0.5, 0.9])
 def test_the_threshold_comes_to_one_half_and_the_ends_stay_where_they_are(threshold):
     decision = Decision(threshold)
@@ -42,7 +46,7 @@ ONE = [Chain((0,), np.array([[0, 0.1], [0.5, 0]]))]
 def test_a_single_row_that_differs_is_passed_over_and_a_step_stays_where_it_is():
     scores = 0.2 + 0.6 * on((20, 21), (50, 100))
     scores[70] = 0.3
-    found = decided(scores[:, None], [Decision(0.5)], ONE, 100)[:, 0]
+    found = decided(scores[:, None], [Decision(0.5)], ONE, {}, 100)[:, 0]
     np.testing.assert_array_equal(found >= 0.5, on((50, 100)))
     assert (found[20], found[70]) == (np.nextafter(0.5, 0), 0.5)
     np.testing.assert_allclose(np.delete(found, [20, 70]), np.delete(scores, [20, 70]))
@@ -52,7 +56,7 @@ def test_what_is_said_for_a_second_counts_alike_at_every_frame_rate():
     """0.3 above the threshold for 0.2 s is believed, for 0.02 s it is not; at 1000 rows a second that is as many as the former
     at 100."""
     scores = 0.2 + 0.6 * on((20, 40), length=200)
-    found = [decided(scores[:, None], [Decision(0.5)], ONE, rate)[:, 0] >= 0.5 for rate in (100, 1000)]
+    found = [decided(scores[:, None], [Decision(0.5)], ONE, {}, rate)[:, 0] >= 0.5 for rate in (100, 1000)]
     assert [int(f.sum()) for f in found] == [20, 0]
 
 
@@ -61,8 +65,8 @@ def test_what_is_said_for_a_second_counts_alike_at_every_frame_rate():
 
 def test_a_label_without_annotations_is_decided_by_the_default():
     default = Decision(0.4)
-    assert choose_decision([np.random.default_rng(0).random(100)], [on()], [SECOND], default) == default
-    assert choose_decision([], [], [], default) == default
+    assert choose_decision([np.random.default_rng(0).random(100)], [on()], everywhere([on()]), [SECOND], default) == default
+    assert choose_decision([], [], [], [], default) == default
 
 
 def test_what_is_supposed_of_a_label_comes_from_how_often_it_is_on():
@@ -75,7 +79,7 @@ def test_what_is_supposed_of_a_label_comes_from_how_often_it_is_on():
 
 def test_what_the_default_finds_without_fault_leaves_it_as_it_is():
     truth = [on((20, 60)), on((10, 50))]
-    assert choose_decision(truth, truth, [SECOND] * 2, Decision(0.37)) == Decision(0.37)
+    assert choose_decision(truth, truth, everywhere(truth), [SECOND] * 2, Decision(0.37)) == Decision(0.37)
 
 
 def test_the_threshold_goes_towards_what_separates_best_as_far_as_the_number_of_videos_allows():
@@ -83,9 +87,9 @@ def test_the_threshold_goes_towards_what_separates_best_as_far_as_the_number_of_
     3 of 13 parts of the way are gone, as ten more are supposed to have said 0.45."""
     truth = [on((20, 60)), on((10, 50)), on((30, 70))]
     scores = [0.58 + 0.04 * y for y in truth]
-    chosen = choose_decision(scores, truth, [SECOND] * 3, Decision(0.45))
+    chosen = choose_decision(scores, truth, everywhere(truth), [SECOND] * 3, Decision(0.45))
     assert chosen.threshold == pytest.approx(0.45 + 0.15 * 3 / 13)
-    many = choose_decision(scores * 9, truth * 9, [SECOND] * 27, Decision(0.45))
+    many = choose_decision(scores * 9, truth * 9, everywhere(truth * 9), [SECOND] * 27, Decision(0.45))
     assert many.threshold == pytest.approx(0.45 + 0.15 * 27 / 37)
 
 
@@ -93,8 +97,8 @@ def test_a_threshold_that_is_hardly_better_is_not_taken():
     """In one video of 27 the label is 0.44 high and not 0.6: 0.4 finds that one too, which is a gain of less than 0.03."""
     truth = [on((20, 60))] * 27
     scores = [0.6 * truth[0]] * 26 + [0.44 * truth[0]]
-    assert choose_decision(scores, truth, [SECOND] * 27, Decision(0.45)) == Decision(0.45)
-    fewer = choose_decision(scores[-3:], truth[-3:], [SECOND] * 3, Decision(0.45))
+    assert choose_decision(scores, truth, everywhere(truth), [SECOND] * 27, Decision(0.45)) == Decision(0.45)
+    fewer = choose_decision(scores[-3:], truth[-3:], everywhere(truth[-3:]), [SECOND] * 3, Decision(0.45))
     assert fewer.threshold == pytest.approx(0.45 - 0.05 * 3 / 13)
 
 

@@ -18,8 +18,9 @@ def columns(*labels):
 
 def quality_of(truth, found, labels, scores=None, taught=None, weak=False, **more):
     scores = [f.astype(float) for f in found] if scores is None else scores
-    taught = [np.ones(len(labels), dtype=bool)] * len(truth) if taught is None else taught
-    return measure(truth, scores, found, labels, "leave one video out", weak, taught, **more)
+    told = [np.ones(len(labels), dtype=bool)] * len(truth) if taught is None else taught
+    known = [np.tile(of_labels, (len(t), 1)) for t, of_labels in zip(truth, told, strict=True)]
+    return measure(truth, scores, found, labels, "leave one video out", weak, known, **more)
 
 
 def frame_counts(f1s, size=100):

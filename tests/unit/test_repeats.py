@@ -15,7 +15,9 @@ def track(components, labels=None, moving=1.0, layout=None):
     """A video; with a motion of 0, a recording without pictures."""
     rows = len(components)
     frame_labels = torch.zeros(rows, 1) if labels is None else labels
-    return Track(components, torch.full((rows, 32), moving), RATE, frame_labels, torch.ones(1, dtype=torch.bool), layout)
+    return Track(
+        components, torch.full((rows, 32), moving), RATE, frame_labels, torch.ones_like(frame_labels, dtype=torch.bool), layout
+    )
 
 
 def recording(seed, seconds=20):

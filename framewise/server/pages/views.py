@@ -438,7 +438,7 @@ def held_out_ribbons(
             drawing.spans(video.places(column)),
         )
         for column, label in enumerate(labels)
-        if video.taught[column]
+        if video.known[:, column].any()
     ]
 
 

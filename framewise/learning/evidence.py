@@ -1,0 +1,123 @@
+"""How much each kind of evidence counts for each label: chosen by how well videos are predicted that were left out.
+
+Falls are told by how somebody moves, exercises by what is seen, and nothing fixed is right for both. Each candidate gives some
+blocks of the kernel their full share and the others little; the shares are averaged over the candidates by how well each
+predicts, for the project as a whole and then for each label, drawn towards the project's. Few videos say little: then all
+blocks count alike. Source of averaging by exponential weights: Vovk 1990, "Aggregating Strategies".
+"""
+
+import itertools
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from framewise.learning.folds import Fold
+from framewise.learning.kernel import Sample, solve
+from framewise.learning.tracks import Layout
+
+MUTED = 0.1  # share of a block that counts little
+# How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: from the third
+# video on. Measured on four kinds of video, see docs/decisions/0012.
+SHARPNESS, FREE_VIDEOS = 20.0, 2
+LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
+MOST_SUBSETS = 4  # blocks of which all combinations are tried
+CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors would be the same
+TELLING = 1.5  # times its even share, from which on a block is named
+
+
+def even_shares(sample: Sample) -> Tensor:
+    """The same for all blocks and labels, (L, K)."""
+    return torch.ones(sample.labels.shape[1], len(sample.blocks))
+
+
+def chosen_shares(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], layout: Layout | None) -> Tensor:
+    """Shares (L, K) of the blocks for each label, by folds over whole videos.
+
+    groups: of each track; those of equal ones are one video.
+    """
+    candidates = _candidates(sample.active, len(sample.blocks), layout)
+    if len(candidates) < 2:
+        return even_shares(sample)
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    video = torch.tensor([numbers[group] for group in groups])[sample.tracks]
+    losses = torch.stack([_loss(sample, candidate, folds, video) for candidate in candidates])  # (C, L, V)
+    told = ~losses[0].isnan()
+    mean = losses.nansum(2) / told.sum(1).clamp(min=1)
+    occurring = told.any(1) & ((sample.labels * sample.known).sum(0) > 0)
+    if not occurring.any():
+        return even_shares(sample)
+    logs = torch.log(candidates)
+    project = -SHARPNESS * _worth(len(numbers)) * mean[:, occurring].mean(1)
+    shares = []
+    for label in range(len(told)):
+        own = 0.0 if not occurring[label] else LABEL_SHARE * SHARPNESS * _worth(int(_videos_with(sample, video, label)))
+        probability = torch.softmax(project - own * mean[:, label].nan_to_num(), 0)
+        shares.append(torch.exp(probability @ logs))
+    return torch.stack(shares)
+
+
+def in_words(shares: Sequence[float], names: Sequence[str]) -> str:
+    """The blocks that count most for a label, for people: "what is seen and how much moves"."""
+    total = sum(shares)
+    told = [name for share, name in zip(shares, names, strict=True) if share * len(names) >= TELLING * total]
+    return " and ".join(told) if told else "everything alike"
+
+
+def _worth(videos: int) -> float:
+    return max(videos - FREE_VIDEOS, 0)
+
+
+def _videos_with(sample: Sample, video: Tensor, label: int) -> int:
+    on = (sample.labels[:, label] > 0) & sample.known[:, label]
+    return len(torch.unique(video[on]))
+
+
+def _candidates(active: Sequence[int], blocks: int, layout: Layout | None) -> Tensor:
+    """Shares (C, K): all combinations of blocks that count fully, or, of many, each alone, all but each, and each medium."""
+    chosen: list[tuple[int, ...]] = [tuple(active)]
+    if len(active) <= MOST_SUBSETS:
+        chosen = [s for size in range(1, len(active) + 1) for s in itertools.combinations(active, size)]
+    else:
+        parts = [*((block,) for block in active), *_media(layout, blocks)]
+        chosen += [*parts, *(tuple(b for b in active if b not in part) for part in parts)]
+    shares = torch.full((len(chosen), blocks), MUTED)
+    for row, subset in zip(shares, chosen, strict=True):
+        row[list(subset)] = 1.0
+    return shares
+
+
+def _media(layout: Layout | None, blocks: int) -> list[tuple[int, ...]]:
+    """The blocks of each medium."""
+    if layout is None:
+        return []
+    motion = (blocks - 2, blocks - 1)
+    return [(2 * m, 2 * m + 1, *(motion if layout.moving == m else ())) for m in range(len(layout.widths))]
+
+
+def _loss(sample: Sample, shares: Tensor, folds: Sequence[Fold], video: Tensor) -> Tensor:
+    """Mean squared error of each label in each left-out video, as a share of the label's variance, (L, V); NaN where nothing of
+    it is known."""
+    every = max(1, -(-len(sample) // CHOOSING_ROWS))
+    labels = sample.labels.shape[1]
+    weights = sample.weights(shares)
+    _, parts = solve(sample, weights.expand(labels, -1), [~sample.inside(fold.train) for fold in folds], every)
+    used = torch.arange(0, len(sample), every)
+    errors = torch.zeros(len(used), labels)
+    kernel = torch.zeros(len(used), len(used))
+    for block, weight in zip(sample.kernels, weights.tolist(), strict=True):
+        kernel.add_(block[::every, ::every], alpha=weight)
+    tested = torch.zeros(len(used), dtype=torch.bool)
+    for fold, part in zip(folds, parts, strict=True):
+        own = sample.inside(fold.test)[used].nonzero()[:, 0]
+        errors[own] = (part.prior + kernel[own] @ part.counts[used] - sample.labels[used][own]) ** 2
+        tested[own] = True
+    known = sample.known[used] & tested[:, None]
+    on = (sample.labels * sample.known).sum(0) / sample.known.sum(0).clamp(min=1)
+    variance = (on * (1 - on)).clamp(min=1e-4)
+    videos = int(video.max()) + 1
+    sums, counts = torch.zeros(videos, labels), torch.zeros(videos, labels)
+    sums.index_add_(0, video[used], errors * known)
+    counts.index_add_(0, video[used], known.float())
+    loss: Tensor = (sums / counts / variance).T  # 0 / 0 is NaN
+    return loss
