@@ -206,8 +206,8 @@ class TimelineLabelsModel(ControlModel):
             lambda folder: learned.save(folder, examples, self.control.label_names),
             lambda folder: check_model(folder, videos[0].rows),
         )
-        notes = learned.notes
-        if not published.current:
+        notes, in_use = learned.notes, self._parts.registry.in_use(self.project)
+        if not published.current and any(use.pinned for use in in_use if use.control == self.control.from_name):
             notes = [*notes, f"{self.control.from_name!r}: {version} is kept, and not in use: another version is pinned"]
         for known in ("_current", "_about", "_model"):
             self.__dict__.pop(known, None)
@@ -215,7 +215,7 @@ class TimelineLabelsModel(ControlModel):
         return Trained(notes, published.current, learned.provisional)
 
     def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
-        """Without the networks over time, and decided as the version before."""
+        """Without the networks over time, and decided as the last version that was measured."""
         classifier = learn_quickly(videos, self.control.label_names, self._previous())
         return _Learned(classifier, {"stage": "quick"}, [], provisional=True)
 
@@ -239,10 +239,20 @@ class TimelineLabelsModel(ControlModel):
         fit = {**asdict(result), "measured_on": "the training videos themselves"}
         return _Learned(network, {"fit": fit}, notes, provisional=False)
 
+    def _measured(self) -> Mapping[str, Any]:
+        """What is known of the newest version that was measured, in use or not; nothing if there is none."""
+        versions = self._parts.registry.versions(self.project)
+        own = (version for version in versions if version["control"] == self.control.from_name)
+        return next((version for version in own if version.get("quality")), {})
+
     def _previous(self) -> AutoClassifier | None:
-        """The classifier in use, if it is one of this kind and can be read."""
+        """The classifier of the newest version that was measured, else the one in use, if it is one of this kind and can be
+        read. One that learned from older annotations than the version in use was measured all the same."""
+        measured = self._measured()
+        registry = self._parts.registry
+        folder = registry.folder(self.project, self.control.from_name) / measured["version"] if measured else self._current
         try:
-            model = load_cached_model(self._current) if self._current else None
+            model = load_cached_model(folder) if folder else None
         except ModelError as error:
             logger.warning("project %s, %s: %s", self.project, self.control.from_name, error)
             return None
