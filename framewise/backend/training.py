@@ -19,6 +19,11 @@ from framewise.store.registry import Registry
 
 logger = logging.getLogger(__name__)
 
+# After this many versions in a row without a measured one, a thorough training is no longer abandoned for a newer training:
+# somebody who submits every minute would never see a measured version. With 2, one is there within three submits, where it
+# takes less than two minutes.
+MAX_UNMEASURED = 2
+
 
 class _Newer(Exception):
     """There is more to learn by now than what is being learned."""
@@ -45,10 +50,14 @@ class Trainings:
         return result
 
     def refine(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Train again, thoroughly, unless a newer training waits or comes: that will be followed by another of these."""
+        """Train again, thoroughly.
+
+        Abandoned if a newer training waits or comes, which another of these follows; unless the last MAX_UNMEASURED versions
+        were not measured: then it goes on with the annotations that it began with. Its version replaces none of newer ones.
+        """
 
         def unless_newer(share: float, detail: str) -> None:
-            if self._is_outdone(job):
+            if self._is_superseded(job) and self._may_be_abandoned(job.project):
                 raise _Newer
             progress(share, detail)
 
@@ -69,12 +78,13 @@ class Trainings:
         controls = [c for c in learners(self._projects.controls(job.project)) if c.control.trainable]
         if thorough:
             controls = [c for c in controls if c.can_refine]
-        tasks = self._annotations.training_set(job.project)
-        if not tasks:
-            self._registry.withdraw(job.project)
-        if not controls or not tasks:
-            return nothing
-        number = self._annotations.next_training(job.project)
+        with self._annotations.together():  # the higher a version's number, the newer the annotations that it learned from
+            tasks = self._annotations.training_set(job.project)
+            if not tasks:
+                self._registry.withdraw(job.project)
+            if not controls or not tasks:
+                return nothing
+            number = self._annotations.next_training(job.project)
         version = f"v{number}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         outcomes = []
         for done, control in enumerate(controls):
@@ -85,15 +95,21 @@ class Trainings:
                 self._jobs.states.warn(job.id, note)
         return {
             "version": version,
+            "number": number,
             "tasks": len(tasks),
             "current": any(outcome.current for outcome in outcomes),
             "provisional": any(outcome.provisional for outcome in outcomes),
         }
 
-    def _is_outdone(self, job: Job) -> bool:
-        """Whether there is a newer training than this thorough one: it waits, runs, or has ended and left another of these."""
+    def _is_superseded(self, job: Job) -> bool:
+        """True if there is a newer training than this thorough one: it waits, runs, or has ended and left another of these."""
         last = self._jobs.states.latest("refine", job.project, "all")
         return self._is_training(job.project) or (last is not None and last[0] != job.id)
+
+    def _may_be_abandoned(self, project: str) -> bool:
+        """True if a measured version comes soon enough without the thorough training that runs, or nothing is annotated."""
+        few = self._jobs.states.unmeasured_trainings(project) < MAX_UNMEASURED
+        return few or not self._annotations.is_annotated(project)
 
     def _is_training(self, project: str) -> bool:
         latest = self._jobs.states.latest("train", project, "all")

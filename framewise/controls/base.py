@@ -86,7 +86,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training. current: whether its version is the one in use; else another is pinned. provisional: whether a
+    """What came of a training. current: whether its version is the one in use; else another stays it. provisional: whether a
     better version can be made of the same annotations, which takes longer."""
 
     notes: list[str]

@@ -29,7 +29,8 @@ from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import ControlSettings, match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
-from framewise.learning.held_out import HeldOutVideo, write_held_out
+from framewise.learning.comparison import compare
+from framewise.learning.held_out import HeldOut, HeldOutVideo, write_held_out
 from framewise.learning.models import Model, check_model, load_cached_model, load_model
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.learning.tracks import LabelledVideo, Rows
@@ -41,25 +42,20 @@ LEARNED_FROM = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 @dataclass(frozen=True)
 class _Learned:
-    """A model that was just made; ``about``: what its version's record should say of it. held_out: scores (T, L) of each video
-    by learners that did not learn from it, if there are any."""
+    """A model that was just made; ``about``: what its version's record should say of it. held_out: scores of each video by
+    learners that did not learn from it, if there are any."""
 
     model: Model
     about: dict[str, Any]
     notes: list[str]
     provisional: bool
-    held_out: list[npt.NDArray[Any]] = field(default_factory=list)
+    held_out: list[HeldOutVideo] = field(default_factory=list)
 
-    def save(self, folder: Path, examples: Sequence[Example], labels: Sequence[str]) -> None:
+    def save(self, folder: Path, labels: Sequence[str]) -> None:
         """Write all files of a version but its record."""
         self.model.save(folder)
-        tasks = [e.task for e in examples]
-        if self.held_out and all(task is not None for task in tasks):
-            videos = [
-                HeldOutVideo.of(int(task or 0), e.rows.frame_rate, scores, e.frame_labels, e.known)
-                for task, e, scores in zip(tasks, examples, self.held_out, strict=True)
-            ]
-            write_held_out(folder, videos, labels)
+        if self.held_out:
+            write_held_out(folder, self.held_out, labels)
 
 
 class TimelineLabelsModel(ControlModel):
@@ -202,7 +198,7 @@ class TimelineLabelsModel(ControlModel):
         if self.control.parameters["model_classifier_type"] == "lstm":
             learned = self._learn_lstm(videos, progress)
         elif thorough:
-            learned = self._learn_thoroughly(videos, progress)
+            learned = self._learn_thoroughly(examples, progress)
         else:
             learned = self._learn_quickly(videos)
         about = {
@@ -218,11 +214,12 @@ class TimelineLabelsModel(ControlModel):
             self.control.from_name,
             version,
             _without_nan(about),
-            lambda folder: learned.save(folder, examples, self.control.label_names),
+            lambda folder: learned.save(folder, self.control.label_names),
             lambda folder: check_model(folder, videos[0].rows),
         )
         notes = [*learned.notes, *self._notes_on(examples)]
-        if not published.current:
+        in_use = self._parts.registry.in_use(self.project)
+        if not published.current and any(use.pinned for use in in_use if use.control == self.control.from_name):
             notes = [*notes, f"{self.control.from_name!r}: {version} is kept, and not in use: another version is pinned"]
         for known in ("_current", "_about", "_model"):
             self.__dict__.pop(known, None)
@@ -252,15 +249,18 @@ class TimelineLabelsModel(ControlModel):
         return [name for name, found in zip(self.control.label_names, on & ~off, strict=True) if found]
 
     def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
-        """Without the networks over time, and decided as the version before."""
+        """Decided as the last version that was measured."""
         classifier = learn_quickly(videos, self.control.label_names, self._previous())
-        return _Learned(classifier, {"stage": "quick"}, [], provisional=True)
+        return _Learned(classifier, {"stage": "quick", "evidence": classifier.evidence()}, [], provisional=True)
 
-    def _learn_thoroughly(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
-        classifier, quality, held_out = learn_thoroughly(videos, self.control.label_names, progress)
+    def _learn_thoroughly(self, examples: Sequence[Example], progress: Progress) -> _Learned:
+        videos = [example.video for example in examples]
+        classifier, quality, scores = learn_thoroughly(videos, self.control.label_names, progress)
         measured = quality.to_json() if quality else None
-        about = {"stage": "validated", "quality": measured}
-        return _Learned(classifier, about, self._fallen(measured), provisional=False, held_out=held_out)
+        about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence()}
+        held_out = _held_out(examples, scores)
+        notes = self._fallen(held_out, videos) if quality and not quality.weak else []
+        return _Learned(classifier, about, notes, provisional=False, held_out=held_out)
 
     def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
         appearance = [(v.rows.read(np.arange(len(v.rows)))[:, : -v.rows.motion_size], v.frame_labels) for v in videos]
@@ -276,28 +276,44 @@ class TimelineLabelsModel(ControlModel):
         fit = {**asdict(result), "measured_on": "the training videos themselves"}
         return _Learned(network, {"fit": fit}, notes, provisional=False)
 
+    def _measured(self) -> Mapping[str, Any]:
+        """What is known of the newest version that was measured, in use or not; nothing if there is none."""
+        versions = self._parts.registry.versions(self.project)
+        own = (version for version in versions if version["control"] == self.control.from_name)
+        return next((version for version in own if version.get("quality")), {})
+
     def _previous(self) -> AutoClassifier | None:
-        """The classifier in use, if it is one of this kind and can be read."""
+        """The classifier of the newest version that was measured, else the one in use, if it is one of this kind and can be
+        read. One that learned from older annotations than the version in use was measured all the same."""
+        measured = self._measured()
+        registry = self._parts.registry
+        folder = registry.folder(self.project, self.control.from_name) / measured["version"] if measured else self._current
         try:
-            model = load_cached_model(self._current) if self._current else None
+            model = load_cached_model(folder) if folder else None
         except ModelError as error:
             logger.warning("project %s, %s: %s", self.project, self.control.from_name, error)
             return None
         return model if isinstance(model, AutoClassifier) else None
 
-    def _fallen(self, quality: Mapping[str, Any] | None) -> list[str]:
-        """What to say if the held-out score is lower than that of the last version that was measured."""
-        folder = self._parts.registry.folder(self.project, self.control.from_name)
-        before = [v for v in self._parts.registry.versions(self.project) if v["control"] == self.control.from_name]
-        measured = next((v for v in before if v.get("quality")), None)
-        if not quality or not measured or not folder.exists():
+    def _fallen(self, held_out: Sequence[HeldOutVideo], videos: Sequence[LabelledVideo]) -> list[str]:
+        """A note if a new version, scored by leaving videos out, is clearly worse than the last measured version on the videos
+        that both left out."""
+        before = self._measured()
+        quality = before.get("quality")
+        if not held_out or not isinstance(quality, Mapping) or quality.get("weak", True):
             return []
-        now, then = quality["mean"]["f1@50"], measured["quality"]["mean"]["f1@50"]
-        if now is None or then is None or now >= then:
+        folder = self._parts.registry.folder(self.project, self.control.from_name) / before["version"]
+        try:
+            found = compare(held_out, self.control.label_names, [video.group for video in videos], HeldOut(folder))
+        except (ModelError, OSError) as error:  # also where there is no such file: versions of long ago have none
+            logger.info("project %s, %s: not compared with the version before: %s", self.project, self.control.from_name, error)
+            return []
+        if not found.is_worse:
             return []
         return [
-            f"{self.control.from_name!r}: on videos that it did not learn from, F1@50 is {now:.2f}; that of "
-            f"{measured['version']} was {then:.2f}. To go back: framewise roll-back {self.project} {measured['version']}"
+            f"{self.control.from_name!r}: on videos that it did not learn from, F1@50 is {found.now:.2f}; that of "
+            f"{before['version']} is {found.then:.2f} on the same {found.videos} videos. "
+            f"To go back: framewise roll-back {self.project} {before['version']}"
         ]
 
     # The names of the published guide for this backend; a video's path there is a file that framewise may read.
@@ -433,6 +449,17 @@ def _why_nothing(unmarked: str, hidden: bool) -> str:
 def certainty(scores: npt.NDArray[Any]) -> float:
     """How far from undecided the frames of a video are, from 0 to 1: the mean over frames of the label nearest to 0.5."""
     return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
+
+
+def _held_out(examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]]) -> list[HeldOutVideo]:
+    """What is kept of the held-out scores (T, L) of examples; nothing if there are no scores, or an example is of no task."""
+    tasks = [example.task for example in examples]
+    if not scores or None in tasks:
+        return []
+    return [
+        HeldOutVideo.of(int(task or 0), e.rows.frame_rate, of_video, e.frame_labels, e.known)
+        for task, e, of_video in zip(tasks, examples, scores, strict=True)
+    ]
 
 
 def _quiet(share: float, detail: str) -> None:

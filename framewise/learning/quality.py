@@ -22,6 +22,7 @@ BINS = 5
 RESAMPLES = 1000
 SEED = 20
 LEVEL = 0.9
+DIFFERENCE_LEVEL = 0.95  # of two versions: they are compared after every training, and each time it may err
 MIN_VIDEOS = 3  # fewer say nothing of how much videos differ
 # What is supposed of how much videos differ, worth as much as two more videos: a variance of a quarter of the largest that
 # there can be. Chosen by simulation of learners with three to thirty videos: 83 to 98 % of the intervals held the true score.
@@ -93,11 +94,7 @@ def measure(
     Frames and segments are pooled over the videos. Raises ValueError if there is not one of each for each video.
     """
     names = list(range(len(truth))) if groups is None else list(groups)
-    by_video = [_counts(t, f, m) for t, f, m in zip(truth, found, known, strict=True)]
-    counts: Counts = np.zeros((len(set(names)), len(labels), len(F1S), 3))
-    row_of = {name: row for row, name in enumerate(dict.fromkeys(names))}
-    for name, of_video in zip(names, by_video, strict=True):
-        counts[row_of[name]] += of_video
+    counts = counts_by_video(truth, found, known, names, len(labels))
     pooled = counts.sum(axis=0)
     table = np.column_stack([f1_of_counts(*np.moveaxis(pooled, -1, 0)), _precisions(truth, scores, known, len(labels))])
     columns = (*F1S, "average_precision")
@@ -118,6 +115,21 @@ def measure(
         per_label,
         reliability(regions),
     )
+
+
+def counts_by_video(
+    truth: Sequence[npt.NDArray[Any]],
+    found: Sequence[npt.NDArray[Any]],
+    known: Sequence[npt.NDArray[np.bool_]],
+    groups: Sequence[Hashable],
+    num_labels: int,
+) -> Counts:
+    """Counts (V, L, F1S, 3) of V different videos, by the arguments of ``measure``: those of one group are one video."""
+    counts: Counts = np.zeros((len(set(groups)), num_labels, len(F1S), 3))
+    row_of = {group: row for row, group in enumerate(dict.fromkeys(groups))}
+    for true, of_video, certain, group in zip(truth, found, known, groups, strict=True):
+        counts[row_of[group]] += _counts(true, of_video, certain)
+    return counts
 
 
 def _row(columns: Sequence[str], values: FloatArray) -> dict[str, float]:
@@ -176,20 +188,55 @@ def mean_f1_intervals(counts: Counts) -> list[tuple[float, float]]:
     videos = len(counts)
     if videos < MIN_VIDEOS:
         return [(math.nan, math.nan)] * counts.shape[2]
-    weights = np.random.default_rng(SEED).multinomial(videos, np.full(videos, 1 / videos), RESAMPLES)
-    resampled = _mean_f1((weights @ counts.reshape(videos, -1)).reshape(RESAMPLES, *counts.shape[1:]))
-    score = _mean_f1(counts.sum(axis=0))
-    # Resamples in which no label occurs say nothing; where none does at all, score is NaN and so are the ends.
-    spread = videos**2 / (videos - 1) * np.where(np.isnan(resampled), score, resampled).var(axis=0)
-    shrunk = (videos * score + 1) / (videos + 2)
-    degrees = PRIOR_VIDEOS + videos - 1
-    variance = (PRIOR_VIDEOS * PRIOR_SHARE * shrunk * (1 - shrunk) + (videos - 1) * spread) / degrees
-    half = t_quantile((1 + LEVEL) / 2, degrees) * np.sqrt(variance / videos)
+    score = mean_f1(counts.sum(axis=0))
+    half = _half_width(score, _resampled(counts), _prior_variance(score, videos), videos, LEVEL)
     low, high = np.clip(score - half, 0, 1), np.clip(score + half, 0, 1)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def _mean_f1(counts: Counts) -> FloatArray:
+def mean_f1_difference(new: Counts, old: Counts) -> list[tuple[float, float]]:
+    """(low, high) of the mean F1 of ``new`` less that of ``old``, for each of F1S; counts as of ``mean_f1_intervals``, of the
+    same videos in the same order.
+
+    Both are resampled together, so what makes a video hard for both counts nowhere. The prior variance is that of two scores
+    without anything in common. Simulated for two learners on videos of three segments: of equally good ones, high was below 0
+    in 0.5 (three videos) to 3 % (twenty) of the cases; where the new one missed 50 % more segments, in 40 % with three videos,
+    74 % with five and 97 % with ten.
+    """
+    videos = len(new)
+    if videos < MIN_VIDEOS:
+        return [(math.nan, math.nan)] * new.shape[2]
+    scores = [mean_f1(counts.sum(axis=0)) for counts in (new, old)]
+    difference = scores[0] - scores[1]
+    prior = _prior_variance(scores[0], videos) + _prior_variance(scores[1], videos)
+    half = _half_width(difference, _resampled(new) - _resampled(old), prior, videos, DIFFERENCE_LEVEL)
+    return list(zip((difference - half).tolist(), (difference + half).tolist(), strict=True))
+
+
+def _resampled(counts: Counts) -> FloatArray:
+    """Mean F1 (RESAMPLES, F1S) of videos that were drawn with replacement, the same ones for each V; NaN where no label
+    occurs."""
+    videos = len(counts)
+    weights = np.random.default_rng(SEED).multinomial(videos, np.full(videos, 1 / videos), RESAMPLES)
+    return mean_f1((weights @ counts.reshape(videos, -1)).reshape(RESAMPLES, *counts.shape[1:]))
+
+
+def _prior_variance(score: FloatArray, videos: int) -> FloatArray:
+    shrunk = (videos * score + 1) / (videos + 2)
+    return PRIOR_SHARE * shrunk * (1 - shrunk)
+
+
+def _half_width(value: FloatArray, resampled: FloatArray, prior: FloatArray, videos: int, level: float) -> FloatArray:
+    """Half the width of an interval around a value of V videos, by its resamples (RESAMPLES, F1S) and prior variance (F1S)."""
+    # Resamples in which no label occurs say nothing; where none does at all, the value is NaN and so are the ends.
+    spread = videos**2 / (videos - 1) * np.where(np.isnan(resampled), value, resampled).var(axis=0)
+    degrees = PRIOR_VIDEOS + videos - 1
+    variance = (PRIOR_VIDEOS * prior + (videos - 1) * spread) / degrees
+    half: FloatArray = t_quantile((1 + level) / 2, degrees) * np.sqrt(variance / videos)
+    return half
+
+
+def mean_f1(counts: Counts) -> FloatArray:
     """Mean F1 (..., F1S) over the labels that occur; NaN where none does. counts (..., L, F1S, 3)."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     occurs = tp + fn > 0

@@ -97,6 +97,17 @@ class JobStates:
         )
         return (rows[0]["id"], rows[0]["state"], rows[0]["finished"] or 0.0) if rows else None
 
+    def unmeasured_trainings(self, project: str) -> int:
+        """Number of a project's provisional versions that learned from newer annotations than its last measured one."""
+        number, provisional = "json_extract(result, '$.number')", "json_extract(result, '$.provisional')"
+        ended = "FROM jobs WHERE kind IN ('train', 'refine') AND project = ? AND subject = 'all' AND state = 'done'"
+        rows = self._database.read(
+            f"SELECT count(*) AS n {ended} AND {provisional} "
+            f"AND {number} > (SELECT coalesce(max({number}), 0) {ended} AND NOT {provisional})",
+            (project, project),
+        )
+        return int(rows[0]["n"])
+
     def claim(self, job_id: int, owner: str) -> Job | None:
         """Take a pending job; None if it is not pending any more, or while another does the same for an earlier state.
 

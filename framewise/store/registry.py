@@ -31,11 +31,13 @@ ABOUT = "version.json"
 WRITING, REMOVED = ".writing-", ".removed-"
 STALE_SECONDS = 3600.0  # a version is written in a second or two
 KEPT_VERSIONS = 20
+# The name of a service's version: its number, which counts a project's trainings, and when it read the annotations.
+TRAINED = re.compile(r"v(\d+)-(\d{8}T\d{6}Z)")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version that was stored; ``current`` is False if another one is pinned, which stays the one in use."""
+    """A version that was stored; ``current`` is False if another one stays in use, pinned or of newer annotations."""
 
     folder: Path
     current: bool
@@ -91,7 +93,8 @@ class Registry:
         write: Callable[[Path], None],
         check: Callable[[Path], None] | None = None,
     ) -> Published:
-        """Store a version, and make it the one in use unless another is pinned. Then versions of long ago are removed.
+        """Store a version, and make it the one in use unless that is pinned or learned from newer annotations. Then versions of
+        long ago are removed.
 
         write(folder): writes the network's files. check(folder): looks at them before anybody else can; if it raises, as
         ModelError does, there is no such version, and the one in use stays. Raises ProjectForgotten.
@@ -140,8 +143,9 @@ class Registry:
             raise
 
     def _make_current(self, project: str, control: str, version: str) -> bool:
-        if any(use.control == control and use.pinned for use in self.in_use(project)):
-            return False
+        for use in self.in_use(project):
+            if use.control == control and (use.pinned or _is_newer(use.version, version)):
+                return False
         self._use(project, control, version, pinned=False)
         return True
 
@@ -248,14 +252,13 @@ class Registry:
         found = sorted(self._read_all(self.folder(project, control)), key=lambda item: item[0], reverse=True)
         return [about["version"] for _, about in found]
 
-    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-        """(what sorts by time, what is known of it) of the versions in a control's folder. One that cannot be read is left
-        out, and so is one that is removed meanwhile."""
+    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[str, int, int], dict[str, Any]]]:
+        """(sort key, oldest annotations first; what is known of it) of the versions in a control's folder. One that cannot be
+        read is left out, and so is one that is removed meanwhile."""
         for path in folder.glob(f"[!.]*/{ABOUT}"):
             try:
                 about = {**self.about(path.parent), "version": path.parent.name}
-                # Trainings tell the second in which they ended.
-                yield (str(about.get("trained_at", "")), path.stat().st_mtime_ns), about
+                yield (*_began(about), path.stat().st_mtime_ns), about
             except (FramewiseError, OSError) as error:
                 logger.warning("a version is left out: %s", error)
 
@@ -308,6 +311,19 @@ def forget_project(known: KnownProjects, registry: Registry, project: str) -> No
 def _plain(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _began(about: dict[str, Any]) -> tuple[str, int]:
+    """When a version read its annotations, and its number, since several trainings may begin in one second; of a version whose
+    name does not say so, when it was trained, and 0."""
+    named = TRAINED.fullmatch(about["version"])
+    return (named[2], int(named[1])) if named else (re.sub("[-:]", "", str(about.get("trained_at", ""))), 0)
+
+
+def _is_newer(version: str, other: str) -> bool:
+    """True if a version is known to have learned from newer annotations than another one of its project."""
+    one, two = TRAINED.fullmatch(version), TRAINED.fullmatch(other)
+    return bool(one and two and int(one[1]) > int(two[1]))
 
 
 def _meant(version: str, there: list[str]) -> str | None:

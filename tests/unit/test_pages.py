@@ -231,7 +231,7 @@ def test_links_lead_where_people_reach_label_studio(made: Callable[..., Any]) ->
 def test_held_out_scores_come_back_and_stay_on_their_side_of_a_half(tmp_path: Path) -> None:
     scores = np.array([[0.0, 0.4999], [0.5, 0.5001], [1.0, 0.2], [0.49, 0.9]])
     truth = np.array([[0, 1], [1, 1], [1, 0], [1, 1]])
-    video = HeldOutVideo.of(12, 4.0, scores, truth, np.array([True, False]))
+    video = HeldOutVideo.of(12, 4.0, scores, truth, np.tile([True, False], (4, 1)))
     write_held_out(tmp_path, [video], ["Walk", "Run"])
     read = HeldOut(tmp_path)
     (again,) = read.videos(read.tasks)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framewise.learning.quality import mean_f1_intervals, measure, reliability, t_quantile
+from framewise.learning.quality import mean_f1_difference, mean_f1_intervals, measure, reliability, t_quantile
 
 
 def columns(*labels):
@@ -197,6 +197,31 @@ def test_intervals_hold_the_score_itself_and_stay_within_zero_and_one(videos, la
     for (low, high), score in zip(mean_f1_intervals(counts), np.nanmean(f1, axis=0), strict=True):
         assert 0 <= low <= score + 1e-12
         assert score - 1e-12 <= high <= 1
+
+
+def test_the_interval_of_a_difference_by_hand():
+    # Three videos, each worse by 0.2: what is resampled always differs by 0.2. F1 0.4 and 0.6, of which (3 * 0.4 + 1) / 5 =
+    # 0.44 and 0.56 are left: prior variance 0.25 * (0.44 * 0.56 + 0.56 * 0.44) = 0.1232, variance 2 * 0.1232 / 4 = 0.0616.
+    # t of 97.5 % at 4 degrees: 2.776. Half: 2.776 * sqrt(0.0616 / 3) = 0.3978.
+    ((low, high),) = mean_f1_difference(frame_counts([0.1, 0.5, 0.6]), frame_counts([0.3, 0.7, 0.8]))
+
+    assert low == pytest.approx(-0.2 - 0.3978, abs=0.004)
+    assert high == pytest.approx(-0.2 + 0.3978, abs=0.004)
+
+
+@pytest.mark.parametrize(("videos", "seen"), [(3, 0.3), (5, 0.6), (10, 0.9)])
+def test_of_two_learners_as_good_as_each_other_none_is_called_worse_and_much_worse_ones_are(videos, seen):
+    random = np.random.default_rng(videos)
+
+    def is_worse(drop):
+        hard = random.beta(6, 2, videos)  # videos differ more than learners do
+        now, then = (np.clip(hard + random.normal(0, 0.08, videos) - less, 0, 1) for less in (drop, 0))
+        # Three segments a video, or so.
+        counts = [frame_counts(random.binomial(3, chance) / 3, 3) for chance in (now, then)]
+        return mean_f1_difference(*counts)[0][1] < 0
+
+    assert sum(is_worse(0) for _ in range(200)) <= 0.05 * 200
+    assert sum(is_worse(0.5) for _ in range(200)) >= seen * 200
 
 
 # Table of Student's t for 95 %: e.g. NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2.

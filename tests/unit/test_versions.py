@@ -129,6 +129,33 @@ def test_a_pinned_version_whose_folder_was_removed_holds_nothing_back(registry):
     assert train(registry, "v3").current
 
 
+# Trainings that end in another order than they began.
+
+
+def test_a_version_of_older_annotations_does_not_replace_a_newer_one(registry):
+    older, newer = "v9-20260101T000009Z", "v10-20260101T000009Z"
+    ends = {newer: "2026-01-01T00:00:11Z", older: "2026-01-01T00:00:59Z"}
+    current = [registry.publish(PROJECT, "tl", name, {"trained_at": ends[name]}, write_weights).current for name in ends]
+    assert current == [True, False]
+    assert stored(registry) == [newer, older]
+    registry.roll_back(PROJECT, older)
+    registry.unpin(PROJECT)
+    assert registry.in_use(PROJECT) == [InUse("tl", newer, pinned=False)]
+
+
+def test_a_clock_that_was_set_back_keeps_no_version_from_use(registry):
+    train(registry, "v1-20260101T000030Z")
+    assert train(registry, "v2-20260101T000010Z").current
+
+
+def test_names_that_tell_no_number_are_sorted_by_when_they_were_trained(registry):
+    train(registry, "v2-20260101T000002Z")
+    fitted = "fit-20260101T000003Z-1"
+    assert registry.publish(PROJECT, "tl", fitted, {"trained_at": "2026-01-01T00:00:03Z"}, write_weights).current
+    train(registry, "v4-20260101T000004Z")
+    assert stored(registry) == ["v4-20260101T000004Z", fitted, "v2-20260101T000002Z"]
+
+
 # Checking.
 
 
