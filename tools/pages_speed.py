@@ -97,19 +97,20 @@ def _publish(assembly: Assembly, key: str, number: int, of: int, truths: list[Ar
     learned = truths[: max(1, round(len(truths) * number / of))]
     noise = 0.55 - 0.3 * number / of
     scores = [_scored(random, truth, noise) for truth in learned]
-    told = np.ones(len(LABELS), dtype=bool)
     few = slice(0, 40)  # enough for numbers that look like some
     regions = [(float(s), bool(random.random() < s)) for s in random.uniform(0.1, 1, 120)]
     quality = measure(
         learned[few], scores[few], [s >= 0.5 for s in scores[few]], LABELS, "5-fold by video", False,
-        [told] * len(learned[few]), regions,
+        [np.ones(t.shape, dtype=bool) for t in learned[few]], regions,
     )  # fmt: skip
     about = {
         "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_795_000_000 + 3600 * number)),
         "videos": len(learned), "labels": list(LABELS), "stage": "validated", "quality": quality.to_json(),
         "backbone": {"name": SHIPPED_NAME},
     }  # fmt: skip
-    videos = [HeldOutVideo.of(task, RATE, s, t, told) for task, (s, t) in enumerate(zip(scores, learned, strict=True), 1)]
+    videos = [
+        HeldOutVideo.of(task, RATE, s, t, np.ones(t.shape)) for task, (s, t) in enumerate(zip(scores, learned, strict=True), 1)
+    ]
 
     def write(folder: Path) -> None:
         if number == of:  # of the others nobody asks

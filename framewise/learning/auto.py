@@ -22,6 +22,7 @@ from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.instants import Instant, instant_labels, near_instants, widened
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
 from framewise.learning.kernel import Block, KernelRidge, Sample, solve
+from framewise.learning.points import with_ends
 from framewise.learning.quality import Quality, measure
 from framewise.learning.repeats import without_repeats
 from framewise.learning.threads import processors_left_free
@@ -105,7 +106,7 @@ class AutoClassifier:
         calibration = description["calibration"]
         decisions = [Decision.from_json(d) for d in description["decisions"]]
         chains = [Chain.from_json(c) for c in description["chains"]]
-        written = {} if is_old else description["instants"]
+        written = {} if is_old else dict(description["instants"])
         instants = {int(column): Instant.from_json(i) for column, i in written.items()}
         basis = read_basis(description, tensors)
         shares = torch.ones(len(labels), len(blocks)) if is_old else tensors["shares"]
@@ -139,8 +140,9 @@ class _Taught:
     def __init__(self, videos: Sequence[LabelledVideo]):
         self.videos = videos
         self.basis = fit_basis([part for v in videos for part in stretches(v.rows)])
-        self.tracks = [track for v in videos for track in self.basis.tracks(v)]
         self.groups: list[Hashable] = [v.group for v in videos for _ in spans(v.rows)]
+        marks = [None if v.points is None else v.points[start:stop] for v in videos for start, stop in spans(v.rows)]
+        self.tracks = with_ends([track for v in videos for track in self.basis.tracks(v)], marks)
         self.places = [(number, *span) for number, v in enumerate(videos) for span in spans(v.rows)]
         self.instants = instant_labels([_truth(t) for t in self.tracks], [t.frame_rate for t in self.tracks])
         wide = [widened(t, self.instants) if self.instants else t for t in self.tracks]

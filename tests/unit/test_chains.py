@@ -145,7 +145,7 @@ def test_a_course_exists_at_every_frame_rate(rate):
 
 
 def test_a_chain_is_read_as_it_was_written():
-    chain = Chain.of([0, 2], [FALL] * 2, [RATE] * 2)
+    chain = Chain.of([0, 2], [FALL] * 2, [np.ones(FALL.shape, dtype=bool)] * 2, [RATE] * 2)
     read = Chain.from_json(chain.to_json())
     assert read.labels == (0, 2)
     np.testing.assert_array_equal(read.changes, chain.changes)

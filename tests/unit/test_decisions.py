@@ -40,7 +40,7 @@ def test_scores_outside_of_0_and_1_become_0_and_1():
 
 # Where a label is on in the end.
 
-ONE = [Chain((0,), np.array([[0, 0.1], [0.5, 0]]))]
+ONE = [Chain((0,), np.array([[0, 0.1], [0.8, 0]]))]
 
 
 def test_a_single_row_that_differs_is_passed_over_and_a_step_stays_where_it_is():

@@ -103,16 +103,8 @@ class Story:
 ABANDONED = {"version": None, "left to": "a newer training"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def hasty_networks():
-    """Networks that learn next to nothing, which takes seconds in place of a minute."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("framewise.learning.temporal.STEPS", 10)
-        yield
-
-
 def begun(folder):
-    """A story with five annotated recordings: of fewer, a thorough training has no networks to train, and is over at once."""
+    """A story with five annotated recordings."""
     story = Story(folder)
     for _ in range(5):
         story.submit()
@@ -175,7 +167,7 @@ def make_perfect(folder):
     """Have a version's held-out scores be its annotations."""
     held_out = HeldOut(folder)
     better = [
-        HeldOutVideo.of(v.task, v.frame_rate, v.truth.astype(float), v.truth, v.taught) for v in held_out.videos(held_out.tasks)
+        HeldOutVideo.of(v.task, v.frame_rate, v.truth.astype(float), v.truth, v.known) for v in held_out.videos(held_out.tasks)
     ]
     write_held_out(folder, better, held_out.labels)
 
