@@ -1,8 +1,8 @@
 """Intervals of occurrences of which one frame is marked: their ends are where the scores of the others say.
 
-A learner is fitted to what surrounds the marks and scores all rows; each occurrence gets the ends that fit its scores best. Then
-it is fitted to the middles of these intervals and of the gaps between them, so that what is near an end is never learned as it
-was supposed, and so on. Between two marks of a label is at least one row without it; an interval without a mark does not exist.
+A learner is fitted to what surrounds the marks and scores all rows; each occurrence gets the ends that fit its scores best.
+Then it is fitted to the middles of these intervals and of the gaps between them, so that what is near an end is never learned
+as it was supposed, and so on. Between two marks of a label is a row without it; an interval without a mark does not exist.
 Source of the idea: Li, Abu Farha and Gall 2021, "Temporal Action Segmentation from Timestamp Supervision".
 """
 
