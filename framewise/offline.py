@@ -92,10 +92,11 @@ def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | Non
         with _bar(f"{name}: reading videos") as progress:
             examples = _examples(backend, control, tasks, progress)
         with _bar(f"{name}: learning") as progress:
-            quality = learn_thoroughly([e.video for e in control.completed(examples)], control.control.label_names, progress)[1]
-        measured[name] = quality.to_json() if quality else None
+            learned = learn_thoroughly([e.video for e in control.completed(examples)], control.control.label_names, progress)
+        measured[name] = learned.quality.to_json() if learned.quality else None
         print(f"{name}: {len(examples)} annotated videos")
         _print_quality(measured[name])
+        _print_evidence(learned.classifier.evidence(), learned.explained)
     if as_json:
         as_json.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     told = {name: quality for name, quality in measured.items() if quality}
@@ -335,6 +336,20 @@ def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> No
             print(f"mean {name.upper()} on many other videos: {low:.2f} to {high:.2f} in nine cases of ten")
     if weak:
         print("~: measured on few videos; another one may change it much")
+
+
+def _print_evidence(evidence: Mapping[str, str], explained: Mapping[str, Mapping[str, float]]) -> None:
+    """What each label is told by, and how much of it each kind of evidence explains in videos that were left out."""
+    if not any(explained.values()):
+        return
+    kinds = list(next(kinds for kinds in explained.values() if kinds))
+    rows = [("EXPLAINED BY", *(kind.upper() for kind in kinds), "TOLD BY")]
+    for label, of_label in explained.items():
+        rows.append((label, *(f"{of_label[kind]:.2f}" if kind in of_label else "-" for kind in kinds), evidence[label]))
+    print()
+    for line in table_lines(rows):
+        print(line)
+    print("share of a label's variance in left-out videos that each kind of evidence explains alone; below 0 it misleads")
 
 
 def _scores(scores: Mapping[str, float | None]) -> list[str]:

@@ -81,7 +81,7 @@ def peaks_while_learning(minutes: float, out: "multiprocessing.SimpleQueue[tuple
         watcher.start()
         began = time.monotonic()
         learn_quickly(videos, LABELS, None)
-        model, _, _ = learn_thoroughly(videos, LABELS, lambda share, detail: None)
+        model, *_ = learn_thoroughly(videos, LABELS, lambda share, detail: None)
         model.predict(videos[0].rows)
         seconds = time.monotonic() - began
         done.set()

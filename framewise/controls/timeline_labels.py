@@ -255,9 +255,9 @@ class TimelineLabelsModel(ControlModel):
 
     def _learn_thoroughly(self, examples: Sequence[Example], progress: Progress) -> _Learned:
         videos = [example.video for example in examples]
-        classifier, quality, scores = learn_thoroughly(videos, self.control.label_names, progress)
+        classifier, quality, scores, explained = learn_thoroughly(videos, self.control.label_names, progress)
         measured = quality.to_json() if quality else None
-        about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence()}
+        about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence(), "explained": explained}
         held_out = _held_out(examples, scores)
         notes = self._fallen(held_out, videos) if quality and not quality.weak else []
         return _Learned(classifier, about, notes, provisional=False, held_out=held_out)

@@ -8,6 +8,7 @@ blocks count alike. Source of averaging by exponential weights: Vovk 1990, "Aggr
 
 import itertools
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,22 +32,35 @@ def even_shares(sample: Sample) -> Tensor:
     return torch.ones(sample.labels.shape[1], len(sample.blocks))
 
 
-def chosen_shares(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], layout: Layout | None) -> Tensor:
-    """Shares (L, K) of the blocks for each label, by folds over whole videos.
+class Choice(NamedTuple):
+    """shares: (L, K). explained: (L, K), how much of a label's variance in left-out videos each block explains nearly alone, at
+    most 1 and below 0 where it misleads; NaN where that was not tried."""
+
+    shares: Tensor
+    explained: Tensor
+
+
+def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], layout: Layout | None) -> Choice:
+    """Shares of the blocks for each label, by folds over whole videos.
 
     groups: of each track; those of equal ones are one video.
     """
+    even = even_shares(sample)
     candidates = _candidates(sample.active, len(sample.blocks), layout)
     if len(candidates) < 2:
-        return even_shares(sample)
+        return Choice(even, torch.full_like(even, torch.nan))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     video = torch.tensor([numbers[group] for group in groups])[sample.tracks]
     losses = torch.stack([_loss(sample, candidate, folds, video) for candidate in candidates])  # (C, L, V)
     told = ~losses[0].isnan()
     mean = losses.nansum(2) / told.sum(1).clamp(min=1)
     occurring = told.any(1) & ((sample.labels * sample.known).sum(0) > 0)
+    explained = torch.full_like(even, torch.nan)
+    for block in sample.active:
+        alone = int((candidates[:, block] - candidates.sum(1)).argmax())
+        explained[occurring, block] = 1 - mean[alone, occurring]
     if not occurring.any():
-        return even_shares(sample)
+        return Choice(even, explained)
     logs = torch.log(candidates)
     project = -SHARPNESS * _worth(len(numbers)) * mean[:, occurring].mean(1)
     shares = []
@@ -54,7 +68,7 @@ def chosen_shares(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashab
         own = 0.0 if not occurring[label] else LABEL_SHARE * SHARPNESS * _worth(int(_videos_with(sample, video, label)))
         probability = torch.softmax(project - own * mean[:, label].nan_to_num(), 0)
         shares.append(torch.exp(probability @ logs))
-    return torch.stack(shares)
+    return Choice(torch.stack(shares), explained)
 
 
 def in_words(shares: Sequence[float], names: Sequence[str]) -> str:

@@ -39,12 +39,14 @@ class Folds:
     weak:   whether train and test sides come from the same videos: such scores say little about other videos.
     unseen: of each fold, the labels (columns) that are on in its test side and nowhere in its train side. They cannot be
             found there, which says that too few videos have them, and nothing of the network.
+    kept:   share of the train sides' rows that is left where repeats of the test sides were removed.
     """
 
     folds: list[Fold]
     method: str
     weak: bool
     unseen: list[set[int]]
+    kept: float = 1.0
 
     @property
     def alone(self) -> frozenset[int]:

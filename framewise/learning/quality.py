@@ -82,6 +82,7 @@ def measure(
     known: Sequence[npt.NDArray[np.bool_]],
     regions: Sequence[tuple[float, bool]] = (),
     groups: Sequence[Hashable] | None = None,
+    kept: float = 1.0,
 ) -> Quality:
     """Quality of out-of-fold predictions of V videos; columns are in the order of ``labels``.
 
@@ -90,6 +91,7 @@ def measure(
     known:        (T_i, L) each; where false, nothing is known of a label, and those cells count nowhere.
     regions:      predicted regions, as for ``reliability``.
     groups:       of each video; those of equal ones have the same content and are one video in the interval. None: all differ.
+    kept:         of ``Folds``.
 
     Frames and segments are pooled over the videos. Raises ValueError if there is not one of each for each video.
     """
@@ -100,7 +102,7 @@ def measure(
     columns = (*F1S, "average_precision")
     occurs = pooled[:, 0, 0] + pooled[:, 0, 2] > 0
     means = table[occurs].mean(axis=0) if occurs.any() else np.full(len(columns), np.nan)
-    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(counts)
+    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(counts, kept)
     per_label = {}
     for column, label in enumerate(labels):
         tp, fp, fn = pooled[column, -1].astype(int).tolist()
@@ -174,8 +176,11 @@ def _precisions(
     return precisions
 
 
-def mean_f1_intervals(counts: Counts) -> list[tuple[float, float]]:
+def mean_f1_intervals(counts: Counts, kept: float = 1.0) -> list[tuple[float, float]]:
     """(low, high) of the mean F1 over labels, for each of F1S; counts (V, L, F1S, 3) of V videos.
+
+    kept: share of what is learned from that repeats nothing of what is scored. Videos that repeat each other, such as cuts of a
+    few recordings, are no more independent than so many fewer.
 
     The standard error is that of a bootstrap over videos, for frames of one video are alike. For a few videos it is too
     small: a 90 % percentile interval of three videos held the true score in half of the cases simulated. So it is widened by
@@ -189,7 +194,7 @@ def mean_f1_intervals(counts: Counts) -> list[tuple[float, float]]:
     if videos < MIN_VIDEOS:
         return [(math.nan, math.nan)] * counts.shape[2]
     score = mean_f1(counts.sum(axis=0))
-    half = _half_width(score, _resampled(counts), _prior_variance(score, videos), videos, LEVEL)
+    half = _half_width(score, _resampled(counts), _prior_variance(score, videos), videos, LEVEL, kept)
     low, high = np.clip(score - half, 0, 1), np.clip(score + half, 0, 1)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
@@ -226,13 +231,16 @@ def _prior_variance(score: FloatArray, videos: int) -> FloatArray:
     return PRIOR_SHARE * shrunk * (1 - shrunk)
 
 
-def _half_width(value: FloatArray, resampled: FloatArray, prior: FloatArray, videos: int, level: float) -> FloatArray:
+def _half_width(
+    value: FloatArray, resampled: FloatArray, prior: FloatArray, videos: int, level: float, kept: float = 1.0
+) -> FloatArray:
     """Half the width of an interval around a value of V videos, by its resamples (RESAMPLES, F1S) and prior variance (F1S)."""
     # Resamples in which no label occurs say nothing; where none does at all, the value is NaN and so are the ends.
     spread = videos**2 / (videos - 1) * np.where(np.isnan(resampled), value, resampled).var(axis=0)
-    degrees = PRIOR_VIDEOS + videos - 1
-    variance = (PRIOR_VIDEOS * prior + (videos - 1) * spread) / degrees
-    half: FloatArray = t_quantile((1 + level) / 2, degrees) * np.sqrt(variance / videos)
+    independent = max(kept * videos, 2.0)
+    degrees = PRIOR_VIDEOS + independent - 1
+    variance = (PRIOR_VIDEOS * prior + (independent - 1) * spread) / degrees
+    half: FloatArray = t_quantile((1 + level) / 2, degrees) * np.sqrt(variance / independent)
     return half
 
 

@@ -248,7 +248,7 @@ def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(seco
     for seed in range(3):
         rows, truth = film(seed, plan, seconds=6, shown=False)
         videos.append(LabelledVideo(without_a_picture_before_the_first(rows), truth, all_known(truth), seed))
-    classifier, _, _ = learn_thoroughly(videos, LABELS, quiet)
+    classifier, *_ = learn_thoroughly(videos, LABELS, quiet)
     on = truth_of(plan, 6, 25)[:, 0]
     differences = []
     for seed in range(50, 98):
@@ -278,7 +278,7 @@ def test_a_label_learns_nothing_from_a_video_in_which_it_is_not_taught():
 @pytest.mark.parametrize("taught", [True, False])
 def test_a_label_that_occurs_nowhere_is_never_on(taught):
     videos = [labelled(seed, [plan[0], []], taught=(True, taught)) for seed, plan in enumerate(plans(3))]
-    classifier, quality, _ = learn_thoroughly(videos, LABELS, quiet)
+    classifier, quality, *_ = learn_thoroughly(videos, LABELS, quiet)
     scores = classifier.predict(film(9)[0])
     assert scores[:, 1].max() < 0.5
     assert scores[:, 0].max() > 0.5
@@ -423,7 +423,7 @@ def test_quality_is_of_videos_that_were_not_learned_from(thorough):
 
 def test_with_two_videos_quality_is_weak_and_nothing_is_decided_by_it():
     videos = [labelled(1), labelled(2)]
-    classifier, quality, _ = learn_thoroughly(videos, LABELS, quiet)
+    classifier, quality, *_ = learn_thoroughly(videos, LABELS, quiet)
     assert (quality.method, quality.weak, quality.videos) == ("blocks in time", True, 2)
     assert np.isnan(quality.interval["f1"]).all()
     assert classifier.decisions == learn_quickly(videos, LABELS, None).decisions
@@ -436,7 +436,7 @@ def only_the_first_runs():
 
 
 def test_a_label_of_one_video_alone_is_learned_though_no_fold_can_find_it():
-    classifier, quality, _ = learn_thoroughly(only_the_first_runs(), LABELS, quiet)
+    classifier, quality, *_ = learn_thoroughly(only_the_first_runs(), LABELS, quiet)
     assert quality.labels["Run"]["f1"] < 0.2 < quality.labels["Walk"]["f1"]
     rows, truth = film(9)
     scores = classifier.predict(rows)

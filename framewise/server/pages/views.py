@@ -271,9 +271,14 @@ class ProjectView:
             return None
         version = measured[0]
         quality = _mapping(version["quality"])
-        labels = _mapping(quality.get("labels"))
+        labels, evidence = _mapping(quality.get("labels")), _mapping(version.get("evidence"))
         rows = [
-            {"label": name, "colour": self.colour(control.from_name, name), **_row(_mapping(scores))}
+            {
+                "label": name,
+                "colour": self.colour(control.from_name, name),
+                "told_by": evidence.get(name),
+                **_row(_mapping(scores)),
+            }
             for name, scores in labels.items()
         ]
         return {
