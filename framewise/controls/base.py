@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from framewise.core.errors import ConfigError, MediaError, RequestError
@@ -10,7 +10,7 @@ from framewise.core.frame_grid import DEFAULT_FRAME_RATE, parse_frame_rate
 from framewise.core.intervals import Intervals
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
-from framewise.features.sensors import SeriesFeatures, SeriesReader
+from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
 from framewise.features.sound import SoundFeatures, SoundReader
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo
@@ -22,6 +22,7 @@ from framewise.store.registry import Registry
 
 Labels = Mapping[str, Sequence[str]]  # from_name -> labels
 Progress = Callable[[float, str], None]
+Profiles = Mapping[str, SeriesProfile]  # to_name -> of the project's series on that tag
 Features = VideoFeatures | SeriesFeatures | SoundFeatures  # of a task's file, by what the control is on
 
 
@@ -50,11 +51,14 @@ class Medium:
 @dataclass(frozen=True)
 class Example:
     """An annotated video or series. notes: what of its annotation could not be learned, to be shown. task: whose it is, if it
-    is one of Label Studio."""
+    is one of Label Studio. series: those among its media, by to_name. on_grid: makes the same example on the grid of the
+    project's series."""
 
     video: LabelledVideo
     notes: list[str]
     task: int | None = None
+    series: Mapping[str, SeriesFeatures] = field(default_factory=dict)
+    on_grid: "Callable[[Profiles], Example] | None" = None
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,14 @@ class ControlModel:
         """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
         decide by that."""
         raise NotImplementedError
+
+
+def on_one_grid(examples: Sequence[Example]) -> tuple[list[Example], Profiles]:
+    """Examples on the one grid of all their series, and profiles of these."""
+    names = {name for example in examples for name in example.series}
+    profiles = {name: SeriesProfile.of([e.series[name] for e in examples if name in e.series]) for name in sorted(names)}
+    remade = [replace(e.on_grid(profiles), task=e.task) if profiles and e.on_grid else e for e in examples]
+    return remade, profiles
 
 
 def learners(controls: Sequence[ControlModel]) -> list[ControlModel]:

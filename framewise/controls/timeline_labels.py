@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.base import ControlModel, Example, Features, Predicted, Progress, Trained
+from framewise.controls.base import ControlModel, Example, Features, Predicted, Profiles, Progress, Trained, on_one_grid
 from framewise.core.converter import (
     Segment,
     get_label_map,
@@ -26,6 +26,7 @@ from framewise.core.errors import ModelError, brief
 from framewise.core.intervals import Intervals
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
+from framewise.features.sensors import SeriesProfile
 from framewise.labeling_config import ControlSettings, match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.held_out import HeldOutVideo, write_held_out
@@ -109,6 +110,11 @@ class TimelineLabelsModel(ControlModel):
         """What is known of the version in use: asked for with every task of a request, read once."""
         return self._parts.registry.about(self._current) if self._current else {}
 
+    @property
+    def _profiles(self) -> Profiles:
+        """Profiles of the series that the version in use learned from, whose grid its predictions need."""
+        return {name: SeriesProfile.from_json(written) for name, written in self._about.get("series", {}).items()}
+
     @cached_property
     def _model(self) -> Model:
         """What predicts in the version in use. Read once as well: the version may be removed while a request is answered."""
@@ -183,6 +189,7 @@ class TimelineLabelsModel(ControlModel):
         return Example(LabelledVideo(rows, frame_labels, taught, content), notes)
 
     def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
+        examples, profiles = on_one_grid(examples)
         videos = [example.video for example in examples]
         if self.control.parameters["model_classifier_type"] == "lstm":
             learned = self._learn_lstm(videos, progress)
@@ -196,6 +203,7 @@ class TimelineLabelsModel(ControlModel):
             "labels": self.control.label_names,
             "backbone": {"name": self.backbone_name, **self._features_identity()},
             "prediction_key": self.prediction_key(),
+            **({"series": {name: profile.to_json() for name, profile in profiles.items()}} if profiles else {}),
             **learned.about,
         }
         published = self._parts.registry.publish(
