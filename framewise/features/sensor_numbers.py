@@ -19,9 +19,10 @@ LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a
 BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
 PAUSE_SECONDS = 2.6  # a longer gap parts pieces: twice as far as the learner looks, so what lies between concerns neither
 MOST = 1e30  # of a sample, either way: its square is a number, too
-FAR_OUT, MOST_TIMES = 0.999, 1e3  # a channel's values count up to so many times what this share of them stays below
+FAR_OUT, MOST_TIMES = 0.999, 10.0  # a channel's values count up to so many times what this share of them stays below
 SPREAD_SECONDS = 1.0  # over which a channel's spread is taken
 AGGREGATES = 2  # of a channel: level and spread
+AGGREGATE_COUNT = 0.5  # of each, beside a number of all channels together: a sensor may be worn otherwise
 # How fast it swings: in bands that begin at so many Hz, each an octave.
 BANDS_HZ = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 TOGETHER = 1 + len(BANDS_HZ)  # of all channels: length of the levels, and of what swings in each band
@@ -127,11 +128,11 @@ def number_parts(channels: int) -> list[tuple[str, slice]]:
 
 
 def number_counts(channels: int) -> Floats:
-    """How much each of the numbers of a step counts, (D,): those of a channel, which say much the same, together as much as one
-    of all channels; the bands of each channel nothing, unless they are weighed by themselves."""
+    """How much each of the numbers of a step counts, (D,): those of single channels less than those of all together; the bands
+    of each channel nothing, unless they are weighed by themselves."""
     parts = dict(number_parts(channels))
     counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
-    counts[parts["levels"]] = 1 / math.sqrt(AGGREGATES)
+    counts[parts["levels"]] = AGGREGATE_COUNT
     counts[parts["motion of all channels"]] = 1
     return counts
 
