@@ -2,6 +2,7 @@
 
     python tools/series_benchmark.py
     python tools/series_benchmark.py --annotated 1,3 --seeds 1 --data rendered
+    python tools/series_benchmark.py --unlike --annotated 1,3 --seeds 4 --test 6
 
 That backend (label-studio-ml-backend, examples/timeseries_segmenter) is written anew here by its description: a bidirectional
 LSTM of two layers on windows of 50 samples, half overlapping; raw values; one label or none a sample; trained until the score
@@ -9,14 +10,17 @@ of the training data itself is high enough, or for so many epochs. Both get the 
 of recordings that neither has seen: frame F1 / F1@50, means over the labels.
 
 rendered: an accelerometer lies still, is shaken, or is turned. worn: as people wear sensors, walking, running and falling, each
-time in another orientation, with another gain, at another pace, with drift and gaps in the file.
+time in another orientation, with another gain, at another pace, with drift and gaps in the file. motions: walking, running and
+jumping with an accelerometer and a gyroscope, at each person's pace and strength; the slow ones have 10 samples a second.
+
+--unlike: ours alone, without networks, on recordings unlike those learned from: in rate, zero, unit or channels.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +30,23 @@ import torch
 from torch import Tensor, nn
 
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
+from framewise.core.series_time import SeriesTimes
 from framewise.features.cache import FeatureCache
-from framewise.features.sensors import SeriesFeatures, SeriesReader
+from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
 from framewise.labeling_config import SeriesSettings
-from framewise.learning.auto import learn_thoroughly
+from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.tracks import LabelledVideo
 from framewise.media.library import MediaFile
 
 Array = npt.NDArray[Any]
-SAMPLE_RATE = 50
-SERIES = SeriesSettings("t", "", False, ",", False, ("x", "y", "z"))
+SAMPLE_RATE, SLOW_RATE = 50, 10
+SERIES = SeriesSettings("t", "", False, ",", False, ())
 WINDOW, HIDDEN, LAYERS, LEARNING_RATE, BATCH, EPOCHS, GOOD_ENOUGH = 50, 64, 2, 1e-3, 32, 60, 0.95  # the example's
 
 
 @dataclass(frozen=True)
 class Recording:
-    """values (N, 3) and truth 0/1 (N, L) of a recording; series: as the service reads its file."""
+    """values (N, C) and truth 0/1 (N, L) of a recording; series: as the service reads its file."""
 
     values: Array
     truth: Array
@@ -84,16 +89,44 @@ def worn(random: np.random.Generator, moments: Array, when: Sequence[tuple[int, 
     return result
 
 
+def motions(random: np.random.Generator, moments: Array, when: Sequence[tuple[int, float, float]]) -> Array:
+    """Walking, running and jumping; acceleration in m/s², turning in rad/s."""
+    values: Array = np.zeros((len(moments), 6)) + [0, 0, 9.81, 0, 0, 0]
+    tempo, strength = random.uniform(0.85, 1.15), random.uniform(0.75, 1.3)
+    phases = random.uniform(0, 2 * np.pi, 9)
+    for label, start, end in when:
+        inside = (moments >= start) & (moments < end)
+        hz, push, turn = [(1.8, 2.5, 1.0), (2.7, 7.0, 2.5), (2.1, 8.0, 0.5)][label]
+        swings = 2 * np.pi * hz * tempo * (moments[inside] - start)[:, None] * [1, 1, 0.5, 0.5, 1, 0.5, 2, 1.5, 2]
+        a, b, c, d, e, f, g, h, i = np.sin(swings + phases).T
+        if label == 2:
+            swing = [0.15 * b, 0.15 * c, 2.2 * np.maximum(a, 0) ** 3 - 0.7, 0.3 * d, 0.6 * e, 0.2 * f]
+        else:
+            swing = [0.5 * b + 0.2 * g, 0.4 * c + 0.1 * h, 0.8 * a + 0.35 * i, 0.8 * d, 0.5 * e, 0.7 * f]
+        values[inside] += strength * np.stack(swing, axis=1) * ([push] * 3 + [turn] * 3)
+    tilt = np.linalg.qr(np.eye(3) + random.normal(0, 0.12, (3, 3)))[0]
+    tilt *= np.sign(np.diag(tilt))
+    noise = random.normal(0, 1, values.shape) * ([0.3] * 3 + [0.1] * 3)
+    turned: Array = np.concatenate([values[:, :3] @ tilt, values[:, 3:] @ tilt], axis=1) + noise
+    return turned
+
+
 KINDS: dict[str, tuple[Callable[..., Array], list[str]]] = {
     "rendered": (rendered, ["Shake", "Turn"]),
     "worn": (worn, ["Walk", "Run", "Fall"]),
+    "motions": (motions, ["Walk", "Run", "Jump"]),
+    "slow-motions": (motions, ["Walk", "Run", "Jump"]),
 }
+
+
+def rate_of(kind: str) -> int:
+    return SLOW_RATE if kind == "slow-motions" else SAMPLE_RATE
 
 
 def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesReader) -> Recording:
     make, labels = KINDS[kind]
     random = np.random.default_rng(seed)
-    moments = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    moments = np.arange(round(seconds * rate_of(kind))) / rate_of(kind)
     when = events(random, seconds, len(labels))
     values = make(random, moments, when).round(4)
     truth = np.zeros((len(moments), len(labels)), np.uint8)
@@ -104,35 +137,95 @@ def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesRea
         for start in random.integers(0, len(moments), 2):
             kept[start : start + int(random.integers(5, 25))] = False
     path = folder / f"{kind}-{seed}.csv"
+    names = tuple("xyzuvw"[: values.shape[1]])
     rows = np.column_stack([moments, values])[kept].tolist()
-    path.write_text("t,x,y,z\n" + "".join(f"{t:.2f},{x},{y},{z}\n" for t, x, y, z in rows))
-    return Recording(values[kept], truth[kept], reader.read(MediaFile.of(path), SERIES))
+    path.write_text(f"t,{','.join(names)}\n" + "".join(f"{t:.2f},{','.join(map(str, row))}\n" for t, *row in rows))
+    return Recording(values[kept], truth[kept], reader.read(MediaFile.of(path), replace(SERIES, channels=names)))
 
 
 # Ours: what it finds in each sample.
 
 
 def ours(train: Sequence[Recording], test: Sequence[Recording], labels: list[str]) -> list[Array]:
-    videos = [
-        LabelledVideo(r.series.rows(rate), steps := _steps(r, rate), np.ones(steps.shape, bool), n)
-        for n, r, rate in _rated(train)
-    ]
-    classifier = learn_thoroughly(videos, labels, lambda share, detail: None)[0]
-    found = []
-    for _, r, rate in _rated(test):
-        scores = classifier.predict(r.series.rows(rate))
-        found.append(scores[r.series.times.frames(rate) - 1] >= 0.5)
-    return found
+    profile = SeriesProfile.of([r.series for r in train])
+    classifier = learn_thoroughly(_videos(train, profile), labels, lambda share, detail: None)[0]
+    return _found(classifier, test, profile)
 
 
-def _rated(recordings: Sequence[Recording]) -> list[tuple[int, Recording, float]]:
-    return [(number, recording, recording.series.own_rate()) for number, recording in enumerate(recordings)]
+def _videos(train: Sequence[Recording], profile: SeriesProfile) -> list[LabelledVideo]:
+    rate, sample_rate = profile.grid.rate, profile.grid.sample_rate
+    rows = [(r.series.rows(rate, sample_rate=sample_rate), _steps(r, rate)) for r in train]
+    return [LabelledVideo(own, steps, np.ones(steps.shape, bool), n) for n, (own, steps) in enumerate(rows)]
+
+
+def _found(classifier: AutoClassifier, test: Sequence[Recording], profile: SeriesProfile) -> list[Array]:
+    rate, sample_rate = profile.grid.rate, profile.grid.sample_rate
+    scores = [classifier.predict(r.series.rows(rate, sample_rate=sample_rate)) for r in test]
+    return [own[r.series.times.frames(rate) - 1] >= 0.5 for own, r in zip(scores, test, strict=True)]
 
 
 def _steps(recording: Recording, rate: float) -> Array:
     steps = np.zeros((recording.series.num_steps(rate), recording.truth.shape[1]), np.uint8)
     np.maximum.at(steps, recording.series.times.frames(rate) - 1, recording.truth)
     return steps
+
+
+# Recordings unlike those learned from.
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """A difference of recordings, of which twice as many samples as usual are rendered. every: which of these are taken. zero
+    (in standard deviations), unit, missing: of one channel."""
+
+    every: int = 2
+    zero: float = 0.0
+    unit: float = 1.0
+    missing: bool = False
+
+    def record(self, kind: str, seed: int, seconds: float) -> Recording:
+        make, labels = KINDS[kind]
+        random, rate = np.random.default_rng(seed), 2 * rate_of(kind)
+        moments = np.arange(round(seconds * rate)) / rate
+        when = events(random, seconds, len(labels))
+        values = make(random, moments, when)
+        truth = np.zeros((len(moments), len(labels)), np.uint8)
+        for label, start, end in when:
+            truth[(moments >= start) & (moments < end), label] = 1
+        values[:, 0] = values[:, 0] * self.unit + self.zero * values[:, 0].std()
+        if self.missing:
+            values[:, 1] = np.nan
+        values, times = values[:: self.every], SeriesTimes(moments[:: self.every])
+        return Recording(values, truth[:: self.every], SeriesFeatures(times, values.astype(np.float32)))
+
+
+UNLIKE = {
+    "its own rate": Unlike(),
+    "double": Unlike(every=1),
+    "two thirds": Unlike(every=3),
+    "half": Unlike(every=4),
+    "a quarter": Unlike(every=8),
+    "another zero": Unlike(zero=3.0),
+    "another unit": Unlike(unit=10.0),
+    "one missing": Unlike(missing=True),
+}
+
+
+def report_unlike(kind: str, numbers: Sequence[int], options: argparse.Namespace) -> None:
+    labels = KINDS[kind][1]
+    print(f"{kind.upper():14} " + " ".join(f"{name:13}" for name in UNLIKE), flush=True)
+    for number in numbers:
+        scores: dict[str, list[tuple[float, float]]] = {name: [] for name in UNLIKE}
+        for seed in range(options.seeds):
+            train = [Unlike().record(kind, 1000 * seed + n, options.seconds) for n in range(number)]
+            profile = SeriesProfile.of([r.series for r in train])
+            classifier = learn_quickly(_videos(train, profile), labels, None)
+            for name, unlike in UNLIKE.items():
+                test = [unlike.record(kind, 1000 * seed + 500 + n, options.seconds) for n in range(options.test)]
+                truth = [r.truth.astype(bool) for r in test]
+                scores[name].append(score(truth, _found(classifier, test, profile)))
+        means = [np.mean(own, axis=0) for own in scores.values()]
+        print(f"{number:<14} " + " ".join(f"{frames:.2f} / {segments:.2f}  " for frames, segments in means), flush=True)
 
 
 # The example.
@@ -153,7 +246,7 @@ class Segmenter(nn.Module):
 
 def example(train: Sequence[Recording], test: Sequence[Recording], labels: list[str]) -> list[Array]:
     torch.manual_seed(0)
-    network = Segmenter(3, len(labels))
+    network = Segmenter(train[0].values.shape[1], len(labels))
     x = torch.cat([_windows(torch.from_numpy(r.values).float()) for r in train])
     y = torch.cat([_windows(_classes(r.truth).unsqueeze(1))[:, :, 0] for r in train])
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
@@ -216,10 +309,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--data", choices=(*KINDS, "all"), default="all")
+    parser.add_argument("--unlike", action="store_true", help="score recordings that are unlike those learned from")
     options = parser.parse_args()
     numbers = [int(n) for n in options.annotated.split(",")]
     for kind in KINDS if options.data == "all" else [options.data]:
-        report(kind, numbers, options)
+        (report_unlike if options.unlike else report)(kind, numbers, options)
 
 
 def report(kind: str, numbers: Sequence[int], options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from framewise.core.intervals import Intervals
 from framewise.core.known import Mask, known_cells
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
-from framewise.features.sensors import SeriesFeatures, SeriesReader
+from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
 from framewise.features.sound import SoundFeatures, SoundReader
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo, Rows
@@ -26,6 +26,7 @@ from framewise.store.registry import Registry
 
 Labels = Mapping[str, Sequence[str]]  # from_name -> labels
 Progress = Callable[[float, str], None]
+Profiles = Mapping[str, SeriesProfile]  # to_name -> of the project's series on that tag
 Features = VideoFeatures | SeriesFeatures | SoundFeatures  # of a task's file, by what the control is on
 
 
@@ -59,6 +60,7 @@ class Example:
     ``known_cells``. points (T, L): where a mark says that a label occurs, and not where it begins and ends; None if none does.
     content: of its file. group: what it has in common with others that are held out together, None if that is its file alone.
     notes: what of its annotation could not be learned, to be shown. task: whose it is, if it is one of Label Studio.
+    series: those among its media, by to_name. on_grid: makes the same example on the grid of the project's series.
     """
 
     rows: Rows
@@ -71,6 +73,8 @@ class Example:
     points: Mask | None = None
     group: str | None = None
     task: int | None = None
+    series: Mapping[str, SeriesFeatures] = field(default_factory=dict)
+    on_grid: "Callable[[Profiles], Example] | None" = None
 
     @property
     def known(self) -> Mask:
@@ -259,6 +263,18 @@ class ControlModel:
         """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
         decide by that."""
         raise NotImplementedError
+
+
+def profiles_of(examples: Sequence[Example]) -> Profiles:
+    """Profiles of the series of all examples, by to_name."""
+    names = {name for example in examples for name in example.series}
+    return {name: SeriesProfile.of([e.series[name] for e in examples if name in e.series]) for name in sorted(names)}
+
+
+def on_one_grid(examples: Sequence[Example]) -> list[Example]:
+    """Examples on the one grid of all their series."""
+    profiles = profiles_of(examples)
+    return [replace(e.on_grid(profiles), task=e.task, group=e.group) if profiles and e.on_grid else e for e in examples]
 
 
 def learners(controls: Sequence[ControlModel]) -> list[ControlModel]:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from framewise.controls.base import ControlModel, Example, Features, Labels, Medium, Predicted
+from framewise.controls.base import ControlModel, Example, Features, Labels, Medium, Predicted, Profiles
 from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import RequestError
 from framewise.core.intervals import Intervals
 from framewise.core.regions import TimelineRegion
 from framewise.features.extraction import VideoFeatures
-from framewise.features.sensors import LEAST_RATE, SeriesFeatures
+from framewise.features.sensor_numbers import LEAST_RATE
+from framewise.features.sensors import SeriesFeatures, SeriesProfile
 from framewise.labeling_config import sync_groups
 from framewise.learning.auto import AutoClassifier
 from framewise.learning.joint import JointRows
@@ -69,8 +70,25 @@ class SyncGroupModel(TimelineLabelsModel):
     ) -> Example:
         """What several controls say of the same label is joined."""
         features = {medium.control.control.to_name: medium.features for medium in media}
-        rate = self._rate(features, task_data)
-        rows = self._rows(features, rate)
+
+        def on_grid(profiles: Profiles) -> Example:
+            return self._joint_example(features, profiles, task_data, result, labels, media[0].content)
+
+        series = {name: medium for name, medium in features.items() if isinstance(medium, SeriesFeatures)}
+        return replace(on_grid({}), series=series, on_grid=on_grid)
+
+    def _joint_example(
+        self,
+        features: Mapping[str, Features],
+        profiles: Profiles,
+        task_data: Mapping[str, Any],
+        result: Sequence[Any],
+        labels: Labels | None,
+        content: str,
+    ) -> Example:
+        """An example on the grid of the project's series, if that is known."""
+        rate = self._rate(features, task_data, profiles)
+        rows = self._rows(features, rate, profiles)
         frames = [
             region
             for member in self.members
@@ -80,7 +98,7 @@ class SyncGroupModel(TimelineLabelsModel):
         inside = [cut for region in frames if (cut := _cut(region, len(rows)))]
         told = [labels[m.control.from_name] for m in self.members if m.control.from_name in labels] if labels else []
         known = sorted({name for names in told for name in names}) if told else None
-        example = self._example(rows, inside, media[0].content, known)
+        example = self._example(rows, inside, content, known)
         example = replace(example, group=self.control.group_value(task_data))
         if len(inside) < len(frames):
             end = f"{len(rows) / rate:.2f} s, where the shortest medium of the sync group ends"
@@ -89,10 +107,11 @@ class SyncGroupModel(TimelineLabelsModel):
 
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
         features = {medium.control.control.to_name: medium.features for medium in media}
-        rate = self._rate(features, task_data)
+        profiles = self._profiles
+        rate = self._rate(features, task_data, profiles)
         model = self._model
         assert isinstance(model, AutoClassifier)
-        rows = self._rows(features, rate)
+        rows = self._rows(features, rate, profiles)
         scores, regions, intervals = model.predict(rows), [], {}
         video = features.get(self._video.control.to_name) if self._video else None
         # A video is drawn to its end, also where another medium ends earlier.
@@ -115,24 +134,29 @@ class SyncGroupModel(TimelineLabelsModel):
 
     # The grid.
 
-    def _rate(self, features: Mapping[str, Features], task_data: Mapping[str, Any]) -> float:
+    def _rate(self, features: Mapping[str, Features], task_data: Mapping[str, Any], profiles: Profiles) -> float:
         """Frames a second: the video's where the group has one, also for a task that lacks it; else of the finest medium."""
         if self._video:
             return self._video.control.frame_rate(task_data)
-        return max(medium.own_rate() for medium in features.values() if not isinstance(medium, VideoFeatures))
+        rates = [profile.grid.rate for profile in profiles.values()]
+        others = [medium for name, medium in features.items() if name not in profiles]
+        return max(rates + [medium.own_rate() for medium in others if not isinstance(medium, VideoFeatures)])
 
-    def _rows(self, features: Mapping[str, Features], rate: float) -> JointRows:
+    def _rows(self, features: Mapping[str, Features], rate: float, profiles: Profiles) -> JointRows:
         """Raises MediaError for media that are too long."""
-        parts = [_rows_of(features[name], rate) if name in features else None for name in self._media]
+        parts = [_rows_of(features[name], rate, profiles.get(name)) if name in features else None for name in self._media]
         number = min(len(part) for part in parts if part is not None)
         moving = self._media.index(self._video.control.to_name) if self._video else None
         return JointRows(parts, number, rate if self._video else max(rate, LEAST_RATE), moving)
 
 
-def _rows_of(features: Features, rate: float) -> Rows:
+def _rows_of(features: Features, rate: float, profile: SeriesProfile | None) -> Rows:
     if isinstance(features, VideoFeatures):
         return features.rows_on_grid(rate)
-    return features.rows(rate, features.num_steps_beside(rate)) if isinstance(features, SeriesFeatures) else features.rows(rate)
+    if isinstance(features, SeriesFeatures):
+        sample_rate = profile.grid.sample_rate if profile else None
+        return features.rows(rate, features.num_steps_beside(rate), sample_rate)
+    return features.rows(rate)
 
 
 def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from framewise.controls.base import Features, Progress
+from framewise.controls.timeline_labels import TimelineLabelsModel
 from framewise.controls.without_pictures import WithoutPictures
 from framewise.core.converter import Segment
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.features.sensors import SENSORS, SeriesFeatures, series_key
 from framewise.labeling_config import SeriesSettings
-from framewise.media.advice import series_advice
+from framewise.media.advice import Channels, channel_advice, series_advice
 from framewise.media.library import MediaFile
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,16 @@ class TimeSeriesLabelsModel(WithoutPictures):
 
     def advice(self, file: MediaFile, name: str, features: Features, task_data: Mapping[str, Any]) -> list[str]:
         assert isinstance(features, SeriesFeatures)
-        return series_advice(features.times, self._series)
+        learner = self.learner
+        profile = learner._profiles.get(self.control.to_name) if isinstance(learner, TimelineLabelsModel) else None
+        found = Channels(
+            features.ranges,
+            features.profile().spreads,
+            features.sample_rate,
+            profile.spreads if profile else (),
+            profile.grid.sample_rate if profile else None,
+        )
+        return [*series_advice(features.times, self._series), *channel_advice(found, self._series)]
 
     def features(self, file: MediaFile, progress: Progress) -> SeriesFeatures:
         return self._parts.series.read(file, self._series)

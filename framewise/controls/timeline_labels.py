@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.base import ControlModel, Example, Features, Predicted, Progress, Trained
+from framewise.controls.base import ControlModel, Example, Features, Predicted, Profiles, Progress, Trained, on_one_grid
 from framewise.core.converter import (
     Segment,
     get_label_map,
@@ -27,6 +27,7 @@ from framewise.core.intervals import Intervals
 from framewise.core.known import known_cells, never_overlapping, point_cells, reviewed_rows
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.extraction import GridRows, VideoFeatures
+from framewise.features.sensors import SeriesProfile
 from framewise.labeling_config import ControlSettings, match_classes
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.comparison import compare
@@ -105,6 +106,11 @@ class TimelineLabelsModel(ControlModel):
     def _about(self) -> dict[str, Any]:
         """What is known of the version in use: asked for with every task of a request, read once."""
         return self._parts.registry.about(self._current) if self._current else {}
+
+    @property
+    def _profiles(self) -> Profiles:
+        """Profiles of the series that the version in use learned from, whose grid its predictions need."""
+        return {name: SeriesProfile.from_json(written) for name, written in self._about.get("series", {}).items()}
 
     @cached_property
     def _model(self) -> Model:
@@ -187,13 +193,14 @@ class TimelineLabelsModel(ControlModel):
         return Example(rows, frame_labels, reviewed, taught, content, notes, apart, points)
 
     def completed(self, examples: Sequence[Example]) -> list[Example]:
+        examples = on_one_grid(examples)
         if self.control.parameters["model_unmarked"] != "unknown":
-            return list(examples)
+            return examples
         apart = never_overlapping([example.frame_labels for example in examples])
         return [replace(example, apart=apart) for example in examples]
 
     def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
-        examples = self.completed(examples)
+        profiles, examples = profiles_of(examples), self.completed(examples)
         videos = [example.video for example in examples]
         if self.control.parameters["model_classifier_type"] == "lstm":
             learned = self._learn_lstm(videos, progress)
@@ -207,6 +214,7 @@ class TimelineLabelsModel(ControlModel):
             "labels": self.control.label_names,
             "backbone": {"name": self.backbone_name, **self._features_identity()},
             "prediction_key": self.prediction_key(),
+            **({"series": {name: profile.to_json() for name, profile in profiles.items()}} if profiles else {}),
             **learned.about,
         }
         published = self._parts.registry.publish(

@@ -1,14 +1,17 @@
 """What controls on media without pictures have in common: trainable mode alone, on rows that need no backbone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from framewise.controls.base import Example, Features, Predicted
+from framewise.controls.base import Example, Features, Predicted, Profiles
 from framewise.controls.timeline_labels import TimelineLabelsModel, certainty
 from framewise.core.errors import ConfigError
 from framewise.core.intervals import Intervals
 from framewise.features.extraction import VideoFeatures
+from framewise.features.sensors import SeriesFeatures
 from framewise.labeling_config import DEFAULTS
+from framewise.learning.tracks import Rows
 
 
 class WithoutPictures(TimelineLabelsModel):
@@ -34,9 +37,7 @@ class WithoutPictures(TimelineLabelsModel):
             return self.predict(self.features(file, lambda share, detail: None), 0.0).regions
 
     def predict(self, features: Features, frame_rate: float) -> Predicted:
-        assert not isinstance(features, VideoFeatures)
-        rate = features.own_rate()
-        rows = features.rows(rate)
+        rate, rows = self._steps(features, self._profiles)
         segments, labels, scores = self._trained_segments(rows)
         intervals = Intervals.of(segments, labels, len(rows), rate)
         regions = self.regions_of(segments, labels, features, rate, {})
@@ -50,6 +51,19 @@ class WithoutPictures(TimelineLabelsModel):
         content: str,
         told: Sequence[str] | None = None,
     ) -> Example:
+        def on_grid(profiles: Profiles) -> Example:
+            rate, rows = self._steps(features, profiles)
+            return self._example(rows, self.frames_of(result, features, rate, {}), content, told)
+
+        series = {self.control.to_name: features} if isinstance(features, SeriesFeatures) else {}
+        return replace(on_grid({}), series=series, on_grid=on_grid)
+
+    def _steps(self, features: Features, profiles: Profiles) -> tuple[float, Rows]:
+        """Steps a second, and the steps: on the grid of the project's series where that is known, else on the medium's own."""
         assert not isinstance(features, VideoFeatures)
+        if isinstance(features, SeriesFeatures):
+            profile = profiles.get(self.control.to_name)
+            grid = profile.grid if profile else features.own_grid()
+            return grid.rate, features.rows(grid.rate, sample_rate=grid.sample_rate)
         rate = features.own_rate()
-        return self._example(features.rows(rate), self.frames_of(result, features, rate, {}), content, told)
+        return rate, features.rows(rate)

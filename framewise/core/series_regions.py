@@ -1,4 +1,7 @@
-"""Label Studio's region JSON of a time series: the samples from ``start`` to ``end``, both included, in its own units."""
+"""Label Studio's region JSON of a time series: the samples from ``start`` to ``end``, both included, in its own units.
+
+An instant is a region that starts and ends at one sample.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,9 +55,18 @@ def series_region_frames(region: SeriesRegion, times: SeriesTimes, rate: float) 
 
 
 def write_series_region(
-    labels: Iterable[str], samples: tuple[int, int], times: SeriesTimes, from_name: str, to_name: str, score: float
+    labels: Iterable[str],
+    samples: tuple[int, int],
+    times: SeriesTimes,
+    from_name: str,
+    to_name: str,
+    score: float,
+    instant: bool = False,
 ) -> dict[str, Any]:
-    """One predicted region from the first to the last of ``samples``, which are row indices."""
+    """One predicted region from the first to the last of ``samples``, which are row indices. instant: it is written as the one
+    moment in their middle."""
     first, last = samples
+    if instant:
+        first = last = (first + last) // 2
     value = {"start": times.written(first), "end": times.written(last), "instant": first == last}
     return predicted_region(SERIES_REGION_TYPE, from_name, to_name, value, labels, score)

@@ -1,12 +1,11 @@
-"""Numbers that describe a time series on a grid of steps, for learners that see a few numbers a row.
-
-What is cached is the series itself, as it was read; a step's numbers are made of it in a moment. So one cache serves every
-grid.
-"""
+"""Time series for the learner: what is cached is a series as it was read, and the steps of any grid are made of it."""
 
 import json
 import math
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +16,50 @@ from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.features.cache import SERIES, FeatureCache, Hold, alone
 from framewise.features.motion import MOTION_SIZE
+from framewise.features.sensor_numbers import (
+    PAUSE_SECONDS,
+    Channel,
+    Grid,
+    channels_of,
+    known_pieces,
+    number_counts,
+    number_parts,
+    step_numbers,
+)
 from framewise.labeling_config import SeriesSettings
 from framewise.media.library import MediaFile
 
 MOST_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
-LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
-BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
-MOST = 1e30  # of a sample, either way: its square is a number, too
-AGGREGATES = 5  # of a channel: mean, standard deviation, least, most, root of the mean square
-LENGTHS = 3  # of all channels together: of the mean, of the standard deviation, of the mean less what is usual
-# How fast it swings, of all channels together: in bands that begin at so many Hz, each an octave; the last has no end.
-BANDS_HZ = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-BAND_SAMPLES_PER_SECOND = 64.0  # of the swings, at most; faster ones are in the standard deviation
-NYQUIST_SHARE = 0.95  # of half the sampling rate, up to which a filter is made
-SWING_SECONDS = 0.25  # over which, or over half a period, what swings is averaged, twice
-SENSORS = "sensors 2"  # changes when the numbers become other ones: models that learned from those before are then outdated
+MOST_STEPS = 10 * MAX_FRAMES  # with pauses, in which MAX_FRAMES of steps do not count
+SPREAD_SAMPLES = 100_000  # of which a channel's spread is told, about
+DECILES = (0.1, 0.9)  # between which a channel's spread is
+SENSORS = "sensors 3"  # changes when the numbers become other ones: models that learned from those before are then outdated
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SeriesProfile:
+    """A project's series: the one grid for all of them, and what they are usually like. spreads: of each channel, see
+    ``SeriesFeatures.spreads``; None for one that none of them measures."""
+
+    grid: Grid
+    spreads: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, series: "Sequence[SeriesFeatures]") -> Self:
+        """Medians of some series, at least one."""
+        grid = Grid(_median([s.own_rate() for s in series]), _median([s.sample_rate for s in series]))
+        known = [[x for s in series if not math.isnan(x := float(s.spreads[c]))] for c in range(len(series[0].spreads))]
+        return cls(grid, tuple(_median(values) if values else None for values in known))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rate": self.grid.rate, "sample_rate": self.grid.sample_rate, "spreads": list(self.spreads)}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        grid = Grid(float(written["rate"]), float(written["sample_rate"]))
+        return cls(grid, tuple(None if spread is None else float(spread) for spread in written["spreads"]))
 
 
 class SeriesFeatures:
@@ -45,158 +71,127 @@ class SeriesFeatures:
         self._values = values
         self._hold = hold
 
+    @property
+    def sample_rate(self) -> float:
+        """Samples per second, leaving out gaps."""
+        return 1 / self.times.period_seconds
+
     def own_rate(self) -> float:
         """Steps per second that suit the series: of so many samples each that they are at most MOST_STEPS_PER_SECOND."""
-        rate = 1 / self.times.period_seconds
+        rate = self.sample_rate
         most = min(MOST_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
         return rate / max(1, math.ceil(rate / most - 1e-6))
+
+    def own_grid(self) -> Grid:
+        return Grid(self.own_rate(), self.sample_rate)
+
+    def profile(self) -> SeriesProfile:
+        return SeriesProfile.of([self])
+
+    @cached_property
+    def ranges(self) -> npt.NDArray[np.float64]:
+        """Least and most of each channel, (C, 2); NaN for one without a number."""
+        known = (column[np.isfinite(column)] for column in self._values.T)
+        return np.array([(own.min(), own.max()) if len(own) else (np.nan, np.nan) for own in known], dtype=np.float64)
+
+    @cached_property
+    def measured(self) -> npt.NDArray[np.bool_]:
+        """Channels that say something, (C,). One that never changes is of a sensor that is off, if others change."""
+        changes = self.ranges[:, 0] < self.ranges[:, 1]
+        return changes if changes.any() else ~np.isnan(self.ranges[:, 0])
+
+    @cached_property
+    def spreads(self) -> npt.NDArray[np.float64]:
+        """Difference between the outer deciles of each channel, (C,); NaN for one that is not measured."""
+        some = self._values[:: max(1, len(self._values) // SPREAD_SAMPLES)]
+        found = np.full(some.shape[1], np.nan)
+        for channel in np.flatnonzero(self.measured):
+            own = some[:, channel][np.isfinite(some[:, channel])]
+            found[channel] = np.subtract(*np.quantile(own.astype(np.float64), DECILES[::-1])) if len(own) else np.nan
+        return found
 
     def num_steps(self, rate: float) -> int:
         """Steps from the first sample to the last. Raises MediaError for more than can be."""
         steps = self.times.num_frames(rate)
-        if steps > MAX_FRAMES:
-            raise MediaError(
-                f"a series of {self.times.seconds[-1]:.0f} s with {rate:g} steps a second has more than {MAX_FRAMES} of them; "
-                "cut it into parts, or give it fewer samples"
-            )
+        if steps > MOST_STEPS:
+            raise self._too_long(rate, MOST_STEPS)
         return steps
 
     def num_steps_beside(self, rate: float) -> int:
         """Steps up to the end of the last sample's period: as long a slow sensor says something beside other media."""
         end = (float(self.times.seconds[-1]) + self.times.period_seconds) * rate
-        return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MAX_FRAMES))
+        return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MOST_STEPS))
 
-    def rows(self, rate: float, num_steps: int | None = None) -> "SensorRows":
-        """What describes each step, for the learner. Raises MediaError."""
+    def rows(self, rate: float, num_steps: int | None = None, sample_rate: float | None = None) -> "SensorRows":
+        """What describes each step, for the learner. sample_rate: of the project's series; of this one if None.
+
+        Raises MediaError for more steps than can be.
+        """
         steps = self.num_steps(rate) if num_steps is None else num_steps
-        return SensorRows(step_numbers(self.times, self._values, rate, steps), rate, number_counts(self._values.shape[1]))
+        rows = SensorRows(self, Grid(rate, sample_rate or self.sample_rate), steps)
+        if sum(stop - start for start, stop in rows.pieces) > MAX_FRAMES:
+            raise self._too_long(rate, MAX_FRAMES)
+        return rows
+
+    def numbers(self, grid: Grid, pieces: Sequence[tuple[int, int]]) -> Floats:
+        """Numbers of the steps in some pieces, one after the other, see ``step_numbers``."""
+        return step_numbers(self._channels(grid), self._values.shape[1], pieces)
+
+    def known_spans(self, grid: Grid) -> list[tuple[int, int]]:
+        """Spans [start, stop) of steps in which a channel is known; those of one channel after the other's."""
+        return [span for _, channel in self._channels(grid) for span in channel.known()]
+
+    def _channels(self, grid: Grid) -> Iterator[tuple[int, Channel]]:
+        return channels_of(self.times, self._values, np.flatnonzero(self.measured), grid)
+
+    def _too_long(self, rate: float, most: int) -> MediaError:
+        return MediaError(
+            f"a series of {self.times.seconds[-1]:.0f} s with {rate:g} steps a second has more than {most} of them; "
+            "cut it into parts, or give it fewer samples"
+        )
 
 
 class SensorRows:
-    """Steps as rows: what ``step_numbers`` says of them; no motion, which is of pictures."""
+    """Steps of a series as rows; no motion, which is of pictures.
+
+    pieces: spans [start, stop) of rows of which something is known. Between them is a pause of more than PAUSE_SECONDS of the
+    learner, whose rows are NaN and take neither time nor memory. parts: groups of columns.
+    """
 
     motion_size = MOTION_SIZE
 
-    def __init__(self, numbers: Floats, rate: float, counts: Floats):
-        self.frame_rate = max(rate, LEAST_RATE)
-        self.counts: Floats | None = counts
-        self._numbers = numbers
+    def __init__(self, series: SeriesFeatures, grid: Grid, num_steps: int):
+        self.frame_rate = grid.frame_rate
+        channels = len(series.measured)
+        self.counts: Floats | None = number_counts(channels)
+        self.parts = number_parts(channels)
+        spans = [(start, min(stop, num_steps)) for start, stop in series.known_spans(grid) if start < num_steps]
+        self.pieces = known_pieces(spans, PAUSE_SECONDS * grid.frame_rate)
+        self._series, self._grid, self._num_steps = series, grid, num_steps
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._num_steps
 
     def read(self, index: npt.NDArray[np.int64]) -> Floats:
-        rows: Floats = np.pad(self._numbers[index], ((0, 0), (0, MOTION_SIZE)))
+        starts, stops = np.array(self.pieces, np.int64).reshape(-1, 2).T
+        piece = np.searchsorted(starts, index, side="right") - 1
+        inside = np.flatnonzero(piece >= 0)
+        inside = inside[index[inside] < stops[piece[inside]]]
+        first = np.cumsum(stops - starts) - stops  # of a piece's rows among all of them, less where it begins
+        rows = np.zeros((len(index), self._numbers.shape[1] + MOTION_SIZE), np.float32)
+        rows[:, :-MOTION_SIZE] = np.nan
+        rows[inside, :-MOTION_SIZE] = self._numbers[index[inside] + first[piece[inside]]]
         return rows
 
-
-def number_counts(channels: int) -> Floats:
-    """How much each of the numbers of a step counts, (D,): a channel's, which say much the same, together as much as one."""
-    counts = [1 / math.sqrt(AGGREGATES)] * (channels * AGGREGATES) + [1.0] * (LENGTHS + len(BANDS_HZ))
-    return np.array(counts, np.float32)
-
-
-def step_numbers(times: SeriesTimes, values: Floats, rate: float, num_steps: int) -> Floats:
-    """(num_steps, D) of a series' channels (N, C), in their own units: AGGREGATES of each channel, less its median; LENGTHS; of
-    each of BANDS_HZ the root of how far it swings.
-
-    Lengths and swings are of all channels together, as of a vector: so they are the same however a sensor is worn. A step
-    without a sample lies between two others, where a channel is slower than the grid, and is drawn as a line between them; in a
-    gap its numbers are NaN.
-    """
-    steps = times.frames(rate) - 1
-    samples = np.clip(values.astype(np.float64), -MOST, MOST)
-    parts = [_channel(times.seconds, steps, samples[:, c], rate, num_steps) for c in range(values.shape[1])]
-    aggregates = np.stack([known for known, _, _ in parts])
-    valid = np.stack([there for _, there, _ in parts])
-    usual = np.array([median for _, _, median in parts])[:, np.newaxis]
-    means, spreads, centred = aggregates[:, :, 0] + usual, aggregates[:, :, 1], aggregates[:, :, 0]
-    anything = np.where(valid.any(axis=0), 1.0, np.nan)[:, np.newaxis]
-    lengths = np.stack([np.sqrt(np.nansum(of**2, axis=0)) for of in (means, spreads, centred)], axis=1)
-    columns = [*aggregates, anything * lengths, anything * _swings(times, samples, rate, num_steps)]
-    return np.concatenate(columns, axis=1, dtype=np.float32)
+    @cached_property
+    def _numbers(self) -> Floats:
+        """(rows in pieces, D). Made when they are first read: an example may be put on another grid before."""
+        return self._series.numbers(self._grid, self.pieces)
 
 
-def _channel(
-    seconds: npt.NDArray[np.float64], steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], rate: float, num_steps: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
-    """Aggregates (T, AGGREGATES) of one channel (N,) less its median, whether each step has any, (T,), and the median."""
-    there = np.flatnonzero(np.isfinite(values))
-    if not len(there):
-        return np.full((num_steps, AGGREGATES), np.nan), np.zeros(num_steps, bool), 0.0
-    median = float(np.median(values[there]))
-    inside, centred = steps[there], values[there] - median
-    filled, first, counts = np.unique(inside, return_index=True, return_counts=True)
-    mean = np.add.reduceat(centred, first) / counts
-    square = np.add.reduceat(centred**2, first) / counts
-    spread = np.sqrt(np.maximum(square - mean**2, 0))
-    least, most = np.minimum.reduceat(centred, first), np.maximum.reduceat(centred, first)
-    known = np.stack([mean, spread, least, most, np.sqrt(square)], axis=1)
-    every = np.arange(num_steps)
-    drawn = np.stack([np.interp(every, filled, column) for column in known.T], axis=1)
-    valid = _bridged(filled, every, BRIDGED_PERIODS * max(SeriesTimes(seconds[there]).period_seconds * rate, 1.0))
-    return np.where(valid[:, np.newaxis], drawn, np.nan), valid, median
-
-
-def _swings(times: SeriesTimes, values: npt.NDArray[np.float64], rate: float, num_steps: int) -> npt.NDArray[np.float64]:
-    """(T, len(BANDS_HZ)), roots of the amplitude in each band, of all channels (N, C) as of a vector; 0 in bands that are
-    faster than the samples. A second is the learner's own, see LEAST_RATE."""
-    from scipy.ndimage import uniform_filter1d  # scipy, which takes most of a second to import, and not all have series
-    from scipy.signal import sosfiltfilt
-
-    second = max(rate, LEAST_RATE) / rate
-    sampling = min(1 / times.period_seconds, BAND_SAMPLES_PER_SECOND / second)
-    filters = _filters(sampling * second)
-    energy = np.zeros((len(BANDS_HZ), int(times.seconds[-1] * sampling + 1e-6) + 1))
-    edge = min(energy.shape[1] - 1, int(3 * sampling * second))
-    for channel in values.T:  # one after the other: there may be many
-        even = _evenly(times.seconds, channel, sampling, energy.shape[1])
-        for band, filter in filters.items():
-            energy[band] += sosfiltfilt(filter, even, padlen=edge) ** 2
-    middles = np.minimum(((np.arange(num_steps) + 0.5) / rate * sampling).astype(np.int64), energy.shape[1] - 1)
-    found = np.zeros((num_steps, len(BANDS_HZ)))
-    for band in filters:
-        size = max(1, round(sampling * second * max(SWING_SECONDS, 0.5 / BANDS_HZ[band])))
-        smooth = uniform_filter1d(uniform_filter1d(energy[band], size, mode="reflect"), size, mode="reflect")
-        found[:, band] = np.maximum(smooth, 0)[middles] ** 0.25
-    return found
-
-
-def _filters(sampling: float) -> dict[int, npt.NDArray[np.float64]]:
-    """Of each of BANDS_HZ that samples can show, by its number."""
-    from scipy.signal import butter
-
-    highest, last = NYQUIST_SHARE * sampling / 2, len(BANDS_HZ) - 1
-    return {
-        band: butter(2, [begin, 2 * begin], "bandpass", fs=sampling, output="sos")
-        if band < last and 2 * begin < highest
-        else butter(2, begin, "highpass", fs=sampling, output="sos")
-        for band, begin in enumerate(BANDS_HZ)
-        if begin < highest
-    }
-
-
-def _evenly(
-    seconds: npt.NDArray[np.float64], channel: npt.NDArray[np.float64], sampling: float, length: int
-) -> npt.NDArray[np.float64]:
-    """(length,) at so many samples a second: means of a channel's samples (N,) inside each, and lines where there are none."""
-    there = np.isfinite(channel)
-    if not there.any():
-        return np.zeros(length)
-    cells = (seconds[there] * sampling + 1e-6).astype(np.int64)
-    filled, first, counts = np.unique(cells, return_index=True, return_counts=True)
-    even: npt.NDArray[np.float64] = np.interp(np.arange(length), filled, np.add.reduceat(channel[there], first) / counts)
-    return even
-
-
-def _bridged(filled: npt.NDArray[np.int64], every: npt.NDArray[np.int64], longest: float) -> npt.NDArray[np.bool_]:
-    """Whether a step has a sample or lies between two that are at most ``longest`` steps apart."""
-    after = np.searchsorted(filled, every)
-    before = np.searchsorted(filled, every, side="right") - 1
-    between = (before >= 0) & (after < len(filled))
-    apart = filled[np.minimum(after, len(filled) - 1)] - filled[np.maximum(before, 0)]
-    valid: npt.NDArray[np.bool_] = between & (apart <= longest)
-    return valid
+def _median(values: Sequence[float]) -> float:
+    """The lower one of two, so that it is one of them."""
+    return sorted(values)[(len(values) - 1) // 2]
 
 
 class SeriesReader:

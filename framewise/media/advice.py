@@ -4,12 +4,15 @@ Every advice names the file, what was found, what that means for labels, and a c
 """
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
 
 import numpy as np
 import numpy.typing as npt
 
+from framewise.core.errors import brief
 from framewise.core.frame_grid import count_frames, picture_rows
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
@@ -32,6 +35,8 @@ OPENED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg"}
 # Label Studio 1.23, web/libs/editor/src/components/VideoCanvas/VirtualVideo.tsx, canPlayUrl; seen in Chromium 156.
 QUICKTIME_SUFFIXES = {".mov", ".qt"}
 NAMES = {"mpeg4": "MPEG-4 Part 2, which OpenCV writes if asked for mp4v", "hevc": "HEVC (H.265)"}
+
+OTHER_SPREAD, OTHER_RATE = 5.0, 1.5  # from so many times, or a fraction, on: of a channel, and of the sampling rate
 
 H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
 
@@ -159,6 +164,49 @@ def _new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
 def _longest(info: VideoInfo, pts: npt.NDArray[np.int64]) -> float:
     """Seconds that a browser reports once it has read all pictures."""
     return max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Channels of a series beside those of the annotated series. ranges (C, 2): minimum and maximum of each, NaN for one
+    without a number. spreads (C,), sample_rate: see ``features.sensors.SeriesProfile``; usual: of the annotated, if known.
+    """
+
+    ranges: npt.NDArray[np.float64]
+    spreads: Sequence[float | None]
+    sample_rate: float
+    usual_spreads: Sequence[float | None] = ()
+    usual_rate: float | None = None
+
+
+def channel_advice(found: Channels, settings: SeriesSettings) -> list[str]:
+    """Notes on channels that are not measured, and on units and rates unlike those of the annotated series."""
+    said = []
+    names = settings.channels
+    missing = [name for name, (least, _) in zip(names, found.ranges, strict=True) if np.isnan(least)]
+    if missing:
+        said.append(
+            f"{_channels(missing)} no numbers in this series: predictions for it rely on the other channels; check the column"
+        )
+    constant = {name: least for name, (least, most) in zip(names, found.ranges, strict=True) if least == most}
+    if constant and len(constant) + len(missing) < len(names):
+        values = ", ".join(sorted({f"{value:g}" for value in constant.values()}))
+        said.append(f"{_channels(list(constant))} one value throughout ({values}), treated as not measured; was the sensor on?")
+    for name, own, usual in zip(names, found.spreads, found.usual_spreads, strict=False):
+        if own and usual and not 1 / OTHER_SPREAD < own / usual < OTHER_SPREAD:
+            said.append(
+                f"channel {name!r} spreads {own / usual:.2g} times as far as in the annotated series: is it in another unit?"
+            )
+    if found.usual_rate and not 1 / OTHER_RATE <= found.sample_rate / found.usual_rate <= OTHER_RATE:
+        said.append(
+            f"the series has {found.sample_rate:.4g} samples a second, the annotated ones {found.usual_rate:.4g}: what is fast "
+            "may be recognised less well"
+        )
+    return said
+
+
+def _channels(names: Sequence[str]) -> str:
+    return f"channel {names[0]!r} has" if len(names) == 1 else f"channels {brief(list(names))} have"
 
 
 def series_advice(times: SeriesTimes, settings: SeriesSettings) -> list[str]:

@@ -32,7 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """native (N,): times as ``core/series_time`` has them. values (N, C) float32: of the config's channels; NaN is a gap."""
+    """native (N,): times as ``core/series_time`` has them. values (N, C) float32: of the config's channels; NaN is a gap, and
+    a channel that the file does not have is NaN throughout."""
 
     native: FloatArray
     values: npt.NDArray[np.float32]
@@ -47,7 +48,8 @@ class _Block:
 
 
 def read_series(path: Path, settings: SeriesSettings) -> Series:
-    """A file of text with separated columns, or of JSON. Raises MediaError for one that the editor could not show either."""
+    """A file of text with separated columns, or of JSON. Raises MediaError for one that the editor could not show either, and
+    for one that has none of the channels; of one that lacks some, the others are read."""
     try:
         with path.open("rb") as file:
             is_json = file.read(1) == b"{"
@@ -138,8 +140,8 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
         if chunk[beyond].notna().any():
             row = int(chunk[beyond].notna().argmax()) + int(chunk.index[0]) + 1
             raise MediaError(f"sample {row} has more cells than the {beyond} columns of the first row")
-        values = np.stack([_numbers(chunk[place]) for place in channels], axis=1)
-        yield _Block(None if time is None else chunk[time], values)
+        columns = [_numbers(chunk[place]) if place is not None else _nothing(len(chunk)) for place in channels]
+        yield _Block(None if time is None else chunk[time], np.stack(columns, axis=1))
 
 
 def _first_lines(path: Path) -> tuple[str, str]:
@@ -177,24 +179,26 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int]]:
-    """Numbers of the time column, None if there is none, and of the channels' columns. Raises MediaError."""
+def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int | None]]:
+    """Numbers of the time column, None if there is none, and of the channels' columns, None for one that is missing. Raises
+    MediaError for a file that has none of the channels."""
     if len(names) > MAX_COLUMNS:
         raise MediaError(f"expected a series of at most {MAX_COLUMNS} columns, found {len(names)}; is sep right?")
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     time = settings.time_column.lower()
     if settings.time_column and time not in names:
         raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}")
-    channels = []
+    channels: list[int | None] = []
     for channel in settings.channels:
         name = channel.lower()
         if name not in names and name.isdecimal() and int(name) < len(names):
             name = names[int(name)]
-        if name not in names:
-            raise MediaError(f"the series has no column {channel!r}, which a <Channel> names; it has {brief(names)}")
         if name in doubled or time in doubled:
             raise MediaError(f"the series has several columns of one name: {brief(doubled)}; give each a name of its own")
-        channels.append(names.index(name))
+        channels.append(names.index(name) if name in names else None)
+    if all(place is None for place in channels):
+        wanted = brief(list(settings.channels))
+        raise MediaError(f"the series has none of the columns {wanted}, which <Channel> tags name; it has {brief(names)}")
     return (names.index(time) if settings.time_column else None), channels
 
 
@@ -216,17 +220,19 @@ def _json_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
     names = [name.lower() for name in columns]
     time, channels = _places(names, settings)
     lists = list(columns.values())
-    wanted = [*channels, *([] if time is None else [time])]
+    there = [place for place in channels if place is not None]
+    wanted = [*there, *([] if time is None else [time])]
     for place in wanted:
         if not isinstance(lists[place], list):
             raise MediaError(f"column {names[place]!r}: expected a list of numbers, found {brief(lists[place])}")
     for place in wanted:
-        if len(lists[place]) != len(lists[channels[0]]):
+        if len(lists[place]) != len(lists[there[0]]):
             raise MediaError(
-                f"columns of different lengths: {names[channels[0]]!r} has {len(lists[channels[0]])} values and "
+                f"columns of different lengths: {names[there[0]]!r} has {len(lists[there[0]])} values and "
                 f"{names[place]!r} has {len(lists[place])}"
             )
-    values = [_numbers(pd.Series(lists[place], dtype=object)) for place in channels]
+    nothing = _nothing(len(lists[there[0]]))
+    values = [nothing if place is None else _numbers(pd.Series(lists[place], dtype=object)) for place in channels]
     yield _Block(None if time is None else pd.Series(lists[time], dtype=object), np.stack(values, axis=1))
 
 
@@ -240,6 +246,10 @@ def _numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):
         numbers = column.to_numpy(dtype=np.float32, na_value=np.nan)
     return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
+
+
+def _nothing(number: int) -> npt.NDArray[np.float32]:
+    return np.full(number, np.nan, np.float32)
 
 
 def _plain(value: Any) -> Any:
@@ -291,6 +301,5 @@ def _check_times(native: FloatArray, settings: SeriesSettings) -> None:
 
 
 def _check_channels(values: npt.NDArray[np.float32], settings: SeriesSettings) -> None:
-    empty = [channel for channel, column in zip(settings.channels, values.T, strict=True) if np.isnan(column).all()]
-    if empty:
-        raise MediaError(f"no number in the column of channel {brief(empty)}; is it the right column?")
+    if np.isnan(values).all():
+        raise MediaError(f"no number in the columns of channels {brief(list(settings.channels))}; are they the right columns?")

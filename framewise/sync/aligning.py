@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
 
-from framewise.core.errors import MediaError
+from framewise.core.errors import MediaError, brief
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
@@ -88,6 +88,9 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
         series = read_series(path, settings)
     except MediaError as error:
         raise MediaError(f"{path.name}: {error}") from None
+    empty = [name for name, column in zip(settings.channels, series.values.T, strict=True) if np.isnan(column).all()]
+    if empty:
+        raise MediaError(f"{path.name}: no column of numbers for channel {brief(empty)}; is it the right column?")
     form = TimeFormat(settings.time_format) if settings.time_format else None
     times = SeriesTimes(series.native, 1000.0 if form else 1.0, form)
     seconds = times.seconds

@@ -2,13 +2,14 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.integration.service import Project
 from tests.integration.test_offline import Workplace, annotation
-from tests.series_help import record, series_config, task
+from tests.series_help import Recording, record, series_config, task
 
 _numbers = itertools.count(90_001)
 
@@ -58,7 +59,7 @@ def test_a_task_that_cannot_be_learned_leaves_the_others_alone(service, videos):
     good, bad = record(5), record(6)
     broken = task(next(_numbers), str(bad.write_csv(videos / "no-such-column.csv", "number")))
     text = (videos / "no-such-column.csv").read_text()
-    (videos / "no-such-column.csv").write_text(text.replace("Time,X", "Time,A"))
+    (videos / "no-such-column.csv").write_text(text.replace("Time,X,Y,Z", "Time,A,B,C"))
     outside = make_task(good, videos, "number")
     late = {**good.regions("number")[0], "value": {"start": 900, "end": 901, "instant": False, "timeserieslabels": ["Turn"]}}
 
@@ -71,8 +72,27 @@ def test_a_task_that_cannot_be_learned_leaves_the_others_alone(service, videos):
 
     told = "\n".join(job["warnings"])
     assert job["state"] == "done"
-    assert f"task {broken['id']} is left out of the training: the series has no column 'x', which a <Channel> names" in told
+    assert f"task {broken['id']} is left out of the training: the series has none of the columns ['x', 'y', 'z']" in told
     assert f"task {outside['id']} is left out of the training: region '{late['id']}': 900 to 901 is outside a series" in told
+
+
+def test_a_series_of_half_the_rate_and_without_a_channel_is_predicted_and_told_of(service, videos):
+    """On the grid of those that were learned from: 25 steps a second, of 50 samples."""
+    project = Project(series_config("number"))
+    learned, new = [record(seed) for seed in (11, 12)], record(13)
+    service.train(project, *((make_task(r, videos, "number"), r.regions("number")) for r in learned))
+    half = Recording(new.seconds[::2], new.values[::2], [(label, (a + 1) // 2, b // 2) for label, a, b in new.truth])
+    other = make_task(half, videos, "number")
+    path = Path(other["data"]["series"])
+    path.write_text(path.read_text().replace("Time,X,Y,Z", "Time,X,Y,W"))
+
+    prediction = service.predict_until_there(project, other)
+
+    right = half.marked(half.predicted(prediction, "number")) == half.marked(half.truth)
+    assert right.mean(axis=0) == pytest.approx([1, 1], abs=0.1)
+    told = "\n".join(warning for job in service.jobs(project) for warning in job["warnings"])
+    assert "channel 'z' has no numbers in this series" in told
+    assert "the series has 25 samples a second, the annotated ones 50" in told
 
 
 def test_a_renamed_label_keeps_its_regions(service, videos):

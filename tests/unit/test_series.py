@@ -14,7 +14,7 @@ from framewise.core.errors import MediaError
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
 from framewise.media import series as reading
-from framewise.media.advice import series_advice
+from framewise.media.advice import Channels, channel_advice, series_advice
 from framewise.media.series import read_series
 
 NAN = np.nan
@@ -102,6 +102,36 @@ def test_a_gap_in_json(read, value):
     same(read(json.dumps({"time": [5, 6], "x": [1, value], "y": [1, 2]})), [5, 6], [1, NAN], [1, 2])
 
 
+@pytest.mark.parametrize(
+    "text", ["time,x\n5,1\n6,2\n", "time,x,y\n5,1,\n6,2,off\n", '{"time": [5, 6], "x": [1, 2]}', "time,Y,x\n5,,1\n6,,2\n"]
+)
+def test_a_channel_that_is_missing_is_a_gap_throughout(read, text):
+    same(read(text), [5, 6], [1, 2], [NAN, NAN])
+
+
+def advised(ranges, spreads=(1.0, 1.0), rate=50.0, usual=(), usual_rate=None):
+    return channel_advice(Channels(np.array(ranges, dtype=float), spreads, rate, usual, usual_rate), PLAIN)
+
+
+def test_channels_that_say_nothing_are_told_of():
+    assert advised([(0, 1), (-1, 1)]) == []
+    (missing,) = advised([(0, 1), (NAN, NAN)])
+    assert missing.startswith("channel 'y' has no numbers in this series: predictions for it rely on the other channels")
+    (constant,) = advised([(0, 0), (-1, 1)])
+    assert constant.startswith("channel 'x' has one value throughout (0), treated as not measured")
+    assert advised([(0, 0), (1, 1)]) == []  # a recording in which nothing happens
+
+
+def test_another_unit_or_rate_than_in_the_annotated_series_is_told_of():
+    usual = [(0, 1), (-1, 1)], (2.0, 1.0)
+    assert advised(*usual, usual=(0.5, 4.0), usual_rate=74.0) == []
+    assert advised(*usual, usual=(None, 1.0)) == []
+    (unit,) = advised(*usual, usual=(0.2, 1.0))
+    assert unit == "channel 'x' spreads 10 times as far as in the annotated series: is it in another unit?"
+    (rate,) = advised(*usual, usual=(2.0, 1.0), usual_rate=100.0)
+    assert rate.startswith("the series has 50 samples a second, the annotated ones 100:")
+
+
 def test_two_samples_at_one_time_are_read_and_told_of(read):
     same(read("time,x,y\n5,1,10\n5,2,20\n6,3,30\n"), [5, 5, 6], [1, 2, 3], [10, 20, 30])
     (advice,) = series_advice(SeriesTimes(np.array([5.0, 5, 6])), PLAIN)
@@ -138,9 +168,9 @@ def test_what_is_likely_not_meant_is_told():
         ("time,x,y\n1,1,2\n3,2,3\n2,2,3\n", PLAIN, "times that never go back; sample 3 lies before the one before it; sort"),
         ("time,x,y\n1,1,2\n1,2,3\n", PLAIN, "all 2 samples have one time; is timeFormat too coarse"),
         ("t,x,y\n1,1,2\n2,2,3\n", PLAIN, "no column 'time', which timeColumn names; it has"),
-        ("time,x\n1,1\n2,2\n", PLAIN, "no column 'y', which a <Channel> names; it has"),
+        ("time,a\n1,1\n2,2\n", PLAIN, r"none of the columns \['x', 'y'\], which <Channel> tags name; it has \['time', 'a'\]"),
         ("time,x,x,y\n1,1,1,1\n2,2,2,2\n", PLAIN, r"several columns of one name: \['x'\]"),
-        ("time,x,y\n1,1,\n2,2,\n", PLAIN, r"no number in the column of channel \['y'\]"),
+        ("time,x,y\n1,,\n2,,off\n", PLAIN, r"no number in the columns of channels \['x', 'y'\]"),
         ("time;x;y\n1;1;1\n2;2;2\n", PLAIN, "separator ',' is not in the first row, 'time;x;y'; set sep"),
         ("time,x,y\n1,1,1,5\n2,2,2,5\n", PLAIN, "first row has 3 columns and the second 4"),
         ("time,x,y\n1,1,1\n2,2,2\n3,3,3,3\n", PLAIN, "sample 3 has more cells than the 3 columns"),

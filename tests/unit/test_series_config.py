@@ -182,3 +182,13 @@ def test_a_written_region_is_read_back():
         (back,) = frames(written, times)
         assert times.samples_in(*back, 10.0) == (3, 10)
     assert write_series_region(["Walk"], (3, 3), NUMBERS, "moves", "sensor", 1.0)["value"]["instant"] is True
+
+
+@pytest.mark.parametrize("rate", [2.0, 5.0, 0.5])
+def test_an_instant_is_one_sample_and_one_step(rate):
+    written = write_series_region(["Walk"], (2, 5), NUMBERS, "moves", "sensor", 1.0, instant=True)
+    value = written["value"]
+    assert (value["start"], value["end"], value["instant"]) == (NUMBERS.written(3), NUMBERS.written(3), True)
+    (region,) = read_series_regions([written], "moves")
+    step = int(NUMBERS.frames(rate)[3])
+    assert series_region_frames(region, NUMBERS, rate).ranges == ((step, step),)

@@ -1,0 +1,295 @@
+"""Numbers that describe each step of a time series, made of its samples.
+
+Shapes: N samples, C channels, T steps, D numbers a step. A series of another sampling rate than the project's others gives
+nearly the same numbers: all is taken over fixed times, of one that is k times as fast from every k-th sample, and bands end
+where those of the project do. What a series cannot show is NaN.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.series_time import SeriesTimes
+
+LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
+BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
+PAUSE_SECONDS = 2.6  # a longer gap parts pieces: twice as far as the learner looks, so what lies between concerns neither
+MOST = 1e30  # of a sample, either way: its square is a number, too
+FAR_OUT, MOST_TIMES = 0.999, 10.0  # a channel's values count up to so many times what this share of them stays below
+SPREAD_SECONDS = 1.0  # over which a channel's spread is taken
+AGGREGATES = 2  # of a channel: level and spread
+AGGREGATE_COUNT = 0.5  # of each, beside a number of all channels together: a sensor may be worn otherwise
+# How fast it swings: in bands that begin at so many Hz, each an octave.
+BANDS_HZ = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+TOGETHER = 1 + len(BANDS_HZ)  # of all channels: length of the levels, and of what swings in each band
+# For bands, samples that are more are brought down to between one and two times as many: faster ones are in the spread.
+BAND_SAMPLES_PER_SECOND = 64.0
+NYQUIST_SHARE = 0.95  # of half the sampling rate, up to which a filter is made
+SWING_SECONDS = 0.25  # over which, or over half a period, what swings is averaged, twice
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Steps of a project's series. rate: steps a second. sample_rate: samples a second that its series usually have."""
+
+    rate: float
+    sample_rate: float
+
+    @property
+    def frame_rate(self) -> float:
+        """The rate that the learner is told."""
+        return max(self.rate, LEAST_RATE)
+
+    @property
+    def second(self) -> float:
+        """Seconds that the learner takes as one: more of a slow series."""
+        return self.frame_rate / self.rate
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Samples of one channel that are numbers, less their median, at most about as many a second as the grid's series have.
+    steps: that they are in. period_seconds: between them, also in a part that has few."""
+
+    seconds: Doubles
+    values: Doubles
+    steps: Indices
+    period_seconds: float
+    grid: Grid
+
+    @classmethod
+    def of(cls, seconds: Doubles, steps: Indices, values: Floats, grid: Grid) -> "Channel":
+        """Of all samples of a series, at least one of which is a number in this channel."""
+        there = np.flatnonzero(np.isfinite(values))
+        period = SeriesTimes(seconds[there]).period_seconds
+        # Means would be of less noise than the project's series have, and their fastest bands would be still.
+        each = max(1, round(1 / (period * grid.sample_rate)))
+        there = there[::each]
+        known = np.clip(values[there].astype(np.float64), -MOST, MOST)
+        return cls(seconds[there], _without_spikes(known), steps[there], each * period, grid)
+
+    @property
+    def bridged(self) -> float:
+        """Steps from one sample to the next that are no gap, at most."""
+        return BRIDGED_PERIODS * max(self.period_seconds * self.grid.rate, 1.0)
+
+    def known(self) -> list[tuple[int, int]]:
+        """Spans [start, stop) of steps that have a sample, or lie between two without a gap."""
+        filled = self.steps[_firsts(self.steps)]
+        after = np.flatnonzero(np.diff(filled) > self.bridged) + 1
+        starts, stops = filled[[0, *after]], filled[[*(after - 1), -1]] + 1
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+    def cut(self, start: int, stop: int) -> "Channel":
+        first, last = np.searchsorted(self.steps, (start, stop))
+        inside = slice(int(first), int(last))
+        return Channel(self.seconds[inside], self.values[inside], self.steps[inside], self.period_seconds, self.grid)
+
+
+def channels_of(times: SeriesTimes, values: Floats, measured: Iterable[int], grid: Grid) -> Iterator[tuple[int, Channel]]:
+    """Number and samples of each channel that is measured; one after the other: there may be many. values (N, C)."""
+    steps = times.frames(grid.rate) - 1
+    for number in measured:
+        yield number, Channel.of(times.seconds, steps, values[:, number], grid)
+
+
+def known_pieces(spans: Sequence[tuple[int, int]], longest_gap: float) -> list[tuple[int, int]]:
+    """Spans [start, stop) of steps as pieces: joined where the gap between them is of so many steps at most."""
+    pieces: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if pieces and start - pieces[-1][1] <= longest_gap:
+            pieces[-1] = pieces[-1][0], max(pieces[-1][1], stop)
+        else:
+            pieces.append((start, stop))
+    return pieces
+
+
+def number_parts(channels: int) -> list[tuple[str, slice]]:
+    """Groups of the numbers of a step: their names and columns. One channel has no bands beside those of all."""
+    widths = {
+        "levels": channels * AGGREGATES,
+        "motion of all channels": TOGETHER,
+        "bands of each channel": channels * len(BANDS_HZ) if channels > 1 else 0,
+    }
+    parts, start = [], 0
+    for name, width in widths.items():
+        if width:
+            parts.append((name, slice(start, start + width)))
+        start += width
+    return parts
+
+
+def number_counts(channels: int) -> Floats:
+    """How much each of the numbers of a step counts, (D,): those of single channels less than those of all together; the bands
+    of each channel nothing, unless they are weighed by themselves."""
+    parts = dict(number_parts(channels))
+    counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
+    counts[parts["levels"]] = AGGREGATE_COUNT
+    counts[parts["motion of all channels"]] = 1
+    return counts
+
+
+def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pieces: Sequence[tuple[int, int]]) -> Floats:
+    """Numbers (T, D) of the steps in ``pieces``, one piece after the other, in the columns of ``number_parts``.
+
+    Of each channel, in its own unit: its level, which counts from its median, and its spread. Of all channels together, as of a
+    vector, and so the same however a sensor is worn: the length of the levels, and of each of BANDS_HZ the root of how far it
+    swings. The same root of each channel. Channels that are not known count as the others do on average. A step without a
+    sample lies between two others, where a channel is slower than the grid, and is drawn as a line between them.
+    """
+    ends = np.cumsum([stop - start for start, stop in pieces], dtype=np.int64)
+    total, bands = sum(stop - start for start, stop in pieces), len(BANDS_HZ)
+    numbers = np.full((total, len(number_counts(num_channels))), np.nan, np.float32)
+    together = _Together(total)
+    for number, channel in channels:
+        for (start, stop), end in zip(pieces, ends, strict=True):
+            rows = slice(int(end) - (stop - start), int(end))
+            own = channel.cut(start, stop)
+            if not len(own.steps):
+                continue
+            levels, swings = _piece(own, start, stop)
+            together.add(rows, levels[:, 0], swings)
+            numbers[rows, number * AGGREGATES : (number + 1) * AGGREGATES] = levels
+            if num_channels > 1:
+                first = num_channels * AGGREGATES + TOGETHER + number * bands
+                numbers[rows, first : first + bands] = swings**0.25
+    numbers[:, dict(number_parts(num_channels))["motion of all channels"]] = together.lengths(num_channels)
+    return numbers
+
+
+class _Together:
+    """Sums over the channels that are known in each of so many steps."""
+
+    def __init__(self, steps: int):
+        self._squares = np.zeros((steps, TOGETHER))
+        self._known = np.zeros((steps, TOGETHER), np.int32)
+
+    def add(self, rows: slice, level: Doubles, swings: Doubles) -> None:
+        squares = np.column_stack([level**2, swings])
+        self._squares[rows] += np.nan_to_num(squares)
+        self._known[rows] += np.isfinite(squares)
+
+    def lengths(self, channels: int) -> Doubles:
+        """(T, TOGETHER), as if all channels were known; NaN where none is."""
+        squares = np.where(self._known > 0, self._squares * channels / np.maximum(self._known, 1), np.nan)
+        squares[:, 0] **= 0.5
+        squares[:, 1:] **= 0.25
+        return squares
+
+
+def _piece(own: Channel, start: int, stop: int) -> tuple[Doubles, Doubles]:
+    """Level and spread (T, AGGREGATES), and squares of what swings (T, bands), of a channel's samples in the steps [start,
+    stop), at least one; NaN in its gaps."""
+    every = np.arange(start, stop)
+    first = _firsts(own.steps)
+    filled, counts = own.steps[first], np.diff(first, append=len(own.steps))
+    level = np.interp(every, filled, np.add.reduceat(own.values, first) / counts)
+    middles = np.asarray((every + 0.5) / own.grid.rate, np.float64)
+    unknown = ~_bridged(filled, every, own.bridged)
+    levels = np.stack([level, _spread(own, middles)], axis=1)
+    swings = _swings(own, middles)
+    levels[unknown], swings[unknown] = np.nan, np.nan
+    return levels, swings
+
+
+def _spread(own: Channel, middles: Doubles) -> Doubles:
+    """(T,), standard deviation around each of these times; on lines where it has one sample, NaN where no time has more.
+
+    Of the samples as they are, so it is the same if every second one is left out.
+    """
+    half = SPREAD_SECONDS * own.grid.second / 2
+    first, stop = (np.searchsorted(own.seconds, middles + side) for side in (-half - 1e-6, half + 1e-6))
+    number = stop - first
+    several = number > 1
+    if not several.any():
+        return np.full(len(middles), np.nan)
+    sums = [np.concatenate([[0.0], np.cumsum(own.values**power)]) for power in (1, 2)]
+    total, squares = (whole[stop[several]] - whole[first[several]] for whole in sums)
+    number = number[several]
+    spread = np.sqrt(np.maximum(squares - total**2 / number, 0) / (number - 1))
+    drawn: Doubles = np.interp(middles, middles[several], spread)
+    return drawn
+
+
+def _swings(own: Channel, middles: Doubles) -> Doubles:
+    """(T, bands), mean square in each band around these times; NaN in bands that the samples are too few for."""
+    from scipy.fft import next_fast_len  # scipy, which takes most of a second to import, and not all have series
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import hilbert, sosfiltfilt
+
+    found = np.full((len(middles), len(BANDS_HZ)), np.nan)
+    second = own.grid.second
+    sampling = 1 / own.period_seconds
+    sampling /= max(1, math.floor(sampling * second / BAND_SAMPLES_PER_SECOND + 1e-6))
+    a_second = sampling * second
+    even = _evenly(own.seconds - own.seconds[0], own.values, sampling)
+    edge = min(len(even) - 1, int(3 * a_second))
+    places = np.clip((middles - own.seconds[0]) * sampling + 1e-6, 0, len(even) - 1).astype(np.int64)
+    for band, filter in _filters(a_second, own.grid.sample_rate * second).items():
+        size = max(1, round(a_second * max(SWING_SECONDS, 0.5 / BANDS_HZ[band])))
+        # By its envelope: squares of few samples a swing would go up and down themselves.
+        envelope = np.abs(hilbert(sosfiltfilt(filter, even, padlen=edge), next_fast_len(len(even)))[: len(even)])
+        smooth = uniform_filter1d(uniform_filter1d(envelope**2 / 2, size, mode="reflect"), size, mode="reflect")
+        found[:, band] = np.maximum(smooth, 0)[places]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _filters(sampling: float, usual: float) -> dict[int, Doubles]:
+    """Butterworth filters of those of BANDS_HZ, by number, that samples can show, and that those of the usual rate can; up to
+    where the latter end."""
+    from scipy.signal import butter
+
+    highest, filters = NYQUIST_SHARE * sampling / 2, {}
+    for band, begin in enumerate(BANDS_HZ):
+        end = min(2 * begin, usual / 2)
+        if begin >= min(highest, NYQUIST_SHARE * usual / 2):
+            continue
+        ends = end < highest  # else the band is open
+        edges, kind = ([begin, end], "bandpass") if ends else (begin, "highpass")
+        filters[band] = butter(2, edges, kind, fs=sampling, output="sos")
+    return filters
+
+
+def _evenly(seconds: Doubles, values: Doubles, sampling: float) -> Doubles:
+    """Values at so many samples a second, from 0 s on: means of those inside each, and lines where there are none."""
+    cells = (seconds * sampling + 1e-6).astype(np.int64)
+    first = _firsts(cells)
+    means = np.add.reduceat(values, first) / np.diff(first, append=len(cells))
+    even: Doubles = np.interp(np.arange(cells[-1] + 1), cells[first], means)
+    return even
+
+
+def _without_spikes(values: Doubles) -> Doubles:
+    """Values less their median; what is far beyond nearly all of them is cut: sums over time would lose all else beside it."""
+    if not len(values):
+        return values
+    centred = values - np.median(values)
+    usual = float(np.quantile(np.abs(centred), FAR_OUT))
+    most = MOST_TIMES * usual if usual > 0 else 2 * MOST
+    cut: Doubles = np.clip(centred, -most, most)
+    return cut
+
+
+def _firsts(ascending: Indices) -> Indices:
+    """Where each value of an array, at least one, is for the first time."""
+    first: Indices = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))
+    return first
+
+
+def _bridged(filled: Indices, every: Indices, longest: float) -> npt.NDArray[np.bool_]:
+    """Whether a step has a sample or lies between two that are at most ``longest`` steps apart."""
+    after = np.searchsorted(filled, every)
+    before = np.searchsorted(filled, every, side="right") - 1
+    between = (before >= 0) & (after < len(filled))
+    apart = filled[np.minimum(after, len(filled) - 1)] - filled[np.maximum(before, 0)]
+    valid: npt.NDArray[np.bool_] = between & (apart <= longest)
+    return valid

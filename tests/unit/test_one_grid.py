@@ -1,0 +1,36 @@
+"""Examples of series with several sampling rates, put on one grid before they are learned from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from framewise.controls.base import Example, on_one_grid
+from framewise.core.series_time import SeriesTimes
+from framewise.features.sensors import SeriesFeatures
+from framewise.learning.tracks import LabelledVideo
+
+
+def example(sample_rate, task):
+    times = SeriesTimes(np.arange(round(10 * sample_rate)) / sample_rate)
+    features = SeriesFeatures(times, np.random.default_rng(task).normal(0, 1, (len(times), 2)).astype(np.float32))
+
+    def on_grid(profiles):
+        grid = profiles["sensor"].grid if profiles else features.own_grid()
+        rows = features.rows(grid.rate, sample_rate=grid.sample_rate)
+        return Example(LabelledVideo(rows, np.zeros((len(rows), 1), np.uint8), np.ones(1, bool), task), [])
+
+    return replace(on_grid({}), task=task, series={"sensor": features}, on_grid=on_grid)
+
+
+def test_all_examples_are_on_the_grid_of_the_middle_one_and_keep_their_tasks():
+    examples, profiles = on_one_grid([example(rate, task) for task, rate in enumerate((100, 50, 12.5), 1)])
+    assert (profiles["sensor"].grid.rate, profiles["sensor"].grid.sample_rate) == pytest.approx((25, 50))
+    assert [e.task for e in examples] == [1, 2, 3]
+    assert [len(e.video.rows) for e in examples] == [250, 250, 249]  # up to the last sample
+    assert {e.video.rows.frame_rate for e in examples} == {profiles["sensor"].grid.rate}
+
+
+def test_examples_without_series_stay_as_they_are():
+    plain = replace(example(50, 1), series={}, on_grid=None)
+    assert on_one_grid([plain]) == ([plain], {})
