@@ -147,7 +147,7 @@ class SyncGroupModel(TimelineLabelsModel):
         parts = [_rows_of(features[name], rate, profiles.get(name)) if name in features else None for name in self._media]
         number = min(len(part) for part in parts if part is not None)
         moving = self._media.index(self._video.control.to_name) if self._video else None
-        return JointRows(parts, number, rate if self._video else max(rate, LEAST_RATE), moving)
+        return JointRows(parts, number, rate if self._video else max(rate, LEAST_RATE), moving, self._media)
 
 
 def _rows_of(features: Features, rate: float, profile: SeriesProfile | None) -> Rows:

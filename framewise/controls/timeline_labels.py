@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.base import ControlModel, Example, Features, Predicted, Profiles, Progress, Trained, on_one_grid
+from framewise.controls.base import (
+    ControlModel,
+    Example,
+    Features,
+    Predicted,
+    Profiles,
+    Progress,
+    Trained,
+    on_one_grid,
+    profiles_of,
+)
 from framewise.core.converter import (
     Segment,
     get_label_map,

@@ -112,7 +112,7 @@ def known_pieces(spans: Sequence[tuple[int, int]], longest_gap: float) -> list[t
     return pieces
 
 
-def number_parts(channels: int) -> list[tuple[str, slice]]:
+def number_groups(channels: int) -> list[tuple[str, slice]]:
     """Groups of the numbers of a step: their names and columns. One channel has no bands beside those of all."""
     widths = {
         "levels": channels * AGGREGATES,
@@ -130,7 +130,7 @@ def number_parts(channels: int) -> list[tuple[str, slice]]:
 def number_counts(channels: int) -> Floats:
     """How much each of the numbers of a step counts, (D,): those of single channels less than those of all together; the bands
     of each channel nothing, unless they are weighed by themselves."""
-    parts = dict(number_parts(channels))
+    parts = dict(number_groups(channels))
     counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
     counts[parts["levels"]] = AGGREGATE_COUNT
     counts[parts["motion of all channels"]] = 1
@@ -138,7 +138,7 @@ def number_counts(channels: int) -> Floats:
 
 
 def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pieces: Sequence[tuple[int, int]]) -> Floats:
-    """Numbers (T, D) of the steps in ``pieces``, one piece after the other, in the columns of ``number_parts``.
+    """Numbers (T, D) of the steps in ``pieces``, one piece after the other, in the columns of ``number_groups``.
 
     Of each channel, in its own unit: its level, which counts from its median, and its spread. Of all channels together, as of a
     vector, and so the same however a sensor is worn: the length of the levels, and of each of BANDS_HZ the root of how far it
@@ -161,7 +161,7 @@ def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pie
             if num_channels > 1:
                 first = num_channels * AGGREGATES + TOGETHER + number * bands
                 numbers[rows, first : first + bands] = swings**0.25
-    numbers[:, dict(number_parts(num_channels))["motion of all channels"]] = together.lengths(num_channels)
+    numbers[:, dict(number_groups(num_channels))["motion of all channels"]] = together.lengths(num_channels)
     return numbers
 
 

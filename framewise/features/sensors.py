@@ -23,7 +23,7 @@ from framewise.features.sensor_numbers import (
     channels_of,
     known_pieces,
     number_counts,
-    number_parts,
+    number_groups,
     step_numbers,
 )
 from framewise.labeling_config import SeriesSettings
@@ -164,7 +164,7 @@ class SensorRows:
         self.frame_rate = grid.frame_rate
         channels = len(series.measured)
         self.counts: Floats | None = number_counts(channels)
-        self.parts = number_parts(channels)
+        self.groups = number_groups(channels)
         spans = [(start, min(stop, num_steps)) for start, stop in series.known_spans(grid) if start < num_steps]
         self.pieces = known_pieces(spans, PAUSE_SECONDS * grid.frame_rate)
         self._series, self._grid, self._num_steps = series, grid, num_steps

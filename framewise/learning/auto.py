@@ -17,7 +17,7 @@ from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
 from framewise.learning.chains import Chain, chains_of
 from framewise.learning.decisions import Decision, choose_decision, decided, supposed_decision
-from framewise.learning.evidence import choose, even_shares, in_words
+from framewise.learning.evidence import choose, in_words, supposed_shares
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.instants import Instant, instant_labels, near_instants, widened
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
@@ -181,7 +181,7 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
 
 def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifier | None) -> Tensor:
     """Shares (L, K) of a version that was measured, and of a label that it does not know their mean; even ones without it."""
-    shares = even_shares(sample)
+    shares = supposed_shares(sample)
     if measured is None or measured.shares.shape[1] != shares.shape[1]:
         return shares
     shares[:] = measured.shares.mean(0)
@@ -224,7 +224,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     taught = _Taught(videos)
     folds, sample, tracks = taught.folds(), taught.sample, taught.tracks
     progress(0.1, f"weighing the evidence of {len(videos)} videos")
-    shares, explained = even_shares(sample), {}
+    shares, explained = supposed_shares(sample), {}
     if folds.folds and not folds.weak:
         shares, of_blocks = choose(sample, folds.folds, taught.groups, tracks[0].layout)
         names = taught.basis.block_names()

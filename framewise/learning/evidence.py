@@ -17,6 +17,9 @@ from framewise.learning.folds import Fold
 from framewise.learning.kernel import Sample, solve
 from framewise.learning.tracks import Layout
 
+# Shares of the blocks of context.blocks where no video was left out: of what is seen, and of motion where it is steady. From one
+# or two videos of four kinds most is learned with these, see docs/decisions/0012.
+SEEN_SHARES, MOTION_SHARES = (0.5, 0.5), (0.8, 3.0)
 MUTED = 0.1  # share of a block that counts little
 # How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: from the third
 # video on. Measured on four kinds of video, see docs/decisions/0012.
@@ -27,9 +30,10 @@ CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors woul
 TELLING = 1.5  # times its even share, from which on a block is named
 
 
-def even_shares(sample: Sample) -> Tensor:
-    """The same for all blocks and labels, (L, K)."""
-    return torch.ones(sample.labels.shape[1], len(sample.blocks))
+def supposed_shares(sample: Sample) -> Tensor:
+    """Shares before anything was left out, the same for all labels, (L, K)."""
+    media = (len(sample.blocks) - 2) // 2
+    return torch.tensor(SEEN_SHARES * media + MOTION_SHARES).repeat(sample.labels.shape[1], 1)
 
 
 class Choice(NamedTuple):
@@ -45,22 +49,22 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], la
 
     groups: of each track; those of equal ones are one video.
     """
-    even = even_shares(sample)
-    candidates = _candidates(sample.active, len(sample.blocks), layout)
+    supposed = supposed_shares(sample)
+    candidates = _candidates(sample.active, len(sample.blocks), layout) * supposed[0]
+    explained = torch.full_like(supposed, torch.nan)
     if len(candidates) < 2:
-        return Choice(even, torch.full_like(even, torch.nan))
+        return Choice(supposed, explained)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     video = torch.tensor([numbers[group] for group in groups])[sample.tracks]
     losses = torch.stack([_loss(sample, candidate, folds, video) for candidate in candidates])  # (C, L, V)
     told = ~losses[0].isnan()
     mean = losses.nansum(2) / told.sum(1).clamp(min=1)
     occurring = told.any(1) & ((sample.labels * sample.known).sum(0) > 0)
-    explained = torch.full_like(even, torch.nan)
     for block in sample.active:
-        alone = int((candidates[:, block] - candidates.sum(1)).argmax())
+        alone = int((candidates[:, block] / candidates.sum(1)).argmax())
         explained[occurring, block] = 1 - mean[alone, occurring]
     if not occurring.any():
-        return Choice(even, explained)
+        return Choice(supposed, explained)
     logs = torch.log(candidates)
     project = -SHARPNESS * _worth(len(numbers)) * mean[:, occurring].mean(1)
     shares = []

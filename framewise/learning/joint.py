@@ -1,4 +1,5 @@
-"""Several media that play in sync as one track: each with components of its own, and without what a task lacks."""
+"""Several media that play in sync as one track, or groups of features of one: each with components of its own, and without what
+a task lacks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,31 +12,40 @@ import torch
 from torch import Tensor
 
 from framewise.core.errors import ModelError
-from framewise.learning.tracks import MOTION_NAMES, SEEN_NAMES, Basis, Layout, Part, Rows, TrackMaker, room
+from framewise.learning.tracks import MOTION_NAMES, Basis, Layout, Part, Rows, TrackMaker, room
 
 
 class JointRows:
     """Rows of several media on one grid, of which the first ``number`` count: what is beyond the shortest is not claimed.
 
     parts: in the order of the group's media; None for one that the task does not have. moving: the medium that has motion.
-    counts: each part has its own.
+    names: of the parts, for people. complete: whether no task can lack one. counts: each part has its own.
     """
 
     counts: npt.NDArray[np.float32] | None = None
 
-    def __init__(self, parts: Sequence[Rows | None], number: int, frame_rate: float, moving: int | None):
+    def __init__(
+        self,
+        parts: Sequence[Rows | None],
+        number: int,
+        frame_rate: float,
+        moving: int | None,
+        names: Sequence[str] = (),
+        complete: bool = False,
+    ):
         there = [part for part in parts if part is not None]
         if not there or number < 1:
             raise ValueError("expected at least one medium, and a row")
         self.parts = [None if part is None else Part(part, 0, number) for part in parts]
         self.frame_rate, self.moving, self.motion_size = frame_rate, moving, there[0].motion_size
+        self.names, self.complete = list(names) or [f"medium {number}" for number in range(1, len(parts) + 1)], complete
         self._number = number
 
     def __len__(self) -> int:
         return self._number
 
     def first(self, number: int) -> "JointRows":
-        return JointRows(self.parts, number, self.frame_rate, self.moving)
+        return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.complete)
 
     def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Of the media that are there, one after the other; the motion last."""
@@ -45,12 +55,40 @@ class JointRows:
         return np.concatenate([*(r[:, : -self.motion_size] for r in read), motion[:, -self.motion_size :]], axis=1)
 
 
+class Columns:
+    """A group of features of other rows; motion is none."""
+
+    def __init__(self, rows: Rows, columns: slice):
+        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
+        self.counts: npt.NDArray[np.float32] | None = np.ones(columns.stop - columns.start, np.float32)
+        self._rows, self._columns = rows, columns
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        own: npt.NDArray[np.float32] = np.pad(self._rows.read(index)[:, self._columns], ((0, 0), (0, self.motion_size)))
+        return own
+
+
+def in_groups(rows: Rows) -> Rows:
+    """Rows whose features are in groups, as those of several media that are always there; others as they are."""
+    groups: Sequence[tuple[str, slice]] | None = getattr(rows, "groups", None)
+    if not groups:
+        return rows
+    names, columns = zip(*groups, strict=True)
+    return JointRows([Columns(rows, own) for own in columns], len(rows), rows.frame_rate, None, names, complete=True)
+
+
 @dataclass(frozen=True)
 class JointBasis(TrackMaker):
-    """A basis for each medium, None for one that no annotated task had: what it says is not used. moving: see ``Layout``."""
+    """A basis for each medium, None for one that no annotated task had: what it says is not used. moving, complete: see
+    ``Layout``. names: of the media, for people."""
 
     bases: tuple[Basis | None, ...]
     moving: int | None
+    names: tuple[str, ...]
+    complete: bool = False
 
     @classmethod
     def fit(cls, videos: Sequence[JointRows]) -> Self:
@@ -59,16 +97,18 @@ class JointBasis(TrackMaker):
         there = [[part for v in videos if (part := v.parts[medium]) is not None] for medium in media]
         bases = tuple(Basis.fit(parts) if parts else None for parts in there)
         moving = videos[0].moving
-        return cls(bases, moving if moving is not None and bases[moving] else None)
+        moves = moving if moving is not None and bases[moving] else None
+        return cls(bases, moves, tuple(videos[0].names), videos[0].complete)
 
     @cached_property
     def layout(self) -> Layout:  # type: ignore[override]
         used = [number for number, basis in enumerate(self.bases) if basis]
         widths = tuple(basis.projection.shape[1] for basis in self.bases if basis)
-        return Layout(widths, None if self.moving is None else used.index(self.moving))
+        return Layout(widths, None if self.moving is None else used.index(self.moving), self.complete)
 
     def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
         """Components (T, C), medium by medium, and motion (T, M); NaN of what is missing."""
+        rows = in_groups(rows)
         if not isinstance(rows, JointRows) or len(rows.parts) != len(self.bases):
             raise ModelError(f"the version learned from {len(self.bases)} media that play in sync, and is asked about others")
         components, motion = room(len(rows), sum(self.layout.widths)), room(len(rows), rows.motion_size)
@@ -91,21 +131,26 @@ class JointBasis(TrackMaker):
         return {f"{number}.{name}": tensor for number, basis in named for name, tensor in basis.tensors().items()}
 
     def description(self) -> dict[str, Any]:
-        return {"media": len(self.bases), "moving": self.moving}
+        return {"media": len(self.bases), "moving": self.moving, "names": list(self.names), "complete": self.complete}
 
     def block_names(self) -> list[str]:
-        """As ``tracks.BLOCK_NAMES``, by the numbers of the media."""
-        media = [number for number, basis in enumerate(self.bases) if basis]
-        return [f"{name} in medium {number + 1}" for number in media for name in SEEN_NAMES] + list(MOTION_NAMES)
+        """As ``tracks.BLOCK_NAMES``, of one medium after the other."""
+        names = [name for name, basis in zip(self.names, self.bases, strict=True) if basis]
+        return [told for name in names for told in (name, f"changes of {name}")] + list(MOTION_NAMES)
 
     def fits_together(self) -> bool:
         moving = self.moving is None or (0 <= self.moving < len(self.bases) and self.bases[self.moving] is not None)
-        return moving and any(self.bases) and all(basis.fits_together() for basis in self.bases if basis)
+        return (
+            moving
+            and len(self.names) == len(self.bases)
+            and any(self.bases)
+            and all(basis.fits_together() for basis in self.bases if basis)
+        )
 
 
 def fit_basis(rows: Sequence[Rows]) -> Basis | JointBasis:
     """Of a single medium, or of the media of a sync group."""
-    joint = [r for r in rows if isinstance(r, JointRows)]
+    joint = [r for r in map(in_groups, rows) if isinstance(r, JointRows)]
     return JointBasis.fit(joint) if joint else Basis.fit(rows)
 
 
@@ -117,8 +162,10 @@ def read_basis(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     for number in range(int(description["media"])):
         name = f"basis.{number}"
         bases.append(_read_basis(name, tensors) if f"{name}.mean" in tensors else None)
-    moving = description["moving"]
-    return JointBasis(tuple(bases), None if moving is None else int(moving))
+    moving, numbers = description["moving"], range(1, len(bases) + 1)
+    # Earlier versions do not have these.
+    names = tuple(str(name) for name in description.get("names", [f"medium {number}" for number in numbers]))
+    return JointBasis(tuple(bases), None if moving is None else int(moving), names, bool(description.get("complete", False)))
 
 
 def _read_basis(name: str, tensors: Mapping[str, Tensor]) -> Basis:

@@ -76,7 +76,7 @@ class Sample:
     def __init__(self, tracks: Sequence[Track], needed: Sequence[Tensor]):
         """needed: of each track the rows (T,) bool that are learned from in any case."""
         layout = tracks[0].layout
-        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout else MAX_ROWS
+        most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout and not layout.complete else MAX_ROWS
         each = math.ceil(sum(int(rows.sum()) for rows in needed) / (most / 2))
         some = most - sum(int(rows.sum()) for rows in needed) / max(each, 1)
         step = math.ceil(sum(int(t.known.any(1).sum()) for t in tracks) / some)
@@ -96,7 +96,7 @@ class Sample:
         self.tracks = torch.cat([torch.full((len(own),), number) for number, own in enumerate(chosen)])
         self.rows = torch.cat(chosen)
         self.there = torch.ones(len(self.rows), len(rows))
-        if layout:
+        if layout and not layout.complete:
             rows, self.there, origin = _with_media_left_out(rows, layout)
             self.labels, self.known = self.labels[origin], self.known[origin]
             self.tracks, self.rows = self.tracks[origin], self.rows[origin]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from framewise.learning.decisions import supposed_decision
-from framewise.learning.evidence import even_shares
+from framewise.learning.evidence import supposed_shares
 from framewise.learning.kernel import KernelRidge, Sample, solve
 from framewise.learning.tracks import Track
 
@@ -38,7 +38,7 @@ def with_ends(tracks: Sequence[Track], points: Sequence[Mask | None]) -> list[Tr
     found = [_around(m, d, t) for m, d, t in zip(marks, drawn, tracks, strict=True)]
     everywhere = [replace(t, known=torch.ones_like(t.known)) for t in tracks]
     sample = Sample(everywhere, [torch.from_numpy(m.any(axis=1)) for m in marks])
-    weights = sample.weights(even_shares(sample))
+    weights = sample.weights(supposed_shares(sample))
     intervals: list[Mask] = []
     for _ in range(ROUNDS):
         _teach(sample, found)

@@ -36,8 +36,8 @@ class Rows(Protocol):
 
     counts: of features that have each a unit of its own, and are NaN where nothing is known, how much each counts, (D,); None
     of features that are of one unit and count as they spread.
-    An attribute ``pieces``, where there is one and it is not None, holds the spans [start, stop) of rows of which something is
-    known; the others are never read.
+    Two attributes need not be there. pieces: spans [start, stop) of rows of which something is known; others are never read.
+    groups: names and columns of groups of features, each of which is evidence of its own.
     """
 
     frame_rate: float
@@ -69,6 +69,7 @@ class Part:
 
     def __init__(self, rows: Rows, start: int, stop: int):
         self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
+        self.groups = getattr(rows, "groups", None)
         self._rows, self._start, self._stop = rows, start, stop
 
     def __len__(self) -> int:
@@ -92,11 +93,12 @@ def stretches(rows: Rows) -> list[Rows]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Several media in one track. widths: components of each, one after the other. moving: the medium that motion is of, if any
-    is."""
+    """Several media in one track, or groups of features. widths: components of each, one after the other. moving: the medium
+    that motion is of, if any is. complete: whether all of them are always there."""
 
     widths: tuple[int, ...]
     moving: int | None
+    complete: bool = False
 
 
 @dataclass(frozen=True)

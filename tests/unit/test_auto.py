@@ -16,7 +16,7 @@ from framewise.core.metrics import average_precision
 from framewise.learning import auto, context, kernel, tracks
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.decisions import Decision
-from framewise.learning.evidence import even_shares
+from framewise.learning.evidence import supposed_shares
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
 
@@ -171,7 +171,7 @@ def test_fewer_rows_give_nearly_the_same_scores():
     videos = [labelled(seed, plan) for seed, plan in enumerate(plans(6))]
     basis = tracks.Basis.fit([v.rows for v in videos])
     sample = kernel.Sample([t for v in videos for t in basis.tracks(v)], [torch.zeros(350, dtype=torch.bool)] * 6)
-    weights = sample.weights(even_shares(sample))
+    weights = sample.weights(supposed_shares(sample))
     whole = kernel.KernelRidge.of(sample, weights, kernel.solve(sample, weights, [])[0])
     fewer = whole.with_fewer_rows()
     examples = len(whole.blocks[0].rows)

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from framewise.controls.base import Example, on_one_grid
+from framewise.controls.base import Example, on_one_grid, profiles_of
 from framewise.core.series_time import SeriesTimes
 from framewise.features.sensors import SeriesFeatures
-from framewise.learning.tracks import LabelledVideo
 
 
 def example(sample_rate, task):
@@ -18,13 +17,15 @@ def example(sample_rate, task):
     def on_grid(profiles):
         grid = profiles["sensor"].grid if profiles else features.own_grid()
         rows = features.rows(grid.rate, sample_rate=grid.sample_rate)
-        return Example(LabelledVideo(rows, np.zeros((len(rows), 1), np.uint8), np.ones(1, bool), task), [])
+        nothing, all_rows = np.zeros((len(rows), 1), np.uint8), np.ones(len(rows), bool)
+        return Example(rows, nothing, all_rows, np.ones(1, bool), str(task), [])
 
     return replace(on_grid({}), task=task, series={"sensor": features}, on_grid=on_grid)
 
 
 def test_all_examples_are_on_the_grid_of_the_middle_one_and_keep_their_tasks():
-    examples, profiles = on_one_grid([example(rate, task) for task, rate in enumerate((100, 50, 12.5), 1)])
+    own = [example(rate, task) for task, rate in enumerate((100, 50, 12.5), 1)]
+    examples, profiles = on_one_grid(own), profiles_of(own)
     assert (profiles["sensor"].grid.rate, profiles["sensor"].grid.sample_rate) == pytest.approx((25, 50))
     assert [e.task for e in examples] == [1, 2, 3]
     assert [len(e.video.rows) for e in examples] == [250, 250, 249]  # up to the last sample
@@ -33,4 +34,5 @@ def test_all_examples_are_on_the_grid_of_the_middle_one_and_keep_their_tasks():
 
 def test_examples_without_series_stay_as_they_are():
     plain = replace(example(50, 1), series={}, on_grid=None)
-    assert on_one_grid([plain]) == ([plain], {})
+    assert on_one_grid([plain]) == [plain]
+    assert profiles_of([plain]) == {}
