@@ -3,7 +3,7 @@
 Falls are told by how somebody moves, exercises by what is seen, and nothing fixed is right for both. Each candidate gives some
 blocks of the kernel their full share and the others little; the shares are averaged over the candidates by how well each
 predicts, for the project as a whole and then for each label, drawn towards the project's. Few videos say little: then all
-blocks count alike. Source of averaging by exponential weights: Vovk 1990, "Aggregating Strategies".
+candidates count alike. Source of averaging by exponential weights: Vovk 1990, "Aggregating Strategies".
 """
 
 import itertools
@@ -17,8 +17,8 @@ from framewise.learning.folds import Fold
 from framewise.learning.kernel import Sample, solve
 from framewise.learning.tracks import Layout
 
-# Shares of the blocks of context.blocks where no video was left out: of what is seen, and of motion where it is steady. From one
-# or two videos of four kinds most is learned with these, see docs/decisions/0012.
+# Shares of the blocks of context.blocks where no video was left out: of what is seen, and of motion where it is steady. With
+# these most is learned from one or two videos of four kinds, see docs/decisions/0012.
 SEEN_SHARES, MOTION_SHARES = (0.5, 0.5), (0.8, 3.0)
 MUTED = 0.1  # share of a block that counts little
 # How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: from the third
@@ -33,7 +33,9 @@ TELLING = 1.5  # times its even share, from which on a block is named
 def supposed_shares(sample: Sample) -> Tensor:
     """Shares before anything was left out, the same for all labels, (L, K)."""
     media = (len(sample.blocks) - 2) // 2
-    return torch.tensor(SEEN_SHARES * media + MOTION_SHARES).repeat(sample.labels.shape[1], 1)
+    shares = torch.tensor(SEEN_SHARES * media + MOTION_SHARES)
+    shares[-2:] *= sample.steady[-2:]
+    return shares.repeat(sample.labels.shape[1], 1)
 
 
 class Choice(NamedTuple):
@@ -50,7 +52,7 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], la
     groups: of each track; those of equal ones are one video.
     """
     supposed = supposed_shares(sample)
-    candidates = _candidates(sample.active, len(sample.blocks), layout) * supposed[0]
+    candidates = _candidates(sample.active, len(sample.blocks), layout)
     explained = torch.full_like(supposed, torch.nan)
     if len(candidates) < 2:
         return Choice(supposed, explained)

@@ -2,8 +2,8 @@
 
 The kernel is a weighted sum over the blocks of ``context``, each a blend of a linear and a Gaussian one: linear ones carry over
 to new scenes, Gaussian ones follow what is not linear once there is enough of it. Rows of a block have a squared length of 1 on
-average, those of motion as far as it is steady. How much each block weighs is chosen in ``evidence``. Source: Saunders,
-Gammerman and Vovk 1998, "Ridge Regression Learning Algorithm in Dual Variables"; the parameters are from docs/decisions/0012.
+average; how much each block weighs is chosen in ``evidence``. Source: Saunders, Gammerman and Vovk 1998, "Ridge Regression
+Learning Algorithm in Dual Variables"; the parameters are from docs/decisions/0012.
 
 Shapes: N rows that are learned from, B numbers of a block, K blocks, L labels, T rows of a track.
 """
@@ -69,6 +69,7 @@ class Sample:
     blocks:  (N, B) each, scaled by centres (B,) and scales (B,).
     there:   (N, K), 1 where a row has anything to say in a block, else 0.
     labels:  (N, L), which count where known (N, L) is true.
+    steady:  (K,), from 0 to 1, how steady motion is in each of the blocks that are of it.
     tracks, rows: (N,), the track that each is from, and its row there.
     kernels: (N, N) each.
     """
@@ -87,8 +88,10 @@ class Sample:
         # Of a block that no row knows anything of, nothing counts: any numbers will do.
         of_known = [_known_rows(block) for block in rows] if layout else rows
         self.centres = [block.mean(0) for block in of_known]
-        self.scales = [_seen_scale(block) for block in of_known[:-2]]
-        self.scales += [_motion_scale(block, s.values()) for block, s in zip(of_known[-2:], steadiness, strict=True)]
+        scales = [_seen_scale(block) for block in of_known[:-2]]
+        scales += [_motion_scale(block, s.values()) for block, s in zip(of_known[-2:], steadiness, strict=True)]
+        self.steady = torch.stack([_squared_length(*of) for of in zip(of_known, self.centres, scales, strict=True)])
+        self.scales = [s * max(float(steady), EMPTY) ** 0.5 for s, steady in zip(scales, self.steady, strict=True)]
         for block, centre, scale in zip(rows, self.centres, self.scales, strict=True):
             block.sub_(centre).div_(scale)
         self.labels = torch.cat([t.frame_labels[r] for t, r in zip(tracks, chosen, strict=True)])
@@ -308,6 +311,11 @@ def _chosen(track: Track, step: int, needed: Tensor, each: int) -> Tensor:
     chosen[known.nonzero()[:, 0][:: max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1)]] = True
     chosen[(known & needed).nonzero()[:, 0][:: max(each, 1)]] = True
     return chosen.nonzero()[:, 0]
+
+
+def _squared_length(block: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Mean squared length of rows (N, B) with that scale."""
+    return (((block - centre) / scale) ** 2).sum(1).mean() if block.numel() else torch.zeros(())
 
 
 def _seen_scale(block: Tensor) -> Tensor:
