@@ -112,8 +112,15 @@ def known_pieces(spans: Sequence[tuple[int, int]], longest_gap: float) -> list[t
     return pieces
 
 
-def number_groups(channels: int) -> list[tuple[str, slice]]:
-    """Groups of the numbers of a step: their names and columns. One channel has no bands beside those of all."""
+# From one recording: levels and bands of single channels are of how that one sensor was worn.
+SUPPOSED_SHARES = {"levels": 0.25, "motion of all channels": 1.0, "bands of each channel": 0.1}
+
+
+def number_groups(channels: int) -> list[tuple[str, slice, float]]:
+    """Groups of the numbers of a step: their names, columns, and how much they count where no recording was left out to tell.
+
+    One channel has no bands beside those of all.
+    """
     widths = {
         "levels": channels * AGGREGATES,
         "motion of all channels": TOGETHER,
@@ -122,15 +129,19 @@ def number_groups(channels: int) -> list[tuple[str, slice]]:
     parts, start = [], 0
     for name, width in widths.items():
         if width:
-            parts.append((name, slice(start, start + width)))
+            parts.append((name, slice(start, start + width), SUPPOSED_SHARES[name]))
         start += width
     return parts
+
+
+def columns_of_groups(channels: int) -> dict[str, slice]:
+    return {name: columns for name, columns, _ in number_groups(channels)}
 
 
 def number_counts(channels: int) -> Floats:
     """How much each of the numbers of a step counts, (D,): those of single channels less than those of all together; the bands
     of each channel nothing, unless they are weighed by themselves."""
-    parts = dict(number_groups(channels))
+    parts = columns_of_groups(channels)
     counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
     counts[parts["levels"]] = AGGREGATE_COUNT
     counts[parts["motion of all channels"]] = 1
@@ -161,7 +172,7 @@ def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pie
             if num_channels > 1:
                 first = num_channels * AGGREGATES + TOGETHER + number * bands
                 numbers[rows, first : first + bands] = swings**0.25
-    numbers[:, dict(number_groups(num_channels))["motion of all channels"]] = together.lengths(num_channels)
+    numbers[:, columns_of_groups(num_channels)["motion of all channels"]] = together.lengths(num_channels)
     return numbers
 
 

@@ -226,7 +226,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     progress(0.1, f"weighing the evidence of {len(videos)} videos")
     shares, explained = supposed_shares(sample), {}
     if folds.folds and not folds.weak:
-        shares, of_blocks = choose(sample, folds.folds, taught.groups, tracks[0].layout)
+        shares, of_blocks = choose(sample, folds.folds, taught.groups)
         names = taught.basis.block_names()
         explained = {
             label: {name: value for name, value in zip(names, values, strict=True) if not math.isnan(value)}

@@ -33,7 +33,8 @@ TELLING = 1.5  # times its even share, from which on a block is named
 def supposed_shares(sample: Sample) -> Tensor:
     """Shares before anything was left out, the same for all labels, (L, K)."""
     media = (len(sample.blocks) - 2) // 2
-    shares = torch.tensor(SEEN_SHARES * media + MOTION_SHARES)
+    of_media = (sample.layout.shares if sample.layout else ()) or (1.0,) * media
+    shares = torch.tensor([medium * share for medium in of_media for share in SEEN_SHARES] + list(MOTION_SHARES))
     shares[-2:] *= sample.steady[-2:]
     return shares.repeat(sample.labels.shape[1], 1)
 
@@ -46,13 +47,13 @@ class Choice(NamedTuple):
     explained: Tensor
 
 
-def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable], layout: Layout | None) -> Choice:
+def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) -> Choice:
     """Shares of the blocks for each label, by folds over whole videos.
 
     groups: of each track; those of equal ones are one video.
     """
     supposed = supposed_shares(sample)
-    candidates = _candidates(sample.active, len(sample.blocks), layout)
+    candidates = _candidates(sample.active, len(sample.blocks), sample.layout)
     explained = torch.full_like(supposed, torch.nan)
     if len(candidates) < 2:
         return Choice(supposed, explained)

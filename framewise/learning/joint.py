@@ -19,7 +19,8 @@ class JointRows:
     """Rows of several media on one grid, of which the first ``number`` count: what is beyond the shortest is not claimed.
 
     parts: in the order of the group's media; None for one that the task does not have. moving: the medium that has motion.
-    names: of the parts, for people. complete: whether no task can lack one. counts: each part has its own.
+    names: of the parts, for people. shares: how much each is supposed to count, of groups of features, none of which a task can
+    lack. counts: each part has its own.
     """
 
     counts: npt.NDArray[np.float32] | None = None
@@ -31,21 +32,22 @@ class JointRows:
         frame_rate: float,
         moving: int | None,
         names: Sequence[str] = (),
-        complete: bool = False,
+        shares: Sequence[float] = (),
     ):
         there = [part for part in parts if part is not None]
         if not there or number < 1:
             raise ValueError("expected at least one medium, and a row")
         self.parts = [None if part is None else Part(part, 0, number) for part in parts]
         self.frame_rate, self.moving, self.motion_size = frame_rate, moving, there[0].motion_size
-        self.names, self.complete = list(names) or [f"medium {number}" for number in range(1, len(parts) + 1)], complete
+        self.names = list(names) or [f"medium {number}" for number in range(1, len(parts) + 1)]
+        self.shares = tuple(shares)
         self._number = number
 
     def __len__(self) -> int:
         return self._number
 
     def first(self, number: int) -> "JointRows":
-        return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.complete)
+        return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.shares)
 
     def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Of the media that are there, one after the other; the motion last."""
@@ -73,22 +75,23 @@ class Columns:
 
 def in_groups(rows: Rows) -> Rows:
     """Rows whose features are in groups, as those of several media that are always there; others as they are."""
-    groups: Sequence[tuple[str, slice]] | None = getattr(rows, "groups", None)
+    groups: Sequence[tuple[str, slice, float]] | None = getattr(rows, "groups", None)
     if not groups:
         return rows
-    names, columns = zip(*groups, strict=True)
-    return JointRows([Columns(rows, own) for own in columns], len(rows), rows.frame_rate, None, names, complete=True)
+    names, columns, shares = zip(*groups, strict=True)
+    return JointRows([Columns(rows, own) for own in columns], len(rows), rows.frame_rate, None, names, shares)
 
 
 @dataclass(frozen=True)
 class JointBasis(TrackMaker):
-    """A basis for each medium, None for one that no annotated task had: what it says is not used. moving, complete: see
+    """A basis for each medium, None for one that no annotated task had: what it says is not used. moving, complete, shares: see
     ``Layout``. names: of the media, for people."""
 
     bases: tuple[Basis | None, ...]
     moving: int | None
     names: tuple[str, ...]
     complete: bool = False
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def fit(cls, videos: Sequence[JointRows]) -> Self:
@@ -98,13 +101,13 @@ class JointBasis(TrackMaker):
         bases = tuple(Basis.fit(parts) if parts else None for parts in there)
         moving = videos[0].moving
         moves = moving if moving is not None and bases[moving] else None
-        return cls(bases, moves, tuple(videos[0].names), videos[0].complete)
+        return cls(bases, moves, tuple(videos[0].names), bool(videos[0].shares), videos[0].shares)
 
     @cached_property
     def layout(self) -> Layout:  # type: ignore[override]
         used = [number for number, basis in enumerate(self.bases) if basis]
         widths = tuple(basis.projection.shape[1] for basis in self.bases if basis)
-        return Layout(widths, None if self.moving is None else used.index(self.moving), self.complete)
+        return Layout(widths, None if self.moving is None else used.index(self.moving), self.complete, self.shares)
 
     def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
         """Components (T, C), medium by medium, and motion (T, M); NaN of what is missing."""

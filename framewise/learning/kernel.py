@@ -76,7 +76,7 @@ class Sample:
 
     def __init__(self, tracks: Sequence[Track], needed: Sequence[Tensor]):
         """needed: of each track the rows (T,) bool that are learned from in any case."""
-        layout = tracks[0].layout
+        self.layout = layout = tracks[0].layout
         most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout and not layout.complete else MAX_ROWS
         each = math.ceil(sum(int(rows.sum()) for rows in needed) / (most / 2))
         some = most - sum(int(rows.sum()) for rows in needed) / max(each, 1)

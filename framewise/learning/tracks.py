@@ -37,7 +37,7 @@ class Rows(Protocol):
     counts: of features that have each a unit of its own, and are NaN where nothing is known, how much each counts, (D,); None
     of features that are of one unit and count as they spread.
     Two attributes need not be there. pieces: spans [start, stop) of rows of which something is known; others are never read.
-    groups: names and columns of groups of features, each of which is evidence of its own.
+    groups: names, columns and supposed shares of groups of features, each of which is evidence of its own.
     """
 
     frame_rate: float
@@ -94,11 +94,13 @@ def stretches(rows: Rows) -> list[Rows]:
 @dataclass(frozen=True)
 class Layout:
     """Several media in one track, or groups of features. widths: components of each, one after the other. moving: the medium
-    that motion is of, if any is. complete: whether all of them are always there."""
+    that motion is of, if any is. complete: whether all of them are always there. shares: how much each counts where nothing was
+    left out to tell; empty if all count alike."""
 
     widths: tuple[int, ...]
     moving: int | None
     complete: bool = False
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from framewise.core.metrics import mean_frame_f1
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.features.cache import FeatureCache
-from framewise.features.sensor_numbers import AGGREGATES, BANDS_HZ, LEAST_RATE, known_pieces, number_counts, number_groups
+from framewise.features.sensor_numbers import (
+    AGGREGATES,
+    BANDS_HZ,
+    LEAST_RATE,
+    columns_of_groups,
+    known_pieces,
+    number_counts,
+    number_groups,
+)
 from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
 from framewise.labeling_config import SeriesSettings
 from framewise.learning.auto import learn_quickly
@@ -32,11 +40,11 @@ def steps(native, *channels, rate):
 
 
 def levels(channels):
-    return dict(number_groups(channels))["levels"]
+    return columns_of_groups(channels)["levels"]
 
 
 def together(channels):
-    return dict(number_groups(channels))["motion of all channels"]
+    return columns_of_groups(channels)["motion of all channels"]
 
 
 def test_level_and_spread_of_the_samples_in_each_step():
@@ -315,11 +323,11 @@ def test_rows_have_no_motion_and_a_rate_that_the_learner_can_work_with():
 
 def test_parts_are_all_numbers_and_those_of_each_channel_come_last():
     parts = series(np.arange(50) / 10, range(50), range(50)).rows(10.0).groups
-    assert [name for name, _ in parts] == ["levels", "motion of all channels", "bands of each channel"]
-    assert [part.start for _, part in parts] == [0, *(part.stop for _, part in parts[:-1])]
+    assert [name for name, *_ in parts] == ["levels", "motion of all channels", "bands of each channel"]
+    assert [part.start for _, part, _ in parts] == [0, *(part.stop for _, part, _ in parts[:-1])]
     assert parts[-1][1].stop == len(number_counts(2))
     assert (number_counts(2)[parts[-1][1]] == 0).all()
-    assert [name for name, _ in number_groups(1)] == ["levels", "motion of all channels"]
+    assert [name for name, *_ in number_groups(1)] == ["levels", "motion of all channels"]
 
 
 SETTINGS = SeriesSettings("time", "", False, ",", False, ("x",))
