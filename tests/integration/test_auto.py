@@ -29,16 +29,17 @@ def project():
 
 @pytest.fixture(scope="session")
 def make_film(videos, make_task):
-    """Makes a task with a film of 4 seconds and what it shows, label -> (first frame, last frame); each film differs."""
+    """Makes a task with a film of 4 seconds and what it shows, label -> (first frame, last frame); each film differs. A longer
+    one is grey in the end."""
 
-    def make(*labels):
+    def make(*labels, frames=FRAMES):
         number = next(_films)
         rng = np.random.default_rng(number)
         shown, pictures = {}, []
         for place, label in enumerate(labels or ("Walk", "Run")):
             start = 33 * place + int(rng.integers(3, 8))
             shown[label] = (start, start + int(rng.integers(20, 25)))
-        for frame in range(1, FRAMES + 1):
+        for frame in range(1, frames + 1):
             colour = next((COLOURS[label] for label, (a, b) in shown.items() if a <= frame <= b), GREY)
             picture = np.array(colour) + rng.integers(-20, 20, (4, 4, 3))
             pictures.append(picture.clip(0, 255).astype(np.uint8).repeat(16, axis=0).repeat(16, axis=1))
@@ -66,9 +67,9 @@ def wait_for_first_version(service, project, videos):
     wait_for(lambda: videos in [v["videos"] for v in versions(service, project)], f"a version of {videos} videos")
 
 
-def wait_for_refining(service, project):
-    """The job of the longer training, which takes some seconds, once it runs."""
-    return wait_for(lambda: [j for j in service.jobs(project, "refine") if j["state"] == "running"], "a longer training")[0]
+def wait_for_refining(service, project, *states):
+    """The last job of the longer training, once it is in one of these states."""
+    return wait_for(lambda: [j for j in service.jobs(project, "refine")[:1] if j["state"] in states], "a longer training")[0]
 
 
 # What is learned.
@@ -117,12 +118,12 @@ def test_twenty_annotations_in_a_row_end_in_one_version_that_knows_them_all(serv
 
 
 def test_who_annotates_faster_than_is_measured_gets_a_measured_version_meanwhile(service, project, make_film):
-    *first, sixth, seventh = [make_film() for _ in range(7)]  # five need networks, which take some time
+    *first, sixth, seventh = [make_film() for _ in range(7)]
     for task, shown in first:
         service.send(project.annotation_event(task, regions_of(shown)))
     wait_for_first_version(service, project, 5)
     for videos, (task, shown) in ((6, sixth), (7, seventh)):
-        wait_for_refining(service, project)
+        wait_for_refining(service, project, "running", "done")
         service.send(project.annotation_event(task, regions_of(shown)))
         wait_for_first_version(service, project, videos)
         assert versions(service, project)[0]["videos"] == videos, "what was measured meanwhile replaces none of it"
@@ -188,11 +189,12 @@ def test_without_its_last_annotation_a_project_is_untrained_again(service, proje
 def test_a_worker_killed_in_the_longer_training_leaves_the_first_version_and_then_one_that_is_measured(
     start_service, project, make_film
 ):
-    service, films = start_service(), [make_film() for _ in range(5)]
+    # So long that the longer training takes seconds.
+    service, films = start_service(), [make_film(frames=1500) for _ in range(5)]
     for task, shown in films:
         service.send(project.annotation_event(task, regions_of(shown)))
     wait_for_first_version(service, project, 5)
-    wait_for_refining(service, project)
+    wait_for_refining(service, project, "running")
     first = service.version(project)
     service.kill_worker()
     assert service.version(project) == first
