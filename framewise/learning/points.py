@@ -98,19 +98,18 @@ class _Finder:
         if self._is_unlike_marks_between():
             found = [(on, known | (m.between[:, None] & m.known)) for (on, known), m in zip(found, self.marked, strict=True)]
             scores = self.scores(found)
-        groups = [[column] for column in range(self.sample.labels.shape[1])]
+        columns = [column for column in range(self.sample.labels.shape[1]) if column not in instants]
+        groups = [[column] for column in columns]
         gapless: list[bool] = [False] * len(groups)
         intervals: list[Mask] = []
         for number in range(ALONE_ROUNDS + JOINT_ROUNDS):
             if number >= ALONE_ROUNDS:
                 if number == ALONE_ROUNDS:
-                    groups = grouped(_exclusion(intervals, self.marked))
+                    groups = grouped(_exclusion(intervals, self.marked), columns)
                 covered = [np.concatenate([on[:, group].any(axis=1) for on in intervals]).mean() for group in groups]
                 gapless = [len(group) > 1 and share > GAPLESS for group, share in zip(groups, covered, strict=True)]
             above = [s - _thresholds(found) for s in scores]
             intervals = [_decoded(m, a, groups, gapless) for m, a in zip(self.marked, above, strict=True)]
-            for on, m in zip(intervals, self.marked, strict=True):
-                on[:, instants] = (m.marks | m.drawn)[:, instants]
             if number + 1 < ALONE_ROUNDS + JOINT_ROUNDS:
                 found = [(on, _certain(on, m)) for on, m in zip(intervals, self.marked, strict=True)]
                 scores = self.scores(found)
