@@ -273,10 +273,10 @@ class TimelineLabelsModel(ControlModel):
 
     def _learn_thoroughly(self, examples: Sequence[Example], progress: Progress) -> _Learned:
         videos = [example.video for example in examples]
-        classifier, quality, scores, explained = learn_thoroughly(videos, self.control.label_names, progress)
+        classifier, quality, scores, explained, truth = learn_thoroughly(videos, self.control.label_names, progress)
         measured = quality.to_json() if quality else None
         about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence(), "explained": explained}
-        held_out = _held_out(examples, scores)
+        held_out = _held_out(examples, scores, truth)
         notes = self._fallen(held_out, videos) if quality and not quality.weak else []
         return _Learned(classifier, about, notes, provisional=False, held_out=held_out)
 
@@ -469,14 +469,17 @@ def certainty(scores: npt.NDArray[Any]) -> float:
     return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
 
 
-def _held_out(examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]]) -> list[HeldOutVideo]:
-    """What is kept of the held-out scores (T, L) of examples; nothing if there are no scores, or an example is of no task."""
+def _held_out(
+    examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]
+) -> list[HeldOutVideo]:
+    """What is kept of the held-out scores and the truth (T, L) of examples; nothing if there are no scores, or an example is of
+    no task."""
     tasks = [example.task for example in examples]
     if not scores or None in tasks:
         return []
     return [
-        HeldOutVideo.of(int(task or 0), e.rows.frame_rate, of_video, e.frame_labels, e.known)
-        for task, e, of_video in zip(tasks, examples, scores, strict=True)
+        HeldOutVideo.of(int(task or 0), e.rows.frame_rate, of_video, on, e.known)
+        for task, e, of_video, on in zip(tasks, examples, scores, truth, strict=True)
     ]
 
 

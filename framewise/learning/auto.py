@@ -150,13 +150,17 @@ class _Taught:
         wide = [widened(t, self.instants) if self.instants else t for t in self.tracks]
         self.sample = Sample(wide, [near_instants(t, self.instants) for t in self.tracks])
 
+    def truth(self) -> list[npt.NDArray[np.uint8]]:
+        """0/1 (T, L) of each video, in which points are the intervals that were found for them."""
+        return [on.astype(np.uint8) for on in self.whole([_truth(t).astype(np.float64) for t in self.tracks])]
+
     def folds(self) -> Folds:
         gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in self.tracks))
         lengths, labels = [len(t) for t in self.tracks], [_truth(t).astype(np.uint8) for t in self.tracks]
         return without_repeats(make_folds(lengths, labels, self.groups, gap), self.tracks)
 
     def whole(self, of_tracks: Sequence[FloatArray]) -> list[FloatArray]:
-        """Scores (T, L) of each video from those of its tracks; 0 between them."""
+        """Values (T, L) of each video from those of its tracks; 0 between them."""
         found = [np.zeros(v.frame_labels.shape) for v in self.videos]
         for (video, start, stop), scores in zip(self.places, of_tracks, strict=True):
             found[video][start:stop] = scores
@@ -207,12 +211,14 @@ def _known_instants(taught: _Taught, labels: Sequence[str], measured: AutoClassi
 class Thorough(NamedTuple):
     """Result of learning thoroughly. quality: None if that cannot be told. held_out: of each video, in order, scores (T, L) by
     learners that did not learn from it, on from 0.5; no video if there is no quality. explained: of each label, how much of its
-    variance in left-out videos each kind of evidence explains nearly alone; empty if nothing could be left out."""
+    variance in left-out videos each kind of evidence explains nearly alone; empty if nothing could be left out. truth: of each
+    video in held_out 0/1 (T, L), in which points are the intervals that were found for them."""
 
     classifier: AutoClassifier
     quality: Quality | None
     held_out: list[FloatArray]
     explained: dict[str, dict[str, float]]
+    truth: list[npt.NDArray[np.uint8]]
 
 
 @processors_left_free()
@@ -239,7 +245,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     instants = _supposed_instants(taught)
     plain = AutoClassifier(labels, taught.basis, kernel, shares, supposed, _chains(tracks, instants), instants)
     if not folds.folds:
-        return Thorough(plain, None, [], explained)
+        return Thorough(plain, None, [], explained, [])
     scored = [np.zeros(t.frame_labels.shape) for t in tracks]
     for number, (fold, part) in enumerate(zip(folds.folds, parts, strict=True)):
         told = f"scoring videos that it did not learn from, part {number + 1} of {len(parts)}"
@@ -258,9 +264,9 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         calibration = RegionCalibration.fit([score for score, _ in regions], [right for _, right in regions])
     classifier = replace(plain, decisions=decisions, instants=instants, calibration=calibration)
     calibrated = list(zip(classifier.region_scores([s for s, _ in regions]), [r for _, r in regions], strict=True))
-    of_videos = taught.whole(held_out)
+    of_videos, truth = taught.whole(held_out), taught.truth()
     quality = measure(
-        [v.frame_labels for v in videos],
+        truth,
         of_videos,
         [scores >= 0.5 for scores in of_videos],
         labels,
@@ -271,7 +277,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         [v.group for v in videos],
         folds.kept,
     )
-    return Thorough(classifier, quality, of_videos, explained)
+    return Thorough(classifier, quality, of_videos, explained, truth)
 
 
 def _inside_pieces(video: LabelledVideo) -> npt.NDArray[np.bool_]:

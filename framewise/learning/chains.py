@@ -121,13 +121,21 @@ def _exclusive(
     truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]], columns: Sequence[int] | None
 ) -> list[list[int]]:
     """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first."""
-    chosen = list(range(truth[0].shape[1]) if columns is None else columns)
-    groups = [[column] for column in chosen]
     sure = _how_sure(truth, known)
-    pairs = [(i, j) for j in chosen for i in chosen if i < j and sure[i, j] >= MEETINGS]
+    return grouped(np.where(sure >= MEETINGS, sure, 0.0), columns)
+
+
+def grouped(sure: FloatArray, columns: Sequence[int] | None = None) -> list[list[int]]:
+    """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first.
+
+    sure: (L, L), above 0 where two exclude each other. columns: of these labels; None: of all.
+    """
+    chosen = list(range(len(sure)) if columns is None else columns)
+    groups = [[column] for column in chosen]
+    pairs = [(i, j) for j in chosen for i in chosen if i < j and sure[i, j] > 0]
     for i, j in sorted(pairs, key=lambda pair: -sure[pair]):
         one, other = (next(group for group in groups if column in group) for column in (i, j))
-        if one is not other and (sure[np.ix_(one, other)] >= MEETINGS).all():
+        if one is not other and (sure[np.ix_(one, other)] > 0).all():
             groups = [group for group in groups if group is not one and group is not other] + [sorted(one + other)]
     return sorted(groups)
 

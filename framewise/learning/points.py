@@ -1,29 +1,65 @@
 """Intervals of occurrences of which one frame is marked: their ends are where the scores of the others say.
 
-A learner is fitted to what surrounds the marks and scores all rows; each occurrence gets the ends that fit its scores best.
+A learner is fitted to the rows of the marks and scores all rows; each occurrence gets the ends that fit its scores best.
 Then it is fitted to the middles of these intervals and of the gaps between them, so that what is near an end is never learned
-as it was supposed, and so on. Between two marks of a label is a row without it; an interval without a mark does not exist.
-Source of the idea: Li, Abu Farha and Gall 2021, "Temporal Action Segmentation from Timestamp Supervision".
+as it was supposed, and so on. From the third round on, labels that exclude each other share the time between two marks. Between
+two marks of a label is a row without it; an interval without a mark does not exist. Source of the idea: Li, Abu Farha and Gall
+2021, "Temporal Action Segmentation from Timestamp Supervision"; the parameters are from docs/decisions/0012.
+
+Shapes: T rows of a track, L labels, N rows that are learned from.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from framewise.learning.chains import grouped
 from framewise.learning.decisions import supposed_decision
-from framewise.learning.evidence import supposed_shares
-from framewise.learning.kernel import KernelRidge, Sample, solve
+from framewise.learning.kernel import Sample, solve
 from framewise.learning.tracks import Track
 
 Mask = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-SEED_SHARE, SEED_SECONDS = 0.25, 0.5  # of the way to the next mark, and at most: what surrounds a mark is like it
-ROUNDS = 4
-TRIMMED = 0.25  # of an interval or a gap, at each end that is not certain, is not learned from
+SHORTEST_SECONDS = 0.2  # in which the score of a mark halves, in the middle of a label's: below, its marks are instants
+OWN_SHARE = 0.5  # of a score, of a learner that also learned from the track itself
+UNLIKE, MIN_TRACKS = 0.9, 3  # share of pairs of a marked row and one between in which the former scores higher; in so many
+ALONE_ROUNDS, JOINT_ROUNDS = 2, 2  # each label by itself, and with those that it excludes
+UNCERTAIN = 0.25  # of an interval or of a gap, of the shorter of the two at an end: is not learned from, on either side
+# Marks of one label in intervals of another that are few enough to be errors: of so many as there would be by chance, and more.
+ERROR_SHARE, ERRORS = 0.7, 1.0
+GAPLESS = 0.8  # of all rows that labels which exclude each other share: then there is nothing between them
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """Marks and cells (T, L) of regions that were drawn, of one track."""
+
+    marks: Mask
+    drawn: Mask
+    known: Mask
+    frame_rate: float
+
+    @property
+    def anchors(self) -> Mask:
+        """Marks, and the first and last rows of drawn regions, (T, L)."""
+        padded = np.pad(self.drawn, ((1, 1), (0, 0)))
+        found: Mask = self.marks | (self.drawn & ~(padded[:-2] & padded[2:]))
+        return found
+
+    @property
+    def between(self) -> Mask:
+        """Rows in the middle between two that follow each other of those with marks or drawn regions, (T,)."""
+        rows = np.flatnonzero((self.marks | self.drawn).any(axis=1))
+        found = np.zeros(len(self.marks), dtype=bool)
+        found[((rows[1:] + rows[:-1]) // 2)[np.diff(rows) > 1]] = True
+        return found
 
 
 def with_ends(tracks: Sequence[Track], points: Sequence[Mask | None]) -> list[Track]:
@@ -34,93 +70,216 @@ def with_ends(tracks: Sequence[Track], points: Sequence[Mask | None]) -> list[Tr
     marks = [np.zeros(t.known.shape, dtype=bool) if p is None else p for t, p in zip(tracks, points, strict=True)]
     if not any(m.any() for m in marks):
         return list(tracks)
-    drawn = [t.frame_labels.numpy().astype(bool) & ~m for t, m in zip(tracks, marks, strict=True)]
-    found = [_around(m, d, t) for m, d, t in zip(marks, drawn, tracks, strict=True)]
-    everywhere = [replace(t, known=torch.ones_like(t.known)) for t in tracks]
-    sample = Sample(everywhere, [torch.from_numpy(m.any(axis=1)) for m in marks])
-    weights = sample.weights(supposed_shares(sample))
-    intervals: list[Mask] = []
-    for _ in range(ROUNDS):
-        _teach(sample, found)
-        kernel = KernelRidge.of(sample, weights, solve(sample, weights, [])[0])
-        scores = [kernel.scores(t).double().numpy() for t in everywhere]
-        thresholds = [_threshold(found, column) for column in range(sample.labels.shape[1])]
-        intervals = [_intervals(m, d, s - thresholds) for m, d, s in zip(marks, drawn, scores, strict=True)]
-        found = [(on, _certain(on, m, d)) for on, m, d in zip(intervals, marks, drawn, strict=True)]
-    return [replace(t, frame_labels=torch.from_numpy(on.astype(np.float32))) for t, on in zip(tracks, intervals, strict=True)]
+    on = [t.frame_labels.numpy().astype(bool) for t in tracks]
+    marked = [_Marked(m, y & ~m, t.known.numpy(), t.frame_rate) for m, y, t in zip(marks, on, tracks, strict=True)]
+    intervals = _Finder(tracks, marked).intervals()
+    return [replace(t, frame_labels=torch.from_numpy(y.astype(np.float32))) for t, y in zip(tracks, intervals, strict=True)]
 
 
-def _certain(on: Mask, marks: Mask, drawn: Mask) -> Mask:
+class _Finder:
+    """Rows of tracks that are learned from, and what is known of them in a round."""
+
+    def __init__(self, tracks: Sequence[Track], marked: Sequence[_Marked]):
+        self.marked = marked
+        everywhere = [replace(t, known=torch.ones_like(t.known)) for t in tracks]
+        needed = [m.marks.any(axis=1) | m.between for m in marked]
+        self.sample = Sample(everywhere, [torch.from_numpy(rows) for rows in needed])
+        # All kinds of evidence alike: with those that few full videos are learned from best, ends were found less well.
+        self.weights = self.sample.weights(torch.ones(marked[0].marks.shape[1], len(self.sample.blocks)))
+        self.kernel = torch.zeros(len(self.sample), len(self.sample))
+        for kernel, weight in zip(self.sample.kernels, self.weights[0].tolist(), strict=True):
+            self.kernel.add_(kernel, alpha=weight)
+
+    def intervals(self) -> list[Mask]:
+        """Cells (T, L) of each track that are on."""
+        found = [_at_marks(m) for m in self.marked]
+        scores = self.scores(found)
+        instants = _instants(self.marked, scores)
+        if self._is_unlike_marks_between():
+            found = [(on, known | (m.between[:, None] & m.known)) for (on, known), m in zip(found, self.marked, strict=True)]
+            scores = self.scores(found)
+        columns = [column for column in range(self.sample.labels.shape[1]) if column not in instants]
+        groups = [[column] for column in columns]
+        gapless: list[bool] = [False] * len(groups)
+        intervals: list[Mask] = []
+        for number in range(ALONE_ROUNDS + JOINT_ROUNDS):
+            if number >= ALONE_ROUNDS:
+                if number == ALONE_ROUNDS:
+                    groups = grouped(_exclusion(intervals, self.marked), columns)
+                covered = [np.concatenate([on[:, group].any(axis=1) for on in intervals]).mean() for group in groups]
+                gapless = [len(group) > 1 and share > GAPLESS for group, share in zip(groups, covered, strict=True)]
+            above = [s - _thresholds(found) for s in scores]
+            intervals = [_decoded(m, a, groups, gapless) for m, a in zip(self.marked, above, strict=True)]
+            if number + 1 < ALONE_ROUNDS + JOINT_ROUNDS:
+                found = [(on, _certain(on, m)) for on, m in zip(intervals, self.marked, strict=True)]
+                scores = self.scores(found)
+        return intervals
+
+    def _is_unlike_marks_between(self) -> bool:
+        """Whether rows between marks are told from marked rows in tracks that were not learned from: then something is there
+        that has no label."""
+        if len(self.marked) < MIN_TRACKS or not any(m.between.any() for m in self.marked):
+            return False
+        told = []  # all labels are one: that any is marked
+        for m in self.marked:
+            on = np.repeat(m.marks.any(axis=1, keepdims=True), m.marks.shape[1], axis=1)
+            told.append((on, on | m.between[:, None]))
+        scores = [s[:, 0] for s in self.scores(told, own_share=0.0)]
+        at_marks = np.concatenate([s[on[:, 0]] for s, (on, _) in zip(scores, told, strict=True)])
+        between = np.concatenate([s[m.between] for s, m in zip(scores, self.marked, strict=True)])
+        return float((at_marks[:, None] > between).mean()) > UNLIKE
+
+    def scores(self, found: Sequence[tuple[Mask, Mask]], own_share: float = OWN_SHARE) -> list[FloatArray]:
+        """Scores (T, L) of each track: the mean of a learner's from all tracks and of one's from the others, where these tell
+        anything of a label; between rows that are learned from, on a line.
+
+        found: cells that are on, and cells that are known, (T, L) each. own_share: of the learner from all tracks.
+        """
+        self._teach(found)
+        own = [self.sample.tracks == number for number in range(len(found))]
+        whole, parts = solve(self.sample, self.weights, own if len(found) > 1 else [])
+        scores = whole.prior + self.kernel @ whole.counts
+        for inside, part in zip(own, parts, strict=False):
+            rows = inside.nonzero()[:, 0]
+            told = ((self.sample.labels > 0) & self.sample.known & ~inside.unsqueeze(1)).any(0)
+            without = part.prior + self.kernel[rows] @ part.counts
+            scores[rows] = torch.where(told, torch.lerp(without, scores[rows], own_share), scores[rows])
+        return [self._everywhere(scores, inside, len(on)) for inside, (on, _) in zip(own, found, strict=True)]
+
+    def _teach(self, found: Sequence[tuple[Mask, Mask]]) -> None:
+        for track, (on, known) in enumerate(found):
+            own = (self.sample.tracks == track).nonzero()[:, 0]
+            rows = self.sample.rows[own].numpy()
+            self.sample.labels[own] = torch.from_numpy(on[rows].astype(np.float32))
+            self.sample.known[own] = torch.from_numpy(known[rows])
+
+    def _everywhere(self, scores: Tensor, inside: Tensor, length: int) -> FloatArray:
+        # Of rows that are learned from once more without a medium, the first is with all.
+        rows, first = np.unique(self.sample.rows[inside].numpy(), return_index=True)
+        of_rows = scores[inside].double().numpy()[first]
+        return np.stack([np.interp(np.arange(length), rows, column) for column in of_rows.T], axis=1)
+
+
+def _at_marks(marked: _Marked) -> tuple[Mask, Mask]:
+    """Cells that are on and cells that are known, (T, L) each, before anything was learned: in the row of a mark its label is
+    on and the others are off; drawn regions are on."""
+    on = marked.marks | marked.drawn
+    known: Mask = on | marked.marks.any(axis=1, keepdims=True)
+    return on, known & marked.known
+
+
+def _certain(on: Mask, marked: _Marked) -> Mask:
     """Cells far from the ends of intervals, (T, L), and those of marks and drawn regions."""
-    certain = marks | drawn
+    certain = marked.marks | marked.drawn
     for column in range(on.shape[1]):
-        edges = np.flatnonzero(np.diff(on[:, column])) + 1
-        bounds = [0, *edges.tolist(), len(on)]
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            cut = int(TRIMMED * (stop - start))
-            certain[start + (cut if start else 0) : stop - (cut if stop < len(on) else 0), column] = True
-    return certain
+        bounds = np.concatenate([[0], np.flatnonzero(np.diff(on[:, column])) + 1, [len(on)]])
+        lengths = np.diff(bounds)
+        cuts = [0, *(UNCERTAIN * np.minimum(lengths[1:], lengths[:-1])).astype(int).tolist(), 0]
+        for start, stop, before, after in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False):
+            certain[start + before : stop - after, column] = True
+    return certain & marked.known
 
 
-def _around(marks: Mask, drawn: Mask, track: Track) -> tuple[Mask, Mask]:
-    """Cells that are on and cells that are known, (T, L) each, before anything was learned: near a mark its label is on and the
-    others are off; in drawn regions and between them nothing is doubted but the marks."""
-    on, known = drawn.copy(), drawn.copy()
-    rows, columns = np.nonzero(marks | _edges(drawn))
-    for row, column in zip(*np.nonzero(marks), strict=True):
-        others = np.abs(rows[rows != row] - row)
-        reach = int(min(SEED_SHARE * others.min(initial=len(marks)), SEED_SECONDS * track.frame_rate))
-        near = slice(max(0, row - reach), row + reach + 1)
-        known[near] = True
-        on[near, column] = True
-    return on, known
+def _instants(marked: Sequence[_Marked], scores: Sequence[FloatArray]) -> list[int]:
+    """Columns of labels whose scores, where only the marks are known, are nowhere high but at the marks themselves."""
+    found = []
+    for column in range(scores[0].shape[1]):
+        seconds = [
+            _extent(s[:, column], int(row)) / m.frame_rate
+            for m, s in zip(marked, scores, strict=True)
+            for row in np.flatnonzero(m.marks[:, column])
+        ]
+        if seconds and float(np.median(seconds)) <= SHORTEST_SECONDS:
+            found.append(column)
+    return found
 
 
-def _edges(drawn: Mask) -> Mask:
-    """First and last rows of drawn regions, (T, L)."""
-    padded = np.pad(drawn, ((1, 1), (0, 0)))
-    edges: Mask = drawn & ~(padded[:-2] & padded[2:])
-    return edges
+def _extent(scores: FloatArray, row: int) -> int:
+    """Rows around one in which scores (T,) are at least half of its score."""
+    low = scores < scores[row] / 2
+    before, after = np.flatnonzero(low[:row][::-1]), np.flatnonzero(low[row + 1 :])
+    return 1 + int(before[0] if len(before) else row) + int(after[0] if len(after) else len(scores) - row - 1)
 
 
-def _teach(sample: Sample, found: Sequence[tuple[Mask, Mask]]) -> None:
-    """Give the rows of a sample their labels."""
-    for track, (on, known) in enumerate(found):
-        own = (sample.tracks == track).nonzero()[:, 0]
-        rows = sample.rows[own].numpy()
-        sample.labels[own] = torch.from_numpy(on[rows].astype(np.float32))
-        sample.known[own] = torch.from_numpy(known[rows])
+def _thresholds(found: Sequence[tuple[Mask, Mask]]) -> FloatArray:
+    """Scores (L,) from which on a label is on, by its share of what is known."""
+    columns = range(found[0][0].shape[1])
+    return np.array([supposed_decision([on[known[:, c], c] for on, known in found]).threshold for c in columns])
 
 
-def _threshold(found: Sequence[tuple[Mask, Mask]], column: int) -> float:
-    return supposed_decision([on[known[:, column], column] for on, known in found]).threshold
+def _exclusion(intervals: Sequence[Mask], marked: Sequence[_Marked]) -> FloatArray:
+    """(L, L), above 0 where two labels exclude each other: how many more marks of one would have to lie in intervals of the
+    other for that to be doubted."""
+    on, marks = (np.concatenate(cells).astype(np.float64) for cells in (intervals, [m.marks | m.drawn for m in marked]))
+    met, by_chance = marks.T @ on, np.outer(marks.sum(axis=0), on.mean(axis=0))
+    doubted: FloatArray = ERROR_SHARE * (by_chance + by_chance.T) + ERRORS - (met + met.T)
+    return doubted
 
 
-def _intervals(marks: Mask, drawn: Mask, above: FloatArray) -> Mask:
-    """Cells that are on, (T, L): drawn regions, and around each mark as far as scores above thresholds add up to most."""
-    on = drawn.copy()
-    for column in range(marks.shape[1]):
-        anchors = np.flatnonzero(marks[:, column] | _edges(drawn)[:, column])
-        bounds = [(-1, False), *((int(row), bool(marks[row, column])) for row in anchors), (len(marks), False)]
-        on[marks[:, column], column] = True
-        for (left, grows_right), (right, grows_left) in zip(bounds, bounds[1:], strict=False):
-            between = slice(left + 1, right)
-            if drawn[between, column].all():  # inside a drawn region, or nothing between
+def _decoded(marked: _Marked, above: FloatArray, groups: Sequence[Sequence[int]], gapless: Sequence[bool]) -> Mask:
+    """Cells that are on, (T, L): drawn regions, and around each mark as far as scores above thresholds add up to most.
+
+    Labels of a group exclude each other; in one that is gapless there is nothing between them.
+    """
+    told = marked.marks | marked.drawn
+    on = told.copy()
+    for group, full in zip(groups, gapless, strict=True):
+        for left, right in pairwise(_bounds(marked, group)):
+            between = slice(left.row + 1, right.row)
+            if told[between][:, group].any(axis=1).all():  # inside a drawn region, or nothing between
                 continue
-            stop, start = _ends(above[between, column], grows_right, grows_left, left >= 0 and right < len(marks))
-            on[left + 1 : left + 1 + stop, column] = True
-            on[left + 1 + start : right, column] = True
+            apart = left.is_in(told, right.column) or right.is_in(told, left.column)
+            stop, start = _ends(left.gains(above[between]), right.gains(above[between]), apart, full)
+            if left.grows:
+                on[between][:stop, left.column] = True
+            if right.grows:
+                on[between][start:, right.column] = True
     return on
 
 
-def _ends(above: FloatArray, from_left: bool, from_right: bool, apart: bool) -> tuple[int, int]:
-    """(stop, start), so that rows [0, stop) and [start, T) add up to the most; apart: at least one row is in neither."""
-    sums = np.concatenate([[0.0], np.cumsum(above)])
-    left = sums if from_left else np.where(np.arange(len(sums)) == 0, 0.0, -np.inf)
-    right = sums[-1] - sums if from_right else np.where(np.arange(len(sums)) == len(above), 0.0, -np.inf)
-    gap = int(apart and len(above) > 0)
-    best_left = np.maximum.accumulate(left[: len(left) - gap])
-    total = best_left + right[gap:]
-    start = int(total.argmax()) + gap
-    stop = int(left[: start - gap + 1].argmax())
-    return stop, start
+class _Bound(NamedTuple):
+    """A mark, which grows, an end of a drawn region, or an end of the track, which has no column."""
+
+    row: int
+    column: int
+    grows: bool
+
+    def is_in(self, told: Mask, column: int) -> bool:
+        """Whether a label is on in its row, by cells (T, L)."""
+        return 0 <= self.row < len(told) and column >= 0 and bool(told[self.row, column])
+
+    def gains(self, above: FloatArray) -> FloatArray | None:
+        """What each of the rows next to it, above (T, L), adds to its interval; None if it has to stay as it is."""
+        return above[:, self.column] if self.grows else None
+
+
+def _bounds(marked: _Marked, group: Sequence[int]) -> list[_Bound]:
+    """All bounds of some labels in a track, in the order of their rows."""
+    rows, columns = np.nonzero(marked.anchors[:, group])
+    found = [_Bound(int(r), group[c], bool(marked.marks[r, group[c]])) for r, c in zip(rows, columns, strict=True)]
+    return [_Bound(-1, -1, False), *found, _Bound(len(marked.marks), -1, False)]
+
+
+def _ends(left: FloatArray | None, right: FloatArray | None, apart: bool, gapless: bool = False) -> tuple[int, int]:
+    """(stop, start), so that what rows [0, stop) add on the left and [start, T) on the right is the most.
+
+    left, right: (T,); None for a side that stays as it is. apart: at least one row is in neither. gapless: unless
+    they are apart, none is.
+    """
+    one = right if left is None else left
+    if one is None:
+        return 0, 0
+    length = len(one)
+    of_left, of_right = np.full(length + 1, -np.inf), np.full(length + 1, -np.inf)
+    of_left[0] = of_right[length] = 0
+    if left is not None:
+        of_left[1:] = np.cumsum(left)
+    if right is not None:
+        of_right[:-1] = np.cumsum(right[::-1])[::-1]
+    if gapless and not apart:
+        start = int((of_left + of_right).argmax())
+        return start, start
+    gap = int(apart)
+    most = np.maximum.accumulate(of_left[: length + 1 - gap])
+    start = int((most + of_right[gap:]).argmax()) + gap
+    return int(of_left[: start - gap + 1].argmax()), start
