@@ -13,7 +13,8 @@ rendered: an accelerometer lies still, is shaken, or is turned. worn: as people 
 time in another orientation, with another gain, at another pace, with drift and gaps in the file. motions: walking, running and
 jumping with an accelerometer and a gyroscope, at each person's pace and strength; the slow ones have 10 samples a second.
 
---unlike: ours alone, without networks, on recordings unlike those learned from: in rate, zero, unit or channels.
+--unlike: ours alone, the first version after a submit, on recordings unlike those learned from: in rate, zero, unit or
+channels.
 """
 
 import argparse

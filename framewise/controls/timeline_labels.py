@@ -1,4 +1,4 @@
-"""<TimelineLabels> on <Video>: simple mode (the backbone's own classes) and trainable mode (a network over time)."""
+"""<TimelineLabels> on <Video>: simple mode (the backbone's own classes) and trainable mode (learned from annotations)."""
 
 import json
 import logging
@@ -345,7 +345,7 @@ class TimelineLabelsModel(ControlModel):
         return self._predict_simple(self._on_grid(video_path)).regions
 
     def create_timelines_trainable(self, video_path: str) -> list[dict[str, Any]]:
-        """Regions by the trained network. Raises ModelError if it is not trained yet."""
+        """Regions by the trained model. Raises ModelError if it is not trained yet."""
         return self._predict_trainable(self._on_grid(video_path)).regions
 
     def fit(self, event: str, data: Mapping[str, Any], **_: Any) -> bool:

@@ -155,8 +155,7 @@ class SensorRows:
     """Steps of a series as rows; no motion, which is of pictures.
 
     pieces: spans [start, stop) of rows of which something is known. Between them is a pause of more than PAUSE_SECONDS of the
-    learner, whose rows are NaN and take neither time nor memory. groups: of columns, see
-    ``number_groups``.
+    learner, whose rows are NaN and take neither time nor memory. groups: see ``number_groups``.
     """
 
     motion_size = MOTION_SIZE
