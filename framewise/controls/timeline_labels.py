@@ -412,7 +412,8 @@ class TimelineLabelsModel(ControlModel):
         scores = scores[:, [label_map[label] for label in known]]
         segments = scores_to_segments(scores, control.parameters["model_score_threshold"])
         if isinstance(model, AutoClassifier):
-            right = model.region_scores([segment.score for segment in segments])
+            columns = [label_map[known[segment.label_index]] for segment in segments]
+            right = model.region_scores([segment.score for segment in segments], columns)
             segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]
         return segments, known, scores
 

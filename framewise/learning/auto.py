@@ -61,11 +61,14 @@ class AutoClassifier:
             found[start:stop] = decided(_in_unit(scores), self.decisions, self.chains, self.instants, rows.frame_rate)
         return found
 
-    def region_scores(self, scores: Sequence[float]) -> list[float]:
-        """Calibrated probabilities that regions are right, given their mean frame scores."""
+    def region_scores(self, scores: Sequence[float], columns: Sequence[int]) -> list[float]:
+        """Calibrated probabilities that regions are right, given their mean frame scores and the columns of their labels. Those of
+        instants stay as they are: what makes an interval right says nothing of them."""
         if self.calibration is None or not len(scores):
             return [float(score) for score in scores]
-        return [float(score) for score in self.calibration.apply(np.asarray(scores))]
+        right = self.calibration.apply(np.asarray(scores)).tolist()
+        told = zip(scores, right, columns, strict=True)
+        return [float(score) if column in self.instants else calibrated for score, calibrated, column in told]
 
     def evidence(self) -> dict[str, str]:
         """The kinds of evidence that count most for each label, in words."""
@@ -263,7 +266,8 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     if not folds.weak:
         calibration = RegionCalibration.fit([score for score, _ in regions], [right for _, right in regions])
     classifier = replace(plain, decisions=decisions, instants=instants, calibration=calibration)
-    calibrated = list(zip(classifier.region_scores([s for s, _ in regions]), [r for _, r in regions], strict=True))
+    said = np.array([score for score, _ in regions])
+    calibrated = (calibration.apply(said) if calibration else said).tolist()
     of_videos, truth = taught.whole(held_out), taught.truth()
     quality = measure(
         truth,
@@ -273,7 +277,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         folds.method,
         folds.weak,
         [_inside_pieces(v) for v in videos],
-        calibrated,
+        list(zip(calibrated, [right for _, right in regions], strict=True)),
         [v.group for v in videos],
         folds.kept,
     )

@@ -21,9 +21,9 @@ from framewise.learning.tracks import Layout
 # these most is learned from one or two videos of four kinds, see docs/decisions/0012.
 SEEN_SHARES, MOTION_SHARES = (0.5, 0.5), (0.8, 3.0)
 MUTED = 0.1  # share of a block that counts little
-# How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: from the third
-# video on. Measured on four kinds of video, see docs/decisions/0012.
-SHARPNESS, FREE_VIDEOS = 20.0, 2
+# How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: of all videos but
+# one. Measured on four kinds of video, see docs/decisions/0012.
+SHARPNESS, FREE_VIDEOS = 20.0, 1
 LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
 MOST_SUBSETS = 4  # blocks of which all combinations are tried
 CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors would be the same

@@ -366,7 +366,7 @@ def test_a_saved_classifier_gives_the_scores_of_the_one_that_was_saved(tmp_path,
     # What is learned from is stored in half precision.
     np.testing.assert_allclose(loaded.predict(other), classifier.predict(other), atol=0.01)
     assert loaded.get_label_map() == {"Walk": 0, "Run": 1}
-    assert loaded.region_scores([0.6, 0.9]) == classifier.region_scores([0.6, 0.9])
+    assert loaded.region_scores([0.6, 0.9], [0, 1]) == classifier.region_scores([0.6, 0.9], [0, 1])
 
 
 def every_damage(folder):
