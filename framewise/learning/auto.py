@@ -62,8 +62,10 @@ class AutoClassifier:
         return found
 
     def region_scores(self, scores: Sequence[float], columns: Sequence[int]) -> list[float]:
-        """Calibrated probabilities that regions are right, given their mean frame scores and the columns of their labels. Those of
-        instants stay as they are: what makes an interval right says nothing of them."""
+        """Calibrated probabilities that regions are right, given their mean frame scores and the columns of their labels.
+
+        Those of instants stay as they are: what makes an interval right says nothing of them.
+        """
         if self.calibration is None or not len(scores):
             return [float(score) for score in scores]
         right = self.calibration.apply(np.asarray(scores)).tolist()

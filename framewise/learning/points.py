@@ -85,7 +85,8 @@ class _Finder:
         needed = [m.marks.any(axis=1) | m.between for m in marked]
         self.sample = Sample(everywhere, [torch.from_numpy(rows) for rows in needed])
         # All kinds of evidence alike: with those that few full videos are learned from best, ends were found less well.
-        self.weights = self.sample.weights(torch.ones(marked[0].marks.shape[1], len(self.sample.blocks)))
+        alike = self.sample.steady.repeat(marked[0].marks.shape[1], 1)  # motion as far as it is steady
+        self.weights = self.sample.weights(alike)
         self.kernel = torch.zeros(len(self.sample), len(self.sample))
         for kernel, weight in zip(self.sample.kernels, self.weights[0].tolist(), strict=True):
             self.kernel.add_(kernel, alpha=weight)
