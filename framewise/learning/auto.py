@@ -16,12 +16,13 @@ from framewise.core.metrics import best_matches, runs
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
 from framewise.learning.chains import Chain, chains_of
-from framewise.learning.decisions import Decision, choose_decision, decided, supposed_decision
+from framewise.learning.decisions import BELOW, Decision, choose_decision, decided, supposed_decision
 from framewise.learning.evidence import choose, in_words, supposed_shares
 from framewise.learning.folds import Folds, Piece, make_folds
 from framewise.learning.instants import Instant, instant_labels, near_instants, widened
 from framewise.learning.joint import JointBasis, fit_basis, read_basis
 from framewise.learning.kernel import Block, KernelRidge, Sample, solve
+from framewise.learning.novelty import Novelty, novelties, read_limits, unlike
 from framewise.learning.points import with_ends
 from framewise.learning.quality import Quality, measure
 from framewise.learning.repeats import without_repeats
@@ -38,7 +39,8 @@ RIGHT_IOU = 0.5
 @dataclass(frozen=True)
 class AutoClassifier:
     """A trained version. shares: (L, K), how much each block of the kernel counts for each label. decisions: of each label, in
-    order. chains, instants: each label is in one of the former, or has a column in the latter."""
+    order. chains, instants: each label is in one of the former, or has a column in the latter.
+    limits: of each medium, how new a scene may be of which anything is claimed; None of earlier versions."""
 
     labels: list[str]
     basis: Basis | JointBasis
@@ -48,6 +50,7 @@ class AutoClassifier:
     chains: list[Chain]
     instants: dict[int, Instant]
     calibration: RegionCalibration | None = None
+    limits: list[Novelty | None] | None = None
 
     def get_label_map(self) -> dict[str, int]:
         return {label: column for column, label in enumerate(self.labels)}
@@ -59,6 +62,8 @@ class AutoClassifier:
             with torch.inference_mode():
                 scores = self.kernel.scores(self.basis.unlabelled(part, len(self.labels)), bool(self.instants))
             found[start:stop] = decided(_in_unit(scores), self.decisions, self.chains, self.instants, rows.frame_rate)
+            if self.limits is not None:
+                _claim_nothing(found[start:stop], unlike(self.basis, self.limits, part))
         return found
 
     def region_scores(self, scores: Sequence[float], columns: Sequence[int]) -> list[float]:
@@ -94,6 +99,7 @@ class AutoClassifier:
             "instants": {str(column): instant.to_json() for column, instant in self.instants.items()},
             "calibration": self.calibration.to_json() if self.calibration else None,
             "blocks": len(self.kernel.blocks),
+            "novelty": None if self.limits is None else [limit.to_json() if limit else None for limit in self.limits],
             **self.basis.description(),
         }
         checkpoints.write(folder, description, tensors)
@@ -102,7 +108,7 @@ class AutoClassifier:
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
         """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else.
 
-        Earlier versions have networks over time besides; they are left out.
+        Earlier versions have networks over time besides, which are left out, and no limits of novelty.
         """
         labels, is_old = [str(label) for label in description["labels"]], "networks" in description
         blocks = [
@@ -116,6 +122,7 @@ class AutoClassifier:
         written = {} if is_old else dict(description["instants"])
         instants = {int(column): Instant.from_json(i) for column, i in written.items()}
         basis = read_basis(description, tensors)
+        limits = read_limits(description.get("novelty"), basis)
         shares = torch.ones(len(labels), len(blocks)) if is_old else tensors["shares"]
         told = sorted([*instants, *(label for chain in chains for label in chain.labels)])
         is_whole = len(decisions) == len(labels) and told == list(range(len(labels)))
@@ -131,6 +138,7 @@ class AutoClassifier:
             chains,
             instants,
             RegionCalibration.from_json(calibration) if calibration else None,
+            limits,
         )
 
 
@@ -164,6 +172,9 @@ class _Taught:
         lengths, labels = [len(t) for t in self.tracks], [_truth(t).astype(np.uint8) for t in self.tracks]
         return without_repeats(make_folds(lengths, labels, self.groups, gap), self.tracks)
 
+    def limits(self) -> list[Novelty | None]:
+        return novelties(self.basis, self.tracks, self.groups)
+
     def whole(self, of_tracks: Sequence[FloatArray]) -> list[FloatArray]:
         """Values (T, L) of each video from those of its tracks; 0 between them."""
         found = [np.zeros(v.frame_labels.shape) for v in self.videos]
@@ -185,7 +196,7 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
     calibration = measured.calibration if measured else None
     instants = _known_instants(taught, labels, measured)
     chains = _chains(taught.tracks, instants)
-    return AutoClassifier(labels, taught.basis, kernel, shares, decisions, chains, instants, calibration)
+    return AutoClassifier(labels, taught.basis, kernel, shares, decisions, chains, instants, calibration, taught.limits())
 
 
 def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifier | None) -> Tensor:
@@ -248,7 +259,8 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     whole, parts = solve(sample, weights, [~sample.inside(fold.train) for fold in folds.folds])
     kernel, supposed = KernelRidge.of(sample, weights, whole).with_fewer_rows(), _supposed(tracks)
     instants = _supposed_instants(taught)
-    plain = AutoClassifier(labels, taught.basis, kernel, shares, supposed, _chains(tracks, instants), instants)
+    chains = _chains(tracks, instants)
+    plain = AutoClassifier(labels, taught.basis, kernel, shares, supposed, chains, instants, limits=taught.limits())
     if not folds.folds:
         return Thorough(plain, None, [], explained, [])
     scored = [np.zeros(t.frame_labels.shape) for t in tracks]
@@ -293,6 +305,13 @@ def _inside_pieces(video: LabelledVideo) -> npt.NDArray[np.bool_]:
         inside[start:stop] = True
     known: npt.NDArray[np.bool_] = video.known & inside[:, None]
     return known
+
+
+def _claim_nothing(found: FloatArray, rows: npt.NDArray[np.bool_]) -> None:
+    """Make scores (T, L) in some rows (T,) say that no label is on, and that the likeliest may well be."""
+    likeliest = found[rows].argmax(axis=1)
+    found[rows] = np.minimum(found[rows], BELOW)
+    found[rows, likeliest] = BELOW
 
 
 def _in_unit(scores: Tensor) -> FloatArray:

@@ -378,12 +378,17 @@ def every_damage(folder):
         yield f"without {name}", lambda kept=kept: save_file(kept, weights)
         yield f"{name} of another size", lambda name=name: save_file({**tensors, name: torch.zeros(3, 5)}, weights)
     for key in told:
-        yield f"without {key}", lambda key=key: description.write_text(json.dumps({k: told[k] for k in told if k != key}))
+        if key != "novelty":  # which earlier versions do not have
+            yield f"without {key}", lambda key=key: description.write_text(json.dumps({k: told[k] for k in told if k != key}))
         for wrong in (["x"], "x", {"x": "x"}):
             text = json.dumps({**told, key: wrong})
             yield f"{key} is {wrong}", lambda text=text: description.write_text(text)
     instants = {"2": {"threshold": 0.5, "apart_seconds": 0.2, "seconds": 0.1}}
     yield "a column that no label has", lambda: description.write_text(json.dumps({**told, "instants": instants}))
+    spread = told["novelty"][0]["spread"]
+    for wrong in ([], [{"spread": spread}], [{"spread": 0, "limit": 1}], [{"spread": spread, "limit": "nan"}]):
+        text = json.dumps({**told, "novelty": wrong})
+        yield f"novelty is {wrong}", lambda text=text: description.write_text(text)
     chains = told["chains"]
     for wrong in ([], [*chains, *chains], [{"labels": [2], "changes": [[0, 1], [1, 0]]}]):
         yield f"chains are {wrong}", lambda wrong=wrong: description.write_text(json.dumps({**told, "chains": wrong}))

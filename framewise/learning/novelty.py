@@ -1,0 +1,184 @@
+"""Scenes that are unlike all that was learned, of which nothing is claimed: novelty detection by what is seen.
+
+What is seen in a row differs from the mean of the learned rows by x. They explain what lies along the directions in which they
+vary themselves; the rest is new: x' (I + C / e)^-1 x, where C is their covariance and e a noise. It counts as a share of their
+own mean squared distance from the mean. Motion is left out: it is much the same in scenes that have nothing else in common.
+
+Source: Hoffmann 2007, "Kernel PCA for novelty detection": a reconstruction error, here with a noise in place of a number of
+components. Measured in docs/decisions/0012.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from framewise.core.errors import ModelError, brief
+from framewise.learning.context import Around
+from framewise.learning.joint import JointBasis
+from framewise.learning.tracks import READ_ROWS, SPREAD_POWER, Basis, Rows, Track
+
+NOISE = 0.01  # of the variance along the first component
+# A scene is new where more of it is not explained than learned rows are from their mean, and than of any annotated video
+# by the others: other people and rooms are normal. One or two videos do not tell how much others will differ.
+LIMIT, MIN_VIDEOS, LIMIT_OF_FEW = 1.1, 3, 6.0
+STEP_SECONDS, SCENE_SECONDS = 0.5, 5.0  # from one row that is looked at to the next; to either side of each
+MOST = 2.0  # times the limit that a row counts: a glimpse of something else, or of a dark picture, is no other scene
+STILL = 1e-9  # a spread that is none
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How new a scene may be in one medium. spread: mean squared distance of the learned rows from their mean; limit: a scene
+    of more novelty, as a share of that spread, is unlike them."""
+
+    spread: float
+    limit: float
+
+    @classmethod
+    def of(cls, basis: Basis, tracks: Sequence[tuple[Tensor, float]], groups: Sequence[Hashable]) -> Self | None:
+        """From components (T, C) and frame rate of each track, and the group of its video; None where all rows are alike."""
+        whole = _Moments.of(basis, tracks)
+        if whole.is_still:
+            return None
+        numbers = {name: [n for n, group in enumerate(groups) if group == name] for name in groups}
+        found = [LIMIT if len(numbers) >= MIN_VIDEOS else LIMIT_OF_FEW]
+        for own in numbers.values():
+            others = whole.without(_Moments.of(basis, [tracks[n] for n in own]))
+            if not others.is_still:
+                found += [float(others.novelty(basis, *tracks[n]).max()) for n in own]
+        return cls(float(whole.covariance.trace()), max(found))
+
+    def exceeded(self, basis: Basis, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Rows (T,) whose scene is new."""
+        step = _step(rows.frame_rate)
+        index = np.arange(0, len(rows), step)
+        parts = [index[start : start + READ_ROWS] for start in range(0, len(index), READ_ROWS)]
+        unexplained = torch.cat([_unexplained(basis, torch.from_numpy(rows.read(p)[:, : -rows.motion_size])) for p in parts])
+        novelty = (unexplained / self.spread).clamp(max=MOST * self.limit)
+        new = _over_scenes(novelty, rows.frame_rate / step) > self.limit
+        whole: npt.NDArray[np.bool_] = new.numpy().repeat(step)[: len(rows)]
+        return whole
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        """Raises ModelError for what ``to_json`` did not write."""
+        try:
+            spread, limit = float(written["spread"]), float(written["limit"])
+        except (KeyError, TypeError, ValueError):
+            spread = limit = 0.0
+        if not (0 < spread < math.inf and 0 < limit < math.inf):
+            raise ModelError(f"expected the spread of what was learned, and a limit, both above 0, found {brief(written)}")
+        return cls(spread, limit)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Number, sum (C,) and products (C, C) of the rows of some tracks, along the directions of a basis."""
+
+    number: int
+    total: Tensor
+    products: Tensor
+
+    @classmethod
+    def of(cls, basis: Basis, tracks: Sequence[tuple[Tensor, float]]) -> Self:
+        size = basis.projection.shape[1]
+        number, total, products = 0, torch.zeros(size).double(), torch.zeros(size, size).double()
+        for components, frame_rate in tracks:
+            rows = _along(basis, components[:: _step(frame_rate)]).double()
+            number, total, products = number + len(rows), total + rows.sum(0), products + rows.T @ rows
+        return cls(number, total, products)
+
+    def without(self, some: "_Moments") -> "_Moments":
+        return _Moments(self.number - some.number, self.total - some.total, self.products - some.products)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        return self.total / max(self.number, 1)
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        return self.products / max(self.number, 1) - torch.outer(self.mean, self.mean)
+
+    @property
+    def is_still(self) -> bool:
+        return not float(self.covariance.trace()) > STILL
+
+    def novelty(self, basis: Basis, components: Tensor, frame_rate: float) -> Tensor:
+        """(n,) of the scenes of a track that is none of these."""
+        step = _step(frame_rate)
+        apart = _along(basis, components[::step]).double() - self.mean
+        noise = NOISE * float(torch.linalg.eigvalsh(self.covariance)[-1])
+        noisy = self.covariance + noise * torch.eye(len(self.mean)).double()
+        new = noise * (apart * torch.linalg.solve(noisy, apart.T).T).sum(1) / self.covariance.trace()
+        return _over_scenes(new, frame_rate / step)
+
+
+def novelties(basis: Basis | JointBasis, tracks: Sequence[Track], groups: Sequence[Hashable]) -> list[Novelty | None]:
+    """Of each medium that the tracks have, in order; None for a series, whose features have units of their own."""
+    found: list[Novelty | None] = []
+    column = 0
+    for medium in _media(basis):
+        columns = slice(column, column := column + medium.projection.shape[1])
+        parts = [(t.components[:, columns], t.frame_rate, g) for t, g in zip(tracks, groups, strict=True)]
+        there = [(part, rate, group) for part, rate, group in parts if not part[:1].isnan().any()]
+        told = medium.scale is None and there
+        found.append(Novelty.of(medium, [p[:2] for p in there], [p[2] for p in there]) if told else None)
+    return found
+
+
+def unlike(basis: Basis | JointBasis, limits: Sequence[Novelty | None], rows: Any) -> npt.NDArray[np.bool_]:
+    """Rows (T,) that are new in all media that are there and have a limit; none if no medium has one."""
+    parts = [p for p, b in zip(rows.parts, basis.bases, strict=True) if b] if isinstance(basis, JointBasis) else [rows]
+    told = [(m, n, p) for m, n, p in zip(_media(basis), limits, parts, strict=True) if n is not None and p is not None]
+    if not told:
+        return np.zeros(len(rows), dtype=bool)
+    found: npt.NDArray[np.bool_] = np.all([novelty.exceeded(medium, part) for medium, novelty, part in told], axis=0)
+    return found
+
+
+def read_limits(written: Any, basis: Basis | JointBasis) -> list[Novelty | None] | None:
+    """What was saved of each medium, None of a version without it. Raises ModelError for something else."""
+    if written is None:
+        return None
+    if not isinstance(written, list) or len(written) != len(_media(basis)):
+        raise ModelError(f"expected limits of novelty for {len(_media(basis))} media, found {brief(written)}")
+    return [None if limit is None else Novelty.from_json(limit) for limit in written]
+
+
+def _media(basis: Basis | JointBasis) -> list[Basis]:
+    return [b for b in basis.bases if b] if isinstance(basis, JointBasis) else [basis]
+
+
+def _along(basis: Basis, components: Tensor) -> Tensor:
+    """Components (n, C) as lengths along their directions, which the projection scales."""
+    lengths: Tensor = components / basis.projection.norm(dim=0)
+    return lengths
+
+
+def _unexplained(basis: Basis, features: Tensor) -> Tensor:
+    """Squared length (n,) of what of features (n, D) is not explained by the rows that the basis was fitted to."""
+    apart = features - basis.mean
+    # As a share of the first component's: components are scaled by the root of it, to some power.
+    variance = basis.projection.norm(dim=0) ** (-2 / SPREAD_POWER)
+    explained = _along(basis, apart @ basis.projection) ** 2 * variance / (variance + NOISE)
+    rest: Tensor = (apart**2).sum(1) - explained.sum(1)
+    return rest
+
+
+def _over_scenes(novelty: Tensor, per_second: float) -> Tensor:
+    """Means (n,) over some seconds around each."""
+    return Around(novelty.unsqueeze(1), per_second).mean(torch.arange(len(novelty)), SCENE_SECONDS)[:, 0]
+
+
+def _step(frame_rate: float) -> int:
+    return max(1, round(STEP_SECONDS * frame_rate))
