@@ -7,6 +7,7 @@ candidates count alike. Source of averaging by exponential weights: Vovk 1990, "
 """
 
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ MUTED = 0.1  # share of a block that counts little
 # How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: of all videos but
 # one. Measured on four kinds of video, see docs/decisions/0012.
 SHARPNESS, FREE_VIDEOS = 20.0, 1
+SUPPOSED_WEIGHT = 1.0  # of the supposed shares among the candidates, before anything is known: as all others together
 LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
 MOST_SUBSETS = 4  # blocks of which all combinations are tried
 CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors would be the same
@@ -53,9 +55,11 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
     groups: of each track; those of equal ones are one video.
     """
     supposed = supposed_shares(sample)
-    candidates = _candidates(sample.active, len(sample.blocks), sample.layout)
+    candidates = torch.cat([_candidates(sample.active, len(sample.blocks), sample.layout), supposed[:1]])
+    prior = torch.ones(len(candidates)).log()
+    prior[-1] = math.log(SUPPOSED_WEIGHT * (len(candidates) - 1))
     explained = torch.full_like(supposed, torch.nan)
-    if len(candidates) < 2:
+    if len(sample.active) < 2:
         return Choice(supposed, explained)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     video = torch.tensor([numbers[group] for group in groups])[sample.tracks]
@@ -69,7 +73,7 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
     if not occurring.any():
         return Choice(supposed, explained)
     logs = torch.log(candidates)
-    project = -SHARPNESS * _worth(len(numbers)) * mean[:, occurring].mean(1)
+    project = prior - SHARPNESS * _worth(len(numbers)) * mean[:, occurring].mean(1)
     shares = []
     for label in range(len(told)):
         own = 0.0 if not occurring[label] else LABEL_SHARE * SHARPNESS * _worth(int(_videos_with(sample, video, label)))
