@@ -19,11 +19,7 @@ from framewise.learning.decisions import Decision
 from framewise.learning.evidence import supposed_shares
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
-
-FEATURES, MOTION = 24, 44
-DIRECTIONS = np.random.default_rng(7).normal(size=(2, FEATURES))
-LABELS = ["Walk", "Run"]
-PLAN = [[(3, 5), (9, 11)], [(6, 8)]]  # seconds in which each label is on
+from tests.film_help import LABELS, MOTION, PLAN, Film, all_known, film, labelled, plans, quiet, truth_of
 
 
 @pytest.fixture(autouse=True)
@@ -32,64 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Film:
-    """Rows in memory."""
-
-    motion_size, counts = MOTION, None
-
-    def __init__(self, values, frame_rate=25.0):
-        self.values, self.frame_rate = values.astype(np.float32), frame_rate
-
-    def __len__(self):
-        return len(self.values)
-
-    def read(self, index):
-        return self.values[index]
-
-    def cut(self, start, stop):
-        return Film(self.values[start:stop], self.frame_rate)
-
-
-def truth_of(plan, seconds, frame_rate):
-    moments = np.arange(round(seconds * frame_rate)) / frame_rate
-    return np.stack(
-        [np.any([(a <= moments) & (moments < b) for a, b in spans] or [0 * moments > 0], axis=0) for spans in plan], 1
-    )
-
-
-def film(seed, plan=PLAN, seconds=14.0, frame_rate=25.0, shown=True):
-    """A film of a scene of its own that changes smoothly; while a label is on, its direction is added, if ``shown``."""
-    rng = np.random.default_rng(seed)
-    moments = np.arange(round(seconds * frame_rate))[:, None] / frame_rate
-    waves = np.sin(rng.uniform(1, 8, FEATURES) * moments + rng.uniform(0, 6, FEATURES))
-    truth = truth_of(plan, seconds, frame_rate)
-    seen = rng.normal(size=FEATURES) + 0.3 * waves + (2 * truth @ DIRECTIONS[: len(plan)] if shown else 0)
-    moves = 0.02 + 0.01 * np.sin(rng.uniform(1, 8, MOTION) * moments + rng.uniform(0, 6, MOTION))
-    return Film(np.concatenate([seen, moves], 1), frame_rate), truth.astype(np.uint8)
-
-
-def all_known(truth, taught=(True, True)):
-    """Known in all rows, of the labels that are taught."""
-    return np.tile(np.array(taught), (len(truth), 1))
-
-
-def labelled(seed, plan=PLAN, taught=(True, True), **more):
-    rows, truth = film(seed, plan, **more)
-    return LabelledVideo(rows, truth, all_known(truth, taught), seed)
-
-
-def plans(number, seed=0):
-    """Plans for two labels, at other moments in each film."""
-    rng = np.random.default_rng(seed)
-    for _ in range(number):
-        first, second, third = rng.uniform(1, 3), rng.uniform(5, 6.5), rng.uniform(9, 11)
-        yield [[(first, first + 2), (third, third + 2)], [(second, second + 2)]]
-
-
-def quiet(share, detail):
-    pass
 
 
 def quick(videos, labels=LABELS):
