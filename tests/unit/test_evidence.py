@@ -56,13 +56,12 @@ def test_labels_that_move_are_told_by_how_much_moves(by_motion):
     assert by_motion.classifier.evidence() == {"Walk": "how much moves", "Run": "how much moves"}
 
 
-def test_a_kind_of_evidence_explains_what_it_tells(by_sight, by_motion):
-    """Each counts a little where another is tried nearly alone, so that what tells nothing does not explain nothing."""
-    for label in LABELS:
-        seen, moves = ([learned.explained[label][BLOCK_NAMES[b]] for b in (SEEN, MOVES)] for learned in (by_sight, by_motion))
-        assert seen[0] > 0.85 > seen[1] + 0.05
-        assert moves[1] > 0.9 > moves[0] - 0.05
-        assert moves[1] > moves[0]
+def test_the_kind_of_evidence_that_tells_a_label_explains_most_of_it(by_sight, by_motion):
+    """The others explain something as well, for each is tried with a tenth of what tells the label."""
+    for learned, tells, other in ((by_sight, SEEN, MOVES), (by_motion, MOVES, SEEN)):
+        for explained in learned.explained.values():
+            assert explained[BLOCK_NAMES[tells]] == max(explained.values()) > 0.9
+            assert explained[BLOCK_NAMES[tells]] > explained[BLOCK_NAMES[other]] + 0.02
 
 
 def test_what_has_nothing_to_do_with_labels_explains_nothing_of_them():
@@ -81,7 +80,7 @@ def test_of_two_labels_each_is_told_by_its_own_kind_of_evidence():
 
 
 def test_evidence_is_found_in_a_group_of_a_sensors_numbers():
-    """Three groups of eight numbers, and the labels in the second alone. Nothing moves in a picture, so motion is no evidence."""
+    """Three groups of eight numbers, and the labels in the second alone. There is no picture, so motion is no evidence."""
     groups = [("left wrist", slice(0, 8)), ("right wrist", slice(8, 16)), ("chest", slice(16, 24))]
 
     def recording(seed, plan):
