@@ -103,8 +103,8 @@ class Instant:
         found: FloatArray = np.minimum(0.5 * scores / self.threshold, np.nextafter(0.5, 0))
         rows = max(1, round(self.seconds * frame_rate))
         for peak in peaks.tolist():
-            first = max(0, peak - (rows - 1) // 2)
-            found[first : first + rows] = 0.5 + 0.5 * (scores[peak] - self.threshold) / (1 - self.threshold)
+            first = peak - (rows - 1) // 2
+            found[max(0, first) : first + rows] = 0.5 + 0.5 * (scores[peak] - self.threshold) / (1 - self.threshold)
         return found
 
 
@@ -125,8 +125,8 @@ def widened(track: Track, columns: Sequence[int]) -> Track:
     """The track with some labels on a little longer on either side."""
     radius = max(1, math.floor(WIDER_SECONDS * track.frame_rate))
     labels = track.frame_labels.clone()
-    own = labels[:, list(columns)]
-    labels[:, list(columns)] = torch.maximum(own, BESIDE * _spread(own, radius))
+    known = (labels * track.known)[:, list(columns)]
+    labels[:, list(columns)] = torch.maximum(labels[:, list(columns)], BESIDE * _spread(known, radius))
     return replace(track, frame_labels=labels)
 
 

@@ -71,7 +71,7 @@ class Sample:
     labels:  (N, L), which count where known (N, L) is true.
     steady:  (K,), from 0 to 1, how steady motion is in each of the blocks that are of it.
     tracks, rows: (N,), the track that each is from, and its row there.
-    kernels: (N, N) each.
+    kernels: (N, N) each, and their size, the mean of the diagonal, (K,): 0 of a block that says nothing.
     """
 
     def __init__(self, tracks: Sequence[Track], needed: Sequence[Tensor]):
@@ -87,7 +87,8 @@ class Sample:
         rows = end_to_end(parts, sum(len(own) for own in chosen))
         # Of a block that no row knows anything of, nothing counts: any numbers will do.
         of_known = [_known_rows(block) for block in rows] if layout else rows
-        self.centres = [block.mean(0) for block in of_known]
+        # In double precision: numbers that never change are 0 then, and not a rounding error that would be scaled to 1.
+        self.centres = [block.mean(0, dtype=torch.float64).float() for block in of_known]
         scales = [_seen_scale(block) for block in of_known[:-2]]
         scales += [_motion_scale(block, s.values()) for block, s in zip(of_known[-2:], steadiness, strict=True)]
         self.steady = torch.stack([_squared_length(*of) for of in zip(of_known, self.centres, scales, strict=True)])
@@ -105,7 +106,9 @@ class Sample:
             self.tracks, self.rows = self.tracks[origin], self.rows[origin]
         self.blocks = rows
         self.kernels = [_kernel(block, there) for block, there in zip(rows, self.there.T, strict=True)]
-        self.sizes = torch.stack([kernel.diagonal().mean() for kernel in self.kernels])
+        # A Gaussian kernel of rows that are all 0 is 1.
+        says = [bool(block.square().sum(1).mean() > EMPTY) for block in rows]
+        self.sizes = torch.stack([kernel.diagonal().mean() * own for kernel, own in zip(self.kernels, says, strict=True)])
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -40,7 +40,7 @@ def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
     spread = _variance(shown).sum().sqrt() + 1e-6
     moments = [None if s is None else _moments(t, s).div_(spread) for t, s in zip(tracks, seen, strict=True)]
     kept = [_kept(fold, tracks, moments) for fold in folds.folds]
-    labels = [t.frame_labels.numpy() for t in tracks]
+    labels = [(t.frame_labels * t.known).numpy() for t in tracks]
     rows = [sum(stop - start for fold in some for _, start, stop in fold.train) for some in (folds.folds, kept)]
     unseen = [unseen_labels(fold, labels) for fold in kept]
     return replace(folds, folds=kept, unseen=unseen, kept=rows[1] / max(rows[0], 1))

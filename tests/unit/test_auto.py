@@ -17,13 +17,10 @@ from framewise.learning import auto, context, kernel, tracks
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.decisions import Decision
 from framewise.learning.evidence import supposed_shares
+from framewise.learning.joint import JointRows
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
-
-FEATURES, MOTION = 24, 44
-DIRECTIONS = np.random.default_rng(7).normal(size=(2, FEATURES))
-LABELS = ["Walk", "Run"]
-PLAN = [[(3, 5), (9, 11)], [(6, 8)]]  # seconds in which each label is on
+from tests.film_help import LABELS, MOTION, PLAN, Film, all_known, film, labelled, plans, quiet, truth_of
 
 
 @pytest.fixture(autouse=True)
@@ -32,64 +29,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Film:
-    """Rows in memory."""
-
-    motion_size, counts = MOTION, None
-
-    def __init__(self, values, frame_rate=25.0):
-        self.values, self.frame_rate = values.astype(np.float32), frame_rate
-
-    def __len__(self):
-        return len(self.values)
-
-    def read(self, index):
-        return self.values[index]
-
-    def cut(self, start, stop):
-        return Film(self.values[start:stop], self.frame_rate)
-
-
-def truth_of(plan, seconds, frame_rate):
-    moments = np.arange(round(seconds * frame_rate)) / frame_rate
-    return np.stack(
-        [np.any([(a <= moments) & (moments < b) for a, b in spans] or [0 * moments > 0], axis=0) for spans in plan], 1
-    )
-
-
-def film(seed, plan=PLAN, seconds=14.0, frame_rate=25.0, shown=True):
-    """A film of a scene of its own that changes smoothly; while a label is on, its direction is added, if ``shown``."""
-    rng = np.random.default_rng(seed)
-    moments = np.arange(round(seconds * frame_rate))[:, None] / frame_rate
-    waves = np.sin(rng.uniform(1, 8, FEATURES) * moments + rng.uniform(0, 6, FEATURES))
-    truth = truth_of(plan, seconds, frame_rate)
-    seen = rng.normal(size=FEATURES) + 0.3 * waves + (2 * truth @ DIRECTIONS[: len(plan)] if shown else 0)
-    moves = 0.02 + 0.01 * np.sin(rng.uniform(1, 8, MOTION) * moments + rng.uniform(0, 6, MOTION))
-    return Film(np.concatenate([seen, moves], 1), frame_rate), truth.astype(np.uint8)
-
-
-def all_known(truth, taught=(True, True)):
-    """Known in all rows, of the labels that are taught."""
-    return np.tile(np.array(taught), (len(truth), 1))
-
-
-def labelled(seed, plan=PLAN, taught=(True, True), **more):
-    rows, truth = film(seed, plan, **more)
-    return LabelledVideo(rows, truth, all_known(truth, taught), seed)
-
-
-def plans(number, seed=0):
-    """Plans for two labels, at other moments in each film."""
-    rng = np.random.default_rng(seed)
-    for _ in range(number):
-        first, second, third = rng.uniform(1, 3), rng.uniform(5, 6.5), rng.uniform(9, 11)
-        yield [[(first, first + 2), (third, third + 2)], [(second, second + 2)]]
-
-
-def quiet(share, detail):
-    pass
 
 
 def quick(videos, labels=LABELS):
@@ -367,6 +306,63 @@ def test_a_saved_classifier_gives_the_scores_of_the_one_that_was_saved(tmp_path,
     np.testing.assert_allclose(loaded.predict(other), classifier.predict(other), atol=0.01)
     assert loaded.get_label_map() == {"Walk": 0, "Run": 1}
     assert loaded.region_scores([0.6, 0.9], [0, 1]) == classifier.region_scores([0.6, 0.9], [0, 1])
+
+
+def as_earlier_versions_wrote_it(folder):
+    """Rewrite the files of a classifier as earlier ones were: with networks over time, and without shares and instants."""
+    weights, description = folder / "weights.safetensors", folder / "network.json"
+    tensors, told = load_file(weights), json.loads(description.read_text())
+    del tensors["shares"], told["instants"]
+    for number in range(2):
+        for name, size in (("centre", (10,)), ("scale", (10,)), ("recurrent.weight_ih_l0", (32, 10)), ("out.bias", (2,))):
+            tensors[f"network.{number}.{name}"] = torch.full(size, 9.0)
+    save_file(tensors, weights)
+    description.write_text(json.dumps({**told, "networks": 2, "alone": [1], "blend": 0.75}))
+
+
+def test_a_version_with_networks_over_time_is_read_without_them(tmp_path, thorough):
+    folder = tmp_path / "version"
+    thorough.classifier.save(folder)
+    now, (other, _) = load_model(folder), film(99)
+    as_earlier_versions_wrote_it(folder)
+    earlier = load_model(folder)
+    np.testing.assert_array_equal(earlier.predict(other), now.predict(other))
+    assert earlier.predict(other).max() > 0.8
+    assert earlier.region_scores([0.6, 0.9]) == now.region_scores([0.6, 0.9])
+    assert earlier.instants == {}
+    assert earlier.evidence() == {"Walk": "everything alike", "Run": "everything alike"}
+
+
+def in_sync(seed, names=("camera", "chest")):
+    """A film and a sensor beside it, of one recording."""
+    rows, truth = film(seed)
+    joint = JointRows([rows, film(seed + 100, shown=False)[0]], len(rows), rows.frame_rate, 0, names)
+    return LabelledVideo(joint, truth, all_known(truth), seed)
+
+
+def test_an_earlier_version_of_several_media_numbers_them(tmp_path):
+    folder = tmp_path / "version"
+    quick([in_sync(1), in_sync(2)]).save(folder)
+    now, other = load_model(folder), in_sync(3).rows
+    assert now.basis.names == ("camera", "chest")
+    told = json.loads((folder / "network.json").read_text())
+    del told["names"], told["complete"]
+    (folder / "network.json").write_text(json.dumps(told))
+    as_earlier_versions_wrote_it(folder)
+    earlier = load_model(folder)
+    assert earlier.basis.names == ("medium 1", "medium 2")
+    assert not earlier.basis.complete
+    np.testing.assert_array_equal(earlier.predict(other), now.predict(other))
+
+
+def test_what_an_earlier_version_was_decided_by_is_kept_by_the_next_quick_one(tmp_path, thorough):
+    folder = tmp_path / "version"
+    thorough.classifier.save(folder)
+    as_earlier_versions_wrote_it(folder)
+    added = learn_quickly([labelled(1)], LABELS, load_model(folder))
+    assert added.decisions == thorough.classifier.decisions
+    other, truth = film(99)
+    assert ((added.predict(other) >= 0.5) == truth).mean(axis=0).min() > 0.9
 
 
 def every_damage(folder):

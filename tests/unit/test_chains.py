@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.chains import MOST_EVIDENCE, Chain, _most_probable, chains_of, course
+from framewise.learning.chains import LEAST_EVIDENCE, MOST_EVIDENCE, Chain, _most_probable, chains_of, course
 
 RATE = 10.0
 UP, FALLING, LYING = 0, 1, 2
@@ -139,6 +139,66 @@ def test_a_course_exists_at_every_frame_rate(rate):
     truth = timeline((0, 3), (None, 2), (0, 4), labels=1)
     strong = np.where(truth == 1, 1.0, -1.0) * rate / MOST_EVIDENCE * 9
     np.testing.assert_array_equal(chain.course(strong, rate), truth)
+
+
+# What a second of scores says.
+
+
+def changing(*seconds):
+    """A chain of labels that last so many seconds each, and after which none is on for as long."""
+    size = len(seconds) + 1
+    changes = np.zeros((size, size))
+    changes[1:, 0] = 1 / np.array(seconds)
+    changes[0, 1:] = 0.01
+    return Chain(tuple(range(len(seconds))), changes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "evidence"),
+    [
+        (0.1, MOST_EVIDENCE),  # 3000, and no more than 240
+        (1.0, MOST_EVIDENCE),  # 300
+        (1.25, 240),
+        (2.0, 150),
+        (10.0, 30),
+        (15.0, 20),
+        (60.0, LEAST_EVIDENCE),  # 5, and no less than 20
+        (3600.0, LEAST_EVIDENCE),
+    ],
+)
+def test_a_second_says_less_of_a_label_that_lasts_long(seconds, evidence):
+    """300 over the time that the label lasts, between 20 and 240."""
+    assert (LEAST_EVIDENCE, MOST_EVIDENCE) == (20, 240)
+    assert changing(seconds).evidence_per_second == pytest.approx(evidence)
+
+
+def test_of_a_chain_the_label_counts_that_ends_soonest():
+    """Whatever it becomes: one of .2 ends a second that become two others lasts 5 s. How long none is on plays no part."""
+    assert changing(60, 5, 20).evidence_per_second == pytest.approx(60)
+    chain = changing(60, 20)
+    chain.changes[2] = 0.15, 0.05, 0
+    chain.changes[0, 1] = 100
+    assert chain.evidence_per_second == pytest.approx(60)
+
+
+def test_how_long_annotated_labels_last_is_what_scores_are_worth():
+    """One end in 4 s, and one in a second that is supposed: 2.5 s. In 149 s and that second: 75 s, which are worth least."""
+    long = [timeline((None, 100), (0, 1490), (None, 100), labels=1)]
+    short = [timeline((None, 100), (0, 40), (None, 100), labels=1)]
+    of_long, of_short = (Chain.of([0], truth, [np.ones((len(truth[0]), 1), dtype=bool)], [RATE]) for truth in (long, short))
+    assert of_long.evidence_per_second == LEAST_EVIDENCE
+    assert of_short.evidence_per_second == pytest.approx(300 * 2 / 5)
+
+
+def test_a_long_state_is_not_cut_where_its_scores_fall_for_a_while():
+    """Of two minutes half a second is .3 below the threshold: a label of half seconds ends there and begins again."""
+    truth = timeline((None, 600), (0, 1200), (None, 600), labels=1)
+    chain = Chain.of([0], [truth], [np.ones(truth.shape, dtype=bool)], [RATE])
+    scores = above(truth)
+    scores[1200:1205] = -0.3
+    np.testing.assert_array_equal(chain.course(scores, RATE), truth)
+    quick = Chain((0,), np.array([[0, 2.0], [2.0, 0]]))
+    assert quick.course(scores, RATE)[1200:1205].sum() == 0
 
 
 # Its JSON.
