@@ -42,8 +42,8 @@ def supposed_shares(sample: Sample) -> Tensor:
 
 
 class Choice(NamedTuple):
-    """shares: (L, K). explained: (L, K), how much of a label's variance in left-out videos each block explains nearly alone, at
-    most 1 and below 0 where it misleads; NaN where that was not tried."""
+    """shares: (L, K), the largest of a label is 1. explained: (L, K), how much of a label's variance in left-out videos each block
+    explains nearly alone, at most 1 and below 0 where it misleads; NaN where that was not tried."""
 
     shares: Tensor
     explained: Tensor
@@ -79,7 +79,8 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
         own = 0.0 if not occurring[label] else LABEL_SHARE * SHARPNESS * _worth(int(_videos_with(sample, video, label)))
         probability = torch.softmax(project - own * mean[:, label].nan_to_num(), 0)
         shares.append(torch.exp(probability @ logs))
-    return Choice(torch.stack(shares), explained)
+    found = torch.stack(shares)
+    return Choice(found / found.amax(1, keepdim=True), explained)
 
 
 def in_words(shares: Sequence[float], names: Sequence[str]) -> str:

@@ -328,7 +328,7 @@ def test_a_version_with_networks_over_time_is_read_without_them(tmp_path, thorou
     earlier = load_model(folder)
     np.testing.assert_array_equal(earlier.predict(other), now.predict(other))
     assert earlier.predict(other).max() > 0.8
-    assert earlier.region_scores([0.6, 0.9]) == now.region_scores([0.6, 0.9])
+    assert earlier.region_scores([0.6, 0.9], [0, 1]) == now.region_scores([0.6, 0.9], [0, 1])
     assert earlier.instants == {}
     assert earlier.evidence() == {"Walk": "everything alike", "Run": "everything alike"}
 
