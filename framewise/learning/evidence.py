@@ -42,8 +42,8 @@ def supposed_shares(sample: Sample) -> Tensor:
 
 
 class Choice(NamedTuple):
-    """shares: (L, K), the largest of a label is 1. explained: (L, K), how much of a label's variance in left-out videos each block
-    explains nearly alone, at most 1 and below 0 where it misleads; NaN where that was not tried."""
+    """shares: (L, K), the largest of a label is 1. explained: (L, K), how much of a label's variance in left-out videos each
+    block explains alone, at most 1 and below 0 where it misleads; NaN where that was not tried."""
 
     shares: Tensor
     explained: Tensor
@@ -68,8 +68,8 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
     mean = losses.nansum(2) / told.sum(1).clamp(min=1)
     occurring = told.any(1) & ((sample.labels * sample.known).sum(0) > 0)
     for block in sample.active:
-        alone = int((candidates[:, block] / candidates.sum(1)).argmax())
-        explained[occurring, block] = 1 - mean[alone, occurring]
+        alone = _loss(sample, torch.eye(len(sample.blocks))[block], folds, video)
+        explained[occurring, block] = 1 - (alone.nansum(1) / told.sum(1).clamp(min=1))[occurring]
     if not occurring.any():
         return Choice(supposed, explained)
     logs = torch.log(candidates)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from framewise.core.errors import ModelError, brief
 from framewise.learning.context import Around
-from framewise.learning.joint import JointBasis
+from framewise.learning.joint import JointBasis, in_groups
 from framewise.learning.tracks import READ_ROWS, SPREAD_POWER, Basis, Rows, Track
 
 NOISE = 0.01  # of the variance along the first component
@@ -138,6 +138,7 @@ def novelties(basis: Basis | JointBasis, tracks: Sequence[Track], groups: Sequen
 
 def unlike(basis: Basis | JointBasis, limits: Sequence[Novelty | None], rows: Any) -> npt.NDArray[np.bool_]:
     """Rows (T,) that are new in all media that are there and have a limit; none if no medium has one."""
+    rows = in_groups(rows)
     parts = [p for p, b in zip(rows.parts, basis.bases, strict=True) if b] if isinstance(basis, JointBasis) else [rows]
     told = [(m, n, p) for m, n, p in zip(_media(basis), limits, parts, strict=True) if n is not None and p is not None]
     if not told:
