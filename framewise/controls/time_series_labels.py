@@ -81,7 +81,7 @@ class TimeSeriesLabelsModel(WithoutPictures):
             if samples is None:
                 logger.info("%r: %r in steps %d-%d has no sample", name[0], label, *frames)
                 continue
-            regions.append(write_series_region([label], samples, features.times, *name, segment.score))
+            regions.append(write_series_region([label], samples, features.times, *name, segment.score, segment.instant))
         return regions
 
     def frames_of(

@@ -414,7 +414,10 @@ class TimelineLabelsModel(ControlModel):
         if isinstance(model, AutoClassifier):
             columns = [label_map[known[segment.label_index]] for segment in segments]
             right = model.region_scores([segment.score for segment in segments], columns)
-            segments = [replace(segment, score=score) for segment, score in zip(segments, right, strict=True)]
+            segments = [
+                replace(segment, score=score, instant=column in model.instants and segment.stop - segment.index == 1)
+                for segment, score, column in zip(segments, right, columns, strict=True)
+            ]
         return segments, known, scores
 
     def _network_to_train(self, feature_size: int) -> tuple[MultiLabelLSTM, list[str]]:

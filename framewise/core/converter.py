@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ END_TOLERANCE_FRAMES = 3
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of rows [index, stop) in which the label of column ``label_index`` is on; score is their mean, in [0, 1]."""
+    """A run of rows [index, stop) in which the label of column ``label_index`` is on; score is their mean, in [0, 1]. instant:
+    whether it is one of a label that has no duration."""
 
     label_index: int
     index: int
     stop: int
     score: float
+    instant: bool = False
 
 
 def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[str], num_frames: int) -> npt.NDArray[np.uint8]:
@@ -89,7 +91,7 @@ def regridded(region: TimelineRegion, rate: float, num_frames: int, other: float
 def on_grid(segment: Segment, rate: float, other: float, num_frames: int) -> Segment | None:
     """A segment as the frames of another grid that it touches; None if it lies beyond that grid's end."""
     start, end = _touched(segment.index + 1, segment.stop, rate, other)
-    return Segment(segment.label_index, start - 1, min(end, num_frames), segment.score) if start <= num_frames else None
+    return replace(segment, index=start - 1, stop=min(end, num_frames)) if start <= num_frames else None
 
 
 def _touched(start: int, end: int, rate: float, other: float) -> tuple[int, int]:

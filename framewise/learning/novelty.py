@@ -26,8 +26,9 @@ from framewise.learning.tracks import READ_ROWS, SPREAD_POWER, Basis, Rows, Trac
 
 NOISE = 0.01  # of the variance along the first component
 # A scene is new where more of it is not explained than learned rows are from their mean, and than of any annotated video
-# by the others: other people and rooms are normal. One or two videos do not tell how much others will differ.
-LIMIT, MIN_VIDEOS, LIMIT_OF_FEW = 1.1, 3, 6.0
+# by the others: other people and rooms are normal. One or two videos do not tell how much others will differ:
+# there is no limit then.
+LIMIT, MIN_VIDEOS = 1.1, 3
 STEP_SECONDS, SCENE_SECONDS = 0.5, 5.0  # from one row that is looked at to the next; to either side of each
 MOST = 2.0  # times the limit that a row counts: a glimpse of something else, or of a dark picture, is no other scene
 STILL = 1e-9  # a spread that is none
@@ -43,12 +44,13 @@ class Novelty:
 
     @classmethod
     def of(cls, basis: Basis, tracks: Sequence[tuple[Tensor, float]], groups: Sequence[Hashable]) -> Self | None:
-        """From components (T, C) and frame rate of each track, and the group of its video; None where all rows are alike."""
+        """From components (T, C) and frame rate of each track, and the group of its video; None where all rows are alike, and
+        of fewer than MIN_VIDEOS videos."""
         whole = _Moments.of(basis, tracks)
-        if whole.is_still:
-            return None
         numbers = {name: [n for n, group in enumerate(groups) if group == name] for name in groups}
-        found = [LIMIT if len(numbers) >= MIN_VIDEOS else LIMIT_OF_FEW]
+        if whole.is_still or len(numbers) < MIN_VIDEOS:
+            return None
+        found = [LIMIT]
         for own in numbers.values():
             others = whole.without(_Moments.of(basis, [tracks[n] for n in own]))
             if not others.is_still:

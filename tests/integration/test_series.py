@@ -174,3 +174,27 @@ def test_two_series_of_one_group_that_begin_apart_are_told_of(service, videos):
     told = [warning for job in service.jobs(project) for warning in job["warnings"]]
     expected = "series 'second' begins 2.000 s after series 'sensor' of the same sync group"
     assert any(expected in warning for warning in told), told
+
+
+def test_instants_of_a_series_come_back_as_instants(service, videos):
+    """Knocks on a sensor that lies still, each marked at the one sample where it is strongest."""
+    project = Project(series_config("number"))
+
+    def knocked(seed):
+        random = np.random.default_rng(seed)
+        seconds = np.arange(1000) / 50
+        values = random.normal(0, 0.05, (1000, 3)) + [0, 0, 1]
+        knocks = np.cumsum(random.integers(110, 160, 7))
+        for knock in knocks:
+            values[knock - 1 : knock + 2] += np.array([1, 2, 1])[:, None] * [1.0, 1.5, 0.5]
+        return Recording(seconds, values, [("Shake", int(k), int(k)) for k in knocks])
+
+    learned = [knocked(seed) for seed in (1, 2, 3)]
+    marked = [[{**r, "value": {**r["value"], "instant": True}} for r in recording.regions("number")] for recording in learned]
+    tasks = [make_task(recording, videos, "number") for recording in learned]
+    service.train(project, *zip(tasks, marked, strict=True))
+    new = knocked(4)
+    prediction = service.predict_until_there(project, make_task(new, videos, "number"))
+    assert all(r["value"]["instant"] is True and r["value"]["start"] == r["value"]["end"] for r in prediction["result"])
+    found = [first for _, first, _ in new.predicted(prediction, "number")]
+    assert found == pytest.approx([first for _, first, _ in new.truth], abs=5)
