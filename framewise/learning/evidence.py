@@ -29,16 +29,50 @@ SUPPOSED_WEIGHT = 1.0  # of the supposed shares among the candidates, before any
 LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
 MOST_SUBSETS = 4  # blocks of which all combinations are tried
 CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors would be the same
+# Where nothing can be left out, pieces of each recording are compared; how sharply their alignment tells, and the least share.
+PIECES, SHARPNESS_OF_ALIGNMENT, LEAST_ALIGNED = 4, 3, 0.01
 TELLING = 1.5  # times its even share, from which on a block is named
 
 
 def supposed_shares(sample: Sample) -> Tensor:
-    """Shares before anything was left out, the same for all labels, (L, K)."""
+    """Shares before anything was left out, (L, K): the same for all labels, but of media that play in sync as far as they are
+    aligned with each label."""
     media = (len(sample.blocks) - 2) // 2
     of_media = (sample.layout.shares if sample.layout else ()) or (1.0,) * media
     shares = torch.tensor([medium * share for medium in of_media for share in SEEN_SHARES] + list(MOTION_SHARES))
     shares[-2:] *= sample.steady[-2:]
+    if sample.layout and not sample.layout.complete:
+        for blocks in _media(sample.layout, len(sample.blocks)):
+            own = list(blocks)
+            shares[own] /= shares[own].sum()
+        return shares * _aligned(sample)
     return shares.repeat(sample.labels.shape[1], 1)
+
+
+def _aligned(sample: Sample) -> Tensor:
+    """(L, K), how well what is alike in a block has the same label in other pieces of the recordings: kernel-target alignment.
+
+    A medium that says nothing of a label would only add chance to it. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola
+    2001, "On Kernel-Target Alignment".
+    """
+    rows = slice(0, sample.originals)
+    track = sample.tracks[rows]
+    last = torch.zeros(int(track.max()) + 1, dtype=torch.long).scatter_reduce_(0, track, sample.rows[rows], "amax")
+    pieces = PIECES * track + (PIECES * sample.rows[rows]) // (last[track] + 1)
+    elsewhere = (pieces.unsqueeze(1) != pieces).float()
+    told = sample.known[rows].float()
+    labels = sample.labels[rows] * told
+    target = labels - labels.sum(0) / told.sum(0).clamp(min=1) * told
+    size = ((target**2).T @ elsewhere @ target**2).diagonal().clamp(min=1e-12).sqrt()
+    found = []
+    for kernel in sample.kernels:
+        own = kernel[rows, rows]
+        centred = (own - own.mean(0) - own.mean(1, keepdim=True) + own.mean()) * elsewhere
+        found.append((target * (centred @ target)).sum(0) / (size * centred.norm().clamp(min=1e-12)))
+    alike = torch.stack(found, 1).clamp(min=0)
+    best = alike.amax(1, keepdim=True)
+    shares: Tensor = torch.where(best > 0, (alike / best.clamp(min=1e-12)) ** SHARPNESS_OF_ALIGNMENT, 1.0)
+    return shares.clamp(min=LEAST_ALIGNED)
 
 
 class Choice(NamedTuple):
@@ -55,7 +89,7 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
     groups: of each track; those of equal ones are one video.
     """
     supposed = supposed_shares(sample)
-    candidates = torch.cat([_candidates(sample.active, len(sample.blocks), sample.layout), supposed[:1]])
+    candidates = torch.cat([_candidates(sample.active, len(sample.blocks), sample.layout), supposed.mean(0, keepdim=True)])
     prior = torch.ones(len(candidates)).log()
     prior[-1] = math.log(SUPPOSED_WEIGHT * (len(candidates) - 1))
     explained = torch.full_like(supposed, torch.nan)

@@ -70,6 +70,7 @@ class Sample:
     there:   (N, K), 1 where a row has anything to say in a block, else 0.
     labels:  (N, L), which count where known (N, L) is true.
     steady:  (K,), from 0 to 1, how steady motion is in each of the blocks that are of it.
+    originals: number of the first rows, which are whole; the others are these without one of their media.
     tracks, rows: (N,), the track that each is from, and its row there.
     kernels: (N, N) each, and their size, the mean of the diagonal, (K,): 0 of a block that says nothing.
     """
@@ -99,7 +100,7 @@ class Sample:
         self.known = torch.cat([t.known[r] for t, r in zip(tracks, chosen, strict=True)])
         self.tracks = torch.cat([torch.full((len(own),), number) for number, own in enumerate(chosen)])
         self.rows = torch.cat(chosen)
-        self.there = torch.ones(len(self.rows), len(rows))
+        self.there, self.originals = torch.ones(len(self.rows), len(rows)), len(self.rows)
         if layout and not layout.complete:
             rows, self.there, origin = _with_media_left_out(rows, layout)
             self.labels, self.known = self.labels[origin], self.known[origin]
