@@ -200,11 +200,10 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
 
 
 def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifier | None) -> Tensor:
-    """Shares (L, K) of a version that was measured, and of a label that it does not know their mean; even ones without it."""
-    shares = supposed_shares(sample)
-    if measured is None or measured.shares.shape[1] != shares.shape[1]:
-        return shares
-    shares[:] = measured.shares.mean(0)
+    """Shares (L, K) of a version that was measured, and of a label that it does not know their mean; else supposed ones."""
+    if measured is None or measured.shares.shape[1] != len(sample.blocks):
+        return supposed_shares(sample)
+    shares = measured.shares.mean(0).repeat(len(labels), 1)
     for column, label in enumerate(labels):
         if label in measured.labels:
             shares[column] = measured.shares[measured.labels.index(label)]
@@ -227,7 +226,7 @@ def _known_instants(taught: _Taught, labels: Sequence[str], measured: AutoClassi
 class Thorough(NamedTuple):
     """Result of learning thoroughly. quality: None if that cannot be told. held_out: of each video, in order, scores (T, L) by
     learners that did not learn from it, on from 0.5; no video if there is no quality. explained: of each label, how much of its
-    variance in left-out videos each kind of evidence explains nearly alone; empty if nothing could be left out. truth: of each
+    variance in left-out videos each kind of evidence explains alone; empty if nothing could be left out. truth: of each
     video in held_out 0/1 (T, L), in which points are the intervals that were found for them."""
 
     classifier: AutoClassifier
@@ -246,8 +245,10 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     taught = _Taught(videos)
     folds, sample, tracks = taught.folds(), taught.sample, taught.tracks
     progress(0.1, f"weighing the evidence of {len(videos)} videos")
-    shares, explained = supposed_shares(sample), {}
-    if folds.folds and not folds.weak:
+    explained = {}
+    if folds.weak or not folds.folds:
+        shares = supposed_shares(sample)
+    else:
         shares, of_blocks = choose(sample, folds.folds, taught.groups)
         names = taught.basis.block_names()
         explained = {

@@ -28,7 +28,7 @@ SHARPNESS, FREE_VIDEOS = 20.0, 1
 SUPPOSED_WEIGHT = 1.0  # of the supposed shares among the candidates, before anything is known: as all others together
 LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
 MOST_SUBSETS = 4  # blocks of which all combinations are tried
-CHOOSING_ROWS = 1200  # that candidates are tried on: a third of the errors would be the same
+CHOOSING_ROWS = 1200  # that candidates are tried on, at most: each takes an inverse of that size
 # Where nothing can be left out, pieces of each recording are compared; how sharply their alignment tells, and the least share.
 PIECES, SHARPNESS_OF_ALIGNMENT, LEAST_ALIGNED = 4, 3, 0.01
 TELLING = 1.5  # times its even share, from which on a block is named
@@ -90,19 +90,20 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
     """
     supposed = supposed_shares(sample)
     candidates = torch.cat([_candidates(sample.active, len(sample.blocks), sample.layout), supposed.mean(0, keepdim=True)])
-    prior = torch.ones(len(candidates)).log()
+    prior = torch.zeros(len(candidates))
     prior[-1] = math.log(SUPPOSED_WEIGHT * (len(candidates) - 1))
     explained = torch.full_like(supposed, torch.nan)
     if len(sample.active) < 2:
         return Choice(supposed, explained)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     video = torch.tensor([numbers[group] for group in groups])[sample.tracks]
-    losses = torch.stack([_loss(sample, candidate, folds, video) for candidate in candidates])  # (C, L, V)
+    left_out, tested = [~sample.inside(fold.train) for fold in folds], [sample.inside(fold.test) for fold in folds]
+    losses = torch.stack([_loss(sample, candidate, left_out, tested, video) for candidate in candidates])  # (C, L, V)
     told = ~losses[0].isnan()
     mean = losses.nansum(2) / told.sum(1).clamp(min=1)
     occurring = told.any(1) & ((sample.labels * sample.known).sum(0) > 0)
     for block in sample.active:
-        alone = _loss(sample, torch.eye(len(sample.blocks))[block], folds, video)
+        alone = _loss(sample, torch.eye(len(sample.blocks))[block], left_out, tested, video)
         explained[occurring, block] = 1 - (alone.nansum(1) / told.sum(1).clamp(min=1))[occurring]
     if not occurring.any():
         return Choice(supposed, explained)
@@ -155,24 +156,22 @@ def _media(layout: Layout | None, blocks: int) -> list[tuple[int, ...]]:
     return [(2 * m, 2 * m + 1, *(motion if layout.moving == m else ())) for m in range(len(layout.widths))]
 
 
-def _loss(sample: Sample, shares: Tensor, folds: Sequence[Fold], video: Tensor) -> Tensor:
+def _loss(sample: Sample, shares: Tensor, left_out: Sequence[Tensor], tested: Sequence[Tensor], video: Tensor) -> Tensor:
     """Mean squared error of each label in each left-out video, as a share of the label's variance, (L, V); NaN where nothing of
-    it is known."""
+    it is known. left_out, tested: of each fold, rows (N,) that are not learned from, and those that are scored."""
     every = max(1, -(-len(sample) // CHOOSING_ROWS))
     labels = sample.labels.shape[1]
     weights = sample.weights(shares)
-    _, parts = solve(sample, weights.expand(labels, -1), [~sample.inside(fold.train) for fold in folds], every)
+    _, parts = solve(sample, weights.expand(labels, -1), left_out, every)
     used = torch.arange(0, len(sample), every)
     errors = torch.zeros(len(used), labels)
     kernel = torch.zeros(len(used), len(used))
     for block, weight in zip(sample.kernels, weights.tolist(), strict=True):
         kernel.add_(block[::every, ::every], alpha=weight)
-    tested = torch.zeros(len(used), dtype=torch.bool)
-    for fold, part in zip(folds, parts, strict=True):
-        own = sample.inside(fold.test)[used].nonzero()[:, 0]
+    for rows, part in zip(tested, parts, strict=True):
+        own = rows[used].nonzero()[:, 0]
         errors[own] = (part.prior + kernel[own] @ part.counts[used] - sample.labels[used][own]) ** 2
-        tested[own] = True
-    known = sample.known[used] & tested[:, None]
+    known = sample.known[used] & torch.stack(list(tested)).any(0)[used, None]
     on = (sample.labels * sample.known).sum(0) / sample.known.sum(0).clamp(min=1)
     variance = (on * (1 - on)).clamp(min=1e-4)
     videos = int(video.max()) + 1
