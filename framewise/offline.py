@@ -339,7 +339,7 @@ def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> No
 
 
 def _print_evidence(evidence: Mapping[str, str], explained: Mapping[str, Mapping[str, float]]) -> None:
-    """What each label is told by, and how much of it each kind of evidence explains in videos that were left out."""
+    """Print the evidence of each label, and the share of it that each kind explains in videos that were left out."""
     if not any(explained.values()):
         return
     kinds = list(next(kinds for kinds in explained.values() if kinds))

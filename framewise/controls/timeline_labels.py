@@ -295,7 +295,7 @@ class TimelineLabelsModel(ControlModel):
         return _Learned(network, {"fit": fit}, notes, provisional=False)
 
     def _measured(self) -> Mapping[str, Any]:
-        """What is known of the newest version that was measured, in use or not; nothing if there is none."""
+        """Record of the newest version that was measured, in use or not; empty if there is none."""
         versions = self._parts.registry.versions(self.project)
         own = (version for version in versions if version["control"] == self.control.from_name)
         return next((version for version in own if version.get("quality")), {})

@@ -139,7 +139,7 @@ def columns_of_groups(channels: int) -> dict[str, slice]:
 
 
 def number_counts(channels: int) -> Floats:
-    """How much each of the numbers of a step counts, (D,): those of single channels less than those of all together; the bands
+    """Weight of each of the numbers of a step, (D,): those of single channels less than those of all together; the bands
     of each channel nothing, unless they are weighed by themselves."""
     parts = columns_of_groups(channels)
     counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
@@ -291,13 +291,13 @@ def _without_spikes(values: Doubles) -> Doubles:
 
 
 def _firsts(ascending: Indices) -> Indices:
-    """Where each value of an array, at least one, is for the first time."""
+    """Index of the first occurrence of each value of an array, which is not empty."""
     first: Indices = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))
     return first
 
 
 def _bridged(filled: Indices, every: Indices, longest: float) -> npt.NDArray[np.bool_]:
-    """Whether a step has a sample or lies between two that are at most ``longest`` steps apart."""
+    """True for steps that have a sample or lie between two that are at most ``longest`` steps apart."""
     after = np.searchsorted(filled, every)
     before = np.searchsorted(filled, every, side="right") - 1
     between = (before >= 0) & (after < len(filled))

@@ -123,7 +123,7 @@ class SeriesFeatures:
         return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MOST_STEPS))
 
     def rows(self, rate: float, num_steps: int | None = None, sample_rate: float | None = None) -> "SensorRows":
-        """What describes each step, for the learner. sample_rate: of the project's series; of this one if None.
+        """Rows for the learner, one a step. sample_rate: of the project's series; of this one if None.
 
         Raises MediaError for more steps than can be.
         """

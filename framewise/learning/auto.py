@@ -211,7 +211,7 @@ def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifie
 
 
 def _supposed_instants(taught: _Taught) -> dict[int, Instant]:
-    """How labels of an instant are found, by their columns, by what is annotated alone."""
+    """Supposed decisions of labels of an instant, by their columns: from what is annotated alone."""
     truth, rates = [_truth(t) for t in taught.tracks], [t.frame_rate for t in taught.tracks]
     return {column: Instant.supposed([y[:, column] for y in truth], rates) for column in taught.instants}
 
@@ -370,7 +370,7 @@ def _by_label(scores: Sequence[FloatArray], tracks: Sequence[Track]) -> Iterator
 
 
 def _supposed(tracks: Sequence[Track]) -> list[Decision]:
-    """Of each label by what is annotated alone."""
+    """Supposed decision of each label, from what is annotated alone."""
     truth: list[FloatArray] = [t.frame_labels.double().numpy() for t in tracks]
     return [supposed_decision([y[k] for y, k in zip(of.truth, of.known, strict=True)]) for of in _by_label(truth, tracks)]
 

@@ -1,4 +1,4 @@
-"""How much each kind of evidence counts for each label: chosen by how well videos are predicted that were left out.
+"""Weights of the kinds of evidence for each label, chosen by how well videos are predicted that were left out.
 
 Falls are told by how somebody moves, exercises by what is seen, and nothing fixed is right for both. Each candidate gives some
 blocks of the kernel their full share and the others little; the shares are averaged over the candidates by how well each

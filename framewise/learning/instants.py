@@ -46,7 +46,7 @@ def instant_labels(truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[floa
 
 @dataclass(frozen=True)
 class Instant:
-    """How a label's instants are found: peaks of at least ``threshold``, so many seconds apart; seconds: how long they are."""
+    """Decision of a label of an instant: peaks of at least ``threshold``, so many seconds apart; seconds: their duration."""
 
     threshold: float
     apart_seconds: float

@@ -144,7 +144,7 @@ class Sample:
 
 
 class Solution(NamedTuple):
-    """What each row counts for each label, (N, L), and the score of each label before anything is known, (L,)."""
+    """Coefficients of the rows for each label, (N, L), and the score of each label before anything is known, (L,)."""
 
     counts: Tensor
     prior: Tensor

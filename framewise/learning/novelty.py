@@ -36,7 +36,7 @@ STILL = 1e-9  # a spread that is none
 
 @dataclass(frozen=True)
 class Novelty:
-    """How new a scene may be in one medium. spread: mean squared distance of the learned rows from their mean; limit: a scene
+    """Limit of novelty in one medium. spread: mean squared distance of the learned rows from their mean; limit: a scene
     of more novelty, as a share of that spread, is unlike them."""
 
     spread: float
@@ -126,7 +126,7 @@ class _Moments:
 
 
 def novelties(basis: Basis | JointBasis, tracks: Sequence[Track], groups: Sequence[Hashable]) -> list[Novelty | None]:
-    """Of each medium that the tracks have, in order; None for a series, whose features have units of their own."""
+    """Limits of each medium that the tracks have, in order; None for a series, whose features have units of their own."""
     found: list[Novelty | None] = []
     column = 0
     for medium in _media(basis):
@@ -150,7 +150,7 @@ def unlike(basis: Basis | JointBasis, limits: Sequence[Novelty | None], rows: An
 
 
 def read_limits(written: Any, basis: Basis | JointBasis) -> list[Novelty | None] | None:
-    """What was saved of each medium, None of a version without it. Raises ModelError for something else."""
+    """Limits of each medium as saved, None of a version without them. Raises ModelError for something else."""
     if written is None:
         return None
     if not isinstance(written, list) or len(written) != len(_media(basis)):

@@ -246,7 +246,7 @@ class _Bound(NamedTuple):
     grows: bool
 
     def is_in(self, told: Mask, column: int) -> bool:
-        """Whether a label is on in its row, by cells (T, L)."""
+        """True if the label is on in its row, by cells (T, L)."""
         return 0 <= self.row < len(told) and column >= 0 and bool(told[self.row, column])
 
     def gains(self, above: FloatArray) -> FloatArray | None:

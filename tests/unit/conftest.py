@@ -5,12 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
 from framewise.media.library import MediaLibrary
 from tests.media_help import LEGACY_KEY, loopback_only
 from tests.web_server import Server
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch computes on one processor: results do not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -22,13 +22,7 @@ from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
 from tests.film_help import LABELS, MOTION, PLAN, Film, all_known, film, labelled, plans, quiet, truth_of
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def quick(videos, labels=LABELS):

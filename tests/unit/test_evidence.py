@@ -1,4 +1,4 @@
-"""How much each kind of evidence counts: of made-up films whose labels are told by what is seen, or by how it moves."""
+"""Weights of evidence: of made-up films whose labels are told by what is seen, or by how it moves."""
 
 import itertools
 
@@ -17,12 +17,7 @@ SEEN, CHANGES, MOVES, SHAPE = range(4)  # the blocks, in order
 BY_SIGHT, BY_MOTION = {"shown": True, "moved": False}, {"shown": False, "moved": True}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def films(number, **told_by):
@@ -181,7 +176,7 @@ def test_kinds_of_evidence_that_count_most_are_named(shares, told):
 
 
 def from_scratch(sample, weights, label, rows):
-    """What rows (n,) count for a label, and its prior, by numpy. The ridge is that of all rows in which it is known."""
+    """Coefficients of rows (n,) for a label, and its prior, by numpy. The ridge is that of all rows in which it is known."""
     ridge = min(kernel.RIDGE * int(sample.known[:, label].sum()), kernel.MOST_RIDGE)
     total = sum(float(w) * k.double().numpy() for w, k in zip(weights[label], sample.kernels, strict=True))[np.ix_(rows, rows)]
     target = sample.labels[rows, label].double().numpy()

@@ -18,12 +18,7 @@ RATE = 10.0
 INSTANT = Instant(threshold=0.5, apart_seconds=0.25, seconds=0.1)  # at ten rows a second three rows apart, one row long
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def marked(rows, *spans):

@@ -1,11 +1,10 @@
-"""What nothing is known of: cells without an annotation, and rows between the pieces of a recording, teach nothing."""
+"""Unknown cells and rows: cells without an annotation, and rows between the pieces of a recording, teach nothing."""
 
 import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save
 
 from framewise.learning import auto
@@ -14,13 +13,7 @@ from framewise.learning.held_out import FILE, HeldOut, HeldOutTask, HeldOutVideo
 from framewise.learning.tracks import LabelledVideo
 from tests.film_help import LABELS, MOTION, all_known, film, labelled, plans, quiet
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Unknown cells.

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from framewise.controls.timeline_labels import certainty
 from framewise.learning.auto import learn_quickly, learn_thoroughly
@@ -20,12 +19,7 @@ LABELS = ["upright", "lying"]
 WORLDS = np.random.default_rng(0).normal(size=(2, 41, FEATURES))  # of each the middle, and directions in which scenes differ
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Film:
