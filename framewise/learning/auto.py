@@ -167,6 +167,10 @@ class _Taught:
         """0/1 (T, L) of each video, in which points are the intervals that were found for them."""
         return [on.astype(np.uint8) for on in self.whole([_truth(t).astype(np.float64) for t in self.tracks])]
 
+    def known(self) -> list[npt.NDArray[np.bool_]]:
+        """Known cells (T, L) of each video, in its pieces alone."""
+        return [cells.astype(bool) for cells in self.whole([t.known.double().numpy() for t in self.tracks])]
+
     def folds(self) -> Folds:
         gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in self.tracks))
         lengths, labels = [len(t) for t in self.tracks], [_truth(t).astype(np.uint8) for t in self.tracks]
@@ -291,21 +295,12 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         labels,
         folds.method,
         folds.weak,
-        [_inside_pieces(v) for v in videos],
+        taught.known(),
         list(zip(calibrated, [right for _, right in regions], strict=True)),
         [v.group for v in videos],
         folds.kept,
     )
     return Thorough(classifier, quality, of_videos, explained, truth)
-
-
-def _inside_pieces(video: LabelledVideo) -> npt.NDArray[np.bool_]:
-    """Known cells (T, L) that lie in the pieces of the rows."""
-    inside = np.zeros(len(video.rows), dtype=bool)
-    for start, stop in spans(video.rows):
-        inside[start:stop] = True
-    known: npt.NDArray[np.bool_] = video.known & inside[:, None]
-    return known
 
 
 def _claim_nothing(found: FloatArray, rows: npt.NDArray[np.bool_]) -> None:
