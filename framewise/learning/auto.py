@@ -299,6 +299,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         list(zip(calibrated, [right for _, right in regions], strict=True)),
         [v.group for v in videos],
         folds.kept,
+        folds.learned,
     )
     return Thorough(classifier, quality, of_videos, explained, truth)
 

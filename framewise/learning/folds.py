@@ -53,6 +53,13 @@ class Folds:
         """Labels whose out-of-fold scores say nothing, for one fold's test side has all that is known of them."""
         return frozenset[int]().union(*self.unseen)
 
+    @property
+    def learned(self) -> float:
+        """Share of all rows that a fold learns from, mean over the folds; 1 if there are none."""
+        rows = sum(stop - start for fold in self.folds for _, start, stop in fold.test)
+        learned = sum(stop - start for fold in self.folds for _, start, stop in fold.train)
+        return learned / (len(self.folds) * rows) if rows else 1.0
+
 
 def make_folds(
     lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int

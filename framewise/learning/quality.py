@@ -83,6 +83,7 @@ def measure(
     regions: Sequence[tuple[float, bool]] = (),
     groups: Sequence[Hashable] | None = None,
     kept: float = 1.0,
+    learned: float = 1.0,
 ) -> Quality:
     """Quality of out-of-fold predictions of V videos; columns are in the order of ``labels``.
 
@@ -91,7 +92,7 @@ def measure(
     known:        (T_i, L) each; where false, nothing is known of a label, and those cells count nowhere.
     regions:      predicted regions, as for ``reliability``.
     groups:       of each video; those of equal ones have the same content and are one video in the interval. None: all differ.
-    kept:         of ``Folds``.
+    kept, learned: of ``Folds``.
 
     Frames and segments are pooled over the videos. Raises ValueError if there is not one of each for each video.
     """
@@ -102,7 +103,7 @@ def measure(
     columns = (*F1S, "average_precision")
     occurs = pooled[:, 0, 0] + pooled[:, 0, 2] > 0
     means = table[occurs].mean(axis=0) if occurs.any() else np.full(len(columns), np.nan)
-    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(counts, kept)
+    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(counts, kept, learned)
     per_label = {}
     for column, label in enumerate(labels):
         tp, fp, fn = pooled[column, -1].astype(int).tolist()
@@ -176,11 +177,13 @@ def _precisions(
     return precisions
 
 
-def mean_f1_intervals(counts: Counts, kept: float = 1.0) -> list[tuple[float, float]]:
+def mean_f1_intervals(counts: Counts, kept: float = 1.0, learned: float = 1.0) -> list[tuple[float, float]]:
     """(low, high) of the mean F1 over labels, for each of F1S; counts (V, L, F1S, 3) of V videos.
 
     kept: share of what is learned from that repeats nothing of what is scored. Videos that repeat each other, such as cuts of a
     few recordings, are no more independent than so many fewer.
+    learned: share of all rows that a scored learner learned from. A version learns from all of them, so it may be better than
+    what was scored: high allows an error that falls as one over the square root of the rows.
 
     The standard error is that of a bootstrap over videos, for frames of one video are alike. For a few videos it is too
     small: a 90 % percentile interval of three videos held the true score in half of the cases simulated. So it is widened by
@@ -195,7 +198,8 @@ def mean_f1_intervals(counts: Counts, kept: float = 1.0) -> list[tuple[float, fl
         return [(math.nan, math.nan)] * counts.shape[2]
     score = mean_f1(counts.sum(axis=0))
     half = _half_width(score, _resampled(counts), _prior_variance(score, videos), videos, LEVEL, kept)
-    low, high = np.clip(score - half, 0, 1), np.clip(score + half, 0, 1)
+    best = 1 - (1 - score) * math.sqrt(learned)
+    low, high = np.clip(score - half, 0, 1), np.clip(best + half, 0, 1)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 

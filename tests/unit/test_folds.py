@@ -50,6 +50,7 @@ def test_of_three_to_five_videos_one_is_left_out_at_a_time():
         assert not folds.weak
         assert [fold.test for fold in folds.folds] == [[Piece(video, 0, 10)] for video in range(number)]
         assert folds.folds[1].train == [Piece(video, 0, 10) for video in range(number) if video != 1]
+        assert folds.learned == pytest.approx((number - 1) / number)
 
 
 def test_of_more_videos_a_fifth_is_left_out_at_a_time():

@@ -156,6 +156,16 @@ def test_an_interval_by_hand():
     assert high == pytest.approx(0.5 + 0.4106, abs=0.02)
 
 
+def test_the_upper_end_allows_for_what_a_version_learns_more_than_what_was_scored():
+    # As above. Of a learner that learned from a quarter of the rows half of the error may go: 0.5 + 0.25 + 0.4106 is above 1.
+    # Of one that learned from .81 of them a tenth: 0.5 + 0.05 + 0.4106.
+    ((low, high),) = mean_f1_intervals(frame_counts([0.1, 0.5, 0.9], 1000), learned=0.81)
+
+    assert low == pytest.approx(0.5 - 0.4106, abs=0.02)
+    assert high == pytest.approx(0.55 + 0.4106, abs=0.02)
+    assert mean_f1_intervals(frame_counts([0.1, 0.5, 0.9], 1000), learned=0.25)[0][1] == 1
+
+
 def test_videos_that_are_all_perfect_do_not_make_certain():
     # Three: p = (3 + 1) / 5, prior variance 0.25 * 0.8 * 0.2 = 0.04, variance (2 * 0.04 + 2 * 0) / 4 = 0.02,
     # half: 2.132 * sqrt(0.02 / 3) = 0.1741
