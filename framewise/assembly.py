@@ -11,8 +11,6 @@ from framewise.core.errors import SettingsError
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
-from framewise.features.sensors import SeriesReader
-from framewise.features.sound import SoundReader
 from framewise.jobs import Jobs
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Limits
@@ -49,9 +47,8 @@ class Assembly:
             media_library(settings, self.label_studio),
             self.backbones,
             Extractor.of(settings),
+            FeatureCache(settings.cache_dir),
             self.registry,
-            SeriesReader(FeatureCache(settings.cache_dir)),
-            SoundReader(FeatureCache(settings.cache_dir)),
         )
         pushed = PushedPredictions(database)
         self.made = MadePredictions(database)

@@ -20,9 +20,10 @@ from framewise.assembly import Assembly
 from framewise.backend import Backend
 from framewise.backend.identifiers import OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
 from framewise.backend.predictions import Asked, prediction
-from framewise.backend.projects import Projects, model_version
+from framewise.backend.projects import Projects, model_version, trained_models
 from framewise.backend.training import part_of
-from framewise.controls import ControlModel, Example, Medium, learners, sources_of
+from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
+from framewise.controls.examples import completed
 from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
 from framewise.core.files import read_text
 from framewise.core.tables import table_lines
@@ -52,7 +53,7 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else _new_key(assembly)
     label_config = labeling_config_of(assembly, key, config)
-    controls = _trainable(assembly.backend.controls(key, label_config))
+    learners = _trainable(assembly.backend.learners(key, label_config))
     try:
         _store(assembly.annotations, key, label_config, tasks, export.stem)
         if not assembly.annotations.is_annotated(key):
@@ -66,8 +67,8 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
         raise
     for note in notes:
         say(note)
-    for control in learners(controls):
-        _print_trained(assembly, control)
+    for learner in learners:
+        _print_trained(assembly, learner)
     return 0
 
 
@@ -80,19 +81,20 @@ def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | Non
         _check_writable(path)
     label_config = read_text(config)
     backend = Assembly(settings).backend
-    controls = learners(_trainable(backend.controls(NO_PROJECT, label_config)))
-    if unmeasured := [c.control.from_name for c in controls if not c.can_refine]:
+    learners = _trainable(backend.learners(NO_PROJECT, label_config))
+    if unmeasured := [learner.name for learner in learners if not learner.can_refine]:
         raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
     tasks = _learned_from(label_config, _annotated_tasks(export))
     if not tasks:
         raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
     measured: dict[str, Quality | None] = {}
-    for control in controls:
-        name = control.control.from_name
+    for learner in learners:
+        name, settings_of = learner.name, learner.settings
         with _bar(f"{name}: reading videos") as progress:
-            examples = _examples(backend, control, tasks, progress)
+            examples = _examples(backend, learner, tasks, progress)
         with _bar(f"{name}: learning") as progress:
-            learned = learn_thoroughly([e.video for e in control.completed(examples)], control.control.label_names, progress)
+            videos = [example.video for example in completed(settings_of, examples)]
+            learned = learn_thoroughly(videos, settings_of.label_names, progress)
         measured[name] = learned.quality.to_json() if learned.quality else None
         print(f"{name}: {len(examples)} annotated videos")
         _print_quality(measured[name])
@@ -119,17 +121,17 @@ def predict(
     label_config = labeling_config_of(assembly, key, config)
     registry = assembly.registry.with_version(key, version) if version else assembly.registry
     projects = Projects(replace(assembly.parts, registry=registry), assembly.annotations, assembly.jobs.states)
-    controls = projects.controls(key, label_config)
-    for control in controls:
-        if not control.version():
-            raise RequestError(_untrained(control, key, bool(project)))
+    learners = projects.learners(key, label_config)
+    for learner in learners:
+        if not learner.version():
+            raise RequestError(_untrained(learner, key, bool(project)))
     predicted = []
     with _bar("predicting") as progress:
         for place, task in enumerate(items):
             with _naming(task, place):
-                predicted.append(_predicted(assembly, controls, task, place, part_of(progress, place, len(items))))
+                predicted.append(_predicted(assembly, learners, task, place, part_of(progress, place, len(items))))
     output.write_text(json.dumps(predicted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(controls)}")
+    print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(learners)}")
     return 0 if len(predicted) == len(items) else 1
 
 
@@ -221,34 +223,34 @@ def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
     return given
 
 
-def _trainable(controls: list[ControlModel]) -> list[ControlModel]:
-    trainable = [c for c in controls if c.control.trainable]
+def _trainable(learners: Sequence[Learner]) -> list[TrainedModel]:
+    trainable = trained_models(learners)
     if not trainable:
         raise ConfigError('no control learns; set model_trainable="true" in the labeling config')
     return trainable
 
 
-def _untrained(control: ControlModel, key: str, named: bool) -> str:
-    name = control.control.from_name
+def _untrained(learner: Learner, key: str, named: bool) -> str:
+    name = learner.name
     if not named:
         return f"{name!r} is in trainable mode: say with --project whose version is to predict; framewise versions lists them"
-    why = "learned from another backbone" if control.is_outdated() else "is not trained yet"
+    why = "learned from another backbone" if learner.is_outdated() else "is not trained yet"
     return f"{name!r} of project {key} {why}; run: framewise train EXPORT.json --project {key}"
 
 
 # Videos.
 
 
-def _examples(backend: Backend, control: ControlModel, tasks: Sequence[AnnotatedTask], progress: Progress) -> list[Example]:
+def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[AnnotatedTask], progress: Progress) -> list[Example]:
     """Examples of all tasks that give one; the others are named. Raises RequestError if none does."""
     examples = []
     for done, task in enumerate(tasks):
         with _naming({"id": task.task}, done):
             media = []
-            for reader, source in control.sources(task.data):
-                content, features = backend.features_now(reader, source, task.task, part_of(progress, done, len(tasks)))
-                media.append(Medium(reader, features, content))
-            example = control.task_example(media, task.data, task.result, task.labels)
+            for source in learner.sources(task.data):
+                content, features = backend.features_now(source, task.task, part_of(progress, done, len(tasks)))
+                media.append(Medium(source.control, features, content))
+            example = learner.task_example(media, task.data, task.result, task.labels)
             examples.append(example)
             for note in example.notes:
                 say(f"task {task.task}: {note}")
@@ -257,18 +259,18 @@ def _examples(backend: Backend, control: ControlModel, tasks: Sequence[Annotated
     return examples
 
 
-def _predicted(assembly: Assembly, controls: list[ControlModel], task: Any, place: int, progress: Progress) -> dict[str, Any]:
+def _predicted(assembly: Assembly, learners: Sequence[Learner], task: Any, place: int, progress: Progress) -> dict[str, Any]:
     """A task with its prediction. Raises FramewiseError."""
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise RequestError(f"expected an object 'data', found {brief(task)}")
     number = task["id"] if is_id(task.get("id")) else None
     asked = Asked({"id": number or 0, "data": task["data"]})
-    sources = sources_of(controls, task["data"])
-    for done, (control, source) in enumerate(sources):
+    sources = sources_of(learners, task["data"])
+    for done, source in enumerate(sources):
         step = part_of(progress, done, len(sources))
-        asked.ready.append((control, assembly.backend.features_now(control, source, number, step)[1]))
+        asked.add(source, assembly.backend.features_now(source, number, step)[1])
     own = {} if number is None else {"id": number}
-    return {**own, "data": task["data"], "predictions": [prediction(model_version(controls), asked)]}
+    return {**own, "data": task["data"], "predictions": [prediction(model_version(learners), asked)]}
 
 
 @contextmanager
@@ -306,15 +308,15 @@ def say(text: str) -> None:
     tqdm.write(f"framewise: {text}", file=sys.stderr)
 
 
-def _print_trained(assembly: Assembly, control: ControlModel) -> None:
-    """The newest version of a control, and how good it is."""
-    name, key = control.control.from_name, control.project
+def _print_trained(assembly: Assembly, learner: TrainedModel) -> None:
+    """Print the newest version of a learner, and how good it is."""
+    name, key = learner.name, learner.project
     newest = next((v for v in assembly.registry.versions(key) if v["control"] == name), None)
     if newest is None:
         raise NotKnown(f"project {key}, {name}: its version is gone; was the project forgotten meanwhile?")
     use = "in use" if newest["current"] else "kept; another version is pinned"
     print(f"project {key}, {name}: {newest['version']}, of {newest['videos']} annotated videos, {use}")
-    _print_quality(newest.get("quality"), NOT_MEASURED if control.can_refine else LSTM)
+    _print_quality(newest.get("quality"), NOT_MEASURED if learner.can_refine else LSTM)
 
 
 def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> None:

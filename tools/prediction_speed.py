@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 
 from framewise.assembly import Assembly
+from framewise.controls import Source
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, make_index_clip, render_clips
 from framewise.demo.messages import Project, task_of
@@ -117,8 +118,9 @@ def measure_predictions(
 def measure_loading(settings: Settings, video: Path, folder: Path, repeats: int) -> None:
     """Print the table of loading features."""
     assembly = Assembly(settings)
-    control = assembly.backend.controls("1.1", LABEL_CONFIG)[0]
-    content, features = assembly.backend.features_now(control, str(video), None, lambda share, detail: None)
+    (learner,) = assembly.backend.learners("1.1", LABEL_CONFIG)
+    (control,) = learner.controls
+    content, features = assembly.backend.features_now(Source(learner, control, str(video)), None, lambda share, detail: None)
     assert isinstance(features, VideoFeatures)
     rows = features.take(np.arange(len(features.timeline.pts)))
     pickled = joblib.Memory(folder, verbose=0).cache(lambda name: [torch.from_numpy(row.copy()) for row in rows])

@@ -19,7 +19,7 @@ from framewise.backend.training import Trainings
 from framewise.backend.versions import Versions
 from framewise.backend.videos import Videos
 from framewise.backend.warming import Warming
-from framewise.controls import ControlModel, Features, Parts, learners
+from framewise.controls import Learner, Parts, Source
 from framewise.core.errors import RequestError, VersionGone
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
@@ -74,13 +74,13 @@ class Backend:
         """
 
         def answer() -> str:
-            controls = self._projects.controls(project, label_config)
+            learners = self._projects.learners(project, label_config)
             self._put_project(project, label_config, title, hostname)
             self._importing.begin_once(project)
-            if outdated := [learner.control.from_name for learner in learners(controls) if learner.is_outdated()]:
+            if outdated := [learner.name for learner in learners if learner.is_outdated()]:
                 self._parts.registry.release(project, outdated)  # what cannot be used any more need not be kept in use
                 self._trainings.train_anew(project)
-            return self._pushing.tell_version(project, model_version(controls))
+            return self._pushing.tell_version(project, model_version(learners))
 
         return _with_one_version(answer)
 
@@ -89,9 +89,9 @@ class Backend:
         deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
 
         def answer() -> list[Any]:
-            controls = self._projects.controls(project, label_config)
+            learners = self._projects.learners(project, label_config)
             self._put_project(project, label_config)
-            return self._predictions.answer(project, controls, tasks, deadline)
+            return self._predictions.answer(project, learners, tasks, deadline)
 
         return _with_one_version(answer)
 
@@ -134,13 +134,13 @@ class Backend:
 
     # For who is no Label Studio and waits.
 
-    def controls(self, project: str, label_config: str) -> list[ControlModel]:
-        """Checked controls of a labeling config. Raises ConfigError, BackboneError."""
-        return self._projects.controls(project, label_config)
+    def learners(self, project: str, label_config: str) -> list[Learner]:
+        """Learners of a labeling config, checked. Raises ConfigError, BackboneError."""
+        return self._projects.learners(project, label_config)
 
-    def features_now(self, control: ControlModel, source: str, task: int | None, progress: Progress) -> tuple[str, Features]:
+    def features_now(self, source: Source, task: int | None, progress: Progress) -> tuple[str, Any]:
         """Content and features of a file, in this process. Raises FramewiseError."""
-        return self._videos.features(Job(0, "extract", control.project, task, {}), control, source, task, progress)
+        return self._videos.features(Job(0, "extract", source.control.project, task, {}), source, task, progress)
 
     def train_now(self, project: str, progress: Progress) -> list[str]:
         """Train in this process, thoroughly; what the user should know of it. Raises FramewiseError."""

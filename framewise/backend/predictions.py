@@ -13,7 +13,7 @@ from typing import Any
 from framewise.backend.identifiers import is_id, storable, task_data
 from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, Features, Medium, learners, sources_of
+from framewise.controls import Learner, Medium, Source, sources_of
 from framewise.core.errors import FramewiseError, VersionGone
 from framewise.core.intervals import Intervals
 from framewise.jobs import Jobs
@@ -33,11 +33,15 @@ class Asked:
     """A task of a prediction request: what is known of it so far."""
 
     task: Mapping[str, Any]
-    ready: list[tuple[ControlModel, Features]] = field(default_factory=list)
-    jobs: list[tuple[ControlModel, str, int]] = field(default_factory=list)  # the source of each, and who extracts it
+    ready: dict[Learner, list[Medium]] = field(default_factory=dict)
+    jobs: list[tuple[Source, int]] = field(default_factory=list)  # what is extracted, and the job's id
     failed: bool = False
     answer: Any = field(default_factory=list)
     intervals: dict[str, Intervals] = field(default_factory=dict)  # of the answer, by from_name
+
+    def add(self, source: Source, features: Any) -> None:
+        """Features of one of its media, which are at hand."""
+        self.ready.setdefault(source.learner, []).append(Medium(source.control, features))
 
 
 class Predictions:
@@ -51,18 +55,18 @@ class Predictions:
         self._waiting = threading.BoundedSemaphore(waiting_slots) if waiting_slots > 0 else None
 
     def answer(
-        self, project: str, controls: list[ControlModel], tasks: Sequence[Mapping[str, Any]], deadline: float
+        self, project: str, learners: Sequence[Learner], tasks: Sequence[Mapping[str, Any]], deadline: float
     ) -> list[Any]:
         """One item a task, in order: a prediction, or [] where there is none (yet). deadline: on the monotonic clock."""
-        version = model_version(controls)
+        version = model_version(learners)
         asked = [Asked(task) for task in tasks]
         for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
             few = asked[first : first + LOOKED_UP_AT_ONCE]
             # Several at once: a server may have to be asked, and computing is done on one processor each.
-            _at_once(lambda one: self._look_up(project, controls, one), few, LOOKUP_THREADS)
+            _at_once(lambda one: self._look_up(project, learners, one), few, LOOKUP_THREADS)
             _at_once(lambda one: self._predict(project, version, one), [o for o in few if not o.jobs], os.cpu_count() or 1)
         waiting = [one for one in asked if one.jobs and not one.failed]
-        if waiting and any(c.version() for c in controls):
+        if waiting and any(learner.version() for learner in learners):
             self._wait(waiting, deadline)
         for one in waiting:
             if self._collect(project, one):
@@ -70,19 +74,19 @@ class Predictions:
         self._made.put(project, [made(one) for one in asked if one.answer and is_id(one.task["id"])])
         return [one.answer for one in asked]
 
-    def _look_up(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
+    def _look_up(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
         """What of a task is cached; jobs for what is not."""
         with self._spoils_only(project, asked):
             data = task_data(asked.task)
-            for control, source in sources_of(controls, data):
-                features = self._videos.cached(control, source, asked.task["id"])
+            for source in sources_of(learners, data):
+                features = self._videos.cached(source, asked.task["id"])
                 if features:
-                    asked.ready.append((control, features))
+                    asked.add(source, features)
                 else:
-                    self._ask_for(project, control, data, source, asked)
+                    self._ask_for(project, source, data, asked)
 
-    def _ask_for(self, project: str, control: ControlModel, data: Mapping[str, Any], source: str, asked: Asked) -> None:
-        latest = self._jobs.states.latest("extract", project, self._videos.subject(control, source))
+    def _ask_for(self, project: str, source: Source, data: Mapping[str, Any], asked: Asked) -> None:
+        latest = self._jobs.states.latest("extract", project, self._videos.subject(source))
         if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
             asked.failed = True
             return
@@ -91,15 +95,15 @@ class Predictions:
         if latest and latest[1] in ("pending", "running"):
             job = latest[0]
         else:
-            job = self._videos.submit_extraction(project, control, source, task)
-        asked.jobs.append((control, source, job))
+            job = self._videos.submit_extraction(project, source, task)
+        asked.jobs.append((source, job))
 
     def _wait(self, asked: list[Asked], deadline: float) -> None:
         """Wait for the jobs of a request, but never on the last free threads of this process."""
         if self._waiting is None or not self._waiting.acquire(blocking=False):
             return
         try:
-            waiting = [job for a in asked for _, _, job in a.jobs]
+            waiting = [job for a in asked for _, job in a.jobs]
             while waiting and time.monotonic() < deadline:
                 outcomes = self._jobs.states.outcomes(waiting)
                 waiting = [job for job in waiting if outcomes[job][0] in ("pending", "running")]
@@ -111,18 +115,18 @@ class Predictions:
     def _collect(self, project: str, asked: Asked) -> bool:
         """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
         with self._spoils_only(project, asked):
-            outcomes, complete = self._jobs.states.outcomes([job for _, _, job in asked.jobs]), True
-            for control, source, job in asked.jobs:
+            outcomes, complete = self._jobs.states.outcomes([job for _, job in asked.jobs]), True
+            for source, job in asked.jobs:
                 state, result = outcomes[job][:2]
-                features = control.cached_features(result["content"]) if state == "done" else None
+                features = source.control.cached_features(result["content"]) if state == "done" else None
                 if features:
-                    asked.ready.append((control, features))
+                    asked.add(source, features)
                     continue
                 complete = False
                 if state == "done":  # and removed since, for others' features
-                    state, job = "pending", self._videos.submit_extraction(project, control, source, asked.task["id"])
+                    state, job = "pending", self._videos.submit_extraction(project, source, asked.task["id"])
                 # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
-                if state in ("pending", "postponed", "running") and control.version():
+                if state in ("pending", "postponed", "running") and source.learner.version():
                     self._annotations.promise_prediction(job, asked.task["id"])
             return complete
         return False
@@ -130,10 +134,10 @@ class Predictions:
     def _predict(self, project: str, version: str, asked: Asked) -> None:
         """Answer a task if all that it needs is ready, and let go of its features."""
         with self._spoils_only(project, asked):
-            asked.ready = [(control, features) for control, features in asked.ready if control.version()]
+            asked.ready = {learner: media for learner, media in asked.ready.items() if learner.version()}
             if asked.ready and not asked.failed:
                 asked.answer = prediction(version, asked)
-        asked.ready = []
+        asked.ready = {}
 
     @contextmanager
     def _spoils_only(self, project: str, asked: Asked) -> Iterator[None]:
@@ -168,8 +172,7 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
     """
     regions: list[dict[str, Any]] = []
     certainties, data = [], task_data(asked.task)
-    for learner in learners([control for control, _ in asked.ready]):
-        media = [Medium(control, features) for control, features in asked.ready if control.learner is learner]
+    for learner, media in asked.ready.items():
         predicted = learner.task_prediction(media, data)
         regions += predicted.regions
         certainties.append(predicted.certainty)

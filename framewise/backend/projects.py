@@ -1,8 +1,9 @@
-"""Projects as they were last told of, and the control models of their labeling configs."""
+"""Projects as they were last told of, and the learners of their labeling configs."""
 
 import functools
+from collections.abc import Sequence
 
-from framewise.controls import CONTROL_MODELS, ControlModel, Parts, grouped
+from framewise.controls import CONTROLS, Learner, Parts, Source, TrainedModel, learners_of
 from framewise.core.errors import ConfigError
 from framewise.labeling_config import ControlSettings, read_labeling_config, training_keys
 from framewise.store.annotations import Annotations
@@ -12,32 +13,31 @@ UNTRAINED = "untrained"
 
 
 class Projects:
-    """Control models of projects."""
+    """Learners of projects."""
 
     def __init__(self, parts: Parts, annotations: Annotations, states: JobStates):
         self._parts = parts
         self._annotations = annotations
         self._states = states
 
-    def controls(self, project: str, label_config: str | None = None) -> list[ControlModel]:
-        """Checked controls of a labeling config; of the one last told of, if None. Raises ConfigError, BackboneError."""
+    def learners(self, project: str, label_config: str | None = None) -> list[Learner]:
+        """Learners of a labeling config, checked; of the one last told of, if None. Raises ConfigError, BackboneError."""
         if label_config is None:
             known = self._annotations.project(project)
             if known is None:
                 raise ConfigError(f"project {project} is not known here; was it ever connected?")
             label_config = known.label_config
-        return grouped(
-            model.create(control, project, self._parts)
+        return learners_of(
+            CONTROLS[control.tag].create(control, project, self._parts)
             for control in _read(label_config, self._parts.settings.model_score_threshold)
-            for model in CONTROL_MODELS
-            if model.is_control_matched(control)
         )
 
-    def control(self, project: str, from_name: str) -> ControlModel:
-        """One control of a project. Raises ConfigError if it has none of this name (any more)."""
-        for control in self.controls(project):
-            if control.control.from_name == from_name:
-                return control
+    def source(self, project: str, from_name: str, address: str) -> Source:
+        """A file that one control of a project reads. Raises ConfigError if it has none of this name (any more)."""
+        for learner in self.learners(project):
+            for control in learner.controls:
+                if control.settings.from_name == from_name:
+                    return Source(learner, control, address)
         raise ConfigError(f"project {project} has no control {from_name!r} any more")
 
     def has_trainable(self, project: str) -> bool:
@@ -83,6 +83,11 @@ def _readable(label_config: str) -> list[ControlSettings]:
         return []
 
 
-def model_version(controls: list[ControlModel]) -> str:
-    """One name for what all controls of a project predict with: Label Studio knows a single version a backend."""
-    return "+".join(dict.fromkeys(c.version() or UNTRAINED for c in controls))
+def model_version(learners: Sequence[Learner]) -> str:
+    """One name for what all learners of a project predict with: Label Studio knows a single version a backend."""
+    return "+".join(dict.fromkeys(learner.version() or UNTRAINED for learner in learners))
+
+
+def trained_models(learners: Sequence[Learner]) -> list[TrainedModel]:
+    """Those that learn."""
+    return [learner for learner in learners if isinstance(learner, TrainedModel)]

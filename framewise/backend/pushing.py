@@ -2,14 +2,14 @@
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from framewise.backend.predictions import Asked, made, prediction
 from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, sources_of
+from framewise.controls import Learner, sources_of
 from framewise.core.errors import StorageBusy, StorageFull
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
@@ -81,17 +81,17 @@ class Pushing:
         data = self._annotations.task_data(job.project, task)
         if data is None or not self._label_studio.connected:
             return
-        controls = self._projects.controls(job.project)
-        version, awaited = model_version(controls), self._pushed.awaited(job.project, task)
+        learners = self._projects.learners(job.project)
+        version, awaited = model_version(learners), self._pushed.awaited(job.project, task)
         if awaited and (awaited.version != version or self._label_studio.is_annotated(task)):
             self._pushed.put(job.project, task, replace(awaited, state=LEFT_OUT))
             return  # nobody asked for it, and it is not wanted any more
         asked = Asked({"id": task, "data": data})
-        for control, source in sources_of([c for c in controls if c.version()], data):
-            _, features = self._videos.features(job, control, source, task, progress)
-            asked.ready.append((control, features))
+        for source in sources_of([learner for learner in learners if learner.version()], data):
+            _, features = self._videos.features(job, source, task, progress)
+            asked.add(source, features)
         if asked.ready:
-            self.send(job.project, controls, asked)
+            self.send(job.project, learners, asked)
         if awaited:
             self._pushed.put(job.project, task, replace(awaited, state=PUSHED))
 
@@ -101,10 +101,10 @@ class Pushing:
             return []
         return [told for told in self._pushed.versions(project) if told != version]
 
-    def send(self, project: str, controls: list[ControlModel], asked: Asked) -> None:
+    def send(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
         """Store the prediction of a task whose features are cached in Label Studio, unless it is there. Raises
         FramewiseError."""
-        version = model_version(controls)
+        version = model_version(learners)
         content = asked.answer = prediction(version, asked)
         self._made.put(project, [made(asked)])
         self.tell_version(project, version)

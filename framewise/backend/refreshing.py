@@ -17,7 +17,7 @@ from framewise.backend.predictions import Asked, made, prediction
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, sources_of
+from framewise.controls import Learner, Source, sources_of
 from framewise.core.errors import FramewiseError, LabelStudioError, MediaUnavailable, ProjectForgotten, is_disk_full
 from framewise.jobs import GiveWay, Jobs, Progress
 from framewise.label_studio import LabelStudioClient
@@ -45,12 +45,16 @@ class Round:
     job: Job
     number: int  # Label Studio's of the project
     version: str
-    controls: list[ControlModel]
+    learners: list[Learner]
     progress: Progress
     known: dict[int, Arriving]
 
     def count(self, *states: str) -> int:
         return sum(arriving.state in states for arriving in self.known.values())
+
+    def sources(self, data: Mapping[str, Any]) -> list[Source]:
+        """The media of a task that are needed for a prediction."""
+        return sources_of([learner for learner in self.learners if learner.version()], data)
 
 
 class Refresh:
@@ -83,13 +87,14 @@ class Refresh:
 
         A round that is interrupted goes on where it was. Raises FramewiseError.
         """
-        controls = self._projects.controls(job.project)
-        if not self._settings.push_predictions or not self._label_studio.connected or not any(c.version() for c in controls):
+        learners = self._projects.learners(job.project)
+        connected = self._settings.push_predictions and self._label_studio.connected
+        if not connected or not any(learner.version() for learner in learners):
             return {"version": None}
-        version, number = model_version(controls), project_id(job.project)
+        version, number = model_version(learners), project_id(job.project)
         chosen = self._chosen_version(job.project, number)
         self._pushing.tell_version(job.project, version)
-        round = Round(job, number, version, controls, progress, dict(self._pushed.begin(job.project, job.id, version)))
+        round = Round(job, number, version, learners, progress, dict(self._pushed.begin(job.project, job.id, version)))
         try:
             tasks = self._label_studio.tasks_without_annotation(number)
             cold = self._score(round, tasks)
@@ -146,7 +151,7 @@ class Refresh:
                 if asked is None or self._label_studio.is_annotated(task):
                     self._note(round, task, LEFT_OUT)
                 else:
-                    self._pushing.send(round.job.project, round.controls, asked)
+                    self._pushing.send(round.job.project, round.learners, asked)
                     self._note(round, task, PUSHED)
 
     def _extract(self, round: Round, tasks: Mapping[int, dict[str, Any]], cold: list[int]) -> None:
@@ -159,14 +164,14 @@ class Refresh:
 
     def _promise(self, round: Round, task: int, data: dict[str, Any]) -> None:
         project, jobs = round.job.project, self._jobs.states
-        sources = sources_of([control for control in round.controls if control.version()], data)
-        latest = [jobs.latest("extract", project, self._videos.subject(control, source)) for control, source in sources]
+        sources = round.sources(data)
+        latest = [jobs.latest("extract", project, self._videos.subject(source)) for source in sources]
         if any(job and job[1] == "failed" for job in latest):
             self._note(round, task, LEFT_OUT)  # it is tried again when somebody asks for it
             return
         self._annotations.put_task(project, task, data)
-        missing = [one for one in sources if self._videos.cached(*one, task) is None]
-        extractions = [self._videos.submit_extraction(project, control, source, task) for control, source in missing]
+        missing = [one for one in sources if self._videos.cached(one, task) is None]
+        extractions = [self._videos.submit_extraction(project, source, task) for source in missing]
         with self._annotations.together():  # a round that is begun again leaves alone what is awaited
             self._note(round, task, AWAITED)
             for extraction in extractions:
@@ -191,14 +196,14 @@ class Refresh:
     def _cached(self, round: Round, task: int, data: dict[str, Any]) -> Asked | None:
         """A task whose features are cached; None if some are not."""
         asked = Asked({"id": task, "data": data})
-        for control, source in sources_of([control for control in round.controls if control.version()], data):
+        for source in round.sources(data):
             try:
-                features = self._videos.cached(control, source, task)
+                features = self._videos.cached(source, task)
             except MediaUnavailable:  # the extraction waits for it
                 return None
             if features is None:
                 return None
-            asked.ready.append((control, features))
+            asked.add(source, features)
         return asked
 
     def _room(self, round: Round) -> int:
@@ -210,7 +215,7 @@ class Refresh:
 
     def _let_others_go_first(self, round: Round) -> None:
         """Raises NewerVersion, and GiveWay where other work waits: this one is of use later as well."""
-        if model_version(self._projects.controls(round.job.project)) != round.version:
+        if model_version(self._projects.learners(round.job.project)) != round.version:
             raise NewerVersion
         if self._jobs.more_urgent_wait(round.job.kind, OTHERS_WAIT_SECONDS):
             raise GiveWay

@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from framewise.backend.projects import Projects
+from framewise.backend.projects import Projects, trained_models
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, Example, Medium, learners
+from framewise.controls import Example, Medium, TrainedModel
 from framewise.core.errors import FramewiseError, is_disk_full
 from framewise.jobs import Jobs, Progress
 from framewise.store.annotations import AnnotatedTask, Annotations
@@ -75,22 +75,22 @@ class Trainings:
 
     def _learn(self, job: Job, progress: Progress, thorough: bool) -> dict[str, Any]:
         nothing = {"version": None, "current": False, "provisional": False}
-        controls = [c for c in learners(self._projects.controls(job.project)) if c.control.trainable]
+        learners = trained_models(self._projects.learners(job.project))
         if thorough:
-            controls = [c for c in controls if c.can_refine]
+            learners = [learner for learner in learners if learner.can_refine]
         with self._annotations.together():  # the higher a version's number, the newer the annotations that it learned from
             tasks = self._annotations.training_set(job.project)
             if not tasks:
                 self._registry.withdraw(job.project)
-            if not controls or not tasks:
+            if not learners or not tasks:
                 return nothing
             number = self._annotations.next_training(job.project)
         version = f"v{number}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         outcomes = []
-        for done, control in enumerate(controls):
-            part = part_of(progress, done, len(controls))
-            examples = self._examples(job, control, tasks, _first_part(part))
-            outcomes.append(control.train(examples, version, _second_part(part), thorough))
+        for done, learner in enumerate(learners):
+            part = part_of(progress, done, len(learners))
+            examples = self._examples(job, learner, tasks, _first_part(part))
+            outcomes.append(learner.train(examples, version, _second_part(part), thorough))
             for note in outcomes[-1].notes:
                 self._jobs.states.warn(job.id, note)
         return {
@@ -121,16 +121,16 @@ class Trainings:
         if latest is None or latest[1] not in ("pending", "running", "failed"):
             self._jobs.submit("train", project, "all", {})
 
-    def _examples(self, job: Job, learner: ControlModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
+    def _examples(self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
         """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
         examples, problems = [], []
         for done, task in enumerate(tasks):
             step = part_of(progress, done, len(tasks))
             try:
                 media = []
-                for reader, source in learner.sources(task.data):
-                    content, features = self._videos.features(job, reader, source, task.task, step)
-                    media.append(Medium(reader, features, content))
+                for source in learner.sources(task.data):
+                    content, features = self._videos.features(job, source, task.task, step)
+                    media.append(Medium(source.control, features, content))
                 example = learner.task_example(media, task.data, task.result, task.labels)
                 examples.append(replace(example, task=task.task))
                 for note in example.notes:
@@ -143,7 +143,7 @@ class Trainings:
                 known = isinstance(error, FramewiseError | OSError)
                 if isinstance(error, FramewiseError) and error.temporary:
                     # It is fetched as soon as that is possible, and learned then.
-                    self._videos.submit_extraction(job.project, reader, source, task.task, then="train")
+                    self._videos.submit_extraction(job.project, source, task.task, then="train")
                 text = str(error) if known else f"{type(error).__name__}: {error}"
                 problems.append(f"task {task.task} is left out of the training: {text}")
                 logger.warning("project %s, %s", job.project, problems[-1], exc_info=not known)

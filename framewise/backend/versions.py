@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from framewise.backend.projects import Projects
-from framewise.controls import Parts, learners
+from framewise.controls import Parts
 from framewise.core.errors import ModelError, RequestError
 from framewise.learning.models import load_model
 from framewise.store.annotations import Annotations
@@ -59,18 +59,18 @@ class Versions:
 
     def _check(self, key: str, controls: list[str]) -> None:
         """Raises for a version, chosen already, that could not be used: then that is undone."""
-        for control in learners(self._projects.controls(key)):
-            folder = self._registry.current(key, control.control.from_name)
-            if control.control.from_name not in controls or folder is None:
+        for learner in self._projects.learners(key):
+            folder = self._registry.current(key, learner.name)
+            if learner.name not in controls or folder is None:
                 continue
-            if not self._parts.backbones.is_to_be_fetched(control.backbone_name) and control.is_outdated():
+            if not self._parts.backbones.is_to_be_fetched(learner.front_end) and learner.is_outdated():
                 learned_from = self._registry.about(folder).get("backbone") or {}
                 raise RequestError(
-                    f"version {folder.name} of {control.control.from_name!r} learned from the backbone "
+                    f"version {folder.name} of {learner.name!r} learned from the backbone "
                     f"{learned_from.get('name')} ({learned_from.get('crop')}), and the labeling config has "
-                    f"{control.backbone_name} ({control.crop}) now; put that back first"
+                    f"{learner.front_end} ({learner.settings.parameters['model_crop']}) now; put that back first"
                 )
             try:
                 load_model(folder)
             except ModelError as error:
-                raise RequestError(f"version {folder.name} of {control.control.from_name!r} cannot be used: {error}") from None
+                raise RequestError(f"version {folder.name} of {learner.name!r} cannot be used: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 from framewise.backend.free_disk import FreeDisk
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
-from framewise.controls import ControlModel, sources_of
+from framewise.controls import Learner, sources_of
 from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full
 from framewise.jobs import GiveWay, Jobs, Progress
 from framewise.store.annotations import Annotations
@@ -36,7 +36,7 @@ class Warming:
         Goes on later where other work waits, or the disk has too little room; what was extracted stays. Videos that cannot be
         had are told of together.
         """
-        controls = self._projects.controls(job.project)
+        learners = self._projects.learners(job.project)
         extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
         try:
             while cold := self._annotations.next_cold(job.project, TRIES):
@@ -46,7 +46,7 @@ class Warming:
                     self._annotations.end_warming(job.project)
                     break
                 progress(extracted / (extracted + left), f"{left} videos of new tasks are to be extracted")
-                problem = self._extract(job, controls, task, data, progress)
+                problem = self._extract(job, learners, task, data, progress)
                 extracted, in_a_row = (extracted, in_a_row + 1) if problem else (extracted + 1, 0)
                 problems += [problem] if problem else []
         finally:
@@ -60,15 +60,15 @@ class Warming:
             logger.warning("project %s: %s", job.project, note)
             self._jobs.states.warn(job.id, f"{note}. Each is tried again when it is asked for")
 
-    def _extract(self, job: Job, controls: list[ControlModel], task: int, data: dict[str, Any], progress: Progress) -> str:
+    def _extract(self, job: Job, learners: list[Learner], task: int, data: dict[str, Any], progress: Progress) -> str:
         """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits, StorageFull."""
         polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
         problem = ""
         try:
-            for control, source in sources_of(controls, data):
-                self._videos.features(job, control, source, task, polite)
+            for source in sources_of(learners, data):
+                self._videos.features(job, source, task, polite)
         except GiveWay:
             self._annotations.put_back(job.project, task)
             raise

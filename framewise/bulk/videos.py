@@ -8,7 +8,7 @@ from typing import Any
 
 from framewise.assembly import Assembly
 from framewise.backend.identifiers import file_name, is_id
-from framewise.controls import ControlModel
+from framewise.controls import VideoControl
 from framewise.core.errors import RequestError, brief
 from framewise.features.backbone import Backbones
 from framewise.labeling_config import PARAMETERS
@@ -66,13 +66,14 @@ def find(settings: Settings, source: Path | None, config: Path | None, project: 
     return _of_tasks(settings, known if tasks is None else tasks, controls)
 
 
-def _controls(settings: Settings, config: Path | None, project: str | None) -> tuple[list[ControlModel], list[Any]]:
-    """Controls of the labeling config, and the tasks of the project."""
+def _controls(settings: Settings, config: Path | None, project: str | None) -> tuple[list[VideoControl], list[Any]]:
+    """Controls on videos of the labeling config, and the tasks of the project."""
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
-    controls = assembly.backend.controls(key, labeling_config_of(assembly, key, config))
-    controls = [control for control in controls if control.media_tag == "Video"]  # a series is read in a moment
-    return controls, assembly.annotations.tasks(key)
+    learners = assembly.backend.learners(key, labeling_config_of(assembly, key, config))
+    controls = [control for learner in learners for control in learner.controls]
+    # A series or a sound is read in a moment.
+    return [control for control in controls if isinstance(control, VideoControl)], assembly.annotations.tasks(key)
 
 
 def _default(settings: Settings) -> Wanted:
@@ -80,8 +81,8 @@ def _default(settings: Settings) -> Wanted:
     return _wanted(settings, settings.model_path, str(crop))
 
 
-def _wanted_of(settings: Settings, controls: Sequence[ControlModel]) -> tuple[Wanted, ...]:
-    return tuple(dict.fromkeys(_wanted(settings, c.backbone_name, c.crop) for c in controls))
+def _wanted_of(settings: Settings, controls: Sequence[VideoControl]) -> tuple[Wanted, ...]:
+    return tuple(dict.fromkeys(_wanted(settings, c.front_end, c.crop) for c in controls))
 
 
 def _wanted(settings: Settings, backbone: str, crop: str) -> Wanted:
@@ -116,16 +117,16 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[ControlModel]) -> Found:
+def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[VideoControl]) -> Found:
     videos, unusable = [], []
-    kinds = [(control, _wanted(settings, control.backbone_name, control.crop)) for control in controls]
+    kinds = [(control, _wanted(settings, control.front_end, control.crop)) for control in controls]
     for place, task in enumerate(tasks, 1):
         number = task["id"] if isinstance(task, Mapping) and is_id(task.get("id")) else None
         name = f"item {place}" if number is None else f"task {number}"
         try:
             sources: dict[str, list[Wanted]] = {}
             for control, wanted in kinds:
-                sources.setdefault(control.control.media_source(_data_of(task)), []).append(wanted)
+                sources.setdefault(control.settings.media_source(_data_of(task)), []).append(wanted)
         except RequestError as error:
             unusable.append((name, str(error)))
             continue

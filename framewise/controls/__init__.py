@@ -1,24 +1,17 @@
-"""One module a Label Studio control tag: from a file's features to regions, and from annotations to a trained version."""
+"""Controls, one module a medium, and the learners over them: from a file's features to regions, and from annotations to a
+trained version."""
 
-from framewise.controls.audio_labels import AudioLabelsModel
-from framewise.controls.base import (
-    ControlModel,
-    Example,
-    Features,
-    Medium,
-    Parts,
-    Predicted,
-    Trained,
-    learners,
-    sources_of,
-)
-from framewise.controls.sync_group import SyncGroupModel, grouped
-from framewise.controls.time_series_labels import TimeSeriesLabelsModel
-from framewise.controls.timeline_labels import TimelineLabelsModel
+from framewise.controls.audio import AudioControl
+from framewise.controls.control import AnyControl, Control, Parts
+from framewise.controls.examples import Example, Medium
+from framewise.controls.learner import Learner, Predicted, SimpleMode, Source, sources_of
+from framewise.controls.series import SeriesControl
+from framewise.controls.trained import Trained, TrainedModel, learners_of
+from framewise.controls.video import VideoControl
 
-CONTROL_MODELS: tuple[type[ControlModel], ...] = (TimelineLabelsModel, TimeSeriesLabelsModel, AudioLabelsModel)
+CONTROLS: dict[str, type[AnyControl]] = {c.type: c for c in (VideoControl, SeriesControl, AudioControl)}
 
 __all__ = [
-    "CONTROL_MODELS", "AudioLabelsModel", "ControlModel", "Example", "Features", "Medium", "Parts", "Predicted",
-    "SyncGroupModel", "TimeSeriesLabelsModel", "TimelineLabelsModel", "Trained", "grouped", "learners", "sources_of",
+    "CONTROLS", "AnyControl", "AudioControl", "Control", "Example", "Learner", "Medium", "Parts", "Predicted", "SeriesControl",
+    "SimpleMode", "Source", "Trained", "TrainedModel", "VideoControl", "learners_of", "sources_of",
 ]  # fmt: skip

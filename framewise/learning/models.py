@@ -1,8 +1,10 @@
 """Trained models of every kind, by what their files say they are."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from framewise.core.errors import ModelError
 from framewise.learning import checkpoints
@@ -26,14 +28,20 @@ def load_cached_model(folder: Path) -> Model | None:
     return checkpoints.load_cached(folder, load_model)
 
 
+def scores_of(model: Model, rows: Rows) -> npt.NDArray[Any]:
+    """Scores (T, L) in [0, 1] of rows by a model; columns as in its label map."""
+    if isinstance(model, AutoClassifier):
+        return model.predict(rows)
+    appearance = rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+    scores: npt.NDArray[Any] = model.predict(appearance).numpy()
+    return scores
+
+
 def check_model(folder: Path, rows: Rows) -> None:
     """Raises ModelError if the model of a folder cannot be loaded, or gives scores that are no numbers."""
     start, stop = spans(rows)[0]
     stop = min(stop, start + CHECKED_ROWS)
     model, few = load_model(folder), rows.first(stop) if isinstance(rows, JointRows) else Part(rows, start, stop)
-    if isinstance(model, AutoClassifier):
-        scores = model.predict(few)
-    else:
-        scores = model.predict(few.read(np.arange(len(few)))[:, : -rows.motion_size]).numpy()
+    scores = scores_of(model, few)
     if not np.isfinite(scores).all():
         raise ModelError("the new version gives scores that are no numbers, and is not used; the one before stays")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from framewise.controls.timeline_labels import certainty
+from framewise.controls.learner import certainty
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framewise.controls import Medium, TimelineLabelsModel, TimeSeriesLabelsModel, grouped
+from framewise.controls import Medium, SeriesControl, TrainedModel, VideoControl, learners_of
+from framewise.controls.examples import completed, notes_on
 from framewise.core.converter import regions_to_frame_labels
 from framewise.core.errors import NothingMarked, RangeOutsideVideo
 from framewise.core.known import UNMARKED, known_cells, never_overlapping, point_cells, reviewed_rows
@@ -185,11 +186,15 @@ def video(tmp_path):
 
 def model(*labels, **parameters):
     (control,) = read_labeling_config(labeling_config(*(labels or LABELS), model_trainable="true", **parameters))
-    return TimelineLabelsModel(control, "1", None)
+    return TrainedModel([VideoControl(control, "1", None)])
+
+
+def notes(model, examples):
+    return notes_on(model.settings, completed(model.settings, examples))
 
 
 def example(model, features, *result, told=None, **data):
-    return model.task_example([Medium(model, features, "film")], data, result, told and {"tl": told})
+    return model.task_example([Medium(model.controls[0], features, "film")], data, result, told and {"tl": told})
 
 
 def test_by_default_all_that_is_not_marked_is_off(video):
@@ -210,7 +215,7 @@ def test_what_labels_rule_out_is_known_when_all_examples_are(video):
     one = example(control, video, region("Walk", (1, 10)), region("Run", (21, 30)), told=["Walk", "Run"])
     two = example(control, video, region("Run", (1, 10)), region("Sit", (5, 6)))
     np.testing.assert_array_equal(one.known, np.stack([rows((0, 10)), rows((20, 30)), rows()], 1))
-    first, second = control.completed([one, two])
+    first, second = completed(control.settings, [one, two])
     np.testing.assert_array_equal(first.known, np.stack([rows((0, 10), (20, 30))] * 2 + [rows()], 1))
     np.testing.assert_array_equal(second.known, np.stack([rows((0, 10)), rows((0, 10)), rows((4, 6))], 1))
     np.testing.assert_array_equal(second.video.known, second.known)
@@ -254,33 +259,31 @@ def test_recordings_of_one_group_are_one_and_of_no_file(video):
 def test_what_the_user_should_know_of_the_marks_is_said_once(video):
     control = model(model_group="$person", model_unmarked="unknown")
     examples = [example(control, video, region(x, (1, 5)), region("Sit", (1, 9))) for x in ("Walk", "Run")]
-    lacking, never_off = control._notes_on(control.completed(examples))
+    lacking, never_off = notes(control, examples)
     assert "'tl': 2 of 2 annotated tasks have no 'person', which model_group names" in lacking
     assert "nothing says where ['Sit'] are off" in never_off
     other = example(control, video, region("Walk", (1, 9)), person="Ann")
-    assert control._notes_on(control.completed([other])) != []
+    assert notes(control, [other]) != []
     apart = example(control, video, region("Walk", (1, 9)), region("Run", (11, 19)), person="Ann")
-    assert control._notes_on(control.completed([apart])) == []
+    assert notes(control, [apart]) == []
 
 
 def test_marks_of_a_sync_group_are_joined(video):
     """Series and video of 40 frames; the last region is the series', and the video's hides what both show."""
     xml = sync_config("video").replace("model_trainable", 'model_unmarked="after_last" model_group="$person" model_trainable')
     xml = xml.replace("</TimelineLabels>", f"{SKIPPED}</TimelineLabels>")
-    moves, timeline = grouped(
-        kind(control, "1", None)
-        for kind, control in zip((TimeSeriesLabelsModel, TimelineLabelsModel), read_labeling_config(xml), strict=True)
+    moves, timeline = (
+        kind(control, "1", None) for kind, control in zip((SeriesControl, VideoControl), read_labeling_config(xml), strict=True)
     )
+    (learner,) = learners_of([moves, timeline])
     series = SeriesFeatures(SeriesTimes(np.arange(ROWS) / 25), np.zeros((ROWS, 3), np.float32))
-    name = moves.control.label_names[0]
+    name = moves.settings.label_names[0]
     value = {"start": 10 / 25, "end": 19 / 25, "instant": False, "timeserieslabels": [name]}
     result = [
         {"id": "a", "from_name": "moves", "to_name": "sensor", "type": "timeserieslabels", "value": value},
         region(name, (2, 4), control="timeline"),
         region("Skipped", (5, 8), control="timeline"),
     ]
-    found = moves.group.task_example(
-        [Medium(moves, series, "s"), Medium(timeline, video, "v")], {"person": "Ann"}, result, None
-    )
+    found = learner.task_example([Medium(moves, series, "s"), Medium(timeline, video, "v")], {"person": "Ann"}, result, None)
     np.testing.assert_array_equal(found.known, np.repeat(rows((0, 4), (8, 20))[:, None], found.frame_labels.shape[1], 1))
     assert (found.video.group, found.notes) == ("group Ann", [])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from framewise.controls.timeline_labels import certainty
+from framewise.controls.learner import certainty
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.decisions import BELOW
 from framewise.learning.joint import JointRows

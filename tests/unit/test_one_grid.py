@@ -5,9 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from framewise.controls.base import Example, on_one_grid, profiles_of
+from framewise.controls import Example, Medium, SeriesControl
+from framewise.controls.examples import on_one_grid, profiles_of
 from framewise.core.series_time import SeriesTimes
 from framewise.features.sensors import SeriesFeatures
+from framewise.labeling_config import read_labeling_config
+from tests.series_help import series_config
+
+CONTROL = SeriesControl(read_labeling_config(series_config())[0], "1", None)
 
 
 def example(sample_rate, task):
@@ -20,7 +25,7 @@ def example(sample_rate, task):
         nothing, all_rows = np.zeros((len(rows), 1), np.uint8), np.ones(len(rows), bool)
         return Example(rows, nothing, all_rows, np.ones(1, bool), str(task), [])
 
-    return replace(on_grid({}), task=task, series={"sensor": features}, on_grid=on_grid)
+    return replace(on_grid({}), task=task, media=(Medium(CONTROL, features),), on_grid=on_grid)
 
 
 def test_all_examples_are_on_the_grid_of_the_middle_one_and_keep_their_tasks():
@@ -33,6 +38,6 @@ def test_all_examples_are_on_the_grid_of_the_middle_one_and_keep_their_tasks():
 
 
 def test_examples_without_series_stay_as_they_are():
-    plain = replace(example(50, 1), series={}, on_grid=None)
+    plain = replace(example(50, 1), media=(), on_grid=None)
     assert on_one_grid([plain]) == [plain]
     assert profiles_of([plain]) == {}

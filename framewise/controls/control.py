@@ -1,0 +1,159 @@
+"""Base class of controls: one control tag on one medium. A control learns nothing."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from framewise.core.converter import Segment
+from framewise.core.errors import ConfigError
+from framewise.core.regions import TimelineRegion
+from framewise.features.backbone import Backbones
+from framewise.features.cache import FeatureCache
+from framewise.features.extraction import Extractor
+from framewise.labeling_config import DEFAULTS, ControlSettings
+from framewise.learning.tracks import Rows
+from framewise.media.group_advice import Played
+from framewise.media.library import MediaFile, MediaLibrary
+from framewise.settings import Settings
+from framewise.store.registry import Registry
+
+F = TypeVar("F")  # features of a file
+P = TypeVar("P")  # profile of a project's files; None for media that have none
+
+Progress = Callable[[float, str], None]
+Identity = dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts that controls and learners work with, made once by the composition roots."""
+
+    settings: Settings
+    media: MediaLibrary
+    backbones: Backbones
+    extractor: Extractor
+    cache: FeatureCache
+    registry: Registry
+
+
+class Control(ABC, Generic[F, P]):
+    """A control of one project. Cheap to make: files are read when they are needed.
+
+    A *profile* is what a project's files of a medium are usually like, where their rows depend on that.
+    """
+
+    type: ClassVar[str]
+    media_tag: ClassVar[str]
+    # True for a medium whose frames are the grid of its sync group, also for a task that lacks it; motion is of this medium.
+    leads: ClassVar[bool] = False
+
+    def __init__(self, settings: ControlSettings, project: str, parts: Parts):
+        self.settings = settings
+        self.project = project
+        self.parts = parts
+
+    @classmethod
+    def create(cls, settings: ControlSettings, project: str, parts: Parts) -> Self:
+        """A checked control. Raises ConfigError or BackboneError for one that cannot work."""
+        control = cls(settings, project, parts)
+        control.check()
+        return control
+
+    @property
+    def to_name(self) -> str:
+        return self.settings.to_name
+
+    def check(self) -> None:
+        """Raises ConfigError or BackboneError for settings that cannot work; here those of a medium without pictures."""
+        where, parameters = f"<{self.type} name={self.settings.from_name!r}>", self.settings.parameters
+        tag = f"{'an' if self.media_tag[0] in 'AEIOU' else 'a'} <{self.media_tag}>"
+        if not self.settings.trainable:
+            raise ConfigError(
+                f"{where}: simple mode is of pictures, and {tag} has none; set "
+                'model_trainable="true", or model_skip="true" to leave it alone'
+            )
+        if parameters["model_classifier_type"] != "auto":
+            raise ConfigError(f"{where}: model_classifier_type must be auto on {tag}")
+        for name in ("model_path", "model_crop"):
+            if parameters[name] != DEFAULTS[name]:
+                raise ConfigError(f"{where}: {name} is of pictures, and {tag} has none; remove it")
+
+    # Features.
+
+    @property
+    @abstractmethod
+    def front_end(self) -> str:
+        """Name of what makes the features."""
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Changes when the features of a file become other numbers: a version that learned from those before is outdated."""
+
+    @abstractmethod
+    def features(self, file: MediaFile, progress: Progress) -> F:
+        """Features of a file, from the cache or computed now."""
+
+    @abstractmethod
+    def cached_features(self, content: str) -> F | None:
+        """Features of a file's content if all of them are cached."""
+
+    @abstractmethod
+    def subject(self, source: str) -> str:
+        """Key of an extraction: two of one subject would do the same."""
+
+    # A task's file.
+
+    def known_content(self, source: str, task: int | None) -> str | None:
+        """The content of a task's file if that is known without reading it: see ``MediaLibrary.known_content``."""
+        return self.parts.media.known_content(source, task)
+
+    def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
+        """A task's file, there as long as the context lasts: see ``MediaLibrary.opened``."""
+        return self.parts.media.opened(source, task, progress)
+
+    def advice(self, file: MediaFile, name: str, features: F, task_data: Mapping[str, Any], profile: P | None) -> list[str]:
+        """What the user should know of a file before it is annotated. name: of the file, for messages. profile: of the files
+        that the version in use learned from."""
+        return []
+
+    @abstractmethod
+    def played(self, features: F, task_data: Mapping[str, Any]) -> Played:
+        """The file as one medium of its sync group."""
+
+    # The grid.
+
+    def profile_of(self, features: Sequence[F]) -> P | None:
+        """Profile of a project's files, at least one."""
+        return None
+
+    def read_profile(self, written: Mapping[str, Any]) -> P | None:
+        """A profile as a version's record has it."""
+        return None
+
+    @abstractmethod
+    def rate(self, features: F | None, task_data: Mapping[str, Any], profile: P | None) -> float | None:
+        """Rows per second of the medium by itself; None where neither a file nor a profile tells."""
+
+    @abstractmethod
+    def rows(self, features: F, rate: float, profile: P | None, beside: bool) -> Rows:
+        """Rows of a file for the learner, ``rate`` per second. beside: True if other media play in sync with it.
+
+        Raises MediaError for more rows than can be.
+        """
+
+    # Regions.
+
+    @abstractmethod
+    def frames_of(self, result: Sequence[Any], features: F, rate: float, task_data: Mapping[str, Any]) -> list[TimelineRegion]:
+        """An annotation's regions of this control as frames at ``rate``. Raises RegionError."""
+
+    @abstractmethod
+    def regions_of(
+        self, segments: Sequence[Segment], labels: Sequence[str], features: F, rate: float, task_data: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Segments of rows at ``rate`` as Label Studio's JSON, in the control's own units."""
+
+
+AnyControl = Control[Any, Any]

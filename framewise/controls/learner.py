@@ -1,0 +1,204 @@
+"""One model over one control, or over the controls of a sync group: it learns from all of their media, and predicts on each.
+
+The rows of a sync group are frames of one grid that begins with all media together: second 0 is the first picture, the first
+sample and the beginning of the sound. It ends where the shortest of them ends. A single control is a group of one.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.controls.control import AnyControl, Identity
+from framewise.controls.examples import Medium, Profiles
+from framewise.controls.video import VideoControl
+from framewise.core.converter import Segment, scores_to_segments
+from framewise.core.errors import RequestError
+from framewise.core.intervals import Intervals
+from framewise.labeling_config import ControlSettings
+from framewise.learning.joint import JointRows
+from framewise.learning.tracks import Rows
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Regions of a task, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it. intervals:
+    by from_name, the same as pages draw it."""
+
+    regions: list[dict[str, Any]]
+    certainty: float
+    intervals: Mapping[str, Intervals]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A medium of a task: the learner that needs it, the control that reads it, and its address."""
+
+    learner: "Learner"
+    control: AnyControl
+    address: str
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Rows of a task's media, ``rate`` per second. drawn: how many of them pages draw: all of a video's, also where another
+    medium ends earlier."""
+
+    rate: float
+    rows: Rows
+    drawn: int
+
+
+class Learner(ABC):
+    """What predicts on some controls. Its versions are kept under the name of the first of them."""
+
+    def __init__(self, controls: Sequence[AnyControl]):
+        first = controls[0]
+        self.controls = list(controls)
+        self.project = first.project
+        self.settings = _joined([control.settings for control in controls])
+        self._parts = first.parts
+        # Each medium is read by the first control on it.
+        self._readers = {name: next(c for c in controls if c.to_name == name) for name in _each_once(controls)}
+        self._leader = next((control for control in controls if control.leads), None)
+
+    @property
+    def name(self) -> str:
+        return self.settings.from_name
+
+    @property
+    def front_end(self) -> str:
+        """Names of what makes the features."""
+        return " + ".join(reader.front_end for reader in self._readers.values())
+
+    @property
+    def profiles(self) -> Profiles:
+        """Profiles of the files that the version in use learned from."""
+        return {}
+
+    def sources(self, task_data: Mapping[str, Any]) -> list[Source]:
+        """The media of a task that count. Raises RequestError if it has none.
+
+        Media that a task of a sync group lacks are left out, as long as there is one.
+        """
+        readers = list(self._readers.values())
+        if len(readers) == 1:
+            return [Source(self, readers[0], readers[0].settings.media_source(task_data))]
+        there = [reader for reader in readers if task_data.get(reader.settings.value_key) not in (None, "")]
+        if not there:
+            fields = [reader.settings.value_key for reader in readers]
+            raise RequestError(f"task data: expected the address of a medium in at least one of {fields}, found none")
+        return [Source(self, reader, reader.settings.media_source(task_data)) for reader in there]
+
+    @abstractmethod
+    def version(self) -> str | None:
+        """Name of what predicts now; None if nothing can yet."""
+
+    def is_outdated(self) -> bool:
+        """True if what was trained cannot be used any more and should be trained anew."""
+        return False
+
+    @abstractmethod
+    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
+        """What is predicted for a task. Raises MediaError, RequestError, ModelError."""
+
+    def prediction_key(self) -> str:
+        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        keys = [control.settings.prediction_key() for control in self.controls]
+        return keys[0] if len(keys) == 1 else hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:6]
+
+    def identity(self) -> Identity:
+        """What features are, of all media."""
+        if len(self._readers) == 1:
+            return self.controls[0].identity()
+        identities = [[name, reader.identity()] for name, reader in self._readers.items()]
+        return {"sha256": json.dumps(["sync group", self._leader is not None, identities]), "crop": None}
+
+    # The grid.
+
+    def on_grid(self, media: Sequence[Medium], task_data: Mapping[str, Any], profiles: Profiles) -> OnGrid:
+        """Raises MediaError for media that are too long."""
+        features = {medium.control.to_name: medium.features for medium in media}
+        beside = len(self._readers) > 1
+        # The video's frames where the group has one, also for a task that lacks it; else of the finest medium.
+        telling = [self._leader] if self._leader else self._readers.values()
+        rates = [c.rate(features.get(c.to_name), task_data, profiles.get(c.to_name)) for c in telling]
+        rate = max(r for r in rates if r is not None)
+        found = {
+            name: reader.rows(features[name], rate, profiles.get(name), beside)
+            for name, reader in self._readers.items()
+            if name in features
+        }
+        rows, number = next(iter(found.values())), min(len(own) for own in found.values())
+        if beside:
+            names, leader = list(self._readers), self._leader
+            told = rate if leader else max(own.frame_rate for own in found.values())
+            moving = names.index(leader.to_name) if leader else None
+            rows = JointRows([found.get(name) for name in names], number, told, moving, names)
+        leads = self._leader is not None and self._leader.to_name in found
+        return OnGrid(rate, rows, len(found[self._leader.to_name]) if self._leader and leads else number)
+
+    def predicted(
+        self,
+        media: Sequence[Medium],
+        task_data: Mapping[str, Any],
+        grid: OnGrid,
+        labels: Sequence[str],
+        scores: npt.NDArray[Any],
+    ) -> Predicted:
+        """Scores (T, L) of labels as regions on each control, of those of them that it has."""
+        regions, intervals = list[dict[str, Any]](), {}
+        features = {medium.control.to_name: medium.features for medium in media}
+        for control in self.controls:
+            own = [label for label in control.settings.label_names if label in labels]
+            of_control = scores[:, [labels.index(label) for label in own]]
+            segments = self._segments(of_control, own, control.settings.parameters["model_score_threshold"])
+            intervals[control.settings.from_name] = Intervals.of(segments, own, grid.drawn, grid.rate)
+            if control.to_name in features:
+                regions += control.regions_of(segments, own, features[control.to_name], grid.rate, task_data)
+        return Predicted(regions, certainty(scores), intervals)
+
+    def _segments(self, scores: npt.NDArray[Any], labels: Sequence[str], threshold: float) -> list[Segment]:
+        return scores_to_segments(scores, threshold)
+
+
+class SimpleMode(Learner):
+    """The backbone's own classes, of a single video: nothing is learned."""
+
+    def __init__(self, control: VideoControl):
+        super().__init__([control])
+        self._control = control
+
+    def version(self) -> str:
+        return f"simple-{self._control.backbone().content[:8]}-{self.prediction_key()}"
+
+    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
+        grid = self.on_grid(media, task_data, {})
+        return self.predicted(media, task_data, grid, *self._control.class_scores(grid.rows))
+
+
+def sources_of(learners: Iterable[Learner], task_data: Mapping[str, Any]) -> list[Source]:
+    """The media of a task that learners need, each once. Raises RequestError for one that is missing."""
+    return [source for learner in learners for source in learner.sources(task_data)]
+
+
+def certainty(scores: npt.NDArray[Any]) -> float:
+    """How far from undecided the frames of a video are, from 0 to 1: the mean over frames of the label nearest to 0.5."""
+    return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
+
+
+def _each_once(controls: Sequence[AnyControl]) -> list[str]:
+    """Names of the media of controls."""
+    return list(dict.fromkeys(control.to_name for control in controls))
+
+
+def _joined(settings: Sequence[ControlSettings]) -> ControlSettings:
+    """The first control's settings, with the labels of all."""
+    labels = {label.name: label for own in settings for label in own.labels}
+    unreviewed = dict.fromkeys(name for own in settings for name in own.unreviewed)
+    return replace(settings[0], labels=tuple(labels.values()), unreviewed=tuple(unreviewed))

@@ -1,0 +1,135 @@
+"""<TimeSeriesLabels> on <TimeSeries>: what its sensors measure in each step of a grid over time."""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from framewise.controls.control import Control, Identity, Progress
+from framewise.core.converter import Segment
+from framewise.core.regions import TimelineRegion
+from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
+from framewise.features.sensors import SENSORS, SensorRows, SeriesFeatures, SeriesProfile, SeriesReader, series_key
+from framewise.labeling_config import SeriesSettings
+from framewise.media.advice import Channels, channel_advice, series_advice
+from framewise.media.group_advice import Played
+from framewise.media.library import MediaFile
+
+logger = logging.getLogger(__name__)
+
+
+class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
+    """A <TimeSeriesLabels> control. Its rows are steps of the one grid of all the project's series."""
+
+    type = "TimeSeriesLabels"
+    media_tag = "TimeSeries"
+
+    @property
+    def _series(self) -> SeriesSettings:
+        assert self.settings.series
+        return self.settings.series
+
+    @property
+    def front_end(self) -> str:
+        return SENSORS
+
+    def identity(self) -> Identity:
+        return {"sha256": SENSORS, "crop": json.dumps(self._series.channels)}
+
+    def features(self, file: MediaFile, progress: Progress) -> SeriesFeatures:
+        return SeriesReader(self.parts.cache).read(file, self._series)
+
+    def cached_features(self, content: str) -> SeriesFeatures | None:
+        return SeriesReader(self.parts.cache).cached(content, self._series)
+
+    def subject(self, source: str) -> str:
+        stamp = _content(source) if self._series.inline else self.parts.media.stamp(source)
+        return f"{SENSORS} {hashlib.sha256(series_key(self._series).encode()).hexdigest()[:12]} {stamp}"
+
+    def known_content(self, source: str, task: int | None) -> str | None:
+        return _content(source) if self._series.inline else super().known_content(source, task)
+
+    def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
+        return _written(source) if self._series.inline else super().opened(source, task, progress)
+
+    def advice(
+        self,
+        file: MediaFile,
+        name: str,
+        features: SeriesFeatures,
+        task_data: Mapping[str, Any],
+        profile: SeriesProfile | None,
+    ) -> list[str]:
+        found = Channels(
+            features.ranges,
+            features.profile().spreads,
+            features.sample_rate,
+            profile.spreads if profile else (),
+            profile.grid.sample_rate if profile else None,
+        )
+        return [*series_advice(features.times, self._series), *channel_advice(found, self._series)]
+
+    def played(self, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Played:
+        times = features.times
+        return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, times=times)
+
+    def profile_of(self, features: Sequence[SeriesFeatures]) -> SeriesProfile:
+        return SeriesProfile.of(features)
+
+    def read_profile(self, written: Mapping[str, Any]) -> SeriesProfile:
+        return SeriesProfile.from_json(written)
+
+    def rate(
+        self, features: SeriesFeatures | None, task_data: Mapping[str, Any], profile: SeriesProfile | None
+    ) -> float | None:
+        if profile:
+            return profile.grid.rate
+        return features.own_rate() if features else None
+
+    def rows(self, features: SeriesFeatures, rate: float, profile: SeriesProfile | None, beside: bool) -> SensorRows:
+        sample_rate = profile.grid.sample_rate if profile else None
+        return features.rows(rate, features.num_steps_beside(rate) if beside else None, sample_rate)
+
+    def frames_of(
+        self, result: Sequence[Any], features: SeriesFeatures, rate: float, task_data: Mapping[str, Any]
+    ) -> list[TimelineRegion]:
+        regions = read_series_regions(result, self.settings.from_name)
+        return [series_region_frames(region, features.times, rate) for region in regions]
+
+    def regions_of(
+        self,
+        segments: Sequence[Segment],
+        labels: Sequence[str],
+        features: SeriesFeatures,
+        rate: float,
+        task_data: Mapping[str, Any],
+    ) -> list[dict[str, Any]]:
+        regions, name = [], (self.settings.from_name, self.settings.to_name)
+        for segment in segments:
+            label, frames = labels[segment.label_index], (segment.index + 1, segment.stop)
+            # A region needs a sample to begin at. Between two samples of a slow sensor there is none, nor in a gap.
+            samples = features.times.samples_in(*frames, rate)
+            if samples is None and rate != features.own_rate():
+                samples = features.times.instant_in(*frames, rate)
+            if samples is None:
+                logger.info("%r: %r in steps %d-%d has no sample", name[0], label, *frames)
+                continue
+            regions.append(write_series_region([label], samples, features.times, *name, segment.score, segment.instant))
+        return regions
+
+
+def _content(inline: str) -> str:
+    return hashlib.sha256(inline.encode()).hexdigest()
+
+
+@contextmanager
+def _written(inline: str) -> Iterator[MediaFile]:
+    """A series of a task's data as a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "series.json"
+        path.write_text(inline, encoding="utf-8")
+        yield MediaFile(path, _content(inline))

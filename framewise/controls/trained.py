@@ -1,0 +1,319 @@
+"""Models that are learned from annotations: of one control, or of the controls of a sync group together."""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from framewise.controls.control import AnyControl, Progress
+from framewise.controls.examples import Example, Medium, Profiles, completed, example_of, notes_on, profiles_of
+from framewise.controls.learner import Learner, Predicted, SimpleMode
+from framewise.controls.lstm import learn_lstm, other_features
+from framewise.controls.video import VideoControl
+from framewise.core.converter import Segment
+from framewise.core.errors import ModelError
+from framewise.core.regions import TimelineRegion
+from framewise.labeling_config import sync_groups
+from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
+from framewise.learning.comparison import compare
+from framewise.learning.held_out import HeldOut, HeldOutVideo, write_held_out
+from framewise.learning.models import Model, check_model, load_cached_model, scores_of
+from framewise.learning.tracks import LabelledVideo
+
+logger = logging.getLogger(__name__)
+
+Labels = Mapping[str, Sequence[str]]  # from_name -> labels
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training. current: whether its version is the one in use; else another stays it. provisional: whether a
+    better version can be made of the same annotations, which takes longer."""
+
+    notes: list[str]
+    current: bool
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A model that was just made. about: for its version's record. held_out: scores of each video by learners that did not
+    learn from it, if there are any."""
+
+    model: Model
+    about: dict[str, Any]
+    notes: list[str]
+    provisional: bool
+    held_out: list[HeldOutVideo] = field(default_factory=list)
+
+    def save(self, folder: Path, labels: Sequence[str]) -> None:
+        """Write all files of a version but its record."""
+        self.model.save(folder)
+        if self.held_out:
+            write_held_out(folder, self.held_out, labels)
+
+
+class TrainedModel(Learner):
+    """A model that is learned from the annotations of one control, or of all controls of a sync group."""
+
+    def version(self) -> str | None:
+        current = self.folder
+        if current is None or self.is_outdated():
+            return None
+        # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
+        key = self.prediction_key()
+        return current.name if self._about.get("prediction_key") == key else f"{current.name}-{key}"
+
+    def is_outdated(self) -> bool:
+        """True if the version in use learned from other features than those that it would be given now."""
+        if self.folder is None:
+            return False
+        wanted, learned_from = self.identity(), self._about.get("backbone", {})
+        # There was one profile when it was not written down.
+        return {"profile": "exact", **learned_from, "name": ""} != {"profile": "exact", **wanted, "name": ""}
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """Folder of the version in use when this object was first asked: one request's answers come from one version, also
+        when a training ends meanwhile."""
+        return self._parts.registry.current(self.project, self.name)
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """What is known of the version in use: asked for with every task of a request, read once."""
+        return self._parts.registry.about(self.folder) if self.folder else {}
+
+    @property
+    def profiles(self) -> Profiles:
+        written = self._about.get("series", {})
+        return {name: reader.read_profile(written[name]) for name, reader in self._readers.items() if name in written}
+
+    @cached_property
+    def _model(self) -> Model:
+        """What predicts in the version in use. Read once as well: the version may be removed while a request is answered."""
+        with self._parts.registry.reading(self.folder):
+            model = load_cached_model(self.folder) if self.folder else None
+            if model is None:
+                raise ModelError(f"{self.name!r} of project {self.project} is not trained yet; submit an annotation")
+        return model
+
+    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
+        grid = self.on_grid(media, task_data, self.profiles)
+        columns = self._model.get_label_map()
+        known = [label for label in self.settings.label_names if label in columns]
+        scores = scores_of(self._model, grid.rows)[:, [columns[label] for label in known]]
+        return self.predicted(media, task_data, grid, known, scores)
+
+    def _segments(self, scores: npt.NDArray[Any], labels: Sequence[str], threshold: float) -> list[Segment]:
+        segments, model = super()._segments(scores, labels, threshold), self._model
+        if not isinstance(model, AutoClassifier):
+            return segments
+        label_map = model.get_label_map()
+        columns = [label_map[labels[segment.label_index]] for segment in segments]
+        right = model.region_scores([segment.score for segment in segments], columns)
+        return [
+            replace(segment, score=score, instant=column in model.instants and segment.stop - segment.index == 1)
+            for segment, score, column in zip(segments, right, columns, strict=True)
+        ]
+
+    # Learning.
+
+    @property
+    def can_refine(self) -> bool:
+        """True if a thorough training makes another version than a quick one."""
+        return bool(self.settings.parameters["model_classifier_type"] == "auto")
+
+    def task_example(
+        self, media: Sequence[Medium], task_data: Mapping[str, Any], result: Sequence[Any], labels: Labels | None
+    ) -> Example:
+        """An annotation's ``result`` as an example; what several controls say of the same label is joined.
+
+        labels: of each control, as the labeling config had them when it was annotated, None if that is not known. Raises
+        RegionError, NothingMarked, MediaError, RequestError.
+        """
+        names = [control.settings.from_name for control in self.controls]
+        told = [labels[name] for name in names if name in labels] if labels else []
+        known = sorted({label for names in told for label in names}) if told else None
+
+        def on_grid(profiles: Profiles) -> Example:
+            return self._example(media, profiles, task_data, result, known)
+
+        return replace(on_grid({}), media=tuple(media), on_grid=on_grid)
+
+    def _example(
+        self,
+        media: Sequence[Medium],
+        profiles: Profiles,
+        task_data: Mapping[str, Any],
+        result: Sequence[Any],
+        told: Sequence[str] | None,
+    ) -> Example:
+        grid = self.on_grid(media, task_data, profiles)
+        features = {medium.control.to_name: medium.features for medium in media}
+        frames = [
+            region
+            for control in self.controls
+            if control.to_name in features
+            for region in control.frames_of(result, features[control.to_name], grid.rate, task_data)
+        ]
+        number = len(grid.rows)
+        inside = [cut for region in frames if (cut := _cut(region, number))]
+        example = example_of(self.settings, grid.rows, inside, media[0].content, told)
+        example = replace(example, group=self.settings.group_value(task_data))
+        if len(inside) < len(frames):
+            end = f"{number / grid.rate:.2f} s, where the shortest medium of the sync group ends"
+            return replace(example, notes=[*example.notes, f"{len(frames) - len(inside)} regions after {end}, are left out"])
+        return example
+
+    def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
+        """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
+        decide by that."""
+        profiles, examples = profiles_of(examples), completed(self.settings, examples)
+        videos = [example.video for example in examples]
+        if not self.can_refine:
+            learned = self._learn_lstm(videos, progress)
+        elif thorough:
+            learned = self._learn_thoroughly(examples, progress)
+        else:
+            learned = self._learn_quickly(videos)
+        about = {
+            "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "videos": len(examples),
+            "labels": self.settings.label_names,
+            "backbone": {"name": self.front_end, **self.identity()},
+            "prediction_key": self.prediction_key(),
+            **({"series": {name: profile.to_json() for name, profile in profiles.items()}} if profiles else {}),
+            **learned.about,
+        }
+        published = self._parts.registry.publish(
+            self.project,
+            self.name,
+            version,
+            _without_nan(about),
+            lambda folder: learned.save(folder, self.settings.label_names),
+            lambda folder: check_model(folder, videos[0].rows),
+        )
+        notes = [*learned.notes, *notes_on(self.settings, examples)]
+        in_use = self._parts.registry.in_use(self.project)
+        if not published.current and any(use.pinned for use in in_use if use.control == self.name):
+            notes = [*notes, f"{self.name!r}: {version} is kept, and not in use: another version is pinned"]
+        for known in ("folder", "_about", "_model"):
+            self.__dict__.pop(known, None)
+        logger.info("project %s, %s: version %s, %s", self.project, self.name, version, learned.about)
+        return Trained(notes, published.current, learned.provisional)
+
+    def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
+        """Decided as the last version that was measured."""
+        classifier = learn_quickly(videos, self.settings.label_names, self._previous())
+        return _Learned(classifier, {"stage": "quick", "evidence": classifier.evidence()}, [], provisional=True)
+
+    def _learn_thoroughly(self, examples: Sequence[Example], progress: Progress) -> _Learned:
+        videos = [example.video for example in examples]
+        classifier, quality, scores, explained, truth = learn_thoroughly(videos, self.settings.label_names, progress)
+        measured = quality.to_json() if quality else None
+        about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence(), "explained": explained}
+        held_out = _held_out(examples, scores, truth)
+        notes = self._fallen(held_out, videos) if quality and not quality.weak else []
+        return _Learned(classifier, about, notes, provisional=False, held_out=held_out)
+
+    def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
+        learned_from = self._about.get("backbone", {})
+        other = other_features(learned_from, self.front_end, self.identity()) if self.is_outdated() else ""
+        network, fit, begun = learn_lstm(self.settings, videos, self.folder, other, progress)
+        notes = [f"{self.name!r}: a new model was started, {begun}"] if begun else []
+        for note in notes:
+            logger.warning("project %s, %s", self.project, note)
+        return _Learned(network, {"fit": fit}, notes, provisional=False)
+
+    def _measured(self) -> Mapping[str, Any]:
+        """Record of the newest version that was measured, in use or not; empty if there is none."""
+        versions = self._parts.registry.versions(self.project)
+        own = (version for version in versions if version["control"] == self.name)
+        return next((version for version in own if version.get("quality")), {})
+
+    def _previous(self) -> AutoClassifier | None:
+        """The classifier of the newest version that was measured, else the one in use, if it is one of this kind and can be
+        read. One that learned from older annotations than the version in use was measured all the same."""
+        measured = self._measured()
+        registry = self._parts.registry
+        folder = registry.folder(self.project, self.name) / measured["version"] if measured else self.folder
+        try:
+            model = load_cached_model(folder) if folder else None
+        except ModelError as error:
+            logger.warning("project %s, %s: %s", self.project, self.name, error)
+            return None
+        return model if isinstance(model, AutoClassifier) else None
+
+    def _fallen(self, held_out: Sequence[HeldOutVideo], videos: Sequence[LabelledVideo]) -> list[str]:
+        """A note if a new version, scored by leaving videos out, is clearly worse than the last measured version on the videos
+        that both left out."""
+        before = self._measured()
+        quality = before.get("quality")
+        if not held_out or not isinstance(quality, Mapping) or quality.get("weak", True):
+            return []
+        folder = self._parts.registry.folder(self.project, self.name) / before["version"]
+        try:
+            found = compare(held_out, self.settings.label_names, [video.group for video in videos], HeldOut(folder))
+        except (ModelError, OSError) as error:  # also where there is no such file: versions of long ago have none
+            logger.info("project %s, %s: not compared with the version before: %s", self.project, self.name, error)
+            return []
+        if not found.is_worse:
+            return []
+        return [
+            f"{self.name!r}: on videos that it did not learn from, F1@50 is {found.now:.2f}; that of "
+            f"{before['version']} is {found.then:.2f} on the same {found.videos} videos. "
+            f"To go back: framewise roll-back {self.project} {before['version']}"
+        ]
+
+
+def learners_of(controls: Iterable[AnyControl]) -> list[Learner]:
+    """The learners of the controls of a labeling config, in the order of their first controls."""
+    by_name = {control.settings.from_name: control for control in controls}
+    groups = sync_groups([control.settings for control in by_name.values()])
+    leading = {members[0].from_name: [by_name[m.from_name] for m in members] for members in groups}
+    inside = {member.from_name for members in groups for member in members}
+    return [
+        TrainedModel(leading[name]) if name in leading else _alone(control)
+        for name, control in by_name.items()
+        if name in leading or name not in inside
+    ]
+
+
+def _alone(control: AnyControl) -> Learner:
+    if control.settings.trainable:
+        return TrainedModel([control])
+    assert isinstance(control, VideoControl), "simple mode is of pictures; other controls refuse it"
+    return SimpleMode(control)
+
+
+def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:
+    """What of a region lies in the first frames; None if nothing does."""
+    ranges = tuple((start, min(end or num_frames, num_frames)) for start, end in region.ranges if start <= num_frames)
+    return replace(region, ranges=ranges) if ranges or not region.ranges else None
+
+
+def _held_out(
+    examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]
+) -> list[HeldOutVideo]:
+    """What is kept of the held-out scores and the truth (T, L) of examples; nothing if there are no scores, or an example is of
+    no task."""
+    tasks = [example.task for example in examples]
+    if not scores or None in tasks:
+        return []
+    return [
+        HeldOutVideo.of(int(task or 0), e.rows.frame_rate, of_video, on, e.known)
+        for task, e, of_video, on in zip(tasks, examples, scores, truth, strict=True)
+    ]
+
+
+def _without_nan(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a score that does not exist is null."""
+    text = json.dumps(value, default=str)
+    cleaned: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
+    return cleaned

@@ -1,0 +1,122 @@
+"""<TimelineLabels> on <Video>: what is seen in each frame that Label Studio shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.controls.control import Control, Identity, Progress
+from framewise.core.converter import Segment, on_grid, regridded, segments_to_regions
+from framewise.core.errors import ConfigError, MediaError, RequestError
+from framewise.core.regions import TimelineRegion, read_regions
+from framewise.features.backbone import BackboneFile
+from framewise.features.extraction import GridRows, VideoFeatures
+from framewise.labeling_config import match_classes
+from framewise.learning.tracks import Rows
+from framewise.media.advice import timing_advice
+from framewise.media.group_advice import Played
+from framewise.media.library import MediaFile
+from framewise.media.video import probe
+
+
+class VideoControl(Control[VideoFeatures, None]):
+    """A <TimelineLabels> control."""
+
+    type = "TimelineLabels"
+    media_tag = "Video"
+    leads = True
+
+    @property
+    def front_end(self) -> str:
+        """Name of the backbone."""
+        return str(self.settings.parameters["model_path"] or self.parts.settings.model_path)
+
+    @property
+    def crop(self) -> str:
+        return str(self.settings.parameters["model_crop"])
+
+    def backbone(self) -> BackboneFile:
+        """The weights file of this control. Raises BackboneError."""
+        return self.parts.backbones.find(self.front_end)
+
+    def check(self) -> None:
+        chosen = self.settings.parameters["model_path"]
+        if chosen and not self.parts.settings.allow_custom_model_path and chosen != self.parts.settings.model_path:
+            raise ConfigError(
+                f"<{self.type} name={self.settings.from_name!r}>: model_path may not be set here (ALLOW_CUSTOM_MODEL_PATH is "
+                "false); remove it from the labeling config"
+            )
+        self.parts.backbones.check(self.front_end)
+        if not self.settings.trainable:
+            backbone = self.parts.backbones.fetch_official(self.front_end)
+            match_classes(self.settings, self.parts.backbones.head(backbone).names)
+
+    def identity(self) -> Identity:
+        """Of which backbone's content features are, and how the picture was prepared."""
+        missing = self.parts.backbones.is_to_be_fetched(self.front_end)
+        content = None if missing else self.backbone().content
+        return {"sha256": content, "crop": self.crop, "profile": self.parts.extractor.profile}
+
+    def features(self, file: MediaFile, progress: Progress) -> VideoFeatures:
+        backbone = self.parts.backbones.fetch_official(self.front_end)
+        return self.parts.extractor.extract(
+            file, backbone.content, lambda: self.parts.backbones.load(backbone), self.crop, progress
+        )
+
+    def cached_features(self, content: str) -> VideoFeatures | None:
+        if self.parts.backbones.is_to_be_fetched(self.front_end):
+            return None
+        return self.parts.extractor.cached(content, self.backbone().content, self.crop)
+
+    def subject(self, source: str) -> str:
+        return f"{self.front_end} {self.crop} {self.parts.media.stamp(source)}"
+
+    def advice(
+        self, file: MediaFile, name: str, features: VideoFeatures, task_data: Mapping[str, Any], profile: None
+    ) -> list[str]:
+        try:
+            frame_rate = self.settings.frame_rate(task_data)
+            features.timeline.num_frames(frame_rate)
+        except (RequestError, MediaError):
+            return []  # a rate that cannot be is said where the features are used
+        return timing_advice(name, probe(file.path), features.timeline.pts, frame_rate)
+
+    def played(self, features: VideoFeatures, task_data: Mapping[str, Any]) -> Played:
+        frame_rate = self.settings.frame_rate(task_data)
+        return Played(self.to_name, features.timeline.duration_seconds, frame_rate=frame_rate)
+
+    def rate(self, features: VideoFeatures | None, task_data: Mapping[str, Any], profile: None) -> float:
+        """The frame rate of the labeling config. Raises RequestError."""
+        return self.settings.frame_rate(task_data)
+
+    def rows(self, features: VideoFeatures, rate: float, profile: None, beside: bool) -> GridRows:
+        return features.rows_on_grid(rate)
+
+    def class_scores(self, rows: Rows) -> tuple[list[str], npt.NDArray[Any]]:
+        """Labels that stand for classes of the backbone, and their probabilities (T, L): those of simple mode."""
+        head = self.parts.backbones.head(self.backbone())
+        matched = match_classes(self.settings, head.names)
+        probabilities = head.probabilities(rows.read(np.arange(len(rows)))[:, : -rows.motion_size])
+        # Classes exclude each other, so a label that stands for several is as probable as all of them together.
+        return list(matched), np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
+
+    def frames_of(
+        self, result: Sequence[Any], features: VideoFeatures, rate: float, task_data: Mapping[str, Any]
+    ) -> list[TimelineRegion]:
+        own = self.settings.frame_rate(task_data)
+        num_frames = features.timeline.num_frames(own)
+        return [regridded(region, own, num_frames, rate) for region in read_regions(result, self.settings.from_name)]
+
+    def regions_of(
+        self,
+        segments: Sequence[Segment],
+        labels: Sequence[str],
+        features: VideoFeatures,
+        rate: float,
+        task_data: Mapping[str, Any],
+    ) -> list[dict[str, Any]]:
+        own = self.settings.frame_rate(task_data)
+        if own != rate:
+            segments = [moved for s in segments if (moved := on_grid(s, rate, own, features.timeline.num_frames(own)))]
+        return segments_to_regions(segments, labels, self.settings.from_name, self.settings.to_name)
