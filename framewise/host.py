@@ -3,17 +3,17 @@
 The host makes an object for every request and knows a project by its number alone.
 """
 
-import fcntl
 import functools
 import os
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 from framewise.assembly import Assembly
 from framewise.core.errors import FramewiseError
+from framewise.core.storage import acquire
 from framewise.learning.threads import one_processor_a_thread
 from framewise.processes import start_child
 from framewise.serve import with_default_backbone
@@ -80,8 +80,7 @@ def _assembly() -> Assembly:
 def _keep_worker(settings: Settings) -> None:
     """Keep one worker going for all processes of the host on this machine: the one that gets the lock has it as a child."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock: IO[str] = open(settings.data_dir / "host-worker.lock", "w")  # noqa: SIM115  (held as long as the process lives)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    acquire(settings.data_dir / "host-worker.lock")  # held as long as the process lives
     while True:
         start_child([sys.executable, "-m", "framewise", "work"], {**os.environ, **settings.to_env()}).wait()
         time.sleep(WORKER_RESTART_SECONDS)

@@ -3,7 +3,6 @@
 The row is the truth. A message that is lost with a killed worker is sent again, one that comes twice finds the job taken.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -12,15 +11,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
 from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_disk_full
+from framewise.core.storage import acquire, is_locked
 from framewise.store.job_state import Job, JobStates
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Jobs:
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._handlers: dict[str, Handler] = {}
         self._chore: Callable[[], None] = lambda: None
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
         self._huey = _queue(queue_path, queue_url)
         self._queue_errors = _queue_errors() if queue_url else ()
@@ -134,18 +133,11 @@ class Jobs:
             return self.states.warnings(job.id)
         finally:
             (self._lock_folder / self._owner).unlink(missing_ok=True)
-            lock.close()
+            os.close(lock)
 
-    def _take_lock(self) -> IO[str]:
+    def _take_lock(self) -> int:
         """The lock by which others see that this process lives. One that starts now may take its file for a dead one's."""
-        path = self._lock_folder / self._owner
-        while True:
-            lock = path.open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    return lock
-            lock.close()
+        return acquire(self._lock_folder / self._owner)
 
     def _send(self, job_id: int, kind: str) -> None:
         self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0)))
@@ -209,15 +201,10 @@ class Jobs:
         if owner == self._owner:
             return True
         path = self._lock_folder / owner
-        try:
-            with path.open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        path.unlink(missing_ok=True)
-        return False
+        alive = is_locked(path)
+        if not alive:
+            path.unlink(missing_ok=True)
+        return alive
 
 
 def _queue(path: Path, url: str | None) -> Huey:

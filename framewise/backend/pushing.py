@@ -1,9 +1,8 @@
 """Predictions that arrive by themselves: promised ones are sent to Label Studio when they can be made."""
 
-import fcntl
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from framewise.backend.predictions import Asked, made, prediction
@@ -11,6 +10,7 @@ from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
 from framewise.core.errors import StorageBusy, StorageFull
+from framewise.core.storage import locked
 from framewise.jobs import Jobs, Progress
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
@@ -108,13 +108,7 @@ class Pushing:
         content = asked.answer = prediction(version, asked)
         self._made.put(project, [made(asked)])
         self.tell_version(project, version)
-        with self._alone():
+        # One worker at a time: two that push the same would each find that it is not there yet.
+        with locked(self._settings.data_dir / "push.lock"):
             superseded = self.superseded(project, version)
             self._label_studio.push_prediction(asked.task["id"], **content, superseded=superseded)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One worker at a time: two that push the same would each find that it is not there yet."""
-        with (self._settings.data_dir / "push.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from framewise.core.storage import written_atomically
 from framewise.processes import start_child, stop_child
 
 HOST = "127.0.0.1"
@@ -186,10 +187,9 @@ class LabelStudioServer:
                 "password": secrets.token_urlsafe(12),
                 "legacy_token": secrets.token_hex(20),
             }
-            temporary = path.with_suffix(".tmp")
-            temporary.touch(mode=0o600)
-            temporary.write_text(json.dumps(account), encoding="utf-8")
-            temporary.rename(path)
+            with written_atomically(path) as part:
+                part.touch(mode=0o600)
+                part.write_text(json.dumps(account), encoding="utf-8")
         account = json.loads(path.read_text(encoding="utf-8"))
         self.username, self.password = account["username"], account["password"]
         self.legacy_token = account["legacy_token"]

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import BackboneError, MediaError
+from framewise.core.storage import write_json, written_atomically
 from framewise.features.engines import Compute, Engine
 from framewise.features.ultralytics_checkpoint import read_checkpoint
 from framewise.media.addresses import MediaHosts, checked_url
-from framewise.media.fetch import Downloads, Permit, Remote, write_json
+from framewise.media.fetch import Downloads, Permit, Remote
 
 SHIPPED_NAME = "framewise-n-cls"
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
@@ -127,22 +127,16 @@ class Backbones:
 
 def _move(source: Path, target: Path) -> None:
     """Put a fetched file into its place: copied beside it and renamed, for the two may be on different volumes."""
-    temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-        os.close(handle)
-        shutil.copyfile(source, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        with written_atomically(target) as part:
+            shutil.copyfile(source, part)
+            part.chmod(0o644)
     except OSError as error:
         if not target.exists():  # else another process that fetched it too was faster
             raise BackboneError(
                 f"backbone {target.name!r} was fetched but cannot be put into the models folder: {error}"
             ) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
     source.unlink(missing_ok=True)
 
 
@@ -204,15 +198,13 @@ class Head:
 
 
 def _write_head(backbone: Backbone, record: Path) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     record.parent.mkdir(parents=True, exist_ok=True)
     weight = backbone.linear.weight.detach().float().cpu().numpy()
     bias = backbone.linear.bias.detach().float().cpu().numpy()
-    handle, temporary = tempfile.mkstemp(dir=record.parent)
-    os.close(handle)
-    save_file({"weight": np.ascontiguousarray(weight), "bias": np.ascontiguousarray(bias)}, temporary)
-    os.replace(temporary, record.with_suffix(".safetensors"))
+    with written_atomically(record.with_suffix(".safetensors")) as part:
+        part.write_bytes(save({"weight": np.ascontiguousarray(weight), "bias": np.ascontiguousarray(bias)}))
     write_json(record.with_suffix(".json"), {"names": backbone.names})  # last: its presence says that both are there
 
 

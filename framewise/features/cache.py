@@ -8,16 +8,15 @@ when a process dies, and its time of change is that of the last use. ``housekeep
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
-import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ import numpy.typing as npt
 from joblib import Memory, register_store_backend
 from joblib._store_backends import FileSystemStoreBackend
 
+from framewise.core.storage import PARTIAL, acquire, locked, written_atomically
+
 CHUNK_PICTURES = 1024
-PARTIAL = ".part-"
 STALE_SECONDS = 600.0  # an array is written in far less
 USE_NOTED_SECONDS = 60.0  # a video that is used again and again has this noted no more often
 CONTENT_CHARS = 32  # of a content's hash, with which the names of files of its video begin
@@ -83,17 +83,9 @@ def _replace(path: Path, content: bytes | memoryview) -> None:
     """Write a file that appears as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o644)  # other users of the machine may share the cache
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # on a full disk, a part of a file would take the room that is missing
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_atomically(path) as part:
+        part.write_bytes(content)
+        part.chmod(0o644)  # other users of the machine may share the cache
 
 
 def _remove_stale(folder: Path) -> None:
@@ -156,7 +148,9 @@ class FeatureCache:
         """Keep the features of a video from being removed, those that are there and those that are written, and note that they
         were used. Waits while they are being removed."""
         try:
-            handle = locked(self.use_file(key), fcntl.LOCK_SH)
+            path = self.use_file(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = acquire(path, shared=True)
         except OSError:
             # No room for one more file, or a cache that may only be read: arrays that are open can be read to their end anyhow.
             return Hold(None)
@@ -165,6 +159,12 @@ class FeatureCache:
             if time.time() - os.fstat(handle).st_mtime > USE_NOTED_SECONDS:
                 os.utime(handle)
         return hold
+
+    def making(self, content: str, *what: str) -> AbstractContextManager[int]:
+        """A lock for the time in which features of a content are looked up and, if they are not there, made."""
+        folder = self.folder / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return locked(folder / f"{'-'.join((content[:CONTENT_CHARS], *what))}.lock")
 
     def use_file(self, key: Key) -> Path:
         """The file of a video's use. Its name begins with that of the content, for all weights and preprocessings."""
@@ -184,42 +184,3 @@ class FeatureCache:
 
     def _items(self, function: Any) -> Path:
         return Path(function.store_backend.location, function.func_id)
-
-
-def locked(path: Path, mode: int) -> int:
-    """An open file under a lock (of ``fcntl.flock``), made if it is not there. It is the one that has the name: whoever removes
-    such a file holds its exclusive lock. Raises BlockingIOError if it is not to be waited for, OSError."""
-    while True:
-        handle = _open(path)
-        try:
-            fcntl.flock(handle, mode)
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        except FileNotFoundError:  # it was removed while it was waited for
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """The only one, among processes and threads, as long as the context lasts; freed by the system when its holder dies."""
-    handle = locked(path, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError:
-        if not path.exists():
-            raise
-        return os.open(path, os.O_RDONLY)  # a folder, or another user's: enough for a lock

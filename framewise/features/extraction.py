@@ -17,7 +17,7 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
 from framewise.features.backbone import Backbone
-from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, alone, open_array
+from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, open_array
 from framewise.features.engines import Compute
 from framewise.features.housekeeping import Housekeeper
 from framewise.features.motion import MOTION_SIZE
@@ -149,7 +149,6 @@ class Extractor:
         compute = compute or Compute()
         # What Ultralytics computes is in single precision.
         self._compute = replace(compute, precision="float32") if profile == "exact" else compute
-        self._locks = cache.folder / "locks"
         self._max_bytes = max_bytes
         self._housekeeper = Housekeeper(cache)
         self._found: dict[Key, _Found] = {}
@@ -201,7 +200,7 @@ class Extractor:
     ) -> VideoFeatures:
         """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
         key = (file.content, backbone_content, self._preprocessing(crop))
-        with alone(self._locks / f"{file.content[:32]}-{backbone_content[:16]}-{crop}-{self.profile}.lock"):
+        with self._cache.making(file.content, backbone_content[:16], crop, self.profile):
             found = self.cached(file.content, backbone_content, crop)
             if found:
                 return found

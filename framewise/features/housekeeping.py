@@ -6,7 +6,6 @@ A video of which one chunk is missing is as good as gone, so all of its chunks g
 
 import ast
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -19,18 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framewise.core.sizes import format_size
+from framewise.core.storage import PARTIAL, acquire, is_locked, locked
 from framewise.features.cache import (
     ABOUT,
     ARRAY,
     CHUNK_PICTURES,
-    PARTIAL,
     SERIES,
     SOUND,
     STALE_SECONDS,
     FeatureCache,
     Key,
-    alone,
-    locked,
     open_array,
 )
 
@@ -120,7 +117,7 @@ class Housekeeper:
 
     def is_in_use(self, key: Key) -> bool:
         """Whether somebody reads or writes a video's features now."""
-        return _is_held(self._cache.use_file(key))
+        return is_locked(self._cache.use_file(key))
 
     def leftovers(self, backbones: Iterable[str], preprocessings: Iterable[str]) -> list[Leftover]:
         """What may go without anybody missing it; never what is in use. backbones: contents of all that there are."""
@@ -141,7 +138,7 @@ class Housekeeper:
     def shrink(self, max_bytes: int) -> Shrunk:
         """Remove videos, those that were used longest ago first, until no more than ``max_bytes`` are left or the others are
         in use."""
-        with alone(self._cache.folder):  # of two at once, each would make all of the room
+        with locked(self._cache.folder):  # of two at once, each would make all of the room
             stock = self.stock()
             done = Shrunk(0, 0, stock.size)
             for video in list(stock.videos):
@@ -159,7 +156,7 @@ class Housekeeper:
     def remove(self, leftovers: Iterable[Leftover]) -> int:
         """Remove leftovers, but what is in use by now; how many bytes that freed."""
         freed = 0
-        with alone(self._cache.folder):
+        with locked(self._cache.folder):
             stock = self.stock()
             for leftover in leftovers:
                 if isinstance(leftover.what, CachedVideo):
@@ -191,7 +188,8 @@ class Housekeeper:
     @contextlib.contextmanager
     def _unused(self, path: Path) -> Iterator[None]:
         """Nobody uses what this file stands for, and whoever asks waits; then the file is removed. Raises BlockingIOError."""
-        handle = locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = acquire(path, wait=False)
         try:
             yield
             path.unlink()
@@ -230,7 +228,7 @@ class Housekeeper:
         """Whether there are, or soon will be, features that need the times of a video's pictures. own: a lock that the caller
         itself holds."""
         locks = set(self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*")) - {own}
-        return any(_is_held(path) for path in locks) or any(video.key[0] == content for video in videos)
+        return any(is_locked(path) for path in locks) or any(video.key[0] == content for video in videos)
 
     def _parts(self) -> Iterator[Path]:
         """What writers left that were killed: files under temporary names, and arrays of which nothing says whose they are."""
@@ -284,17 +282,6 @@ def _read_item(folder: Path) -> _Item | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
         return None
     return _Item(folder, arguments, array.st_size + len(about), array.st_mtime)
-
-
-def _is_held(path: Path) -> bool:
-    """Whether somebody holds the lock of a file."""
-    if not path.exists():
-        return False
-    try:
-        os.close(locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _could_remove(path: Path) -> bool:

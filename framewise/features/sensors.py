@@ -14,7 +14,7 @@ from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
-from framewise.features.cache import SERIES, FeatureCache, Hold, alone
+from framewise.features.cache import SERIES, FeatureCache, Hold
 from framewise.features.motion import MOTION_SIZE
 from framewise.features.sensor_numbers import (
     PAUSE_SECONDS,
@@ -199,7 +199,6 @@ class SeriesReader:
 
     def __init__(self, cache: FeatureCache):
         self._cache = cache
-        self._locks = cache.folder / "locks"
 
     def cached(self, content: str, settings: SeriesSettings) -> SeriesFeatures | None:
         """A series if it is cached; never reads its file."""
@@ -212,7 +211,7 @@ class SeriesReader:
 
     def read(self, file: MediaFile, settings: SeriesSettings) -> SeriesFeatures:
         """A file's series. Another process at the same file is waited for. Raises MediaError."""
-        with alone(self._locks / f"{file.content[:32]}-series.lock"):
+        with self._cache.making(file.content, "series"):
             if found := self.cached(file.content, settings):
                 return found
             from framewise.media.series import read_series  # pandas, which a web process does not need

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
-from framewise.features.cache import SOUND, FeatureCache, Hold, alone
+from framewise.features.cache import SOUND, FeatureCache, Hold
 from framewise.features.motion import MOTION_SIZE
 from framewise.media.audio import SAMPLE_RATE, decode_audio
 from framewise.media.library import MediaFile
@@ -87,7 +87,6 @@ class SoundReader:
 
     def __init__(self, cache: FeatureCache):
         self._cache = cache
-        self._locks = cache.folder / "locks"
 
     def cached(self, content: str) -> SoundFeatures | None:
         """What is heard in a file if it is cached; never reads the file."""
@@ -100,7 +99,7 @@ class SoundReader:
 
     def read(self, file: MediaFile) -> SoundFeatures:
         """What is heard in a file. Another process at the same file is waited for. Raises MediaError."""
-        with alone(self._locks / f"{file.content[:32]}-sound.lock"):
+        with self._cache.making(file.content, "sound"):
             if found := self.cached(file.content):
                 return found
             key, spectrogram = _key(file.content), Spectrogram()

@@ -4,7 +4,6 @@ Streamed, bounded in time and size, written under a temporary name and renamed. 
 hash and the server's validators. So a file that did not change is known again although its bytes are gone.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import ssl
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +23,8 @@ from urllib.parse import urljoin
 import httpcore
 import httpx
 
-from framewise.core.errors import FramewiseError, MediaError, MediaForbidden, MediaUnavailable, StorageFull, is_disk_full
+from framewise.core.errors import FramewiseError, MediaError, MediaForbidden, MediaUnavailable, StorageFull
+from framewise.core.storage import PARTIAL, become_exclusive, full_disk_explained, locked, write_json
 from framewise.label_studio import is_untrusted_certificate
 from framewise.media.addresses import Deadline, MediaHosts, Network, PinnedBackend, checked_url, shown
 
@@ -139,9 +139,9 @@ class Downloads:
         the context if nobody else is in one. Raises MediaError, StorageFull."""
         folder = self._folder(remote)
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "use.lock", fcntl.LOCK_SH) as in_use:
+        with locked(folder / "use.lock", shared=True) as in_use:
             try:
-                with _locked(folder / "fetch.lock", fcntl.LOCK_EX):
+                with locked(folder / "fetch.lock"):
                     _remove(folder.glob(".*-*"))  # parts of processes that were killed
                     record = self._fetched(remote, folder, progress)
                 yield folder / record.sha256, record
@@ -170,7 +170,7 @@ class Downloads:
         """Delete the bytes that killed processes left and nobody uses."""
         for folder in self.folder.glob("*/"):
             if any(_content_of(folder)):
-                with _locked(folder / "use.lock", fcntl.LOCK_SH) as in_use:
+                with locked(folder / "use.lock", shared=True) as in_use:
                     _drop(folder, in_use)
 
     def _folder(self, remote: Remote) -> Path:
@@ -322,7 +322,7 @@ class _Part:
         self._check_size(self._expected or 0)
         self._check_room(self._expected or 0)
         with _storage_explained(self._folder):
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".part-")
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=PARTIAL)
             self._temporary, self._out = Path(name), os.fdopen(handle, "wb")
 
     def _check_rest(self, response: httpx.Response) -> None:
@@ -361,24 +361,10 @@ class _Part:
 # Files and locks.
 
 
-@contextmanager
-def _locked(path: Path, kind: int) -> Iterator[int]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, kind)
-        yield handle
-    finally:
-        os.close(handle)
-
-
 def _drop(folder: Path, in_use: int) -> None:
-    """Delete the bytes, unless another holds them. Of several who leave at once the last gets the lock: each gives up its own
-    before it asks for all of it (flock(2): a conversion is no single step)."""
-    try:
-        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    _remove(_content_of(folder))
+    """Delete the bytes, unless another holds them."""
+    if become_exclusive(in_use):
+        _remove(_content_of(folder))
 
 
 def _content_of(folder: Path) -> Iterator[Path]:
@@ -390,27 +376,8 @@ def _remove(paths: Iterator[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".json-")
-    try:
-        with os.fdopen(handle, "w") as out:
-            json.dump(value, out)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _storage_explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(f"no room left below {folder.parent}; make room or choose another DATA_DIR") from None
-        raise
+def _storage_explained(folder: Path) -> AbstractContextManager[None]:
+    return full_disk_explained(str(folder.parent), "make room there, or choose another DATA_DIR")
 
 
 # Questions and answers.

@@ -6,13 +6,13 @@ asked to. Nothing is fetched, and nothing of a task's HTML is rendered or run.
 
 import json
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
+from framewise.core.storage import folder_written_atomically
 from framewise.core.tables import table_lines
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
@@ -78,10 +78,7 @@ def _check_output(output: Path | None) -> None:
 
 def _write(done: Plan, output: Path) -> None:
     """Write all, then give it its name: a folder that is there is whole."""
-    target = output.absolute()
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
-        folder = Path(made) / target.name
-        folder.mkdir()
+    with folder_written_atomically(output.absolute()) as folder:
         (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
         _write_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
         if left := [o.task for o in done.outcomes if o.status == NEEDS_REVIEW]:
@@ -89,7 +86,6 @@ def _write(done: Plan, output: Path) -> None:
         for file in (outcome.file for outcome in done.outcomes if outcome.file):
             (folder / SERIES).mkdir(exist_ok=True)
             file.series.write(file.seconds, folder / SERIES / file.name)
-        folder.rename(target)
 
 
 def _write_json(path: Path, items: Any) -> None:

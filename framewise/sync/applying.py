@@ -6,7 +6,6 @@ What that leaves over is reported. Recordings are never written to; results appe
 
 import contextlib
 import itertools
-import tempfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull, brief, is_disk_full
+from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull, brief
 from framewise.core.frame_grid import MAX_FRAMES
+from framewise.core.storage import folder_written_atomically, full_disk_explained, written_atomically
 from framewise.sync import ffmpeg
 from framewise.sync.manifest import Manifest, Recording, unique_names, write, write_json
 from framewise.sync.sources import Source, probe, read_source
@@ -175,15 +175,10 @@ def _new_folder(output: Path) -> Iterator[Path]:
     """A folder beside ``output`` that gets its name at the end: what is there is whole."""
     target = output.absolute()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}-", dir=target.parent) as made:
-            folder = Path(made) / "new"
-            folder.mkdir()
+        cure = "make room there, or give another --output"
+        with full_disk_explained(str(target), cure), folder_written_atomically(target) as folder:
             yield folder
-            folder.rename(target)
     except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(f"{target}: no room on the disk; make room there, or give another --output") from None
         raise SettingsError(f"--output: {target} cannot be written: {error.strerror}") from None
 
 
@@ -231,8 +226,7 @@ def _drift(work: _Work) -> float:
 def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ffmpeg.Progress) -> Output:
     """One output: the file's own packets where it is right as it is and that can be verified, else encoded."""
     how, settings = ENCODED, encoding(work.source, path)
-    with tempfile.TemporaryDirectory(dir=path.parent) as made:
-        part = Path(made) / f"part{path.suffix.lower()}"
+    with written_atomically(path) as part:
         if _may_be_copied(work, done.frames, rate, path) and _copied(work, part):
             how, settings = COPIED, ("-c", "copy")
         else:
@@ -241,7 +235,6 @@ def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ffmpeg
             arguments = ["-copyts", *ffmpeg.reading(work.source.path), *graph, *settings, *STRIPPED, ffmpeg.writing(part)]
             ffmpeg.run(arguments, work.recording.name, float(done.frames / rate), progress)
         _check_output(part, work, done.frames, rate)
-        part.rename(path)
     return Output(work.recording.name, path, work.head, _samples(work, rate), how, settings, _drift(work))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from framewise.core.errors import RequestError, StorageFull, is_disk_full
+from framewise.core.errors import RequestError
+from framewise.core.storage import full_disk_explained
 from framewise.sync.evaluating import METHODS, Outcome
 
 LEAST_ERROR_SECONDS = 1e-5  # smaller ones are drawn there: the axis is logarithmic
@@ -29,10 +30,9 @@ def draw_all(outcomes: Sequence[Outcome], folder: Path) -> None:
         figure = Figure(figsize=(8, 5), layout="constrained")
         draw(figure, outcomes)
         try:
-            figure.savefig(folder / f"{name}.png", dpi=110)
+            with full_disk_explained(str(folder)):
+                figure.savefig(folder / f"{name}.png", dpi=110)
         except OSError as error:
-            if is_disk_full(error):
-                raise StorageFull(f"{folder}: no room on the disk; make room there") from None
             raise RequestError(f"cannot write {folder / name}.png: {error.strerror}") from None
 
 

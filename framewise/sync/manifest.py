@@ -10,7 +10,6 @@ The reader trusts nothing: a manifest may come from anybody. Fields that it does
 import datetime
 import json
 import math
-import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,9 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from framewise.core.errors import RequestError, StorageFull, brief, is_disk_full
+from framewise.core.errors import RequestError, brief
 from framewise.core.files import read_text
+from framewise.core.storage import written_atomically
 
 FORMAT, VERSION = "framewise-sync", 1
 METHODS = ("audio", "visual", "both")
@@ -157,16 +157,10 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):  # names of files may be no text
         text = json.dumps(value, indent=2) + "\n"
-    part = path.with_name(f".{path.name[:100]}-{secrets.token_hex(4)}.part")
     try:
-        try:
+        with written_atomically(path) as part:
             part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(f"{path}: no room on the disk; make room there") from None
         raise RequestError(f"cannot write {path}: {error.strerror}") from None
 
 

@@ -24,12 +24,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from framewise.core.errors import NotKnown
+from framewise.core.storage import try_acquire
 from framewise.processes import start_child, stop_child
 from framewise.serve import web_command
 from framewise.server.app import create_app
 from framewise.server.pieces import PIECE_BYTES
 from framewise.server.sync_page.jobs import SLOTS, write_state
-from framewise.server.sync_page.sessions import JOB_LOCK, Sessions, try_lock
+from framewise.server.sync_page.sessions import JOB_LOCK, Sessions
 from framewise.settings import Settings
 from tests import sync_help
 from tests.sync_help import clock_picture, read_clock
@@ -354,7 +355,7 @@ def test_a_job_is_stopped_and_its_session_removed(served: Served, people: People
     session = person.begins()
     for path in recordings[:2]:
         person.uploads(session, path.name, path.read_bytes())
-    slots = [try_lock(served.root / f"slot-{number}") for number in range(SLOTS)]
+    slots = [try_acquire(served.root / f"slot-{number}") for number in range(SLOTS)]
     try:  # as many others are at work as may be
         person.post(f"{session}/estimate", **COMPARE)
         assert person.client.get(f"{session}/state.json").json()["state"] == "waiting"
@@ -421,7 +422,7 @@ def test_old_sessions_go(tmp_path: Path) -> None:
 
 def test_a_job_whose_server_was_killed_has_failed(tmp_path: Path) -> None:
     session = Sessions(tmp_path, MAX_BYTES, keep_hours=1, free_bytes=0).create()
-    lock = try_lock(session.folder / JOB_LOCK)
+    lock = try_acquire(session.folder / JOB_LOCK)
     assert lock is not None
     write_state(session, "estimate", "running")
     assert session.state()["state"] == "running"

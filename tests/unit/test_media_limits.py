@@ -160,7 +160,7 @@ def test_a_disk_that_runs_full_is_named_and_keeps_no_part(tmp_path, library, ser
 
     server.pages["/a.mp4"] = Page(b"x" * 1000)
     monkeypatch.setattr("framewise.media.fetch.tempfile.mkstemp", on_a_full_disk)
-    with pytest.raises(StorageFull, match="no room left"):
+    with pytest.raises(StorageFull, match="no room on the disk; .* choose another DATA_DIR"):
         read(library(), server.url + "/a.mp4")
     assert downloaded(tmp_path) == []
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import RequestError
+from framewise.core.storage import try_acquire
 from framewise.processes import start_child, stop_child
-from framewise.server.sync_page.sessions import BUSY, JOB, JOB_LOCK, LOG, STATE, STOP, Session, try_lock
+from framewise.server.sync_page.sessions import BUSY, JOB, JOB_LOCK, LOG, STATE, STOP, Session
 from framewise.sync.manifest import write_json
 
 SLOTS = 2
@@ -45,7 +46,7 @@ def start(session: Session, kind: str, options: dict[str, Any]) -> None:
 def _job_lock(session: Session) -> int:
     """Taken while nobody edits. Who asks whether it is taken holds it for a moment. Raises RequestError."""
     until = time.monotonic() + LOCK_SECONDS
-    while (lock := try_lock(session.folder / JOB_LOCK)) is None:
+    while (lock := try_acquire(session.folder / JOB_LOCK)) is None:
         if time.monotonic() > until:
             raise RequestError(BUSY)
         time.sleep(0.01)
@@ -66,7 +67,7 @@ def _run(session: Session, kind: str, lock: int) -> None:
     slot = None
     try:
         while slot is None and not _is_unwanted(session):
-            slot = next((s for s in (try_lock(p) for p in _slots(session)) if s is not None), None)
+            slot = next((s for s in (try_acquire(p) for p in _slots(session)) if s is not None), None)
             if slot is None:
                 time.sleep(CHECK_SECONDS)
         if slot is not None:

@@ -5,7 +5,6 @@ All of a session is in its files, so that every web process sees it. What people
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from framewise.core.errors import NotKnown, RequestError, StorageFull, brief, is_disk_full
+from framewise.core.errors import NotKnown, RequestError, StorageFull, brief
+from framewise.core.storage import full_disk_explained, locked, part_in, try_acquire
 from framewise.sync import manifest as manifests
 from framewise.sync.manifest import Manifest
 
@@ -132,15 +132,14 @@ class Session:
         suffix = PurePosixPath(shown).suffix.lower()
         if suffix not in SUFFIXES:
             raise RequestError(f"{brief(shown)}: expected a recording ({' '.join(SUFFIXES)}), found {brief(suffix)}")
-        part = self.folder / f".{secrets.token_hex(8)}.part"
+        part = part_in(self.folder)
         try:
-            received = _receive(stream, part)
-            if received != size or not size:
-                raise RequestError(f"{brief(shown)}: expected {size or 'some'} bytes, found {received}; upload it again")
-            return self._keep(part, shown, suffix, size, most)
+            with full_disk_explained(brief(shown)):
+                received = _receive(stream, part)
+                if received != size or not size:
+                    raise RequestError(f"{brief(shown)}: expected {size or 'some'} bytes, found {received}; upload it again")
+                return self._keep(part, shown, suffix, size, most)
         except OSError as error:
-            if is_disk_full(error):
-                raise StorageFull(f"{brief(shown)}: no room on the disk; make room there") from None
             raise RequestError(f"{brief(shown)}: the upload was cut off ({error.strerror}); upload it again") from None
         finally:
             part.unlink(missing_ok=True)
@@ -236,7 +235,7 @@ class Session:
 
     def is_busy(self) -> bool:
         """Whether a job waits or runs, in whichever process."""
-        lock = try_lock(self.folder / JOB_LOCK, fcntl.LOCK_SH)  # shared: who asks is in nobody's way
+        lock = try_acquire(self.folder / JOB_LOCK, shared=True)  # shared: who asks is in nobody's way
         if lock is None:
             return True
         os.close(lock)
@@ -245,14 +244,10 @@ class Session:
     @contextlib.contextmanager
     def editing(self) -> Iterator[None]:
         """One change at a time, and none while a job runs. Raises RequestError."""
-        handle = os.open(self.folder / "edit.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self.folder / "edit.lock"):
             if self.is_busy():
                 raise RequestError(BUSY)
             yield
-        finally:
-            os.close(handle)
 
     def remove(self) -> None:
         """Remove all of it. A job that runs is ended first."""
@@ -286,17 +281,6 @@ def shown_name(name: str) -> str:
     suffix = path.suffix[:10]
     stem = path.stem.encode("utf-8", "replace")[:NAME_BYTES].decode("utf-8", "ignore")
     return (stem or "recording") + suffix
-
-
-def try_lock(path: Path, kind: int = fcntl.LOCK_EX) -> int | None:
-    """The lock of a file, held until it is closed; None if somebody has it. Raises OSError."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def _receive(stream: IO[bytes], target: Path) -> int:
