@@ -18,7 +18,7 @@ LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
-	@echo "make screenshots  the README's pictures, from a demo and a Chromium"
+	@echo "make screenshots  the documentation's pictures, from a demo and a Chromium"
 	@echo "make serve    the backend alone, on port 9090"
 	@echo "make test     every test"
 	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"

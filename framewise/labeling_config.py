@@ -109,20 +109,20 @@ PARAMETERS = (
         "model_classifier_type",
         "auto",
         _one_of(*CLASSIFIERS),
-        "what learns: auto, the best that framewise has; or lstm, the network of Label Studio's guide",
+        "learner: auto, framewise's own; or lstm, the network of Label Studio's guide",
         CLASSIFIERS,
     ),
-    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "lstm: most epochs of one training"),
+    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "lstm: maximum number of epochs per training"),
+    Parameter("model_classifier_sequence_size", 16, _whole(2, 4096), "lstm: frames per sequence; a change starts a new model"),
     Parameter(
-        "model_classifier_sequence_size", 16, _whole(2, 4096), "lstm: frames in one sequence; a change starts a new model"
+        "model_classifier_hidden_size", 32, _whole(1, 1024), "lstm: size of the hidden state; a change starts a new model"
     ),
-    Parameter("model_classifier_hidden_size", 32, _whole(1, 1024), "lstm: size of its state; a change starts a new model"),
     Parameter("model_classifier_num_layers", 1, _whole(1, 8), "lstm: number of layers; a change starts a new model"),
     Parameter(
-        "model_classifier_f1_threshold", 0.95, _share, "lstm: training stops at this F1, a mean over the labels that occur"
+        "model_classifier_f1_threshold", 0.95, _share, "lstm: training stops at this F1, averaged over the labels that occur"
     ),
-    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "lstm: training stops at this share of right frames"),
-    Parameter("model_score_threshold", 0.5, _share, "least score of a frame to be labelled"),
+    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "lstm: training stops at this share of correct frames"),
+    Parameter("model_score_threshold", 0.5, _share, "minimum score for a frame to be labelled"),
     Parameter(
         "model_path", None, str.strip, "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls"
     ),
@@ -130,31 +130,31 @@ PARAMETERS = (
         "model_crop",
         "center",
         _one_of(*CROPS),
-        "how a picture becomes square: center cuts its sides, fit adds borders, squash stretches",
+        "how pictures are made square: center crops the sides, fit adds borders, squash stretches",
         CROPS,
     ),
     Parameter(
         "model_unmarked",
         "off",
         _one_of(*UNMARKED),
-        "what unmarked frames are: off; after_last, unknown after the last region of an annotation; or unknown everywhere",
+        "meaning of unmarked frames: off; after_last, unknown after an annotation's last region and off before it; or unknown",
         UNMARKED,
     ),
     Parameter(
         "model_marks",
         "intervals",
         _one_of(*MARKS),
-        "intervals, from a region's first frame to its last; or points, where a region of one frame only says that something "
-        "is there",
+        "intervals, a region lasts from its first frame to its last; or points, a region of one frame marks an occurrence of "
+        "unknown length",
         MARKS,
     ),
     Parameter(
         "model_group",
         None,
         _task_field,
-        "field of the task data, such as $person: recordings with the same value are held out of a measurement together",
+        "task data field, such as $person; recordings with the same value are held out together when versions are measured",
     ),
-    Parameter("model_skip", False, _boolean, "leave this control alone"),
+    Parameter("model_skip", False, _boolean, "ignore this control"),
 )
 
 

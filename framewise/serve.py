@@ -81,8 +81,8 @@ def with_default_backbone(settings: Settings) -> Settings:
 
 def _warn_of_open_doors(settings: Settings) -> None:
     if not settings.basic_auth_user:
-        logger.warning("no BASIC_AUTH_USER: whoever reaches %s:%d may use this backend", settings.host, settings.port)
+        logger.warning("no BASIC_AUTH_USER: anyone who can reach %s:%d can use this backend", settings.host, settings.port)
     elif not settings.webhook_token:
-        logger.warning("no WEBHOOK_TOKEN: Label Studio's webhooks carry no basic auth and will be refused; see the README")
+        logger.warning("no WEBHOOK_TOKEN: webhooks, which carry no basic auth, will be refused; see docs/connecting.md")
     if not (settings.label_studio_url and settings.label_studio_api_key):
-        logger.warning("no LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: uploaded videos cannot be fetched; see the README")
+        logger.warning("no LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: uploaded files cannot be fetched; see docs/connecting.md")

@@ -110,121 +110,118 @@ def _setting(default: Any, parse: Callable[[str], Any], help: str, secret: bool 
 class Settings:
     """All settings. Each field ``some_name`` is the environment variable ``SOME_NAME``."""
 
-    host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all (containers)")
+    host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all interfaces (containers)")
     port: int = _setting(9090, _integer(1, 65535), "port to listen on")
-    workers: int = _setting(2, _integer(1, 64), "web processes")
-    threads: int = _setting(8, _integer(2, 256), "threads of each web process")
+    workers: int = _setting(2, _integer(1, 64), "number of web processes")
+    threads: int = _setting(8, _integer(2, 256), "threads per web process")
     log_level: str = _setting("INFO", _log_level, "DEBUG, INFO, WARNING or ERROR")
-    basic_auth_user: str | None = _setting(None, str, "user that Label Studio's calls must give; no check if empty")
-    basic_auth_pass: str | None = _setting(None, str, "password to it", secret=True)
+    basic_auth_user: str | None = _setting(None, str, "user name that Label Studio must send; no authentication if empty")
+    basic_auth_pass: str | None = _setting(None, str, "password for BASIC_AUTH_USER", secret=True)
     webhook_token: str | None = _setting(
-        None, str, "bearer token that webhooks must carry (a header of the webhook in Label Studio)", secret=True
+        None, str, "bearer token that webhooks must carry (set it as a header of the webhook in Label Studio)", secret=True
     )
     label_studio_url: str | None = _setting(
-        None, _http_url, "address under which this backend reaches Label Studio", also="LABEL_STUDIO_HOST"
+        None, _http_url, "address at which framewise reaches Label Studio", also="LABEL_STUDIO_HOST"
     )
     label_studio_api_key: str | None = _setting(
-        None, str, "access token of a Label Studio user, personal or legacy; sent to LABEL_STUDIO_URL alone", secret=True
+        None, str, "Label Studio access token, personal or legacy; sent only to LABEL_STUDIO_URL", secret=True
     )
     label_studio_public_url: str | None = _setting(
-        None, _http_url, "address under which people reach Label Studio, for links from the pages; LABEL_STUDIO_URL if empty"
+        None, _http_url, "address at which people reach Label Studio, for links on the pages; LABEL_STUDIO_URL if empty"
     )
     model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
-    cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; may be deleted at any time")
+    cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; safe to delete")
     cache_max_bytes: int = _setting(
         50_000_000_000,
         parse_size,
-        "to what size the cache is brought back after an extraction, such as 10GB: features that were used longest ago go, "
-        "and are extracted again when they are asked for; 0 for no limit",
+        "maximum cache size, such as 10GB; after an extraction the least recently used features are evicted, and "
+        "are extracted again when needed; 0 for no limit",
     )
     data_dir: Path = _setting(Path("data"), Path, "folder of the database (annotations, jobs) and of downloads")
     database_journal: str = _setting(
         "wal",
         _one_of("wal", "delete"),
-        "how SQLite writes: wal, or delete where DATA_DIR is on a network file system, which is slower; the same for all "
-        "processes",
+        "SQLite journal mode: wal, or delete (slower) if DATA_DIR is on a network file system; the same for all processes",
     )
     queue_url: str | None = _setting(
         None,
         _redis_url,
-        "Redis that carries jobs to workers on several machines, redis://:password@host:6379/0 or rediss://; if empty, a file "
-        "in DATA_DIR does",
+        "Redis server that carries jobs to workers on several machines, redis://:password@host:6379/0 or "
+        "rediss://; if empty, a file in DATA_DIR does",
         secret=True,
     )
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,
         str,
-        "backbone where the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or framewise-n-cls",
+        "backbone if the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or framewise-n-cls",
     )
-    model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold where the labeling config has none")
-    allow_custom_model_path: bool = _setting(True, parse_bool, "whether a labeling config may choose a backbone")
+    model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold if the labeling config sets none")
+    allow_custom_model_path: bool = _setting(True, parse_bool, "allow labeling configs to choose a backbone")
     extraction_profile: str = _setting(
         "fast",
         _one_of("fast", "exact"),
-        "how pictures are made small for the backbone: fast, or exact, which is Ultralytics' own way bit for bit and slower; "
-        "features of the two are cached apart",
+        "how pictures are resized for the backbone: fast, or exact (slower, bit for bit as in Ultralytics); their "
+        "features are cached separately",
     )
     extraction_engine: str = _setting(
         "auto",
         _one_of("auto", "torch", "openvino"),
-        "what computes the backbone on a CPU: auto takes OpenVINO where it is installed",
+        "library that runs the backbone on a CPU: torch, openvino, or auto (OpenVINO if it is installed)",
     )
     extraction_precision: str = _setting(
         "auto",
         _one_of("auto", "float32", "bfloat16"),
-        "of the backbone's computation with the profile fast: auto takes bfloat16 where the processor multiplies it, and half "
-        "precision on a GPU",
+        "precision of the backbone in the fast profile: float32, bfloat16, or auto (bfloat16 if the processor "
+        "supports it, half precision on a GPU)",
     )
-    extraction_threads: int = _setting(
-        0, _integer(0, 64), "processors that one extraction takes; 0 is all of them, and at most 8"
-    )
+    extraction_threads: int = _setting(0, _integer(0, 64), "processors used by one extraction; 0 for all of them, at most 8")
     local_files_roots: tuple[Path, ...] = _setting(
         (), _folders, f"folders, separated by {os.pathsep!r}, from which plain paths in task data may be read"
     )
     media_hosts: tuple[str, ...] = _setting(
         (),
         _hosts,
-        "hosts from which media may be fetched besides Label Studio's, separated by commas: names, *.example.org, * for any; "
-        "what is in an inner network only if its address or network (192.168.1.0/24) is listed",
+        "hosts besides Label Studio's from which media may be fetched, separated by commas: names, *.example.org, "
+        "or * for any; private addresses only if the address or its network (192.168.1.0/24) is listed",
     )
-    media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "the largest file that is fetched, in bytes")
+    media_max_bytes: int = _setting(50_000_000_000, _integer(1, 10**15), "maximum size of a fetched file, in bytes")
     min_free_disk_bytes: int = _setting(
         2_000_000_000,
         _integer(0, 10**15),
-        "while less is free on the disk of CACHE_DIR, in bytes, videos that nobody waits for are not extracted",
+        "pause background extraction below this much free space on the disk of CACHE_DIR, in bytes",
     )
     keep_versions: int = _setting(
-        20, _integer(1, 100_000), "versions of each control that are kept; older ones are removed, never the one in use"
+        20, _integer(1, 100_000), "number of trained versions to keep per control; the one in use is always kept"
     )
     predict_wait_seconds: float = _setting(
-        15.0, _number(0, 90), "how long one prediction request waits for videos that are not extracted yet"
+        15.0, _number(0, 90), "longest time that a prediction request waits for videos that are not extracted yet"
     )
 
     push_predictions: bool = _setting(
         True,
         parse_bool,
-        "whether predictions of tasks without annotations are sent to Label Studio when there is a new version; if not, only "
-        "those that it asked for and that were not ready",
+        "send predictions of tasks without annotations to Label Studio after each new version; if false, send only "
+        "those that Label Studio asked for and that were not ready in time",
     )
     push_quiet_seconds: float = _setting(
-        20.0, _number(0, 86400), "how long there must be no newer version before the predictions of one are sent"
+        20.0, _number(0, 86400), "wait this long after the last new version before sending predictions"
     )
     push_max_tasks: int = _setting(
         200,
         _integer(1, 1_000_000),
-        "how many tasks are sent predictions after a new version: those that the model is least sure of",
+        "maximum number of tasks that receive predictions after a new version: those that the model is least sure of",
     )
     push_keep_superseded: bool = _setting(
-        False, parse_bool, "whether predictions of earlier versions stay in Label Studio; if not, later ones take their place"
+        False, parse_bool, "keep predictions of earlier versions in Label Studio; if false, new predictions replace them"
     )
     sync_page: bool = _setting(
-        False, parse_bool, "whether people may put recordings of several cameras on one clock at /sync, by uploading them"
+        False, parse_bool, "enable the page /sync, where people upload recordings of several cameras to put them on one clock"
     )
     sync_max_bytes: int = _setting(
-        20_000_000_000, parse_size, "how large the recordings of one comparison at /sync may be together, such as 20GB"
+        20_000_000_000, parse_size, "maximum total size of the recordings of one comparison at /sync, such as 20GB"
     )
     sync_keep_hours: float = _setting(
-        72.0, _number(0.01, 100_000), "hours after the last change when a comparison at /sync is removed, recordings and all"
+        72.0, _number(0.01, 100_000), "hours after its last change until a comparison at /sync is deleted with its recordings"
     )
 
     def __post_init__(self) -> None:
@@ -292,6 +289,6 @@ def describe_settings() -> list[tuple[str, str, str]]:
     rows = []
     for item in fields(Settings):
         also = f" (or {item.metadata['also']})" if item.metadata["also"] else ""
-        file = f"; or {item.name.upper()}_FILE, a file that holds it" if item.metadata["secret"] else ""
+        file = f"; or {item.name.upper()}_FILE, a file that contains it" if item.metadata["secret"] else ""
         rows.append((item.name.upper(), _as_text(item.default), item.metadata["help"] + also + file))
     return rows

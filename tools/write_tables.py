@@ -13,7 +13,7 @@ from framewise.labeling_config import PARAMETERS
 from framewise.settings import describe_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "docs/labeling-config.md", "docs/operations.md")
+DOCUMENTS = ("docs/labeling-config.md", "docs/settings.md")
 
 
 def parameters_table() -> str:

@@ -13,6 +13,8 @@ from tools.write_tables import DOCUMENTS, parameters_table, settings_table, with
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text()
+SETTINGS = (REPOSITORY / "docs/settings.md").read_text()
+PARAMETERS_PAGE = (REPOSITORY / "docs/labeling-config.md").read_text()
 
 
 def documents() -> list[Path]:
@@ -48,15 +50,23 @@ def test_tables_are_what_the_code_generates(name: str) -> None:
     assert with_tables(text) == text, "run: python tools/write_tables.py"
 
 
-def test_the_readme_has_both_tables() -> None:
-    assert parameters_table() in README
-    assert settings_table() in README
+def test_both_tables_are_in_the_documentation() -> None:
+    assert parameters_table() in PARAMETERS_PAGE
+    assert settings_table() in SETTINGS
 
 
-def test_the_readme_names_every_setting_and_every_parameter() -> None:
-    names = [f"`{item.name.upper()}`" for item in fields(Settings)] + [f"`{p.name}`" for p in PARAMETERS]
+def test_the_tables_name_every_setting_and_every_parameter() -> None:
+    assert not [item.name for item in fields(Settings) if f"`{item.name.upper()}`" not in SETTINGS]
+    assert not [p.name for p in PARAMETERS if f"`{p.name}`" not in PARAMETERS_PAGE]
 
-    assert not [name for name in names if name not in README]
+
+def test_the_readme_is_a_page_for_newcomers_that_leads_to_every_other() -> None:
+    index = (REPOSITORY / "docs/README.md").read_text()
+    pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")} - {"README.md"}
+
+    assert len(README.splitlines()) <= 160
+    assert "(docs/README.md)" in README
+    assert not pages - {link.partition("#")[0] for link in links(index)}
 
 
 @pytest.mark.parametrize("document", documents(), ids=shown)
