@@ -21,7 +21,7 @@ SEEK_STEP_SECONDS = 0.002
 
 # Written so that no text can be split between its parts in two ways: then a long one takes no longer than it must.
 _JS_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-# Eleven hours at 25 a second. Features of a frame take some 5 KB, and a file of a few KB may say that it lasts for years.
+# Eleven hours at 25 a second. Features of a picture take 1.4 KB, and a file of a few KB may say that it lasts for years.
 MAX_FRAMES = 1_000_000
 
 
