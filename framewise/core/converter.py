@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import RangeOutsideVideo, UnknownLabel, brief
-from framewise.core.frame_grid import MAX_FRAMES
-from framewise.core.regions import TimelineRegion, read_regions, write_region
+from framewise.core.regions import TimelineRegion, write_region
 
 logger = logging.getLogger(__name__)
 
@@ -115,39 +114,6 @@ def segments_to_regions(
 ) -> list[dict[str, Any]]:
     """Label Studio regions, one a segment; ``labels`` names the columns."""
     return [write_region([labels[s.label_index]], s.index + 1, s.stop, from_name, to_name, score=s.score) for s in segments]
-
-
-def convert_timelinelabels_to_probs(
-    regions: Sequence[Mapping[str, Any]], label_map: Mapping[str, int], max_frame: int | None = None
-) -> tuple[npt.NDArray[np.uint8], set[str]]:
-    """Label Studio regions to a 0/1 array of shape (max_frame, len(label_map)), and the set of labels that occur.
-
-    label_map: label name -> column. max_frame: number of frames; the last annotated frame if None.
-    Both ends of a range are included and frames count from 1. Raises RegionError, UnknownLabel, RangeOutsideVideo.
-    """
-    parsed = read_regions(regions)
-    if max_frame is None:
-        max_frame = max((end or start for region in parsed for start, end in region.ranges), default=0)
-        if max_frame > MAX_FRAMES:
-            raise RangeOutsideVideo(f"a region ends past frame {MAX_FRAMES}, the last that a timeline may have")
-    ordered = sorted(label_map, key=lambda label: label_map[label])
-    return regions_to_frame_labels(parsed, ordered, max_frame), {label for region in parsed for label in region.labels}
-
-
-def convert_probs_to_timelinelabels(
-    probs: npt.ArrayLike,
-    label_map: Mapping[str, int],
-    score_threshold: float = 0.5,
-    from_name: str = "videoLabels",
-    to_name: str = "video",
-) -> list[dict[str, Any]]:
-    """Scores of shape (num_frames, num_labels) to Label Studio regions. label_map: label name -> column of ``probs``."""
-    scores = np.asarray(probs, dtype=np.float64)
-    if scores.size == 0:
-        return []
-    ordered = sorted(label_map, key=lambda label: label_map[label])
-    columns = [label_map[label] for label in ordered]
-    return segments_to_regions(scores_to_segments(scores[:, columns], score_threshold), ordered, from_name, to_name)
 
 
 def get_label_map(labels: Sequence[str]) -> dict[str, int]:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from framewise.core.converter import convert_timelinelabels_to_probs, get_label_map
+from framewise.core.converter import regions_to_frame_labels
 from framewise.core.errors import FramewiseError
 from framewise.core.metrics import frame_f1
-from framewise.core.regions import write_region
+from framewise.core.regions import read_regions, write_region
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
@@ -201,9 +201,8 @@ def _predictions(api: LabelStudioApi, project: int, task_ids: list[int]) -> dict
 
 
 def _outcome(clip: ClipTruth, regions: list[dict[str, Any]]) -> Outcome:
-    columns = get_label_map(LABELS)
-    truth, _ = convert_timelinelabels_to_probs(true_regions(clip), columns, clip.num_frames)
-    predicted, _ = convert_timelinelabels_to_probs(regions, columns, clip.num_frames)
+    truth = regions_to_frame_labels(read_regions(true_regions(clip)), LABELS, clip.num_frames)
+    predicted = regions_to_frame_labels(read_regions(regions), LABELS, clip.num_frames)
     return Outcome(Path(clip.path).stem, truth, predicted)
 
 

@@ -6,15 +6,10 @@ import logging
 import numpy as np
 import pytest
 
-from framewise.core.converter import (
-    convert_probs_to_timelinelabels,
-    convert_timelinelabels_to_probs,
-    get_label_map,
-    regions_to_frame_labels,
-    scores_to_segments,
-)
+from framewise.core.converter import get_label_map, regions_to_frame_labels, scores_to_segments
 from framewise.core.errors import RangeOutsideVideo, RegionError, UnknownLabel
 from framewise.core.regions import TimelineRegion, read_regions
+from utils.converter import convert_probs_to_timelinelabels, convert_timelinelabels_to_probs
 
 
 def region(*ranges, labels=("Rain",), region_id="a3f", from_name="tl"):
