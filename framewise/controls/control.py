@@ -114,7 +114,7 @@ class Control(ABC, Generic[F, P]):
         return self.parts.media.opened(source, task, progress)
 
     def advice(self, file: MediaFile, name: str, features: F, task_data: Mapping[str, Any], profile: P | None) -> list[str]:
-        """What the user should know of a file before it is annotated. name: of the file, for messages. profile: of the files
+        """Notes on a file, for the user before it is annotated. name: of the file, for messages. profile: of the files
         that the version in use learned from."""
         return []
 

@@ -55,7 +55,7 @@ class OnGrid:
 
 
 class Learner(ABC):
-    """What predicts on some controls. Its versions are kept under the name of the first of them."""
+    """Base class of models that predict on some controls. Their versions are kept under the name of the first of them."""
 
     def __init__(self, controls: Sequence[AnyControl]):
         first = controls[0]
@@ -105,7 +105,7 @@ class Learner(ABC):
 
     @abstractmethod
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
-        """What is predicted for a task. Raises MediaError, RequestError, ModelError."""
+        """Prediction for a task. Raises MediaError, RequestError, ModelError."""
 
     def prediction_key(self) -> str:
         """Changes when anything that shapes a prediction besides the trained weights changes."""
@@ -113,7 +113,7 @@ class Learner(ABC):
         return keys[0] if len(keys) == 1 else hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:6]
 
     def identity(self) -> Identity:
-        """What features are, of all media."""
+        """Identity of the features of all media."""
         if len(self._readers) == 1:
             return self.controls[0].identity()
         identities = [[name, reader.identity()] for name, reader in self._readers.items()]
@@ -188,7 +188,7 @@ def sources_of(learners: Iterable[Learner], task_data: Mapping[str, Any]) -> lis
 
 
 def certainty(scores: npt.NDArray[Any]) -> float:
-    """How far from undecided the frames of a video are, from 0 to 1: the mean over frames of the label nearest to 0.5."""
+    """Mean distance of frames from undecided, from 0 to 1; a frame's is that of its label nearest to 0.5."""
     return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
 
 

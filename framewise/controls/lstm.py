@@ -5,15 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from framewise.controls.control import Progress
 from framewise.core.converter import get_label_map
 from framewise.core.errors import ModelError
 from framewise.labeling_config import ControlSettings
 from framewise.learning.models import load_model
 from framewise.learning.networks import MultiLabelLSTM
-from framewise.learning.tracks import LabelledVideo
+from framewise.learning.tracks import LabelledVideo, appearance_of
 
 
 def learn_lstm(
@@ -25,7 +23,7 @@ def learn_lstm(
     current: folder of that version, None if there is none. other_features: how the features differ from those that it learned
     from, "" if they do not.
     """
-    appearance = [(v.rows.read(np.arange(len(v.rows)))[:, : -v.rows.motion_size], v.frame_labels) for v in videos]
+    appearance = [(appearance_of(v.rows), v.frame_labels) for v in videos]
     parameters = settings.parameters
     network, begun = _network_to_train(settings, appearance[0][0].shape[1], current, other_features)
     result = network.fit_videos(
@@ -39,7 +37,7 @@ def learn_lstm(
 
 
 def other_features(learned_from: Mapping[str, Any], front_end: str, identity: Mapping[str, Any]) -> str:
-    """Which backbone features are of now, and which they were of when a version learned."""
+    """Difference between the backbone of now and that of the features which a version learned from, as a message."""
     was = f"{learned_from.get('name')} ({learned_from.get('crop')}, {learned_from.get('profile', 'exact')})"
     return f"the backbone is {front_end} ({identity['crop']}, {identity['profile']}) and was {was}"
 
@@ -70,7 +68,7 @@ def _network_to_train(
 
 
 def _difference(wanted: MultiLabelLSTM, previous: MultiLabelLSTM, other_features: str) -> str:
-    """Why training cannot go on from ``previous``; "" if it can."""
+    """Reason not to go on training from ``previous``; "" if there is none."""
     if wanted.get_label_map() != previous.get_label_map():
         return f"because the labels are {list(wanted.get_label_map())} and were {list(previous.get_label_map())}"
     old, new = previous.hyperparameters(), wanted.hyperparameters()

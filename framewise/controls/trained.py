@@ -33,7 +33,7 @@ Labels = Mapping[str, Sequence[str]]  # from_name -> labels
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training. current: whether its version is the one in use; else another stays it. provisional: whether a
+    """Outcome of a training. current: whether its version is the one in use; else another stays it. provisional: whether a
     better version can be made of the same annotations, which takes longer."""
 
     notes: list[str]
@@ -86,7 +86,7 @@ class TrainedModel(Learner):
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """What is known of the version in use: asked for with every task of a request, read once."""
+        """Record of the version in use: asked for with every task of a request, read once."""
         return self._parts.registry.about(self.folder) if self.folder else {}
 
     @property
@@ -96,7 +96,7 @@ class TrainedModel(Learner):
 
     @cached_property
     def _model(self) -> Model:
-        """What predicts in the version in use. Read once as well: the version may be removed while a request is answered."""
+        """Model of the version in use. Read once as well: the version may be removed while a request is answered."""
         with self._parts.registry.reading(self.folder):
             model = load_cached_model(self.folder) if self.folder else None
             if model is None:
@@ -293,7 +293,7 @@ def _alone(control: AnyControl) -> Learner:
 
 
 def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:
-    """What of a region lies in the first frames; None if nothing does."""
+    """The part of a region in the first frames; None if there is none."""
     ranges = tuple((start, min(end or num_frames, num_frames)) for start, end in region.ranges if start <= num_frames)
     return replace(region, ranges=ranges) if ranges or not region.ranges else None
 
@@ -301,7 +301,7 @@ def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:
 def _held_out(
     examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]
 ) -> list[HeldOutVideo]:
-    """What is kept of the held-out scores and the truth (T, L) of examples; nothing if there are no scores, or an example is of
+    """Record of the held-out scores and the truth (T, L) of examples; nothing if there are no scores, or an example is of
     no task."""
     tasks = [example.task for example in examples]
     if not scores or None in tasks:

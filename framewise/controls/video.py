@@ -13,7 +13,7 @@ from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.backbone import BackboneFile
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
-from framewise.learning.tracks import Rows
+from framewise.learning.tracks import Rows, appearance_of
 from framewise.media.advice import timing_advice
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile
@@ -53,7 +53,7 @@ class VideoControl(Control[VideoFeatures, None]):
             match_classes(self.settings, self.parts.backbones.head(backbone).names)
 
     def identity(self) -> Identity:
-        """Of which backbone's content features are, and how the picture was prepared."""
+        """Content of the backbone, and how pictures are prepared for it."""
         missing = self.parts.backbones.is_to_be_fetched(self.front_end)
         content = None if missing else self.backbone().content
         return {"sha256": content, "crop": self.crop, "profile": self.parts.extractor.profile}
@@ -97,7 +97,7 @@ class VideoControl(Control[VideoFeatures, None]):
         """Labels that stand for classes of the backbone, and their probabilities (T, L): those of simple mode."""
         head = self.parts.backbones.head(self.backbone())
         matched = match_classes(self.settings, head.names)
-        probabilities = head.probabilities(rows.read(np.arange(len(rows)))[:, : -rows.motion_size])
+        probabilities = head.probabilities(appearance_of(rows))
         # Classes exclude each other, so a label that stands for several is as probable as all of them together.
         return list(matched), np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
 

@@ -11,7 +11,7 @@ from framewise.learning import checkpoints
 from framewise.learning.auto import AutoClassifier
 from framewise.learning.joint import JointRows
 from framewise.learning.networks import MultiLabelLSTM
-from framewise.learning.tracks import Part, Rows, spans
+from framewise.learning.tracks import Part, Rows, appearance_of, spans
 
 Model = AutoClassifier | MultiLabelLSTM
 MODELS: dict[str, checkpoints.Loadable[Model]] = {"AutoClassifier": AutoClassifier, "MultiLabelLSTM": MultiLabelLSTM}
@@ -32,8 +32,7 @@ def scores_of(model: Model, rows: Rows) -> npt.NDArray[Any]:
     """Scores (T, L) in [0, 1] of rows by a model; columns as in its label map."""
     if isinstance(model, AutoClassifier):
         return model.predict(rows)
-    appearance = rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
-    scores: npt.NDArray[Any] = model.predict(appearance).numpy()
+    scores: npt.NDArray[Any] = model.predict(appearance_of(rows)).numpy()
     return scores
 
 

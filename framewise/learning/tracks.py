@@ -51,6 +51,11 @@ class Rows(Protocol):
         ...
 
 
+def appearance_of(rows: Rows) -> npt.NDArray[np.float32]:
+    """All rows without their motion, (T, D)."""
+    return rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+
+
 @dataclass(frozen=True)
 class LabelledVideo:
     """An annotated video. frame_labels: 0/1, (T, L), which count where known (T, L) is true. points (T, L): known cells that
