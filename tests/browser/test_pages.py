@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -120,7 +121,7 @@ def test_live_progress_moves(page: Page, site: SimpleNamespace) -> None:
         expect(page.locator(".jobs")).to_contain_text("150 of 300 pictures")
     finally:
         states.finish(job.id, site.assembly.jobs._owner)
-        lock.close()
+        os.close(lock)
     expect(bar).to_have_count(0, timeout=WAIT_MS)
 
 

@@ -24,7 +24,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from framewise.core.errors import NotKnown
-from framewise.core.storage import try_acquire
+from framewise.core.storage import PARTIAL, try_acquire
 from framewise.processes import start_child, stop_child
 from framewise.serve import web_command
 from framewise.server.app import create_app
@@ -309,7 +309,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(served: Served, people: People
     session = person.begins()
     with begun_upload(served, person, session, 5_000_000) as line:
         line.sendall(bytes(1_500_000))
-        _until(lambda: any(name.endswith(".part") for name in files_in(served, session)))
+        _until(lambda: any(name.startswith(PARTIAL) for name in files_in(served, session)))
     _until(lambda: not files_in(served, session))
     assert "recordings" not in person.client.get(f"{session}/state.json").json()
     assert person.uploads(session, "a.mp4", b"whole").json()["number"] == 1
