@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from framewise.core.progress import silent
 from framewise.core.tables import table_lines
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.cache import FeatureCache
@@ -126,7 +127,7 @@ def _extraction(parts: Parts, profile: str, compute: Compute) -> Run:
 
 def _extracted(parts: Parts, extractor: Extractor, media: MediaFile) -> int:
     """Number of pictures of the video, whose features are there now."""
-    features = extractor.extract(media, BACKBONE, lambda: parts.backbone, "center", lambda share, detail: None)
+    features = extractor.extract(media, BACKBONE, lambda: parts.backbone, "center", silent)
     return len(features.timeline.pts)
 
 

@@ -19,6 +19,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 
 from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_disk_full
+from framewise.core.progress import Progress
 from framewise.core.storage import acquire, is_locked
 from framewise.store.job_state import Job, JobStates
 
@@ -32,7 +33,6 @@ REPORT_SECONDS = 0.5
 # What nobody waits for comes last.
 PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
 
-Progress = Callable[[float, str], None]
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from framewise.core.progress import silent
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.extraction import Extractor
 from framewise.media.library import MediaFile
@@ -47,7 +48,7 @@ def _extract(yolo_model: Any, video_path: str | Path) -> tuple[Backbones, Backbo
     backbones = Backbones(settings.model_root, settings.data_dir)
     file = backbones.fetch_official(_name(yolo_model))
     media, extractor = MediaFile.of(Path(video_path)), Extractor.of(settings)
-    features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
+    features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", silent)
     return backbones, file, features.take(np.arange(len(features.timeline.pts)))
 
 

@@ -21,13 +21,12 @@ from framewise.backend import Backend
 from framewise.backend.identifiers import OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
 from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
-from framewise.backend.training import part_of
 from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
 from framewise.controls.examples import completed
 from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
 from framewise.core.files import read_text
+from framewise.core.progress import Progress, part_of
 from framewise.core.tables import table_lines
-from framewise.jobs import Progress
 from framewise.labeling_config import read_labeling_config
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.quality import F1S, WITH_INTERVAL

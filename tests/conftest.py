@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from framewise.core.progress import silent
 from framewise.features.backbone import prepare_ultralytics
 
 TINY_CLASSES = ("person", "soccer_ball", "golf_ball", "boot", "grass", "goal")
@@ -82,4 +83,4 @@ def models_folder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
 @pytest.fixture
 def quiet() -> Callable[[float, str], None]:
     """A progress callback that tells nobody."""
-    return lambda share, detail: None
+    return silent

@@ -17,6 +17,7 @@ from typing import Any
 import av
 import numpy as np
 
+from framewise.core.progress import silent
 from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
@@ -61,9 +62,7 @@ def extract(path: Path, backbone: str, models: Path, out: "multiprocessing.Simpl
         backbones = Backbones(models, Path(name) / "data")
         file = backbones.find(backbone)
         extractor, began = Extractor(FeatureCache(Path(name) / "cache")), time.monotonic()
-        features = extractor.extract(
-            MediaFile(path, path.name), file.content, lambda: backbones.load(file), "center", lambda share, detail: None
-        )
+        features = extractor.extract(MediaFile(path, path.name), file.content, lambda: backbones.load(file), "center", silent)
         seconds = time.monotonic() - began
     out.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(features.timeline.pts), seconds))
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
+from framewise.core.progress import silent
 from framewise.core.tables import table_lines
 from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.features.cache import FeatureCache
@@ -147,7 +148,7 @@ class Studio:
         write_sound(sound, random, seconds, whistled, noise)
         backbone = self._backbones.find(SHIPPED_NAME)
         load = lambda: self._backbones.load(backbone)  # noqa: E731
-        seen = self._extractor.extract(MediaFile.of(video), backbone.content, load, "center", lambda share, detail: None)
+        seen = self._extractor.extract(MediaFile.of(video), backbone.content, load, "center", silent)
         rows: dict[str, Rows] = {
             "video": seen.rows_on_grid(FRAME_RATE),
             "sensors": self._series.read(MediaFile.of(sensors), SERIES).rows(FRAME_RATE),
@@ -164,7 +165,7 @@ Pairs = tuple[list[Recording], list[Recording]]
 def learn(videos: Sequence[LabelledVideo], labels: list[str], stage: str) -> AutoClassifier:
     if stage == "quick":
         return learn_quickly(videos, labels, None)
-    return learn_thoroughly(videos, labels, lambda share, detail: None)[0]
+    return learn_thoroughly(videos, labels, silent)[0]
 
 
 def labelled(recordings: Sequence[Recording], rows: Sequence[Rows], labels: Sequence[int]) -> list[LabelledVideo]:

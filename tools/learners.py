@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
+from framewise.core.progress import silent
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
@@ -136,7 +137,7 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
     """(name, score) of each learner on the chosen videos."""
     videos = data.videos(chosen, as_it_is)
     yield "closed form, defaults (the quick version)", scores_of(data, learn_quickly(videos, data.labels, None), as_it_is)
-    model, quality, *_ = learn_thoroughly(videos, data.labels, lambda share, detail: None)
+    model, quality, *_ = learn_thoroughly(videos, data.labels, silent)
     yield "auto", scores_of(data, model, as_it_is)
     plain = replace(model, decisions=learn_quickly(videos, data.labels, None).decisions)
     yield "auto, with default decisions", scores_of(data, plain, as_it_is)
@@ -144,10 +145,10 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
     if quality:
         yield "(what auto says of itself, held out)", (quality.mean["f1"], quality.mean["f1@50"])
     for name, seen in (("auto without motion", without_motion), ("auto on motion alone", motion_alone)):
-        other, *_ = learn_thoroughly(data.videos(chosen, seen), data.labels, lambda share, detail: None)
+        other, *_ = learn_thoroughly(data.videos(chosen, seen), data.labels, silent)
         yield name, scores_of(data, other, seen)
     anything = shuffled(data)
-    lost, *_ = learn_thoroughly(data.videos(chosen, anything), data.labels, lambda share, detail: None)
+    lost, *_ = learn_thoroughly(data.videos(chosen, anything), data.labels, silent)
     yield "auto on shuffled rows", scores_of(data, lost, anything)
     total = np.concatenate([data.truth[v] for v in chosen])
     prior = total.mean(axis=0) > 0.5
@@ -163,7 +164,7 @@ def honesty(data: Data, orders: dict[int, list[list[str]]]) -> None:
     for step, chosen in orders.items():
         said, true, held = [], [], []
         for order in tqdm(chosen, desc=f"{step} videos", unit="order"):
-            model, quality, *_ = learn_thoroughly(data.videos(order, as_it_is), data.labels, lambda share, detail: None)
+            model, quality, *_ = learn_thoroughly(data.videos(order, as_it_is), data.labels, silent)
             if quality is None or quality.weak:
                 continue
             true.append(scores_of(data, model, as_it_is))
@@ -226,7 +227,7 @@ def read_data(path: Path, backbone: str, models: Path, cache: Path, profile: str
     file, extractor = backbones.find(backbone), Extractor(FeatureCache(cache), profile, Compute(precision=precision))
     for name, about in tqdm(described["videos"].items(), desc="features", unit="video"):
         media = MediaFile.of(path.parent / name)
-        features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", lambda share, detail: None)
+        features = extractor.extract(media, file.content, lambda: backbones.load(file), "center", silent)
         rows[name] = GridRows(features, float(described["frame_rate"]))
         truth[name] = np.zeros((len(rows[name]), len(labels)), dtype=np.uint8)
         for column, label in enumerate(labels):
@@ -271,7 +272,7 @@ def auto_alone(data: Data, orders: dict[int, list[list[str]]]) -> None:
     for step, chosen in orders.items():
         found = []
         for order in tqdm(chosen, desc=f"{step} videos", unit="order"):
-            model, *_ = learn_thoroughly(data.videos(order, as_it_is), data.labels, lambda share, detail: None)
+            model, *_ = learn_thoroughly(data.videos(order, as_it_is), data.labels, silent)
             found.append(scores_of(data, model, as_it_is))
         cells = ["{:.3f} / {:.3f}".format(*pair) for pair in (np.mean(found, axis=0), *found)]
         print(f"| {step} | {cells[0]} | {', '.join(cells[1:])} |", flush=True)

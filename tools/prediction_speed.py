@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from framewise.assembly import Assembly
 from framewise.controls import Source
+from framewise.core.progress import silent
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, make_index_clip, render_clips
 from framewise.demo.messages import Project, task_of
@@ -120,7 +121,7 @@ def measure_loading(settings: Settings, video: Path, folder: Path, repeats: int)
     assembly = Assembly(settings)
     (learner,) = assembly.backend.learners("1.1", LABEL_CONFIG)
     (control,) = learner.controls
-    content, features = assembly.backend.features_now(Source(learner, control, str(video)), None, lambda share, detail: None)
+    content, features = assembly.backend.features_now(Source(learner, control, str(video)), None, silent)
     assert isinstance(features, VideoFeatures)
     rows = features.take(np.arange(len(features.timeline.pts)))
     pickled = joblib.Memory(folder, verbose=0).cache(lambda name: [torch.from_numpy(row.copy()) for row in rows])

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
+from framewise.core.progress import silent
 from framewise.core.series_time import SeriesTimes
 from framewise.features.cache import FeatureCache
 from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
@@ -149,7 +150,7 @@ def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesRea
 
 def ours(train: Sequence[Recording], test: Sequence[Recording], labels: list[str]) -> list[Array]:
     profile = SeriesProfile.of([r.series for r in train])
-    classifier = learn_thoroughly(_videos(train, profile), labels, lambda share, detail: None)[0]
+    classifier = learn_thoroughly(_videos(train, profile), labels, silent)[0]
     return _found(classifier, test, profile)
 
 

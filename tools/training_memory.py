@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from framewise.core.progress import silent
 from framewise.features.motion import MOTION_SIZE, SHAPE_SIZE
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.tracks import LabelledVideo
@@ -81,7 +82,7 @@ def peaks_while_learning(minutes: float, out: "multiprocessing.SimpleQueue[tuple
         watcher.start()
         began = time.monotonic()
         learn_quickly(videos, LABELS, None)
-        model, *_ = learn_thoroughly(videos, LABELS, lambda share, detail: None)
+        model, *_ = learn_thoroughly(videos, LABELS, silent)
         model.predict(videos[0].rows)
         seconds = time.monotonic() - began
         done.set()

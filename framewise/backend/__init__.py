@@ -21,7 +21,8 @@ from framewise.backend.videos import Videos
 from framewise.backend.warming import Warming
 from framewise.controls import Learner, Parts, Source
 from framewise.core.errors import RequestError, VersionGone
-from framewise.jobs import Jobs, Progress
+from framewise.core.progress import Progress
+from framewise.jobs import Jobs
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job

@@ -12,7 +12,8 @@ from typing import Any
 from framewise.backend.identifiers import is_id, is_task, mappings, project_id
 from framewise.backend.projects import Projects
 from framewise.core.errors import LabelStudioError, ProjectForgotten, brief
-from framewise.jobs import Jobs, Progress
+from framewise.core.progress import Progress
+from framewise.jobs import Jobs
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job

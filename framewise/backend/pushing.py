@@ -10,8 +10,9 @@ from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
 from framewise.core.errors import StorageBusy, StorageFull
+from framewise.core.progress import Progress
 from framewise.core.storage import locked
-from framewise.jobs import Jobs, Progress
+from framewise.jobs import Jobs
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations

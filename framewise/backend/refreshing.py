@@ -19,7 +19,8 @@ from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, Source, sources_of
 from framewise.core.errors import FramewiseError, LabelStudioError, MediaUnavailable, ProjectForgotten, is_disk_full
-from framewise.jobs import GiveWay, Jobs, Progress
+from framewise.core.progress import Progress
+from framewise.jobs import GiveWay, Jobs
 from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations

@@ -12,7 +12,8 @@ from framewise.backend.projects import Projects, trained_models
 from framewise.backend.videos import Videos
 from framewise.controls import Example, Medium, TrainedModel
 from framewise.core.errors import FramewiseError, is_disk_full
-from framewise.jobs import Jobs, Progress
+from framewise.core.progress import Progress, between, part_of
+from framewise.jobs import Jobs
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.job_state import Job
 from framewise.store.registry import Registry
@@ -89,8 +90,9 @@ class Trainings:
         outcomes = []
         for done, learner in enumerate(learners):
             part = part_of(progress, done, len(learners))
-            examples = self._examples(job, learner, tasks, _first_part(part))
-            outcomes.append(learner.train(examples, version, _second_part(part), thorough))
+            # Features are mostly cached: to fetch them is a tenth of a training.
+            examples = self._examples(job, learner, tasks, between(part, 0.0, 0.1))
+            outcomes.append(learner.train(examples, version, between(part, 0.1, 1.0), thorough))
             for note in outcomes[-1].notes:
                 self._jobs.states.warn(job.id, note)
         return {
@@ -151,17 +153,3 @@ class Trainings:
         if not examples:
             raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
         return examples
-
-
-def part_of(progress: Progress, done: int, total: int) -> Progress:
-    """Progress of one of ``total`` equal parts, ``done`` of which are behind."""
-    return lambda share, detail: progress((done + share) / total, detail)
-
-
-def _first_part(progress: Progress) -> Progress:
-    """Fetching examples, which are mostly cached: a tenth of a training."""
-    return lambda share, detail: progress(0.1 * share, detail)
-
-
-def _second_part(progress: Progress) -> Progress:
-    return lambda share, detail: progress(0.1 + 0.9 * share, detail)

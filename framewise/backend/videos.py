@@ -8,7 +8,8 @@ from framewise.backend.identifiers import file_name
 from framewise.backend.projects import Projects
 from framewise.controls import AnyControl, Source
 from framewise.core.errors import FramewiseError
-from framewise.jobs import Jobs, Progress
+from framewise.core.progress import Progress
+from framewise.jobs import Jobs
 from framewise.media.group_advice import Played, group_advice
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job

@@ -9,7 +9,8 @@ from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
 from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full
-from framewise.jobs import GiveWay, Jobs, Progress
+from framewise.core.progress import Progress
+from framewise.jobs import GiveWay, Jobs
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 

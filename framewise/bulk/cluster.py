@@ -25,6 +25,7 @@ from framewise.bulk.extracting import FAILED, Outcome, Workplace
 from framewise.bulk.machine import LOOK_SECONDS, TRIES
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import FramewiseError, SettingsError
+from framewise.core.progress import silent
 from framewise.settings import Settings
 
 CONNECT_SECONDS = 10
@@ -162,7 +163,7 @@ def extract_at_worker(video: Video, share: Share) -> Outcome:
         return Outcome(video, FAILED, reason=f"workers died at it, at {' and '.join(died_at)}; is there enough memory?")
     with begun.open("a") as file:
         file.write(f"{_here()}\n")
-    outcome = _workplace(share).extract(video, lambda share, detail: None)
+    outcome = _workplace(share).extract(video, silent)
     begun.unlink(missing_ok=True)
     return outcome
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from framewise.assembly import check_folders, media_library
 from framewise.backend.free_disk import FreeDisk
-from framewise.backend.training import part_of
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import BackboneError, FramewiseError, is_disk_full
+from framewise.core.progress import Progress, part_of
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
-from framewise.jobs import Progress
 from framewise.label_studio import LabelStudioClient
 from framewise.media.library import MediaFile
 from framewise.settings import Settings

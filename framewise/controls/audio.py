@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from framewise.controls.control import Control, Identity, Progress
+from framewise.controls.control import Control, Identity
 from framewise.core.audio_regions import audio_region_frames, read_audio_regions, write_audio_region
 from framewise.core.converter import Segment
+from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.features.sound import LOG_MEL, SoundFeatures, SoundReader, SoundRows
 from framewise.media.group_advice import Played

@@ -1,13 +1,14 @@
 """Base class of controls: one control tag on one medium. A control learns nothing."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from framewise.core.converter import Segment
 from framewise.core.errors import ConfigError
+from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
@@ -22,7 +23,6 @@ from framewise.store.registry import Registry
 F = TypeVar("F")  # features of a file
 P = TypeVar("P")  # profile of a project's files; None for media that have none
 
-Progress = Callable[[float, str], None]
 Identity = dict[str, str | None]
 
 

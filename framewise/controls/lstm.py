@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from framewise.controls.control import Progress
 from framewise.core.converter import get_label_map
 from framewise.core.errors import ModelError
+from framewise.core.progress import Progress
 from framewise.labeling_config import ControlSettings
 from framewise.learning.models import load_model
 from framewise.learning.networks import MultiLabelLSTM

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from framewise.controls.control import Control, Identity, Progress
+from framewise.controls.control import Control, Identity
 from framewise.core.converter import Segment
+from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
 from framewise.features.sensors import SENSORS, SensorRows, SeriesFeatures, SeriesProfile, SeriesReader, series_key

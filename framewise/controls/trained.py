@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from framewise.controls.control import AnyControl, Progress
+from framewise.controls.control import AnyControl
 from framewise.controls.examples import Example, Medium, Profiles, completed, example_of, notes_on, profiles_of
 from framewise.controls.learner import Learner, Predicted, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
 from framewise.controls.video import VideoControl
 from framewise.core.converter import Segment
 from framewise.core.errors import ModelError
+from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.labeling_config import sync_groups
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.control import Control, Identity, Progress
+from framewise.controls.control import Control, Identity
 from framewise.core.converter import Segment, on_grid, regridded, segments_to_regions
 from framewise.core.errors import ConfigError, MediaError, RequestError
+from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.backbone import BackboneFile
 from framewise.features.extraction import GridRows, VideoFeatures

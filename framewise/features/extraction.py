@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
+from framewise.core.progress import Progress
 from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, open_array
 from framewise.features.engines import Compute
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 REMEMBERED_VIDEOS = 2000  # whose files were found and looked into: some kilobytes each
 
-Progress = Callable[[float, str], None]
 Records = npt.NDArray[Any]
 
 

@@ -1,7 +1,7 @@
 """The default learner: in closed form, with kinds of evidence that count as much as they help on videos that were left out."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from framewise.core.errors import ModelError
 from framewise.core.metrics import best_matches, runs
+from framewise.core.progress import Progress
 from framewise.learning import checkpoints
 from framewise.learning.calibration import RegionCalibration
 from framewise.learning.chains import Chain, chains_of
@@ -29,7 +30,6 @@ from framewise.learning.repeats import without_repeats
 from framewise.learning.threads import processors_left_free
 from framewise.learning.tracks import Basis, LabelledVideo, Rows, Track, spans, stretches
 
-Progress = Callable[[float, str], None]
 FloatArray = npt.NDArray[np.float64]
 
 GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video

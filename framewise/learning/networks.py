@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from framewise.core.errors import ModelError
+from framewise.core.progress import Progress, silent
 from framewise.learning import checkpoints, training
 
 PREDICT_CHUNKS = 512  # chunks of one forward pass: bounds the memory of a long video
@@ -144,7 +145,7 @@ class MultiLabelLSTM(BaseNN):
         epochs: int = 1000,
         f1_threshold: float = 0.95,
         accuracy_threshold: float = 1.0,
-        progress: training.Progress = training.silent,
+        progress: Progress = silent,
     ) -> training.TrainingResult:
         """``partial_fit`` on several videos at once: (features, labels) of each."""
         features, labels = [as_matrix(x) for x, _ in videos], [as_matrix(y) for _, y in videos]

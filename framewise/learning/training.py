@@ -1,7 +1,7 @@
 """The training loop over chunks of videos, and when it stops."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,15 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from framewise.core.progress import Progress
+
 PAD = -1
 SEED = 20  # training is repeatable: the same videos in the same order give the same network
 MAX_BATCHES = 24  # of an epoch: with many videos, larger batches keep an epoch short
-
-Progress = Callable[[float, str], None]
-
-
-def silent(share: float, detail: str) -> None:
-    """A progress callback that tells nobody."""
 
 
 @dataclass(frozen=True)

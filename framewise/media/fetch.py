@@ -24,6 +24,7 @@ import httpcore
 import httpx
 
 from framewise.core.errors import FramewiseError, MediaError, MediaForbidden, MediaUnavailable, StorageFull
+from framewise.core.progress import Progress
 from framewise.core.storage import PARTIAL, become_exclusive, full_disk_explained, locked, write_json
 from framewise.label_studio import is_untrusted_certificate
 from framewise.media.addresses import Deadline, MediaHosts, Network, PinnedBackend, checked_url, shown
@@ -31,8 +32,6 @@ from framewise.media.addresses import Deadline, MediaHosts, Network, PinnedBacke
 MAX_REDIRECTS = 5
 CHECK_ROOM_BYTES = 64_000_000
 RECORD_NAME = "record.json"
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from framewise.core.errors import MediaError, MediaForbidden, MediaUnavailable
+from framewise.core.progress import Progress
 from framewise.core.storage import write_json
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts, Network, checked_url, host_of, shown
-from framewise.media.fetch import Downloads, Limits, Permit, Progress, Remote
+from framewise.media.fetch import Downloads, Limits, Permit, Remote
 
 # Storages whose addresses stand raw in task data and that Label Studio resolves: url_scheme in its io_storages/*/models.py.
 CLOUD_SCHEMES = ("s3", "gs", "azure-blob")

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from framewise.core.errors import MediaError, brief
+from framewise.core.progress import Progress, named, silent
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
@@ -25,8 +26,6 @@ SAME_SECONDS = 0.1  # answers that differ by less say the same
 CAMERA, SCENE, SOUND = "turning", "movement", "sound"
 LOUDNESS_RATE = 100
 CLEAR_SURPLUS = 2.0  # standard deviations
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -127,24 +126,24 @@ def _energy(values: Floats, rate: float) -> Floats:
     return np.asarray(np.log(length + 0.1 * float(np.median(length)) + 1e-9))
 
 
-def align(video: Path, sensor: Sensor, search: float, progress: Progress = lambda share, what: None) -> Alignment:
+def align(video: Path, sensor: Sensor, search: float, progress: Progress = silent) -> Alignment:
     """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
     return compare(measure(video, progress), sensor, search)
 
 
-def measure(video: Path, progress: Progress = lambda share, what: None) -> dict[str, tuple[Signal, ...]]:
+def measure(video: Path, progress: Progress = silent) -> dict[str, tuple[Signal, ...]]:
     """Method -> what it compares of a video, or of a sound alone. Raises MediaError."""
     signals: dict[str, tuple[Signal, ...]] = {}
     with open_container(video) as container:
         pictures = any(stream.codec_context is not None for stream in container.streams.video)
     if pictures:
         turning, movement = TurningMeter(), MovementMeter()
-        for picture in small_pictures(video, lambda share: progress(share, "how the picture turns, and what moves")):
+        for picture in small_pictures(video, named(progress, "how the picture turns, and what moves")):
             turning.add(*picture)
             movement.add(*picture)
         signals[CAMERA], signals[SCENE] = turning.turning().signals, (movement.movement().signal,)
     if has_sound(video):
-        signals[SOUND] = (_loudness(video, lambda share: progress(share, "how loud it is")),)
+        signals[SOUND] = (_loudness(video, named(progress, "how loud it is")),)
     if not signals:
         raise MediaError(f"{video.name}: expected pictures or sound, found neither")
     return signals

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +18,12 @@ import numpy as np
 
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull, brief
 from framewise.core.frame_grid import MAX_FRAMES
+from framewise.core.progress import Progress, ShareProgress, named, part_of, silent
 from framewise.core.storage import folder_written_atomically, full_disk_explained, written_atomically
 from framewise.sync import ffmpeg
 from framewise.sync.manifest import Manifest, Recording, unique_names, write, write_json
 from framewise.sync.sources import Source, probe, read_source
 from framewise.sync.timeline import MODES, Head, Plan, Span, plan, samples_of
-
-Progress = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
 MANIFEST, SYNCED_MANIFEST, REPORT, ARCHIVE = "sync.json", "synced.json", "applied.json", "synced_videos.zip"
 
@@ -93,7 +92,7 @@ class _Work:
     rate: float  # the reference's seconds in one of its own, as far as drift is corrected
 
 
-def apply(manifest: Manifest, options: Options, progress: Progress = lambda share, what: None) -> Applied:
+def apply(manifest: Manifest, options: Options, progress: Progress = silent) -> Applied:
     """Write all recordings whose offset is known on one clock, with manifest and report, into ``options.output``.
 
     Raises FramewiseError; then nothing is written, nor if ``progress`` raises something, which ends it.
@@ -185,13 +184,9 @@ def _new_folder(output: Path) -> Iterator[Path]:
 def _write_all(works: Sequence[_Work], done: Plan, rate: Fraction, folder: Path, progress: Progress) -> list[Output]:
     outputs = []
     for number, (work, name) in enumerate(zip(works, output_names(works), strict=True)):
-        told = _part(progress, number, len(works), work.recording.name)
+        told = named(part_of(progress, number, len(works)), work.recording.name)
         outputs.append(_write(work, done, rate, folder / name, told))
     return outputs
-
-
-def _part(progress: Progress, number: int, of: int, name: str) -> ffmpeg.Progress:
-    return lambda share: progress((number + share) / of, name)
 
 
 def output_names(works: Sequence[Any]) -> list[str]:
@@ -223,7 +218,7 @@ def _drift(work: _Work) -> float:
     return (work.rate - 1) * 1e6
 
 
-def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ffmpeg.Progress) -> Output:
+def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ShareProgress) -> Output:
     """One output: the file's own packets where it is right as it is and that can be verified, else encoded."""
     how, settings = ENCODED, encoding(work.source, path)
     with written_atomically(path) as part:

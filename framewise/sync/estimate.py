@@ -17,6 +17,7 @@ from typing import Any
 import av
 
 from framewise.core.errors import MediaError, RequestError
+from framewise.core.progress import Progress, between, named, silent
 from framewise.media.video import open_container
 from framewise.sync import manifest as files
 from framewise.sync.combine import Answer, answer_for, by_picture, by_sound, merged
@@ -29,8 +30,6 @@ from framewise.sync.sources import streams_of
 METHODS = ("audio", "visual", "both")
 THREADS = 2
 logger = logging.getLogger("framewise.sync")
-
-Progress = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Material:
     no_picture: str = ""
 
 
-def estimate(paths: Sequence[Path], options: Options, progress: Progress = lambda share, what: None) -> Manifest:
+def estimate(paths: Sequence[Path], options: Options, progress: Progress = silent) -> Manifest:
     """Put recordings on the clock of the first one given. Prints nothing; logs each step to ``framewise.sync``.
 
     Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at
@@ -173,7 +172,7 @@ def _measure(materials: list[Material], options: Options, scratch: Path, progres
 def _hear(material: Material, target: Path, progress: Progress, log: Any) -> None:
     what = f"sound of {material.name}"
     with _step(what, progress, log):
-        samples = decode_sound(material.path, target, lambda share: progress(0.9 * share, what))
+        samples = decode_sound(material.path, target, named(between(progress, 0.0, 0.9), what))
         material.sound = analyse(samples)
         material.duration = max(material.duration, material.sound.seconds)
     if material.sound.silent:
@@ -183,7 +182,7 @@ def _hear(material: Material, target: Path, progress: Progress, log: Any) -> Non
 def _watch(material: Material, progress: Progress, log: Any) -> None:
     what = f"movement in {material.name}"
     with _step(what, progress, log):
-        material.movement = measure_movement(material.path, lambda share: progress(share, what))
+        material.movement = measure_movement(material.path, named(progress, what))
         material.frames = material.movement.pictures
     if material.movement.still:
         material.no_picture = "nothing moves in its pictures"

@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 
 from framewise.core.errors import FramewiseError, RequestError
+from framewise.core.progress import Progress, silent
 from framewise.sync.manifest import Manifest, write_json
 from framewise.sync.variants import Case, make_cases
 
 # Of two recordings, by "audio" or "visual", searched so many seconds each way: a function of a module, for another process.
 Estimator = Callable[[Sequence[Path], str, float], Manifest]
-Progress = Callable[[float, str], None]
 
 METHODS = ("audio", "visual")
 DEFAULT_OFFSETS = (-4.7123, -1.5, -0.517, -0.0117, 0.0, 0.0083, 0.0333, 0.4567, 2.0, 6.789)
@@ -49,7 +49,7 @@ class Outcome:
 
 def evaluate(
     originals: Path, estimator: Estimator, output: Path, offsets: Sequence[float] = DEFAULT_OFFSETS, seconds: float = 60.0,
-    max_offset: float = 20.0, progress: Progress = lambda share, what: None,
+    max_offset: float = 20.0, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Metrics of both methods on all recordings of a folder, also written to ``output`` with pictures.
 

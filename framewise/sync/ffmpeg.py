@@ -9,15 +9,14 @@ import os
 import re
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from framewise.core.errors import FramewiseError, MediaError, StorageFull
+from framewise.core.progress import ShareProgress, silent
 from framewise.media.declared import is_checked_mp4
 from framewise.media.video import MAX_PIXELS, MP4, OTHER_CONTAINERS
 from framewise.processes import start_child, stop_child
-
-Progress = Callable[[float], None]  # the share that is done, in [0, 1]
 
 LAST_LINES = 5  # of FFmpeg's messages, in an error
 LINE_CHARS = 300
@@ -53,7 +52,7 @@ def writing(path: Path) -> str:
     return f"file:{path.absolute()}"
 
 
-def run(arguments: Sequence[str], name: str, seconds: float, progress: Progress = lambda share: None) -> None:
+def run(arguments: Sequence[str], name: str, seconds: float, progress: ShareProgress = silent) -> None:
     """Run FFmpeg to its end; it ends with the thread that called this, and with an exception in it.
 
     name: the file that it works on, for errors. seconds: of output that are expected.

@@ -1,6 +1,6 @@
 """How much moves in each picture of a recording, at the times of its pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from framewise.core.errors import MediaError
+from framewise.core.progress import ShareProgress, silent
 from framewise.media.video import decode, probe
 from framewise.sync.correlate import Signal
 
@@ -18,7 +19,6 @@ _NOISE = 3.0  # grey levels that a pixel changes by without anything that moves
 CUT_LEVELS = 12.0
 STILL_LEVELS = 0.02  # of 255: pictures whose mean change never is more are static
 
-Progress = Callable[[float], None]
 Grey = npt.NDArray[np.float32]
 
 
@@ -36,7 +36,7 @@ class Movement:
         return len(self.levels) == 0 or float(np.percentile(self.levels, 98)) <= STILL_LEVELS
 
 
-def small_pictures(path: Path, progress: Progress = lambda share: None) -> Iterator[tuple[float, Grey]]:
+def small_pictures(path: Path, progress: ShareProgress = silent) -> Iterator[tuple[float, Grey]]:
     """(seconds, small grey picture) of one picture after the other; memory stays flat. Raises MediaError, at the end for a file
     with less than three."""
     info = probe(path)
@@ -70,7 +70,7 @@ class MovementMeter:
         return _as_movement(np.array(self._seconds), np.array(self._levels))
 
 
-def measure_movement(path: Path, progress: Progress = lambda share: None) -> Movement:
+def measure_movement(path: Path, progress: ShareProgress = silent) -> Movement:
     """How much moves in a file's pictures. Raises MediaError."""
     meter = MovementMeter()
     for picture in small_pictures(path, progress):

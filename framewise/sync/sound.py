@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 
 from framewise.core.errors import MediaError
+from framewise.core.progress import ShareProgress, silent
 from framewise.media.video import decoded_frames, open_container
 
 SAMPLE_RATE = 16000
@@ -23,7 +24,6 @@ GAP_SECONDS = 0.03  # what timestamps may be off before silence is put in for wh
 SILENCE = 3.3
 
 Floats = npt.NDArray[np.float32]
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def has_sound(path: Path) -> bool:
         return any(stream.codec_context is not None for stream in container.streams.audio)
 
 
-def decode_sound(path: Path, target: Path, progress: Progress = lambda share: None) -> npt.NDArray[np.int16]:
+def decode_sound(path: Path, target: Path, progress: ShareProgress = silent) -> npt.NDArray[np.int16]:
     """A recording's first sound as one channel at SAMPLE_RATE, written to ``target`` and mapped from there: memory stays flat.
 
     A sample's place is its time on the file's timeline: what begins late or is missing in between is silence. Raises MediaError

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from framewise.core.progress import ShareProgress, silent
 from framewise.sync.correlate import Floats, Signal
-from framewise.sync.movement import Grey, Progress, small_pictures
+from framewise.sync.movement import Grey, small_pictures
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class TurningMeter:
         return _as_turning(np.array(self._seconds), np.array(self._shifts))
 
 
-def measure_turning(path: Path, progress: Progress = lambda share: None) -> Turning:
+def measure_turning(path: Path, progress: ShareProgress = silent) -> Turning:
     """How a file's pictures turn. Raises MediaError."""
     meter = TurningMeter()
     for picture in small_pictures(path, progress):

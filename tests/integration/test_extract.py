@@ -13,6 +13,7 @@ import pytest
 
 from framewise.bulk.extracting import Workplace as Place
 from framewise.bulk.videos import find
+from framewise.core.progress import silent
 from framewise.demo.clips import copy_distinct
 from framewise.demo.process_tree import descendants, is_alive
 from framewise.features.cache import CHUNK_PICTURES
@@ -93,7 +94,7 @@ def assert_as_in_a_straight_run(found, workplace, folder):
     videos = find(Settings.from_env(env), folder, None, None)
     place = Place(videos.settings)
     for video in videos.videos:
-        assert place.extract(video, lambda share, detail: None).state == "extracted"
+        assert place.extract(video, silent).state == "extracted"
     expected = chunks(cache)
     assert found.keys() == expected.keys()
     for name, array in expected.items():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from framewise.controls.learner import certainty
+from framewise.core.progress import silent
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
@@ -58,9 +59,7 @@ def rows_of(tmp_path_factory):
         path = folder / f"{scene.__name__}-{seed}.mp4"
         pictures = [np.clip(picture, 0, 255).astype(np.uint8) for picture in scene(seed)]
         write_video(path, pictures, FRAME_RATE)
-        features = extractor.extract(
-            MediaFile.of(path), file.content, lambda: backbones.load(file), "center", lambda share, detail: None
-        )
+        features = extractor.extract(MediaFile.of(path), file.content, lambda: backbones.load(file), "center", silent)
         return GridRows(features, FRAME_RATE)
 
     return make

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from framewise.core.errors import ModelError
+from framewise.core.progress import silent
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.joint import JointBasis, JointRows, fit_basis
 from framewise.learning.models import check_model, load_model
@@ -76,7 +77,7 @@ def test_tasks_with_and_without_a_medium_are_learned_together():
 
 def test_all_of_the_learner_works_on_several_media(tmp_path):
     videos = [recording(seed, without, 300) for seed, without in enumerate([None, None, 0, None, 1])]
-    classifier, quality, *_ = learn_thoroughly(videos, LABELS, lambda share, detail: None)
+    classifier, quality, *_ = learn_thoroughly(videos, LABELS, silent)
     assert quality is not None
     new = recording(14)
     assert right(classifier, new).min() > 0.9
@@ -91,7 +92,7 @@ def test_all_of_the_learner_works_on_several_media(tmp_path):
 def test_one_task_alone_has_a_medium():
     """So a fold that leaves it out learns without that medium, and scores a task that has it."""
     videos = [recording(seed, None if seed == 1 else 0, 300) for seed in range(3)]
-    classifier, quality, *_ = learn_thoroughly(videos, LABELS, lambda share, detail: None)
+    classifier, quality, *_ = learn_thoroughly(videos, LABELS, silent)
     assert quality is not None
     assert np.isfinite(classifier.predict(recording(16).rows)).all()
     assert right(classifier, recording(16))[1] > 0.9

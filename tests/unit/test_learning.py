@@ -11,6 +11,7 @@ from torch import nn
 
 from framewise.core.errors import ModelError
 from framewise.core.metrics import frame_f1
+from framewise.core.progress import silent
 from framewise.learning import training
 from framewise.learning.networks import BaseNN, MultiLabelLSTM
 from framewise.learning.training import Goal, chunk_rows, gather
@@ -39,7 +40,7 @@ def random_video(num_rows=50, seed=0, input_size=6, labels=2):
 def fit_still(network, features, labels, rows, goal=NEVER, learning_rate=0.0):
     """One fit with plain gradient descent; at rate 0 the network stays as it is."""
     optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
-    return training.fit(network, torch.tensor(features), torch.tensor(labels), rows, optimizer, goal, 32, training.silent)
+    return training.fit(network, torch.tensor(features), torch.tensor(labels), rows, optimizer, goal, 32, silent)
 
 
 # Chunks.

@@ -13,6 +13,7 @@ from framewise.assembly import Assembly
 from framewise.backend.projects import Projects
 from framewise.backend.training import Trainings
 from framewise.backend.videos import Videos
+from framewise.core.progress import silent
 from framewise.demo.messages import Project
 from framewise.learning.held_out import FILE, HeldOut, HeldOutVideo, write_held_out
 from framewise.learning.models import load_model
@@ -64,7 +65,7 @@ class Story:
         assert self.do("refine")["version"]
         return self.warnings
 
-    def do(self, kind, progress=lambda share, detail: None):
+    def do(self, kind, progress=silent):
         """Do the job of a kind that waits, as a worker does; its result."""
         number, state, _ = self.states.latest(kind, self.project.key, "all")
         assert state == "pending"

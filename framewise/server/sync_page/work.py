@@ -18,7 +18,7 @@ WRITE_SECONDS = 0.25
 ALL = "all.zip"
 
 
-class Progress:
+class JobProgress:
     """The shares of all steps, written now and then for whoever asks. May be told by several threads."""
 
     def __init__(self, session: Session, kind: str):
@@ -45,7 +45,7 @@ def main(folder: Path) -> int:
 
     session = Session(folder)
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    progress = Progress(session, job["kind"])
+    progress = JobProgress(session, job["kind"])
     try:
         with logged(folder / LOG):
             {"estimate": estimate, "apply": apply}[job["kind"]](session, job, progress)
@@ -56,7 +56,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def estimate(session: Session, job: dict[str, Any], progress: Progress) -> None:
+def estimate(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
     """job: method, max_offset (seconds; None: all), minimum_confidence, reference (a number)."""
     from framewise.sync.estimate import Options
     from framewise.sync.estimate import estimate as run
@@ -73,7 +73,7 @@ def estimate(session: Session, job: dict[str, Any], progress: Progress) -> None:
         pictures.rename(session.folder / PICTURES)
 
 
-def apply(session: Session, job: dict[str, Any], progress: Progress) -> None:
+def apply(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
     """job: mode, correct_drift. The outputs that are there stay until the new ones are whole."""
     from framewise.sync.applying import Options
     from framewise.sync.applying import apply as run
