@@ -18,7 +18,8 @@ from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
-from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_disk_full
+from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_temporary
+from framewise.core.isolation import Failure, Interruption
 from framewise.core.progress import Progress
 from framewise.core.storage import acquire, is_locked
 from framewise.store.job_state import Job, JobStates
@@ -36,7 +37,7 @@ PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5,
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
 
-class GiveWay(Exception):
+class GiveWay(Interruption):
     """Raised by a handler whose job can go on later, since others wait. It begins anew then."""
 
 
@@ -126,7 +127,7 @@ class Jobs:
             try:
                 result = handler(job, report)
             except BaseException as error:  # also when it is interrupted: no worker is to go on with it
-                self.states.finish(job.id, self._owner, error=_reason(error))
+                self.states.finish(job.id, self._owner, error=Failure(error).text)
                 raise
             shown.flush()
             self.states.finish(job.id, self._owner, result=result)
@@ -169,8 +170,8 @@ class Jobs:
         except GiveWay:
             return lambda: self.states.give_way(job, self._owner)
         except Exception as error:
-            reason = _reason(error)
-            if _is_temporary(error):
+            reason = Failure(error).text
+            if is_temporary(error):
                 logger.warning("%s is tried again later: %s", about, reason)
                 return lambda: self.states.postpone(job, self._owner, reason)
             logger.error("%s: %s", about, reason, exc_info=not isinstance(error, FramewiseError))
@@ -230,17 +231,6 @@ def _queue_errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return ()
     return (RedisError,)
-
-
-def _is_temporary(error: Exception) -> bool:
-    """Whether the same may work later: a disk that is full, a server that is not there."""
-    return is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and is_disk_full(error):
-        return f"no room on the disk ({error.strerror}: {error.filename or 'CACHE_DIR, MODEL_ROOT or DATA_DIR'}); make room"
-    return str(error) if isinstance(error, FramewiseError) else f"{type(error).__name__}: {error}"
 
 
 class _Throttled:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
 from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
 from framewise.controls.examples import completed
-from framewise.core.errors import ConfigError, FramewiseError, NotKnown, RequestError, SettingsError, brief, is_disk_full
+from framewise.core.errors import ConfigError, NotKnown, RequestError, SettingsError, brief
 from framewise.core.files import read_text
+from framewise.core.isolation import isolate_errors
 from framewise.core.progress import Progress, part_of
 from framewise.core.tables import table_lines
 from framewise.labeling_config import read_labeling_config
@@ -127,7 +128,7 @@ def predict(
     predicted = []
     with _bar("predicting") as progress:
         for place, task in enumerate(items):
-            with _naming(task, place):
+            with _isolated(task, place):
                 predicted.append(_predicted(assembly, learners, task, place, part_of(progress, place, len(items))))
     output.write_text(json.dumps(predicted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(learners)}")
@@ -244,7 +245,7 @@ def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[Annotated
     """Examples of all tasks that give one; the others are named. Raises RequestError if none does."""
     examples = []
     for done, task in enumerate(tasks):
-        with _naming({"id": task.task}, done):
+        with _isolated({"id": task.task}, done):
             media = []
             for source in learner.sources(task.data):
                 content, features = backend.features_now(source, task.task, part_of(progress, done, len(tasks)))
@@ -272,18 +273,11 @@ def _predicted(assembly: Assembly, learners: Sequence[Learner], task: Any, place
     return {**own, "data": task["data"], "predictions": [prediction(model_version(learners), asked)]}
 
 
-@contextmanager
-def _naming(task: Any, place: int) -> Iterator[None]:
-    """Whatever goes wrong with one task is said, and leaves the others alone."""
-    try:
-        yield
-    except Exception as error:
-        if is_disk_full(error):
-            raise
-        number = task.get("id") if isinstance(task, Mapping) else None
-        name = f"task {number}" if is_id(number) else f"item {place + 1}"
-        text = str(error) if isinstance(error, FramewiseError | OSError) else f"{type(error).__name__}: {error}"
-        say(f"{name} is left out: {text}")
+def _isolated(task: Any, place: int) -> AbstractContextManager[None]:
+    """Keep whatever goes wrong with one task from the others, and say it."""
+    number = task.get("id") if isinstance(task, Mapping) else None
+    name = f"task {number}" if is_id(number) else f"item {place + 1}"
+    return isolate_errors(lambda failure: say(f"{name} is left out: {failure.text}"))
 
 
 # What is shown.

@@ -4,9 +4,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from framewise.backend.identifiers import is_id, storable, task_data
 from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, Medium, Source, sources_of
-from framewise.core.errors import FramewiseError, VersionGone
+from framewise.core.errors import VersionGone
 from framewise.core.intervals import Intervals
+from framewise.core.isolation import Failure, isolate_errors
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
 from framewise.store.made import Made, MadePredictions
@@ -76,7 +77,7 @@ class Predictions:
 
     def _look_up(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
         """What of a task is cached; jobs for what is not."""
-        with self._spoils_only(project, asked):
+        with self._isolated(project, asked):
             data = task_data(asked.task)
             for source in sources_of(learners, data):
                 features = self._videos.cached(source, asked.task["id"])
@@ -114,7 +115,7 @@ class Predictions:
 
     def _collect(self, project: str, asked: Asked) -> bool:
         """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
-        with self._spoils_only(project, asked):
+        with self._isolated(project, asked):
             outcomes, complete = self._jobs.states.outcomes([job for _, job in asked.jobs]), True
             for source, job in asked.jobs:
                 state, result = outcomes[job][:2]
@@ -133,26 +134,23 @@ class Predictions:
 
     def _predict(self, project: str, version: str, asked: Asked) -> None:
         """Answer a task if all that it needs is ready, and let go of its features."""
-        with self._spoils_only(project, asked):
+        with self._isolated(project, asked):
             asked.ready = {learner: media for learner, media in asked.ready.items() if learner.version()}
             if asked.ready and not asked.failed:
                 asked.answer = prediction(version, asked)
         asked.ready = {}
 
-    @contextmanager
-    def _spoils_only(self, project: str, asked: Asked) -> Iterator[None]:
-        """Whatever goes wrong with one task is logged and shown, and leaves the others alone."""
-        try:
-            yield
-        except VersionGone:
-            raise  # concerns them all: the answers are made anew
-        except Exception as error:
+    def _isolated(self, project: str, asked: Asked) -> AbstractContextManager[None]:
+        """Keep whatever goes wrong with one task from the others, and show it; but for a version that is gone: then all answers
+        are made anew."""
+
+        def fail(failure: Failure) -> None:
             asked.failed = True
             task = asked.task.get("id") if isinstance(asked.task, Mapping) else None
-            known = isinstance(error, FramewiseError)
-            logger.log(logging.ERROR, "predict, project %s, task %s: %s", project, task, error, exc_info=not known)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            self._jobs.states.record_failure("predict", project, task if is_id(task) else None, storable(text))
+            logger.error("predict, project %s, task %s: %s", project, task, failure.text, exc_info=failure.is_defect)
+            self._jobs.states.record_failure("predict", project, task if is_id(task) else None, storable(failure.text))
+
+        return isolate_errors(fail, lambda error: isinstance(error, VersionGone))
 
 
 def _at_once(call: Callable[[Asked], None], asked: Sequence[Asked], threads: int) -> None:

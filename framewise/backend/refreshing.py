@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, Source, sources_of
-from framewise.core.errors import FramewiseError, LabelStudioError, MediaUnavailable, ProjectForgotten, is_disk_full
+from framewise.core.errors import LabelStudioError, MediaUnavailable, is_temporary
+from framewise.core.isolation import Failure, Interruption, concerns_all, isolate_errors
 from framewise.core.progress import Progress
 from framewise.jobs import GiveWay, Jobs
 from framewise.label_studio import LabelStudioClient
@@ -35,7 +36,7 @@ OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
 LONGEST_PAUSE_SECONDS = 0.2
 
 
-class NewerVersion(Exception):
+class NewerVersion(Interruption):
     """Another version is in use by now, and its predictions are sent instead."""
 
 
@@ -128,7 +129,7 @@ class Refresh:
                 continue
             self._let_others_go_first(round)
             round.progress(done / len(some) / 2, f"looked at {done} of {len(some)} tasks")
-            with self._spoils_only(round, task), _pause():
+            with self._isolated(round, task), _pause():
                 asked = self._cached(round, task, tasks[task])
                 if asked is None:
                     cold.append(task)
@@ -147,7 +148,7 @@ class Refresh:
             sent, task = round.count(PUSHED), left.pop(0)
             aim = sent + min(self._room(round), len(left) + 1)
             round.progress(0.5 + sent / aim / 2, f"pushed {sent} of {aim}")
-            with self._spoils_only(round, task), _pause():
+            with self._isolated(round, task), _pause():
                 asked = self._cached(round, task, tasks[task])
                 if asked is None or self._label_studio.is_annotated(task):
                     self._note(round, task, LEFT_OUT)
@@ -160,7 +161,7 @@ class Refresh:
         for task in cold:
             if self._room(round) <= 0:
                 return
-            with self._spoils_only(round, task):
+            with self._isolated(round, task):
                 self._promise(round, task, tasks[task])
 
     def _promise(self, round: Round, task: int, data: dict[str, Any]) -> None:
@@ -190,7 +191,7 @@ class Refresh:
         removed = 0
         for task in self._label_studio.tasks_with_versions(round.number, superseded):
             self._let_others_go_first(round)
-            with self._spoils_only(round, task), _pause():
+            with self._isolated(round, task), _pause():
                 removed += self._label_studio.remove_predictions(task, superseded)
         return removed
 
@@ -221,21 +222,16 @@ class Refresh:
         if self._jobs.more_urgent_wait(round.job.kind, OTHERS_WAIT_SECONDS):
             raise GiveWay
 
-    @contextmanager
-    def _spoils_only(self, round: Round, task: int) -> Iterator[None]:
-        """What is wrong with one task is shown, and leaves the others alone. What may work later is left to the job."""
-        try:
-            yield
-        except ProjectForgotten:
-            raise
-        except Exception as error:
-            if is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary):
-                raise
-            known = isinstance(error, FramewiseError)
-            text = f"task {task} gets no prediction: {error if known else f'{type(error).__name__}: {error}'}"
-            logger.warning("project %s, %s", round.job.project, text, exc_info=not known)
+    def _isolated(self, round: Round, task: int) -> AbstractContextManager[None]:
+        """Keep what is wrong with one task from the others, and show it. What may work later is left to the job."""
+
+        def leave_out(failure: Failure) -> None:
+            text = f"task {task} gets no prediction: {failure.text}"
+            logger.warning("project %s, %s", round.job.project, text, exc_info=failure.is_defect)
             self._jobs.states.warn(round.job.id, text)
             self._note(round, task, LEFT_OUT)
+
+        return isolate_errors(leave_out, lambda error: concerns_all(error) or is_temporary(error))
 
 
 def _spread(tasks: Iterable[int], version: str) -> list[int]:

@@ -6,12 +6,14 @@
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from framewise.backend.projects import Projects, trained_models
 from framewise.backend.videos import Videos
-from framewise.controls import Example, Medium, TrainedModel
-from framewise.core.errors import FramewiseError, is_disk_full
+from framewise.controls import Example, Medium, Source, TrainedModel
+from framewise.core.errors import FramewiseError
+from framewise.core.isolation import Failure, Interruption, isolate_errors
 from framewise.core.progress import Progress, between, part_of
 from framewise.jobs import Jobs
 from framewise.store.annotations import AnnotatedTask, Annotations
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 MAX_UNMEASURED = 2
 
 
-class _Newer(Exception):
+class _Newer(Interruption):
     """There is more to learn by now than what is being learned."""
 
 
@@ -125,31 +127,28 @@ class Trainings:
 
     def _examples(self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
         """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
-        examples, problems = [], []
+        examples, problems = list[Example](), list[str]()
         for done, task in enumerate(tasks):
-            step = part_of(progress, done, len(tasks))
-            try:
+            step, read = part_of(progress, done, len(tasks)), list[Source]()
+            with isolate_errors(partial(self._leave_out, job, task.task, problems, read)):
                 media = []
                 for source in learner.sources(task.data):
+                    read.append(source)
                     content, features = self._videos.features(job, source, task.task, step)
                     media.append(Medium(source.control, features, content))
                 example = learner.task_example(media, task.data, task.result, task.labels)
                 examples.append(replace(example, task=task.task))
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")
-            except _Newer:
-                raise
-            except Exception as error:
-                if is_disk_full(error):
-                    raise
-                known = isinstance(error, FramewiseError | OSError)
-                if isinstance(error, FramewiseError) and error.temporary:
-                    # It is fetched as soon as that is possible, and learned then.
-                    self._videos.submit_extraction(job.project, source, task.task, then="train")
-                text = str(error) if known else f"{type(error).__name__}: {error}"
-                problems.append(f"task {task.task} is left out of the training: {text}")
-                logger.warning("project %s, %s", job.project, problems[-1], exc_info=not known)
-                self._jobs.states.warn(job.id, problems[-1])
         if not examples:
             raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
         return examples
+
+    def _leave_out(self, job: Job, task: int, problems: list[str], read: list[Source], failure: Failure) -> None:
+        """Note that a task is not learned. read: its sources up to the one at which it failed."""
+        if failure.is_temporary and read:
+            # It is fetched as soon as that is possible, and learned then.
+            self._videos.submit_extraction(job.project, read[-1], task, then="train")
+        problems.append(f"task {task} is left out of the training: {failure.text}")
+        logger.warning("project %s, %s", job.project, problems[-1], exc_info=failure.is_defect)
+        self._jobs.states.warn(job.id, problems[-1])

@@ -8,7 +8,7 @@ from framewise.backend.free_disk import FreeDisk
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
-from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full
+from framewise.core.isolation import Failure, isolate_errors
 from framewise.core.progress import Progress
 from framewise.jobs import GiveWay, Jobs
 from framewise.store.annotations import Annotations
@@ -66,23 +66,19 @@ class Warming:
         polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
-        problem = ""
+        failures: list[Failure] = []
         try:
-            for source in sources_of(learners, data):
-                self._videos.features(job, source, task, polite)
-        except GiveWay:
-            self._annotations.put_back(job.project, task)
+            with isolate_errors(failures.append):
+                for source in sources_of(learners, data):
+                    self._videos.features(job, source, task, polite)
+        except Exception:
+            self._annotations.put_back(job.project, task)  # it is not the file that ends its extraction
             raise
-        except Exception as error:
-            if is_disk_full(error):
-                self._annotations.put_back(job.project, task)  # it is not the file that ends its extraction
-                raise
-            if isinstance(error, ProjectForgotten):
-                raise
-            known = isinstance(error, FramewiseError)
-            problem = f"task {task}: {error if known else f'{type(error).__name__}: {error}'}"
-            logger.info("project %s, %s", job.project, problem, exc_info=not known)
         self._annotations.end_warming(job.project, task)
+        if not failures:
+            return ""
+        problem = f"task {task}: {failures[0].text}"
+        logger.info("project %s, %s", job.project, problem, exc_info=failures[0].error if failures[0].is_defect else None)
         return problem
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from framewise.assembly import check_folders, media_library
 from framewise.backend.free_disk import FreeDisk
 from framewise.bulk.videos import Video, Wanted
-from framewise.core.errors import BackboneError, FramewiseError, is_disk_full
+from framewise.core.errors import BackboneError, is_disk_full
+from framewise.core.isolation import Failure
 from framewise.core.progress import Progress, part_of
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
@@ -55,10 +56,9 @@ class Workplace:
             except Exception as error:
                 if is_disk_full(error) and self._free_disk.missing():
                     continue
-                known = isinstance(error, FramewiseError | OSError)
-                logger.debug("%s", video.name, exc_info=not known)
-                reason = str(error) if known else f"{type(error).__name__}: {error}"
-                return Outcome(video, FAILED, reason=reason.removeprefix(f"{Path(video.source).name}: "))
+                failure = Failure(error)
+                logger.debug("%s", video.name, exc_info=failure.is_defect)
+                return Outcome(video, FAILED, reason=failure.text.removeprefix(f"{Path(video.source).name}: "))
 
     def find_backbone(self, wanted: Wanted) -> None:
         """Raises BackboneError unless the very file is here that is meant."""

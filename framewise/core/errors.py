@@ -43,6 +43,11 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
+def is_temporary(error: BaseException) -> bool:
+    """True if the same may work later: a disk that is full, a server that is not there."""
+    return is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary)
+
+
 class SettingsError(FramewiseError):
     """An environment variable or flag has a value that cannot work."""
 
