@@ -53,7 +53,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Parts:
+class BenchParts:
     """What the sides work with."""
 
     video: Path
@@ -72,7 +72,7 @@ def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None,
     with tempfile.TemporaryDirectory(prefix="framewise-bench-") as name:
         path = video or render_clip(Path(name) / "clip.mp4")
         about = {"machine": machine(), "video": describe(path, video is None), "backbone": settings.model_path}
-        report = about | measure(Parts(path, backbone, Path(name), settings.extraction_threads), rounds)
+        report = about | measure(BenchParts(path, backbone, Path(name), settings.extraction_threads), rounds)
     print("\n".join(lines_of(report)))
     if out:
         out.write_text(json.dumps(report, indent=2) + "\n")
@@ -81,7 +81,7 @@ def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None,
     return 0
 
 
-def measure(parts: Parts, rounds: int) -> dict[str, Any]:
+def measure(parts: BenchParts, rounds: int) -> dict[str, Any]:
     """Pictures a second of every side in every round, and what follows from them."""
     sides = [*ours(parts), *ceilings(parts), Side(REFERENCE, "reference", usual_way(parts))]
     speeds: dict[str, list[float]] = {side.name: [] for side in sides}
@@ -97,7 +97,7 @@ def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     return {"rounds": rounds, "sides": rows, "shares": list(_shares(speeds)), "look_up": look_up_share(parts, speeds)}
 
 
-def ours(parts: Parts) -> Iterator[Side]:
+def ours(parts: BenchParts) -> Iterator[Side]:
     """Extraction into an empty cache, in each way that this machine can."""
     for profile in ("exact", "fast"):
         for compute in ways(parts):
@@ -106,7 +106,7 @@ def ours(parts: Parts) -> Iterator[Side]:
                 yield Side(f"{profile}, {_name(compute)}", "framewise", _extraction(parts, profile, compute))
 
 
-def ways(parts: Parts) -> Iterator[Compute]:
+def ways(parts: BenchParts) -> Iterator[Compute]:
     """In which this machine can compute a backbone."""
     for engine in ("torch", *["openvino"] * has_openvino()):
         for precision in ("float32", *["bfloat16"] * has_bfloat16()):
@@ -117,7 +117,7 @@ def _name(compute: Compute) -> str:
     return f"{compute.engine} {compute.precision}"
 
 
-def _extraction(parts: Parts, profile: str, compute: Compute) -> Run:
+def _extraction(parts: BenchParts, profile: str, compute: Compute) -> Run:
     def run() -> int:
         with tempfile.TemporaryDirectory(dir=parts.folder) as cache:
             return _extracted(parts, Extractor(FeatureCache(Path(cache)), profile, compute), MediaFile.of(parts.video))
@@ -125,13 +125,13 @@ def _extraction(parts: Parts, profile: str, compute: Compute) -> Run:
     return run
 
 
-def _extracted(parts: Parts, extractor: Extractor, media: MediaFile) -> int:
+def _extracted(parts: BenchParts, extractor: Extractor, media: MediaFile) -> int:
     """Number of pictures of the video, whose features are there now."""
     features = extractor.extract(media, BACKBONE, lambda: parts.backbone, "center", silent)
     return len(features.timeline.pts)
 
 
-def ceilings(parts: Parts) -> Iterator[Side]:
+def ceilings(parts: BenchParts) -> Iterator[Side]:
     """Parts of the work, each alone and on all processors."""
     yield Side("decode alone", "ceiling", lambda: sum(1 for _ in decode(parts.video)))
     for profile in ("exact", "fast"):
@@ -140,7 +140,7 @@ def ceilings(parts: Parts) -> Iterator[Side]:
         yield Side(f"network alone, {_name(compute)}", "ceiling", _network(parts, compute))
 
 
-def _preparation(parts: Parts, profile: str) -> Run:
+def _preparation(parts: BenchParts, profile: str) -> Run:
     workers = parts.compute("auto", "auto").workers
     prepare = preprocessor(profile, "center", parts.backbone.image_size)
 
@@ -151,7 +151,7 @@ def _preparation(parts: Parts, profile: str) -> Run:
     return run
 
 
-def _network(parts: Parts, compute: Compute) -> Run:
+def _network(parts: BenchParts, compute: Compute) -> Run:
     engine, size = parts.backbone.engine(compute), parts.backbone.image_size
     images = np.random.default_rng(0).integers(0, 256, (engine.batch, size, size, 3), dtype=np.uint8)
 
@@ -163,7 +163,7 @@ def _network(parts: Parts, compute: Compute) -> Run:
     return run
 
 
-def usual_way(parts: Parts) -> Run:
+def usual_way(parts: BenchParts) -> Run:
     """Ultralytics' predict over the file, as it decodes and prepares by itself; features by a hook on the last layer."""
     from ultralytics import YOLO
 
@@ -208,7 +208,7 @@ def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
             yield {"name": name, "bound": statistics.median(bounds), "share": statistics.median(shares)}
 
 
-def look_up_share(parts: Parts, speeds: dict[str, list[float]]) -> dict[str, float]:
+def look_up_share(parts: BenchParts, speeds: dict[str, list[float]]) -> dict[str, float]:
     """Seconds to hash the file and to look it up in the cache, beside those of its fastest extraction."""
     plain = parts.compute("torch", "float32")
     extractor, media = Extractor(FeatureCache(parts.folder / "look-up"), "fast", plain), MediaFile.of(parts.video)

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from framewise.core.tables import table_lines
 from framewise.labeling_config import SeriesSettings
 from framewise.sync.align_command import MINIMUM_CONFIDENCE
-from framewise.sync.aligning import Alignment, compare, measure, read_sensor
-from framewise.sync.correlate import Signal
+from framewise.sync.offsets.signals import Signal
+from framewise.sync.series.aligning import Alignment, compare, measure, read_sensor
 
 SEARCH, OVERLAP, APART, RIGHT = 20.0, 5.0, 6.0, 0.1
 Floats = npt.NDArray[np.float64]

@@ -2,7 +2,7 @@
 
     python tools/sync_benchmark.py                       # sound and pictures that it makes; 200 unrelated pairs of each
     python tools/sync_benchmark.py --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
-    python tools/sync_benchmark.py --fit                 # the constants of framewise/sync/confidence.py
+    python tools/sync_benchmark.py --fit                 # the constants of framewise/sync/offsets/confidence.py
     python tools/sync_benchmark.py --folder FOLDER       # also recordings of your own that started together
     python tools/sync_benchmark.py --hour                # two recordings of an hour, with time and memory
 
@@ -31,10 +31,10 @@ from sync_scenes import film, make_scene, random_camera
 from tqdm import tqdm
 
 from framewise.core.tables import table_lines
-from framewise.sync.combine import Answer, by_picture, by_sound
-from framewise.sync.estimate import Material
-from framewise.sync.movement import measure_movement
-from framewise.sync.sound import analyse, decode_sound
+from framewise.sync.offsets.combine import Answer, by_picture, by_sound
+from framewise.sync.offsets.material import Material
+from framewise.sync.offsets.movement import measure_movement
+from framewise.sync.offsets.sound import analyse, decode_sound
 
 REACH = 20.0
 SUFFIXES = (".mp4", ".mp3", ".wav", ".mov", ".mkv", ".webm")
@@ -212,8 +212,9 @@ with tempfile.TemporaryDirectory() as f:
 def run_peers(python: str, pairs: Sequence[tuple[Item, Item]]) -> None:
     """The same pairs given to other packages and to ours, each a process of its own, one after the other."""
     ours = (
-        "import json, sys\nfrom pathlib import Path\nfrom framewise.sync.estimate import Options, estimate\n"
-        "r = estimate([Path(p) for p in sys.argv[1:3]], Options(method='audio')).recordings[1]\n"
+        "import json, sys\nfrom pathlib import Path\n"
+        "from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets\n"
+        "r = estimate_offsets([Path(p) for p in sys.argv[1:3]], EstimateOptions(method='audio')).recordings[1]\n"
         "print('ANSWER', json.dumps([r.offset, r.confidence]))"
     )
     table = [("package", "related right (50 ms)", "mean error of those", "answers to unrelated", "seconds a pair", "failed")]
@@ -282,14 +283,14 @@ def run_hour(scratch: Path) -> None:
 
 def run_folder(folder: Path, scratch: Path) -> None:
     """Recordings of a folder that started together: what is said of each pair, against 0."""
-    from framewise.sync.estimate import Options, estimate
+    from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
     for place in sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES}):
         paths = sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES)
         if len(paths) < 2:
             continue
         print(f"\n{place}")
-        made = estimate(paths, Options())
+        made = estimate_offsets(paths, EstimateOptions())
         rows = [
             (r.name, f"{r.offset:+.4f} s" if r.offset is not None else "-", f"{r.confidence:.2f}", r.reason)
             for r in made.recordings

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import numpy.typing as npt
 
-from framewise.sync.applying import drift_rates
+from framewise.sync.apply.applying import drift_rates
 from framewise.sync.ffmpeg import program
 
 SAMPLE_RATE, SECONDS = 48000, 60

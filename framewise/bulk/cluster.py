@@ -21,7 +21,7 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 
 from framewise import __version__
-from framewise.bulk.extracting import FAILED, Outcome, Workplace
+from framewise.bulk.extracting import FAILED, ExtractionOutcome, Workplace
 from framewise.bulk.machine import LOOK_SECONDS, TRIES
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import FramewiseError, SettingsError
@@ -49,7 +49,9 @@ class Share:
     wanted: tuple[Wanted, ...]
 
 
-def extract_on_cluster(settings: Settings, videos: Sequence[Video], address: str) -> Generator[Outcome | None, None, None]:
+def extract_on_cluster(
+    settings: Settings, videos: Sequence[Video], address: str
+) -> Generator[ExtractionOutcome | None, None, None]:
     """Outcomes, as they come, and None every second. Raises SettingsError for a cluster that cannot do it."""
     with _connected(address) as client, shared(settings, videos) as share:
         _check_workers(client, share, address)
@@ -153,14 +155,16 @@ def _stalled(left: int, address: str) -> str:
 # What runs in a worker.
 
 
-def extract_at_worker(video: Video, share: Share) -> Outcome:
+def extract_at_worker(video: Video, share: Share) -> ExtractionOutcome:
     """Extract a video in a worker of the cluster. Raises SettingsError if this worker, which came late, cannot."""
     if problem := problem_at_worker(share):
         raise SettingsError(f"Dask worker {_here()}: {problem}")
     begun = share.folder / begun_name(video)
     died_at = begun.read_text().split() if begun.exists() else []
     if len(died_at) >= TRIES:
-        return Outcome(video, FAILED, reason=f"workers died at it, at {' and '.join(died_at)}; is there enough memory?")
+        return ExtractionOutcome(
+            video, FAILED, reason=f"workers died at it, at {' and '.join(died_at)}; is there enough memory?"
+        )
     with begun.open("a") as file:
         file.write(f"{_here()}\n")
     outcome = _workplace(share).extract(video, silent)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from framewise.backend.free_disk import FreeDisk
 from framewise.bulk.cluster import extract_on_cluster
-from framewise.bulk.extracting import CACHED, EXTRACTED, Outcome
+from framewise.bulk.extracting import CACHED, EXTRACTED, ExtractionOutcome
 from framewise.bulk.machine import extract_here
 from framewise.bulk.videos import find
 from framewise.offline import say
@@ -59,7 +59,7 @@ class _Seen:
         self._pictures = 0
         self._began = time.monotonic()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ExtractionOutcome) -> None:
         self.done += 1
         if outcome.content is None:
             self.failed.append((outcome.video.name, outcome.reason))

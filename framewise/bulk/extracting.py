@@ -25,7 +25,7 @@ EXTRACTED, CACHED, FAILED = "extracted", "cached", "failed"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExtractionOutcome:
     """What came of a video. content: of its file, None if that could not be had. pictures: how many were decoded."""
 
     video: Video
@@ -46,7 +46,7 @@ class Workplace:
         self._extractor = Extractor.of(settings)
         self._free_disk = FreeDisk(settings.cache_dir, settings.min_free_disk_bytes)
 
-    def extract(self, video: Video, progress: Progress) -> Outcome:
+    def extract(self, video: Video, progress: Progress) -> ExtractionOutcome:
         """Extract what is not cached of a video; whatever goes wrong is its outcome. Waits while the disk has too little room:
         not inside of an extraction, whose lock would keep out who waits for just this video."""
         while True:
@@ -58,7 +58,7 @@ class Workplace:
                     continue
                 failure = Failure(error)
                 logger.debug("%s", video.name, exc_info=failure.is_defect)
-                return Outcome(video, FAILED, reason=failure.text.removeprefix(f"{Path(video.source).name}: "))
+                return ExtractionOutcome(video, FAILED, reason=failure.text.removeprefix(f"{Path(video.source).name}: "))
 
     def find_backbone(self, wanted: Wanted) -> None:
         """Raises BackboneError unless the very file is here that is meant."""
@@ -69,20 +69,24 @@ class Workplace:
         while self._free_disk.missing():
             time.sleep(LOOK_SECONDS)
 
-    def _extract(self, video: Video, progress: Progress) -> Outcome:
+    def _extract(self, video: Video, progress: Progress) -> ExtractionOutcome:
         for wanted in video.wanted:
             self.find_backbone(wanted)
         content = self._media.known_content(video.source, video.task)
         if content:
             cached = [self._extractor.cached(content, wanted.content, wanted.crop) for wanted in video.wanted]
             if all(cached):
-                return Outcome(video, CACHED, content)
+                return ExtractionOutcome(video, CACHED, content)
         loaded: list[Backbone] = []
         with self._media.opened(video.source, video.task, progress) as file:
             for done, wanted in enumerate(video.wanted):
                 features = self._features(file, wanted, loaded, part_of(progress, done, len(video.wanted)))
         pictures = len(features.timeline.pts)
-        return Outcome(video, EXTRACTED, file.content, pictures) if loaded else Outcome(video, CACHED, file.content)
+        return (
+            ExtractionOutcome(video, EXTRACTED, file.content, pictures)
+            if loaded
+            else ExtractionOutcome(video, CACHED, file.content)
+        )
 
     def _features(self, file: MediaFile, wanted: Wanted, loaded: list[Backbone], progress: Progress) -> VideoFeatures:
         """Features of a file. The backbone is loaded, and added to ``loaded``, only if they are not cached."""

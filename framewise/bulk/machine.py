@@ -22,7 +22,7 @@ from framewise.core.errors import FramewiseError
 from framewise.settings import Settings
 
 if TYPE_CHECKING:
-    from framewise.bulk.extracting import Outcome
+    from framewise.bulk.extracting import ExtractionOutcome
     from framewise.bulk.videos import Video
 
 TRIES = 2  # of a video that ends its process
@@ -37,7 +37,7 @@ Told = Callable[[float], None]
 
 def extract_here(
     settings: Settings, videos: Sequence["Video"], jobs: int, told: Told
-) -> Generator["Outcome | None", None, None]:
+) -> Generator["ExtractionOutcome | None", None, None]:
     """Outcomes, as they come, and None every second. told: is given how much is done of the videos that are in hand, in
     videos. A process that is killed is started again, and its video tried once more. Raises FramewiseError.
 
@@ -103,8 +103,8 @@ class _Place(threading.Thread):
         process, self._process = self._process, None
         return process.kill(patience) if process else None
 
-    def _extract(self, video: "Video") -> "Outcome":
-        from framewise.bulk.extracting import FAILED, Outcome
+    def _extract(self, video: "Video") -> "ExtractionOutcome":
+        from framewise.bulk.extracting import FAILED, ExtractionOutcome
 
         code = None
         for _ in range(TRIES):
@@ -117,7 +117,7 @@ class _Place(threading.Thread):
                 code = self._kill()
         killed = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
         reason = f"its process {killed}, {TRIES} times; is there enough memory? Fewer --jobs need less"
-        return Outcome(video, FAILED, reason=reason)
+        return ExtractionOutcome(video, FAILED, reason=reason)
 
     def _tell(self, share: float) -> None:
         self.share = share
@@ -141,12 +141,12 @@ class _Process:
                 "Fewer --jobs need less"
             ) from None
 
-    def extract(self, video: "Video", told: Told) -> "Outcome":
+    def extract(self, video: "Video", told: Told) -> "ExtractionOutcome":
         """Raises EOFError or ConnectionError if the process dies."""
         self._connection.send(video)
         while isinstance(answer := self._connection.recv(), float):
             told(answer)
-        outcome: Outcome = answer
+        outcome: ExtractionOutcome = answer
         return outcome
 
     def kill(self, patience: float = DYING_SECONDS) -> int | None:

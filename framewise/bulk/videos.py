@@ -39,7 +39,7 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundVideos:
     """What is to be extracted. unusable: (name, reason) of tasks without a video. notes: what else is to be said.
 
     settings: those under which it may be read.
@@ -51,7 +51,7 @@ class Found:
     notes: list[str]
 
 
-def find(settings: Settings, source: Path | None, config: Path | None, project: str | None) -> Found:
+def find(settings: Settings, source: Path | None, config: Path | None, project: str | None) -> FoundVideos:
     """The videos of a folder or of a file of tasks; of the project itself, if that is None. Raises FramewiseError.
 
     Features are what the labeling config asks for: of ``config``, else of the project, else the default ones.
@@ -91,7 +91,7 @@ def _wanted(settings: Settings, backbone: str, crop: str) -> Wanted:
     return Wanted(backbone, file.content, crop)
 
 
-def _of_folder(settings: Settings, folder: Path, wanted: tuple[Wanted, ...]) -> Found:
+def _of_folder(settings: Settings, folder: Path, wanted: tuple[Wanted, ...]) -> FoundVideos:
     """All videos below a folder. That it is named is the permission to read it, and nothing that its links lead to outside."""
     root = Path(os.path.realpath(folder))
     paths, outside = [], 0
@@ -104,7 +104,7 @@ def _of_folder(settings: Settings, folder: Path, wanted: tuple[Wanted, ...]) -> 
         raise RequestError(f"{folder}: no video below it; expected names that end in {' '.join(SUFFIXES)}")
     videos = [Video(str(path.relative_to(folder)), os.path.realpath(path), None, wanted) for path in paths]
     notes = [f"{outside} links that lead out of {folder} are left out"] if outside else []
-    return Found(replace(settings, local_files_roots=(root,)), _each_once(videos), [], notes)
+    return FoundVideos(replace(settings, local_files_roots=(root,)), _each_once(videos), [], notes)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -117,7 +117,7 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[VideoControl]) -> Found:
+def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[VideoControl]) -> FoundVideos:
     videos, unusable = [], []
     kinds = [(control, _wanted(settings, control.front_end, control.crop)) for control in controls]
     for place, task in enumerate(tasks, 1):
@@ -134,7 +134,7 @@ def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[Video
             videos.append(Video(f"{name}, {file_name(source)}", source, number, tuple(dict.fromkeys(asked))))
     if not videos and not unusable:
         raise RequestError("the project has no task; is it connected to Label Studio?")
-    return Found(settings, _each_once(videos), unusable, [])
+    return FoundVideos(settings, _each_once(videos), unusable, [])
 
 
 def _data_of(task: Any) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ POLL_SECONDS = 0.25
 LOG_TAIL_CHARS = 4000
 
 
-class LabelStudioError(RuntimeError):
+class LabelStudioStartError(RuntimeError):
     """Label Studio did not start, or refused a request. The message holds what it said."""
 
 
@@ -98,9 +98,9 @@ class LabelStudioServer:
     def start(self) -> None:
         """Start and wait until the account can log in. Raises LabelStudioError with the end of the log."""
         if self.running:
-            raise LabelStudioError(f"this Label Studio is already running at {self.url}")
+            raise LabelStudioStartError(f"this Label Studio is already running at {self.url}")
         if not self.executable.is_file():
-            raise LabelStudioError(
+            raise LabelStudioStartError(
                 f"no Label Studio at {self.executable}; install one into an environment of its own, "
                 "for example: python -m venv ls && ls/bin/pip install label-studio"
             )
@@ -200,7 +200,7 @@ class LabelStudioServer:
         told = started
         while True:
             if (code := self._process.poll()) is not None:
-                raise LabelStudioError(
+                raise LabelStudioStartError(
                     f"Label Studio ended with code {code} while starting; the end of {self.log_path}:\n{self.log_tail()}"
                 )
             with contextlib.suppress(httpx.TransportError):
@@ -208,7 +208,7 @@ class LabelStudioServer:
                     break
             now = time.monotonic()
             if now - started > self._start_seconds:
-                raise LabelStudioError(
+                raise LabelStudioStartError(
                     f"Label Studio did not answer at {self.url} within {self._start_seconds:g} s; "
                     f"the end of {self.log_path}:\n{self.log_tail()}"
                 )
@@ -228,7 +228,7 @@ class LabelStudioServer:
             form["csrfmiddlewaretoken"] = client.cookies["csrftoken"]
             answer = client.post("/user/login/", data=form)
             if not answer.is_redirect:
-                raise LabelStudioError(f"Label Studio at {self.url} does not accept {self.username}'s password")
+                raise LabelStudioStartError(f"Label Studio at {self.url} does not accept {self.username}'s password")
             client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
             yield client
 
@@ -334,7 +334,7 @@ class LabelStudioApi:
         storage = self.request("POST", "/api/storages/localfiles/", json=body)
         synced = self.request("POST", f"/api/storages/localfiles/{storage['id']}/sync", json={})
         if synced.get("status") == "failed":
-            raise LabelStudioError(f"Label Studio could not sync {path}: {synced.get('traceback') or synced}")
+            raise LabelStudioStartError(f"Label Studio could not sync {path}: {synced.get('traceback') or synced}")
         return synced
 
     def tasks(self, project_id: int) -> list[dict]:
@@ -406,7 +406,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     """The answer itself if it is 2xx. Raises LabelStudioError with request, status and text."""
     if not answer.is_success:
         request = answer.request
-        raise LabelStudioError(f"{request.method} {request.url} answered {answer.status_code}: {answer.text[:2000]}")
+        raise LabelStudioStartError(f"{request.method} {request.url} answered {answer.status_code}: {answer.text[:2000]}")
     return answer
 
 
@@ -420,5 +420,5 @@ def _usable_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise LabelStudioError(f"port {port} of {HOST} is taken ({error}); give another, or 0 for any") from error
+            raise LabelStudioStartError(f"port {port} of {HOST} is taken ({error}); give another, or 0 for any") from error
         return probe.getsockname()[1]

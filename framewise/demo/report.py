@@ -1,22 +1,29 @@
 """Predicted timelines beside the truth: as bars of text, and as a picture."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from framewise.core.metrics import frame_f1
 
-if TYPE_CHECKING:
-    from framewise.demo.run import Outcome
-
 BAR_COLUMNS = 72
 COLOURS = ("tab:red", "tab:blue")
 
 
-def print_timelines(outcomes: Sequence["Outcome"], labels: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class PredictedClip:
+    """A clip that was not annotated: 0/1 arrays (T, L) of what is true and what was predicted."""
+
+    name: str
+    truth: npt.NDArray[np.uint8]
+    predicted: npt.NDArray[np.uint8]
+
+
+def print_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str]) -> None:
     """One block a clip: for each label the true and the predicted frames, and the frame F1; then the totals."""
     width = max(len(label) for label in labels)
     print("\nClips that were not annotated (█ on, · off; each column is a stretch of frames):")
@@ -37,7 +44,7 @@ def bar(on: npt.NDArray[np.uint8], columns: int = BAR_COLUMNS) -> str:
     return "".join("█" if part.mean() >= 0.5 else "·" for part in parts)
 
 
-def draw_timelines(outcomes: Sequence["Outcome"], labels: Sequence[str], path: Path) -> Path:
+def draw_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str], path: Path) -> Path:
     """The same as a PNG: the truth solid above, the prediction lighter below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,7 +60,7 @@ def draw_timelines(outcomes: Sequence["Outcome"], labels: Sequence[str], path: P
     return path
 
 
-def _draw_clip(axis: Any, outcome: "Outcome", labels: Sequence[str]) -> None:
+def _draw_clip(axis: Any, outcome: PredictedClip, labels: Sequence[str]) -> None:
     for column, colour in enumerate(COLOURS[: len(labels)]):
         base = len(labels) - 1 - column
         for array, offset, alpha in ((outcome.truth, 0.45, 1.0), (outcome.predicted, 0.1, 0.45)):

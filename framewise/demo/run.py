@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from framewise.core.converter import regions_to_frame_labels
@@ -21,7 +20,7 @@ from framewise.core.regions import read_regions, write_region
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
-from framewise.demo.report import draw_timelines, print_timelines
+from framewise.demo.report import PredictedClip, draw_timelines, print_timelines
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.settings import Settings
 
@@ -38,15 +37,6 @@ CLIP_SEED = 7
 GOOD_F1 = 0.8
 WAIT_SECONDS = 600.0
 POLL_SECONDS = 0.3
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A clip that was not annotated: 0/1 arrays (T, L) of what is true and what was predicted."""
-
-    name: str
-    truth: npt.NDArray[np.uint8]
-    predicted: npt.NDArray[np.uint8]
 
 
 def run_demo(label_studio: str, folder: str, exit_after: bool) -> int:
@@ -71,7 +61,7 @@ class Demo:
     project: int
     tasks: list[dict[str, Any]]
     clips: list[ClipTruth]
-    outcomes: list[Outcome]
+    outcomes: list[PredictedClip]
 
 
 def prepare(stack: ExitStack, executable: Path, root: Path) -> Demo:
@@ -119,7 +109,7 @@ def true_regions(clip: ClipTruth) -> list[dict[str, Any]]:
     ]
 
 
-def mean_f1(outcomes: list[Outcome]) -> float:
+def mean_f1(outcomes: list[PredictedClip]) -> float:
     """Frame F1 over the frames of all clips together, mean over labels."""
     truth, predicted = (np.concatenate(arrays) for arrays in zip(*((o.truth, o.predicted) for o in outcomes), strict=True))
     return float(np.nanmean(frame_f1(truth, predicted)))
@@ -200,10 +190,10 @@ def _predictions(api: LabelStudioApi, project: int, task_ids: list[int]) -> dict
     return found
 
 
-def _outcome(clip: ClipTruth, regions: list[dict[str, Any]]) -> Outcome:
+def _outcome(clip: ClipTruth, regions: list[dict[str, Any]]) -> PredictedClip:
     truth = regions_to_frame_labels(read_regions(true_regions(clip)), LABELS, clip.num_frames)
     predicted = regions_to_frame_labels(read_regions(regions), LABELS, clip.num_frames)
-    return Outcome(Path(clip.path).stem, truth, predicted)
+    return PredictedClip(Path(clip.path).stem, truth, predicted)
 
 
 def _bar(items: list[Any], what: str) -> Any:

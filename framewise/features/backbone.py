@@ -53,7 +53,7 @@ class Backbones:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._loaded: dict[str, Backbone] = {}
-        self._heads: dict[str, Head] = {}
+        self._heads: dict[str, ClassifierHead] = {}
         self._contents: dict[tuple[Path, int, int], str] = {}
 
     def find(self, name: str) -> BackboneFile:
@@ -105,14 +105,14 @@ class Backbones:
                 self._loaded[file.content] = _load(file, self._data_dir)
             return self._loaded[file.content]
 
-    def head(self, file: BackboneFile) -> "Head":
+    def head(self, file: BackboneFile) -> "ClassifierHead":
         """Class names and last layer, from a small file beside the database where they were read before: simple mode and
         /setup need no network in memory."""
         if file.content not in self._heads:
             record = self._data_dir / "backbones" / file.content
             if not record.with_suffix(".json").exists():
                 _write_head(self.load(file), record)
-            self._heads[file.content] = Head(record)
+            self._heads[file.content] = ClassifierHead(record)
         return self._heads[file.content]
 
     def _file(self, name: str, path: Path) -> BackboneFile:
@@ -179,7 +179,7 @@ class Backbone:
             return self._engines[compute]
 
 
-class Head:
+class ClassifierHead:
     """A backbone's class names and last linear layer."""
 
     def __init__(self, record: Path):

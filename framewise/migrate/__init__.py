@@ -16,7 +16,17 @@ from framewise.core.storage import folder_written_atomically
 from framewise.core.tables import table_lines
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
-from framewise.migrate.plan import CONVERTED, NEEDS_REVIEW, RESCALED, UNCHANGED, Options, Plan, Task, is_number, plan
+from framewise.migrate.plan import (
+    CONVERTED,
+    NEEDS_REVIEW,
+    RESCALED,
+    UNCHANGED,
+    MigrationOptions,
+    MigrationPlan,
+    Task,
+    is_number,
+    plan,
+)
 
 CONFIG, TASKS, REVIEW, SERIES = "config.xml", "tasks.json", "needs-review.json", "series"
 
@@ -34,7 +44,7 @@ def migrate(
     if media_folder is not None and not media_folder.is_dir():
         raise SettingsError(f"--media-folder: {media_folder} is no folder")
     given = read_durations(durations, read_text(durations)) if durations else {}
-    options = Options(media_folder, given, frame_rate, series_address or Options.series_address)
+    options = MigrationOptions(media_folder, given, frame_rate, series_address or MigrationOptions.series_address)
     done = plan(LabelingConfig(read_text(config)), _read_tasks(export), options)
     _print_report(done)
     if done.config is None:
@@ -76,7 +86,7 @@ def _check_output(output: Path | None) -> None:
         raise SettingsError(f"--output: nothing may be written in {output.absolute().parent}")
 
 
-def _write(done: Plan, output: Path) -> None:
+def _write(done: MigrationPlan, output: Path) -> None:
     """Write all, then give it its name: a folder that is there is whole."""
     with folder_written_atomically(output.absolute()) as folder:
         (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
@@ -92,7 +102,7 @@ def _write_json(path: Path, items: Any) -> None:
     path.write_text(json.dumps(items, indent=2) + "\n", encoding="utf-8")
 
 
-def _print_report(done: Plan) -> None:
+def _print_report(done: MigrationPlan) -> None:
     rows = []
     for outcome in done.outcomes:
         first, *more = outcome.notes or ("",)
@@ -107,7 +117,7 @@ def _print_report(done: Plan) -> None:
         print("This project is migrated already.")
 
 
-def _print_next_steps(done: Plan, output: Path, options: Options) -> None:
+def _print_next_steps(done: MigrationPlan, output: Path, options: MigrationOptions) -> None:
     print(f"Written to {output}: {CONFIG}, for Settings > Labeling Interface > Code of a new project; {TASKS}, for its Import.")
     if any(outcome.file for outcome in done.outcomes):
         print(f"The tasks expect the files in {output / SERIES} at {options.series_address}: put them there before the import.")

@@ -17,8 +17,8 @@ from framewise.migrate.files import Durations, Folder, Media
 from framewise.migrate.findings import NeedsReview, shown
 from framewise.migrate.player import Player, has_player, read_player
 from framewise.migrate.regions import remapped
-from framewise.migrate.series import Columns, Series, SeriesTag, inline_series, read_series
-from framewise.migrate.times import WARN_SCALE, SeriesTimes, TimeMap, parser, read_times
+from framewise.migrate.series import JsonColumns, Series, SeriesTag, inline_series, read_series
+from framewise.migrate.times import WARN_SCALE, PlayerTimes, TimeMap, parser, read_times
 
 CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW = "converted", "rescaled", "unchanged", "needs review"
 
@@ -35,7 +35,7 @@ class NewFile:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MigrationOutcome:
     """What becomes of one task. notes: what to say of it. file: its series, if that has to be written anew."""
 
     name: str
@@ -46,16 +46,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MigrationPlan:
     """config: the modern one, None if nothing is to be written. changes: of the config, a line each."""
 
     config: str | None
     changes: Sequence[str]
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[MigrationOutcome]
 
 
 @dataclass(frozen=True)
-class Options:
+class MigrationOptions:
     """What the user says. series_address: what stands before the names of rewritten series in the new tasks."""
 
     media_folder: Path | None = None
@@ -71,7 +71,7 @@ class _Found:
     player: Player
     media: Media
     series: Series
-    times: SeriesTimes
+    times: PlayerTimes
 
     @property
     def agrees(self) -> bool:
@@ -89,17 +89,17 @@ class _Reviews(dict[int, str]):
             self[place] = str(error)
 
 
-def plan(config: LabelingConfig, tasks: Sequence[Task], options: Options) -> Plan:
+def plan(config: LabelingConfig, tasks: Sequence[Task], options: MigrationOptions) -> MigrationPlan:
     """What becomes of a project. tasks: as Label Studio exports or imports them. Raises ConfigError."""
     media_field = _media_field(config, tasks)
     if media_field is None:
-        return Plan(None, (), [_of_modern_project(config, task, place) for place, task in enumerate(tasks)])
+        return MigrationPlan(None, (), [_of_modern_project(config, task, place) for place, task in enumerate(tasks)])
     reviews = _Reviews()
     players = _read_players(media_field, tasks, reviews)
     kind, tag = _one_for_all(config, players, reviews)
     found = _find(tag, tasks, players, reviews, options) if tag else {}
     if tag is None or not found:
-        return Plan(None, (), [_left(task, place, reviews[place]) for place, task in enumerate(tasks)])
+        return MigrationPlan(None, (), [_left(task, place, reviews[place]) for place, task in enumerate(tasks)])
     # One config serves all tasks: where one series is rewritten to seconds, none can keep a format of dates.
     in_seconds = tag.is_date and not all(one.agrees for one in found.values())
     rates = {rate_text(one.media.frame_rate) for one in found.values()}
@@ -113,8 +113,8 @@ def plan(config: LabelingConfig, tasks: Sequence[Task], options: Options) -> Pla
             outcomes.append(_left(task, place, reviews[place]))
     rate = f"${rate_field}" if rate_field else next(iter(rates))
     if len(reviews) == len(tasks):
-        return Plan(None, (), outcomes)
-    return Plan(*config.converted(media_field, kind, rate, tag.name, in_seconds), outcomes)
+        return MigrationPlan(None, (), outcomes)
+    return MigrationPlan(*config.converted(media_field, kind, rate, tag.name, in_seconds), outcomes)
 
 
 def data_of(task: Task) -> dict[str, Any]:
@@ -143,10 +143,10 @@ def _media_field(config: LabelingConfig, tasks: Sequence[Task]) -> str | None:
     )
 
 
-def _of_modern_project(config: LabelingConfig, task: Task, place: int) -> Outcome:
+def _of_modern_project(config: LabelingConfig, task: Task, place: int) -> MigrationOutcome:
     if any(has_player(data_of(task).get(name)) for name in config.modern_fields()):
         return _left(task, place, "the config is a migrated one, but this task is not; give it with the old config")
-    return Outcome(task_name(task, place), UNCHANGED, (), task)
+    return MigrationOutcome(task_name(task, place), UNCHANGED, (), task)
 
 
 def _read_players(media_field: str, tasks: Sequence[Task], reviews: _Reviews) -> dict[int, Player]:
@@ -182,7 +182,7 @@ def _one_for_all(config: LabelingConfig, players: dict[int, Player], reviews: _R
 
 
 def _find(
-    tag: SeriesTag, tasks: Sequence[Task], players: Mapping[int, Player], reviews: _Reviews, options: Options
+    tag: SeriesTag, tasks: Sequence[Task], players: Mapping[int, Player], reviews: _Reviews, options: MigrationOptions
 ) -> dict[int, _Found]:
     """Durations and series of the tasks that have players."""
     videos = Folder(options.media_folder, (player.source for player in players.values()))
@@ -208,15 +208,15 @@ def _series(tag: SeriesTag, value: Any, tables: Folder) -> Series:
 
 def _converted(
     task: Task, place: int, media_field: str, rate_field: str | None, tag: SeriesTag, found: _Found, in_seconds: bool,
-    options: Options,
-) -> Outcome:  # fmt: skip
+    options: MigrationOptions,
+) -> MigrationOutcome:  # fmt: skip
     """A task with plain addresses, and times of the media where they were others. Raises NeedsReview."""
     data = {**data_of(task), media_field: found.player.source}
     if rate_field:
         data[rate_field] = float(str(rate_text(found.media.frame_rate)))
     name = task_name(task, place)
     if found.agrees and not in_seconds:
-        return Outcome(name, CONVERTED, (_lengths(found),), _with_data(task, data))
+        return MigrationOutcome(name, CONVERTED, (_lengths(found),), _with_data(task, data))
     time_map = found.times.unscaled() if found.agrees else found.times.map_to(found.media.seconds)
     moved, count = remapped(task, tag.name, parser(tag.time_format), time_map)
     data[tag.field], file = _rewritten(found, time_map, name, options)
@@ -226,18 +226,18 @@ def _converted(
         notes.append(f"times x {scale:.6g}")
         if abs(scale - 1) > WARN_SCALE:
             notes.append("warning: more than 2 % from 1; is it the right media file, and is the time column in seconds?")
-    return Outcome(name, CONVERTED if found.agrees else RESCALED, tuple(notes), _with_data(moved, data), file)
+    return MigrationOutcome(name, CONVERTED if found.agrees else RESCALED, tuple(notes), _with_data(moved, data), file)
 
 
-def _rewritten(found: _Found, time_map: TimeMap, name: str, options: Options) -> tuple[Any, NewFile | None]:
+def _rewritten(found: _Found, time_map: TimeMap, name: str, options: MigrationOptions) -> tuple[Any, NewFile | None]:
     """The series' new value in the task, and the file that it names, if it is in one."""
     seconds = time_map(found.times.native)
     series = found.series
-    if isinstance(series, Columns) and series.file is None:
+    if isinstance(series, JsonColumns) and series.file is None:
         return series.rewritten(seconds), None
     assert series.file is not None
     stem = "".join(c if c.isalnum() and c.isascii() or c in "-_" else "-" for c in f"{name} {series.file.stem}")[:100]
-    file = NewFile(f"{stem}{'.json' if isinstance(series, Columns) else '.csv'}", series, seconds)
+    file = NewFile(f"{stem}{'.json' if isinstance(series, JsonColumns) else '.csv'}", series, seconds)
     return options.series_address + quote(file.name), file
 
 
@@ -253,8 +253,8 @@ def _with_data(task: Task, data: dict[str, Any]) -> Task:
     return {**task, "data": data} if "data" in task else data
 
 
-def _left(task: Task, place: int, reason: str) -> Outcome:
-    return Outcome(task_name(task, place), NEEDS_REVIEW, (reason,), task)
+def _left(task: Task, place: int, reason: str) -> MigrationOutcome:
+    return MigrationOutcome(task_name(task, place), NEEDS_REVIEW, (reason,), task)
 
 
 def task_name(task: Task, place: int) -> str:

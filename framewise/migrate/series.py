@@ -33,7 +33,7 @@ class SeriesTag:
 
 
 @dataclass(frozen=True)
-class Columns:
+class JsonColumns:
     """A series as lists by column: inline in the task, or in a file of JSON."""
 
     columns: dict[str, Any]
@@ -87,12 +87,12 @@ class CsvFile:
             yield from (row for row in csv.reader(text, delimiter=self.separator) if row)
 
 
-Series = Columns | CsvFile
+Series = JsonColumns | CsvFile
 
 
 def inline_series(tag: SeriesTag, columns: dict[str, Any]) -> Series:
     """A series that is in the task itself. Raises NeedsReview."""
-    return Columns(columns, _time_key(tag, columns), None)
+    return JsonColumns(columns, _time_key(tag, columns), None)
 
 
 def read_series(tag: SeriesTag, file: Path) -> Series:
@@ -101,7 +101,7 @@ def read_series(tag: SeriesTag, file: Path) -> Series:
         first = text.read(1)
         if first == "{":
             columns = json.loads(first + text.read())
-            return Columns(columns, _time_key(tag, columns), file)
+            return JsonColumns(columns, _time_key(tag, columns), file)
         head = first + text.readline()
     wanted = tag.time_column.lower()
     for separator in (tag.separator,) if tag.separator else TRIED:

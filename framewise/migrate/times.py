@@ -41,7 +41,7 @@ class TimeMap:
 
 
 @dataclass(frozen=True)
-class SeriesTimes:
+class PlayerTimes:
     """Sample times of one series, ascending, in native units: of the column, or milliseconds for dates."""
 
     native: Floats
@@ -80,7 +80,7 @@ class SeriesTimes:
         return TimeMap(self.start, self.units_a_second, 1.0)
 
 
-def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> SeriesTimes:
+def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> PlayerTimes:
     """Sample times from a column's cells, as a ``SeriesTag`` describes them.
 
     Raises NeedsReview for what is no time, and for times that go back.
@@ -91,7 +91,7 @@ def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> 
     if (steps := np.diff(native) < 0).any():
         row = int(np.argmax(steps))
         raise NeedsReview(f"times of its series go back after sample {row + 1}, {shown(cells[row])}; sort its rows by time")
-    times = SeriesTimes(native, MILLISECONDS if is_date else 1.0)
+    times = PlayerTimes(native, MILLISECONDS if is_date else 1.0)
     if not times.span > 0:
         raise NeedsReview(f"all samples of its series are at one time, {shown(cells[0])}")
     return times

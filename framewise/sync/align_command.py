@@ -10,7 +10,7 @@ from framewise.core.tables import table_lines
 
 if TYPE_CHECKING:
     from framewise.labeling_config import SeriesSettings
-    from framewise.sync.aligning import Alignment
+    from framewise.sync.series.aligning import Alignment
 
 NOT_ANSWERED = 3
 MINIMUM_CONFIDENCE = 0.4  # several methods are asked: one of them may be half sure by chance
@@ -50,17 +50,17 @@ def add_parsers(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command. NOT_ANSWERED if there is nothing to find."""
-    from framewise.sync.align_pictures import draw
-    from framewise.sync.aligned_file import write_aligned
-    from framewise.sync.aligning import align, read_sensor
     from framewise.sync.estimate_command import Bars
+    from framewise.sync.series.aligned_file import write_aligned
+    from framewise.sync.series.aligning import align_series, read_sensor
+    from framewise.sync.series.plots import draw
 
     output = args.output or args.sensor.with_suffix(".aligned.csv")
     _check_files(args, output)
     settings = _settings(args)
     sensor = read_sensor(args.sensor, settings)
     with Bars() as bars:
-        alignment = align(args.video, sensor, args.search, progress=bars.tell)
+        alignment = align_series(args.video, sensor, args.search, progress=bars.tell)
     answered = alignment.confidence > 0 and alignment.confidence >= args.minimum_confidence
     _print(alignment, answered)
     if args.picture:

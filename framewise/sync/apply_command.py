@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framewise.core.tables import table_lines
+from framewise.sync.apply.timeline import MODES
 from framewise.sync.manifest import read
-from framewise.sync.timeline import MODES
 
 if TYPE_CHECKING:
-    from framewise.sync.applying import Applied
+    from framewise.sync.apply.applying import Applied
 
 DEFAULT_FOLDER = "synced"
 HEADINGS = ("RECORDING", "HEAD", "FRAMES", "LEFT OVER", "DRIFT", "WRITTEN AS")
@@ -46,18 +46,18 @@ def run(args: argparse.Namespace) -> int:
     """Write what ``apply`` makes, and say what that was. 1 if a recording was left out. Raises FramewiseError."""
     from tqdm import tqdm
 
-    from framewise.sync.applying import Options, apply
+    from framewise.sync.apply.applying import ApplyOptions, apply_offsets
 
     manifest = read(args.manifest)
     output = args.output or args.manifest.absolute().parent / DEFAULT_FOLDER
-    options = Options(output, args.mode, args.correct_drift, args.zip, args.manifest_only, args.frame_rate)
+    options = ApplyOptions(output, args.mode, args.correct_drift, args.zip, args.manifest_only, args.frame_rate)
     with tqdm(total=1.0, desc="apply", bar_format="{desc:20.20} {percentage:3.0f}% |{bar}| {elapsed}", leave=False) as bar:
 
         def progress(share: float, what: str) -> None:
             bar.set_description(what, refresh=False)
             bar.update(max(share - bar.n, 0.0))
 
-        applied = apply(manifest, options, progress)
+        applied = apply_offsets(manifest, options, progress)
     _print(applied)
     for name in applied.left_out:
         print(f"{name} was left out: {manifest.recording(name).reason or 'its offset is not known'}")

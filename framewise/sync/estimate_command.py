@@ -51,11 +51,11 @@ def _max_offset(text: str) -> float | None:
 def run(args: argparse.Namespace) -> int:
     """The command. NOT_ALL_ANSWERED if a recording is not on the clock."""
     from framewise.sync import manifest
-    from framewise.sync.estimate import Options, estimate
+    from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
-    options = Options(args.method, args.max_offset, args.minimum_confidence, args.pictures)
+    options = EstimateOptions(args.method, args.max_offset, args.minimum_confidence, args.pictures)
     with logged(args.log), Bars() as bars:
-        made = estimate(args.recordings, options, bars.tell)
+        made = estimate_offsets(args.recordings, options, bars.tell)
     try:
         manifest.write(made, args.output)
     except OSError as error:

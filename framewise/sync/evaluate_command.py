@@ -39,16 +39,16 @@ def _positive(text: str) -> float:
 
 def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest:
     """What `framewise sync estimate` finds. Runs in a process of its own."""
-    from framewise.sync.estimate import Options, estimate
+    from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
-    return estimate(paths, Options(method=method, max_offset=max_offset))
+    return estimate_offsets(paths, EstimateOptions(method=method, max_offset=max_offset))
 
 
 def run(args: argparse.Namespace) -> int:
     """Write metrics and pictures, and print a table. Raises FramewiseError."""
     from tqdm import tqdm
 
-    from framewise.sync.evaluating import DEFAULT_OFFSETS, evaluate
+    from framewise.sync.evaluate.evaluating import DEFAULT_OFFSETS, evaluate_offsets
 
     with tqdm(total=1.0, bar_format="{desc:40.40} {percentage:3.0f}% |{bar}| {elapsed}", leave=False) as bar:
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             bar.update(max(share - bar.n, 0.0))
 
         offsets = args.offsets or DEFAULT_OFFSETS
-        metrics = evaluate(args.originals, estimated, args.output, offsets, args.length, args.max_offset, progress)
+        metrics = evaluate_offsets(args.originals, estimated, args.output, offsets, args.length, args.max_offset, progress)
     for line in table_lines([HEADINGS, *(_row(name, found) for name, found in metrics["methods"].items())]):
         print(line)
     between = metrics["audio_video_diff"]

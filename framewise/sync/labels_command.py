@@ -11,7 +11,7 @@ from framewise.core.files import read_text
 from framewise.core.tables import table_lines
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
-from framewise.sync.labels import ANNOTATIONS, PREDICTIONS, Result, carry_labels
+from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarryResult, carry_labels
 from framewise.sync.manifest import read, write_json
 
 SHOWN_LOST = 10  # of one recording; a wrong offset loses all
@@ -74,7 +74,7 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
     return items
 
 
-def push(client: LabelStudioClient, done: Result) -> None:
+def push(client: LabelStudioClient, done: CarryResult) -> None:
     """Send the predictions of each task to Label Studio; the same again is not sent twice. Raises LabelStudioError."""
     for task in done.tasks:
         for prediction in task.get("predictions") or []:
@@ -84,7 +84,7 @@ def push(client: LabelStudioClient, done: Result) -> None:
                 client.push_prediction(task["id"], prediction["result"], prediction["score"], done.model_version)
 
 
-def _print(done: Result) -> None:
+def _print(done: CarryResult) -> None:
     rows = [("RECORDING", "CARRIED", "CUT", "NOT CARRIED")]
     rows += [(o.recording, str(o.carried), str(o.cut), str(len(o.lost))) for o in done.outcomes]
     for line in table_lines(rows):

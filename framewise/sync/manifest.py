@@ -115,6 +115,11 @@ class Manifest:
         return tuple(recording for recording in self.recordings if recording.answered)
 
 
+def on_other_clock(seconds: float, rate: float, offset: float, other_rate: float, other_offset: float) -> float:
+    """What is at ``seconds`` of one recording, in seconds of another. rate: of the reference's seconds in a recording's own."""
+    return (rate * seconds + offset - other_offset) / other_rate
+
+
 def rating_of(confidence: float) -> str:
     """The word of a confidence in [0, 1]."""
     return next((word for word, least in zip(RATINGS, RATING_FROM, strict=False) if confidence >= least), RATINGS[-1])

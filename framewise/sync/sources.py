@@ -27,7 +27,7 @@ MILLISECOND = 0.001  # in which Matroska and others count
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureStream:
     """frames: how many are shown. rate: a second; the nearest usual one where they do not come evenly (``constant``).
     start_seconds, stop_seconds: of the first and the end of the last."""
 
@@ -40,12 +40,12 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordedFile:
     """A recording's file. seconds: how long it is, picture or sound. sample_rate: Hz, None without sound."""
 
     path: Path
     seconds: float
-    pictures: Pictures | None
+    pictures: PictureStream | None
     sample_rate: int | None
 
     @property
@@ -54,7 +54,7 @@ class Source:
         return self.pictures.stop_seconds if self.pictures else self.seconds
 
 
-def read_source(recording: Recording) -> Source:
+def read_source(recording: Recording) -> RecordedFile:
     """The file of a recording. Raises RequestError where it is not the one that the manifest tells of, MediaError."""
     try:
         size = recording.path.stat().st_size
@@ -68,7 +68,7 @@ def read_source(recording: Recording) -> Source:
     return probe(recording.path)
 
 
-def probe(path: Path) -> Source:
+def probe(path: Path) -> RecordedFile:
     """What is in a file. Reads all of its packets, decodes none. Raises MediaError."""
     try:
         with opened(path) as container:
@@ -84,7 +84,7 @@ def streams_of(container: Any) -> tuple[Any | None, Any | None]:
     return video, audio
 
 
-def _source(container: Any, path: Path) -> Source:
+def _source(container: Any, path: Path) -> RecordedFile:
     video, audio = streams_of(container)
     if not video and not audio:
         raise MediaError(f"{path.name}: expected pictures or sound, found neither")
@@ -100,10 +100,10 @@ def _source(container: Any, path: Path) -> Source:
     seconds = max(seconds, pictures.stop_seconds if pictures else 0.0)
     if not seconds > 0:
         raise MediaError(f"{path.name}: its header does not say how long it is; write it anew: ffmpeg -i IN -c copy OUT.mkv")
-    return Source(path, seconds, pictures, sample_rate or None)
+    return RecordedFile(path, seconds, pictures, sample_rate or None)
 
 
-def _pictures(container: Any, stream: Any, path: Path) -> Pictures:
+def _pictures(container: Any, stream: Any, path: Path) -> PictureStream:
     packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
     pts = np.sort(np.array([p.pts if p.pts is not None else p.dts for p in packets], dtype=float))
     if not len(pts) or np.isnan(pts).any():
@@ -112,7 +112,7 @@ def _pictures(container: Any, stream: Any, path: Path) -> Pictures:
     times = pts * tick
     rate, constant = _rate_of(times, stream, tick)
     codec = str(stream.codec_context.codec.canonical_name)
-    return Pictures(codec, len(times), rate, constant, float(times[0]), float(times[-1] + 1 / rate))
+    return PictureStream(codec, len(times), rate, constant, float(times[0]), float(times[-1] + 1 / rate))
 
 
 def _rate_of(times: npt.NDArray[np.float64], stream: Any, tick: float) -> tuple[Fraction, bool]:

@@ -17,7 +17,7 @@ import pytest
 
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull
 from framewise.demo.process_tree import descendants, is_alive
-from framewise.sync.applying import COPIED, ENCODED, Applied, Options, apply, drift_rates, picture_hashes
+from framewise.sync.apply.applying import COPIED, ENCODED, Applied, ApplyOptions, apply_offsets, drift_rates, picture_hashes
 from framewise.sync.manifest import read
 from framewise.sync.sources import probe
 from tests.sync_help import Filmed, clocks, framewise_sync, manifest_of, sound_of, tick_seconds, write_manifest
@@ -64,7 +64,9 @@ def test_every_output_has_the_same_frames_and_shows_the_scene_at_the_same_instan
     before = [digest(path) for path in four]
     told: list[float] = []
 
-    applied = apply(manifest_of(four, OFFSETS), Options(tmp_path / "out", mode), lambda share, what: told.append(share))
+    applied = apply_offsets(
+        manifest_of(four, OFFSETS), ApplyOptions(tmp_path / "out", mode), lambda share, what: told.append(share)
+    )
 
     scene, frames, shown = CASES[mode]
     outputs = by_name(applied)
@@ -92,7 +94,7 @@ def test_every_output_has_the_same_frames_and_shows_the_scene_at_the_same_instan
 
 
 def test_the_manifest_of_the_outputs_says_what_whole_frames_left_over(four: list[Path], tmp_path: Path) -> None:
-    applied = apply(manifest_of(four, OFFSETS), Options(tmp_path / "out", archive=True))
+    applied = apply_offsets(manifest_of(four, OFFSETS), ApplyOptions(tmp_path / "out", archive=True))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     names = [path.name for path in by_name(applied).values()]
@@ -114,7 +116,7 @@ def test_the_manifest_of_the_outputs_says_what_whole_frames_left_over(four: list
 
 
 def test_a_file_that_is_right_as_it_is_is_copied_and_its_pictures_are_the_same(four: list[Path], tmp_path: Path) -> None:
-    applied = apply(manifest_of(four[:2], OFFSETS[:2]), Options(tmp_path / "out", "reference"))
+    applied = apply_offsets(manifest_of(four[:2], OFFSETS[:2]), ApplyOptions(tmp_path / "out", "reference"))
 
     assert [output.how for output in applied.outputs] == [COPIED, ENCODED]
     hashes = list(picture_hashes(applied.outputs[0].path or four[0]))
@@ -123,7 +125,7 @@ def test_a_file_that_is_right_as_it_is_is_copied_and_its_pictures_are_the_same(f
 
 
 def test_manifest_only_writes_no_media(four: list[Path], tmp_path: Path) -> None:
-    applied = apply(manifest_of(four, OFFSETS), Options(tmp_path / "out", manifest_only=True, archive=True))
+    applied = apply_offsets(manifest_of(four, OFFSETS), ApplyOptions(tmp_path / "out", manifest_only=True, archive=True))
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["applied.json", "sync.json"]
     assert [output.head.frames for output in applied.outputs] == [31, 0, 45, 19]
@@ -136,7 +138,7 @@ def test_a_variable_frame_rate_becomes_even(tmp_path: Path) -> None:
     uneven = Filmed(10.2, 4).write(tmp_path / "v.mp4", times=times)
     assert not probe(uneven).pictures.constant  # type: ignore[union-attr]
 
-    applied = apply(manifest_of([first, uneven], [0, 0.2]), Options(tmp_path / "out"))
+    applied = apply_offsets(manifest_of([first, uneven], [0, 0.2]), ApplyOptions(tmp_path / "out"))
 
     seen = clocks(by_name(applied)["v.mp4"])
     assert len(seen) == applied.frames
@@ -153,7 +155,9 @@ def test_drift_is_corrected_when_asked_in_pictures_and_sound(tmp_path: Path, cor
     first = Filmed(10, 12).write(tmp_path / "a.mp4")
     slow = Filmed(11, 12, rate=1 + ppm * 1e-6).write(tmp_path / "s.mp4")
 
-    applied = apply(manifest_of([first, slow], [0, 1], [0, ppm]), Options(tmp_path / "out", correct_drift=corrected))
+    applied = apply_offsets(
+        manifest_of([first, slow], [0, 1], [0, ppm]), ApplyOptions(tmp_path / "out", correct_drift=corrected)
+    )
 
     output = applied.outputs[1]
     assert output.drift_ppm == pytest.approx(ppm if corrected else 0, abs=1e-3)
@@ -187,7 +191,7 @@ def test_sound_alone_is_moved_by_samples(tmp_path: Path) -> None:
         Filmed(10.2503, 3, None, 44100).write(tmp_path / "b.mp3", audio="libmp3lame"),
     ]
 
-    applied = apply(manifest_of(paths, [0, 0.2503]), Options(tmp_path / "out"))
+    applied = apply_offsets(manifest_of(paths, [0, 0.2503]), ApplyOptions(tmp_path / "out"))
 
     outputs = list(by_name(applied).values())
     assert [path.name for path in outputs] == ["a_synced.wav", "b_synced.flac"]
@@ -209,7 +213,7 @@ def test_whoever_is_told_of_the_progress_may_end_it(four: list[Path], tmp_path: 
             raise Enough
 
     with pytest.raises(Enough):
-        apply(manifest_of(four, OFFSETS), Options(tmp_path / "out"), stop)
+        apply_offsets(manifest_of(four, OFFSETS), ApplyOptions(tmp_path / "out"), stop)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -262,7 +266,7 @@ def test_a_full_disk_in_the_middle_fails_and_leaves_nothing(tmp_path: Path, smal
     paths = [write_video(tmp_path / name, noise) for name in ("a.mp4", "b.mp4")]
 
     with pytest.raises(StorageFull, match=r"no room on the disk.*--output"):
-        apply(manifest_of(paths, [0, 0.2]), Options(disk / "out"))
+        apply_offsets(manifest_of(paths, [0, 0.2]), ApplyOptions(disk / "out"))
 
     assert list(disk.iterdir()) == []
 
@@ -291,9 +295,9 @@ def test_bad_input_is_refused_in_a_sentence(four: list[Path], tmp_path: Path) ->
     whole = manifest_of(four[:2], OFFSETS[:2])
 
     def refused(kind: type[FramewiseError], said: str, manifest: object = whole, **changed: object) -> None:
-        options = Options(**{"output": tmp_path / "out", **changed})  # type: ignore[arg-type]
+        options = ApplyOptions(**{"output": tmp_path / "out", **changed})  # type: ignore[arg-type]
         with pytest.raises(kind, match=said):
-            apply(manifest, options)  # type: ignore[arg-type]
+            apply_offsets(manifest, options)  # type: ignore[arg-type]
 
     refused(RequestError, "at least two recordings .* found 1 .*b.mkv: silence", manifest_of(four[:2], [0, None]))
     refused(RequestError, r"ends 4.995 s before another starts", manifest_of(four[:2], [0, -10]), mode="intersection")

@@ -12,8 +12,8 @@ import pytest
 
 from framewise.cli import main
 from framewise.core.errors import FramewiseError, MediaError, RequestError
-from framewise.sync.estimate import Options, estimate
 from framewise.sync.manifest import read
+from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 from tests.videos import colour_pictures, cut, write_video
 from tools.sync_material import Take, make, record, write_sound
 from tools.sync_scenes import film, make_scene, random_camera
@@ -101,7 +101,7 @@ def test_a_stranger_is_not_answered_and_the_exit_code_says_so(folder, tmp_path, 
 
 
 def answer(folder: Path, *names: str, **options):
-    return estimate([folder / name for name in names], Options(**options)).recordings[-1]
+    return estimate_offsets([folder / name for name in names], EstimateOptions(**options)).recordings[-1]
 
 
 def test_pictures_alone_are_right_within_a_frame(folder):
@@ -131,7 +131,7 @@ def test_a_sound_with_nothing_in_it_is_not_answered(folder, name, reason):
 def test_pictures_in_which_nothing_moves_are_not_answered(folder, tmp_path):
     write_video(tmp_path / "still.mp4", colour_pictures(1) * 150)
 
-    found = estimate([folder / "cam0.mp4", tmp_path / "still.mp4"], Options("visual")).recordings[1]
+    found = estimate_offsets([folder / "cam0.mp4", tmp_path / "still.mp4"], EstimateOptions("visual")).recordings[1]
 
     assert not found.answered
     assert "nothing moves" in found.reason
@@ -147,14 +147,14 @@ def test_five_seconds_within_a_longer_recording_are_found(folder):
 def test_two_cameras_of_one_name_are_told_apart(folder, tmp_path):
     shutil.copy(folder / "cam1.mp4", tmp_path / "cam0.mp4")
 
-    made = estimate([folder / "cam0.mp4", tmp_path / "cam0.mp4"], Options("audio"))
+    made = estimate_offsets([folder / "cam0.mp4", tmp_path / "cam0.mp4"], EstimateOptions("audio"))
 
     assert [r.name for r in made.recordings] == ["cam0.mp4", "cam0-2.mp4"]
 
 
 def test_one_recording_is_refused(folder):
     with pytest.raises(RequestError, match="expected two recordings or more, found 1"):
-        estimate([folder / "cam0.mp4"], Options())
+        estimate_offsets([folder / "cam0.mp4"], EstimateOptions())
 
 
 def test_the_same_recording_twice_is_refused(folder, tmp_path):
@@ -162,7 +162,7 @@ def test_the_same_recording_twice_is_refused(folder, tmp_path):
 
     for twin in (folder / "cam0.mp4", tmp_path / "copy.mp4"):
         with pytest.raises(RequestError, match="are the same recording"):
-            estimate([folder / "cam0.mp4", twin], Options())
+            estimate_offsets([folder / "cam0.mp4", twin], EstimateOptions())
 
 
 def test_recordings_without_sound_are_refused_by_the_method_that_needs_it(tmp_path):
@@ -170,7 +170,7 @@ def test_recordings_without_sound_are_refused_by_the_method_that_needs_it(tmp_pa
         write_video(tmp_path / f"{number}.mp4", colour_pictures(30, seed=number), Fraction(30))
 
     with pytest.raises(MediaError, match="none of 2 recordings has a sound track; use --method visual"):
-        estimate([tmp_path / "0.mp4", tmp_path / "1.mp4"], Options("audio"))
+        estimate_offsets([tmp_path / "0.mp4", tmp_path / "1.mp4"], EstimateOptions("audio"))
 
 
 def test_a_corrupt_file_is_named(folder, tmp_path):
@@ -181,22 +181,26 @@ def test_a_corrupt_file_is_named(folder, tmp_path):
 
     for name in ("broken.mp4", "nothing.mp4", "text.mp4", "missing.mp4"):
         with pytest.raises(FramewiseError, match=name):
-            estimate([folder / "cam0.mp4", tmp_path / name], Options())
+            estimate_offsets([folder / "cam0.mp4", tmp_path / name], EstimateOptions())
 
 
 def test_options_that_cannot_work_are_refused(folder):
     cameras = [folder / "cam0.mp4", folder / "cam1.mp4"]
 
-    for options in (Options("smell"), Options(max_offset=0), Options(minimum_confidence=1.5)):
+    for options in (EstimateOptions("smell"), EstimateOptions(max_offset=0), EstimateOptions(minimum_confidence=1.5)):
         with pytest.raises(RequestError, match="expected"):
-            estimate(cameras, options)
+            estimate_offsets(cameras, options)
 
 
 def test_a_page_is_told_how_far_it_is_and_nothing_is_printed(folder, capsys, caplog):
     told = []
 
     with caplog.at_level(logging.INFO, "framewise.sync"):
-        estimate([folder / "cam0.mp4", folder / "short.wav"], Options("audio"), lambda share, what: told.append((what, share)))
+        estimate_offsets(
+            [folder / "cam0.mp4", folder / "short.wav"],
+            EstimateOptions("audio"),
+            lambda share, what: told.append((what, share)),
+        )
 
     assert ("sound of cam0.mp4", 1.0) in told
     assert ("comparing", 1.0) in told

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from framewise.core.errors import FramewiseError, RequestError
-from framewise.sync.evaluating import METHODS, Outcome, evaluate, metrics_of
+from framewise.sync.evaluate.evaluating import evaluate_offsets
+from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome, metrics_of
+from framewise.sync.evaluate.variants import TREATMENTS, make_cases
 from framewise.sync.manifest import Manifest
-from framewise.sync.variants import TREATMENTS, make_cases
 from tests.sync_help import Filmed, by_clock, framewise_sync, manifest_of, started
 
 OFFSETS = (-1.2345, -0.0117, 0.0083, 0.4567, 2.0)  # one for each treatment
@@ -51,7 +52,7 @@ def off_by_some(paths: list[Path], method: str, max_offset: float) -> Manifest:
 def test_metrics_are_those_of_the_answers(originals: Path, tmp_path: Path) -> None:
     told: list[float] = []
 
-    metrics = evaluate(
+    metrics = evaluate_offsets(
         originals, off_by_some, tmp_path / "out", (-1.5, 0.25), 4.0, 20.0, lambda share, what: told.append(share)
     )
 
@@ -73,7 +74,7 @@ def test_metrics_are_those_of_the_answers(originals: Path, tmp_path: Path) -> No
 def test_errors_are_summed_up_as_worked_by_hand() -> None:
     errors = {"audio": [0.001, -0.003, None], "visual": [0.2, 0.0, 0.01]}
     outcomes = [
-        Outcome("o", 1.0, "t", method, None if e is None else 1.0 + e, e, 0.5, "", 2.0, 100.0, 90.0)
+        EstimateOutcome("o", 1.0, "t", method, None if e is None else 1.0 + e, e, 0.5, "", 2.0, 100.0, 90.0)
         for method, of_method in errors.items()
         for e in of_method
     ]
@@ -92,7 +93,7 @@ def ends(paths: list[Path], method: str, max_offset: float) -> Manifest:
 
 def test_an_estimator_that_dies_is_told(originals: Path, tmp_path: Path) -> None:
     with pytest.raises(FramewiseError, match="scene.mp4: the estimator ended without an answer"):
-        evaluate(originals, ends, tmp_path / "out", (0.25,))
+        evaluate_offsets(originals, ends, tmp_path / "out", (0.25,))
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioError, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer, LabelStudioStartError
 from framewise.demo.run import true_regions
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 
@@ -111,7 +111,7 @@ def test_label_studio_shows_why_a_config_is_refused(
     api: LabelStudioApi, backend: BackendServer, config: str, message: str
 ) -> None:
     project = api.create_project("refused", config)["id"]
-    with pytest.raises(LabelStudioError) as refused:
+    with pytest.raises(LabelStudioStartError) as refused:
         api.connect_backend(project, backend.url, "framewise")
     assert message in str(refused.value).replace("\\'", "'").replace("&lt;", "<")
 
@@ -120,7 +120,7 @@ def test_basic_auth_and_a_webhook_header(
     api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
 ) -> None:
     backend = other_backend(basic_auth_user="annotator", basic_auth_pass="secret", webhook_token="token")
-    with pytest.raises(LabelStudioError, match=r"authentication|Unauthorized|401"):
+    with pytest.raises(LabelStudioStartError, match=r"authentication|Unauthorized|401"):
         api.connect_backend(project, backend.url, "framewise")
     api.connect_backend(project, backend.url, "framewise", basic_auth=("annotator", "secret"))
     api.set_webhook_headers(project, {"Authorization": "Bearer token"})

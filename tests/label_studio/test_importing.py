@@ -8,7 +8,7 @@ import pytest
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioError, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer, LabelStudioStartError
 from framewise.demo.run import true_regions
 from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
@@ -198,5 +198,5 @@ def test_label_studio_lets_a_label_in_use_be_renamed_and_removed_and_nothing_is_
     wait_idle(backend)
     assert drawn(learned(backend, api, project)) == [labels]
 
-    with pytest.raises(LabelStudioError, match="incompatible with provided labeling schema"):
+    with pytest.raises(LabelStudioStartError, match="incompatible with provided labeling schema"):
         change(QUICK.replace('<TimelineLabels name="', '<TimelineLabels name="another-'))

@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter1d
 
 from framewise.cli import main
 from framewise.sync.align_command import MINIMUM_CONFIDENCE
-from framewise.sync.aligning import CAMERA, SCENE, SOUND, compare, measure, read_sensor
-from framewise.sync.channels import correlate_channels
-from framewise.sync.confidence import visual_confidence
-from framewise.sync.correlate import Signal
-from framewise.sync.turning import measure_turning
+from framewise.sync.offsets.confidence import visual_confidence
+from framewise.sync.offsets.signals import Signal
+from framewise.sync.series.aligning import CAMERA, SCENE, SOUND, compare, measure, read_sensor
+from framewise.sync.series.channels import correlate_channels
+from framewise.sync.series.turning import measure_turning
 from tests.align_help import EARLY, FRAMES, RATE, Shaken, restless, shake, write_series
 from tests.videos import write_sound as write_silence
 from tests.videos import write_video

@@ -1,6 +1,7 @@
 """Imports run one way, heavy libraries stay in their rooms, and importing does nothing."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ AT_HOME_IN = {
     "imageio_ffmpeg": {"sync"},
     "psutil": {"sync"},
 }
+# Private names of others that there is no way around, and public ones that begin with an underscore (of named tuples).
+NOT_OURS = {"os._exit", "argparse._SubParsersAction", "self._sdk._client_wrapper"}
+NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
 # Run by a server or as a program: importing them is what starts something.
 ENTRY_POINTS = {"framewise.__main__", "framewise.server.wsgi"}
 
@@ -96,6 +100,36 @@ def imports_of(path: Path) -> Iterator[str]:
             yield from (f"framewise.{a.name}" for a in node.names) if node.module == "framewise" else (node.module,)
 
 
+def modules_imported_by(path: Path, names: set[str]) -> set[str]:
+    """Modules of the package, of those with ``names``, that a file imports, wherever in it: also inside of functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in names else node.module for a in node.names}
+    return found & names - {dotted(path)}
+
+
+def private_names_of_others(path: Path) -> Iterator[str]:
+    """Names with an underscore that a file imports, or takes from what is not its own. Methods of a base class are its own."""
+    tree = ast.parse(path.read_text())
+    own = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    own |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+    own |= {n.target.id for n in ast.walk(tree) if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("framewise"):
+            yield from (f"{node.module}.{a.name}" for a in node.names if is_private(a.name))
+        elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own | NAMED_TUPLE:
+            name = ast.unparse(node)
+            if ast.unparse(node.value) not in ("self", "cls", "super()") and name not in NOT_OURS:
+                yield name
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
 def test_every_room_has_its_floor() -> None:
     rooms = {room for path in modules() if (room := room_of(dotted(path)))}
 
@@ -127,6 +161,21 @@ def test_the_package_does_not_know_the_names_that_hand_it_on() -> None:
     outside = {"model", "timeline_labels", "utils", "_wsgi", "tools", "tests"}
 
     assert not [(dotted(p), n) for p in modules() for n in imports_of(p) if n.split(".")[0] in outside]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {dotted(path) for path in modules()}
+    imports = {dotted(path): modules_imported_by(path, names) for path in modules()}
+
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"these import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_private_names_stay_in_their_module(path: Path) -> None:
+    assert not list(private_names_of_others(path))
 
 
 def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics() -> None:

@@ -14,7 +14,16 @@ from framewise.core.errors import ConfigError, RequestError
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import Media, read_durations
 from framewise.migrate.findings import NeedsReview, shown
-from framewise.migrate.plan import CONVERTED, NEEDS_REVIEW, RESCALED, UNCHANGED, Options, Outcome, Plan, plan
+from framewise.migrate.plan import (
+    CONVERTED,
+    NEEDS_REVIEW,
+    RESCALED,
+    UNCHANGED,
+    MigrationOptions,
+    MigrationOutcome,
+    MigrationPlan,
+    plan,
+)
 from framewise.migrate.player import MAX_HTML_CHARS, Player, read_player
 from framewise.migrate.regions import remapped
 from framewise.migrate.times import TimeMap, parser, read_times
@@ -25,10 +34,14 @@ VIDEO = "/static/samples/clip.mp4"
 SECONDS = [row / 10 for row in range(100)]  # 9.9 s
 
 
-def planned(tasks: Any, config: str = GUIDE_CONFIG, seconds: float = 10.0, rate: float | None = 25.0, **options: Any) -> Plan:
+def planned(
+    tasks: Any, config: str = GUIDE_CONFIG, seconds: float = 10.0, rate: float | None = 25.0, **options: Any
+) -> MigrationPlan:
     """What becomes of tasks whose media are all as long as ``seconds``."""
     sources = ["/static/samples/clip.mp4", "/static/samples/other.mp4", "/static/samples/sound.mp3", "s3://bucket/clip.mp4"]
-    return plan(LabelingConfig(config), tasks, Options(durations={s: Media(seconds, rate) for s in sources}, **options))
+    return plan(
+        LabelingConfig(config), tasks, MigrationOptions(durations={s: Media(seconds, rate) for s in sources}, **options)
+    )
 
 
 def inline(times: Any) -> dict[str, Any]:
@@ -39,7 +52,7 @@ def task(times: Any = SECONDS, source: str = VIDEO, number: int = 1, regions: An
     return exported(number, {"csv": inline(times), "video": player(source)}, regions)
 
 
-def only(done: Plan) -> Outcome:
+def only(done: MigrationPlan) -> MigrationOutcome:
     (outcome,) = done.outcomes
     return outcome
 
@@ -53,7 +66,7 @@ def test_the_guides_example_becomes_a_video_in_sync_with_its_series(tmp_path: Pa
     write_series(tmp_path / "time-series.csv", SECONDS)
     data = {"csv": "/samples/time-series.csv?time=time_column&values=first_column", "video": player(VIDEO)}
 
-    done = plan(LabelingConfig(GUIDE_CONFIG), [data], Options(media_folder=tmp_path))
+    done = plan(LabelingConfig(GUIDE_CONFIG), [data], MigrationOptions(media_folder=tmp_path))
 
     assert only(done).status == CONVERTED
     assert only(done).task == {**data, "video": VIDEO}
@@ -69,7 +82,7 @@ def test_with_a_sound_file_as_the_guide_says_it_becomes_an_audio(tmp_path: Path,
     write_sound(tmp_path / "sound.m4a", seconds=4.0)
     data = {"csv": inline([0.0, 1.0, 2.0, 3.0, 4.0]), "video": player("/static/samples/sound.m4a", tag)}
 
-    done = plan(LabelingConfig(GUIDE_CONFIG), [data], Options(media_folder=tmp_path))
+    done = plan(LabelingConfig(GUIDE_CONFIG), [data], MigrationOptions(media_folder=tmp_path))
 
     assert only(done).status == CONVERTED
     assert done.config is not None
@@ -167,7 +180,7 @@ def test_private_addresses_stay_text_and_nobody_is_asked(host: str, monkeypatch:
     source = f"http://{host}/clip.mp4"
 
     unknown = planned([task(source=source)], media_folder=tmp_path)
-    known = plan(LabelingConfig(GUIDE_CONFIG), [task(source=source)], Options(durations={source: Media(10.0, 25.0)}))
+    known = plan(LabelingConfig(GUIDE_CONFIG), [task(source=source)], MigrationOptions(durations={source: Media(10.0, 25.0)}))
 
     assert only(unknown).status == NEEDS_REVIEW
     assert "--durations" in only(unknown).notes[0]
@@ -357,7 +370,7 @@ def test_videos_of_several_rates_get_a_field_with_their_rate(tmp_path: Path) -> 
     times = [row / 10 for row in range(40)]
     tasks = [task(times, "/data/upload/1/a.mp4"), task(times, "/data/upload/1/b.mp4", 2)]
 
-    done = plan(LabelingConfig(GUIDE_CONFIG), tasks, Options(media_folder=tmp_path))
+    done = plan(LabelingConfig(GUIDE_CONFIG), tasks, MigrationOptions(media_folder=tmp_path))
 
     assert [outcome.task["data"]["frame_rate"] for outcome in done.outcomes] == [25, 10]
     assert 'frameRate="$frame_rate"' in str(done.config)
@@ -453,7 +466,7 @@ def test_two_addresses_that_would_be_one_file_need_review(tmp_path: Path) -> Non
     write_video(tmp_path / "clip.mp4", colour_pictures(25))
     tasks = [task(source="s3://a/one/clip.mp4"), task(source="s3://a/two/clip.mp4", number=2)]
 
-    done = plan(LabelingConfig(GUIDE_CONFIG), tasks, Options(media_folder=tmp_path))
+    done = plan(LabelingConfig(GUIDE_CONFIG), tasks, MigrationOptions(media_folder=tmp_path))
 
     assert ["two addresses" in outcome.notes[0] for outcome in done.outcomes] == [True, True]
 
@@ -463,7 +476,7 @@ def test_a_link_out_of_the_media_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "clip.mp4").symlink_to(outside)
 
-    done = plan(LabelingConfig(GUIDE_CONFIG), [task()], Options(media_folder=tmp_path / "media"))
+    done = plan(LabelingConfig(GUIDE_CONFIG), [task()], MigrationOptions(media_folder=tmp_path / "media"))
 
     assert only(done).status == NEEDS_REVIEW
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from framewise.sync.combine import Answer, merged
-from framewise.sync.confidence import audio_confidence, together, visual_confidence
-from framewise.sync.correlate import Agreement, Signal, correlate
-from framewise.sync.lines import robust_line
-from framewise.sync.network import Link, solve
-from framewise.sync.phat import hear
-from framewise.sync.sound import SAMPLE_RATE, Sound, analyse
+from framewise.sync.offsets.combine import Answer, merged
+from framewise.sync.offsets.confidence import audio_confidence, together, visual_confidence
+from framewise.sync.offsets.correlate import Agreement, correlate
+from framewise.sync.offsets.lines import robust_line
+from framewise.sync.offsets.network import Link, solve
+from framewise.sync.offsets.phat import hear
+from framewise.sync.offsets.signals import Signal
+from framewise.sync.offsets.sound import SAMPLE_RATE, Sound, analyse
 from tools.sync_material import BASE_RATE, make
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from framewise.core.errors import ConfigError, FramewiseError, MediaError, RequestError
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import ControlSettings, LabelSettings
-from framewise.sync.labels import ANNOTATIONS, PREDICTIONS, Outcome, carry_labels
+from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarriedLabels, carry_labels
+from framewise.sync.labels.regions import LabelSpan, LabelTrack, carry, frames_of, read_track
 from framewise.sync.manifest import Manifest, Recording
-from framewise.sync.regions import Span, Track, carry, frames_of, read_track
 
 LABELS = '<Label value="Kick"/><Label value="Run"/>'
 
@@ -33,10 +33,10 @@ def manifest(*recordings: Recording) -> Manifest:
     return Manifest("2026-01-02T03:04:05Z", "0a1b2c3d", "both", 20.0, 0.2, recordings[0].name, recordings)
 
 
-def track(of: Recording, frame_rate: float = 25.0, times: SeriesTimes | None = None) -> Track:
+def track(of: Recording, frame_rate: float = 25.0, times: SeriesTimes | None = None) -> LabelTrack:
     tag = "TimeSeriesLabels" if times else "TimelineLabels"
     control = ControlSettings(tag, "l", "v", "v", None, (LabelSettings("Kick", ()), LabelSettings("Run", ())), {})
-    return Track(control, of, frame_rate, times)
+    return LabelTrack(control, of, frame_rate, times)
 
 
 def timeline(start: int, end: int | None, name: str = "r1", label: str = "Kick", control: str = "l") -> dict[str, Any]:
@@ -44,7 +44,7 @@ def timeline(start: int, end: int | None, name: str = "r1", label: str = "Kick",
     return {"id": name, "type": "timelinelabels", "from_name": control, "to_name": "v", "value": value}
 
 
-def frames_carried(region: dict[str, Any], source: Track, target: Track) -> list[tuple[int, int]] | None:
+def frames_carried(region: dict[str, Any], source: LabelTrack, target: LabelTrack) -> list[tuple[int, int]] | None:
     (found,) = read_track([region], source)
     carried = carry(found, source.recording, target, None)
     return [(r["start"], r["end"]) for r in carried.region["value"]["ranges"]] if carried.region else None
@@ -115,7 +115,7 @@ def test_whole_frames_come_back_as_they_were(start: int, more: int, shift: int, 
 @given(st.lists(st.floats(0.01, 20), min_size=2, max_size=6, unique=True), RATES)
 def test_spans_that_meet_still_meet_unless_one_is_shorter_than_a_frame(edges: list[float], rate: float) -> None:
     edges = sorted(edges)
-    spans = [frames_of(Span(a, b), rate, 1000) for a, b in zip(edges, edges[1:], strict=False)]
+    spans = [frames_of(LabelSpan(a, b), rate, 1000) for a, b in zip(edges, edges[1:], strict=False)]
 
     for (_, end), (start, _), length in zip(spans, spans[1:], np.diff(edges), strict=False):
         if length > 1 / rate and edges[-1] - edges[-2] > 1 / rate:
@@ -257,7 +257,7 @@ def test_series_belong_to_the_recording_that_they_play_in_sync_with(tmp_path: Pa
     assert value == {"start": 101.6, "end": 102.6, "instant": False, "timeserieslabels": ["Run"]}
 
 
-def lost(outcomes: list[Outcome]) -> list[str]:
+def lost(outcomes: list[CarriedLabels]) -> list[str]:
     return [text for outcome in outcomes for text in outcome.lost]
 
 

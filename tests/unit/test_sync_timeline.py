@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewise.core.errors import RequestError
-from framewise.sync.timeline import MODES, Span, between, head_of, interval, plan, samples_of
+from framewise.sync.apply.timeline import MODES, Span, head_of, interval, plan, samples_of
+from framewise.sync.manifest import on_other_clock
 
 RATES = st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60), Fraction(120)])
 OFFSETS = st.floats(-50, 50)
@@ -107,11 +108,11 @@ def test_residuals_are_at_most_half_a_frame_and_sound_stays_with_the_picture(
 def test_the_way_to_another_recording_and_back_is_the_identity(a: float, b: float, t: float, p: float, q: float) -> None:
     rate_a, rate_b = 1 + p * 1e-6, 1 + q * 1e-6
 
-    there = between(t, rate_a, a, rate_b, b)
+    there = on_other_clock(t, rate_a, a, rate_b, b)
 
-    assert between(there, rate_b, b, rate_a, a) == pytest.approx(t, abs=1e-8)
-    assert between(t, 1, a, 1, b) == pytest.approx(t + a - b)  # t_j = t_i + o_i - o_j
-    assert between(t, rate_a, a, 1, 0) == pytest.approx(rate_a * t + a)  # t_ref
+    assert on_other_clock(there, rate_b, b, rate_a, a) == pytest.approx(t, abs=1e-8)
+    assert on_other_clock(t, 1, a, 1, b) == pytest.approx(t + a - b)  # t_j = t_i + o_i - o_j
+    assert on_other_clock(t, rate_a, a, 1, 0) == pytest.approx(rate_a * t + a)  # t_ref
 
 
 def test_samples_are_rounded_once_and_not_for_each_frame() -> None:

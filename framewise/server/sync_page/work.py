@@ -58,14 +58,14 @@ def main(folder: Path) -> int:
 
 def estimate(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
     """job: method, max_offset (seconds; None: all), minimum_confidence, reference (a number)."""
-    from framewise.sync.estimate import Options
-    from framewise.sync.estimate import estimate as run
+    from framewise.sync import estimate_offsets
+    from framewise.sync.offsets.estimate import EstimateOptions
 
     stored = sorted(session.recordings(), key=lambda s: s.number != job["reference"])
     pictures = session.folder / f".{PICTURES}.new"
     shutil.rmtree(pictures, ignore_errors=True)
-    options = Options(job["method"], job["max_offset"], job["minimum_confidence"], pictures)
-    made = run([s.path for s in stored], options, progress.tell)
+    options = EstimateOptions(job["method"], job["max_offset"], job["minimum_confidence"], pictures)
+    made = estimate_offsets([s.path for s in stored], options, progress.tell)
     for old in (SYNCED, PICTURES):
         shutil.rmtree(session.folder / old, ignore_errors=True)
     manifests.write(made, session.folder / MANIFEST)
@@ -75,14 +75,15 @@ def estimate(session: Session, job: dict[str, Any], progress: JobProgress) -> No
 
 def apply(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
     """job: mode, correct_drift. The outputs that are there stay until the new ones are whole."""
-    from framewise.sync.applying import Options
-    from framewise.sync.applying import apply as run
+    from framewise.sync import apply_offsets
+    from framewise.sync.apply.applying import ApplyOptions
 
     made = session.manifest()
     assert made is not None  # asked before it was started
     new = session.folder / f".{SYNCED}.new"
     shutil.rmtree(new, ignore_errors=True)
-    done = run(made, Options(new, job["mode"], job["correct_drift"]), lambda share, what: progress.tell(share, "writing"))
+    options = ApplyOptions(new, job["mode"], job["correct_drift"])
+    done = apply_offsets(made, options, lambda share, what: progress.tell(share, "writing"))
     numbers = {stored.path.name: stored.number for stored in session.recordings()}
     outputs = [
         {

@@ -12,7 +12,7 @@ from scipy.ndimage import median_filter
 from framewise.core.errors import MediaError
 from framewise.core.progress import ShareProgress, silent
 from framewise.media.video import decode, probe
-from framewise.sync.correlate import Signal
+from framewise.sync.offsets.signals import Signal
 
 SIZE = 160  # pixels of the longer side that pictures are compared at
 _NOISE = 3.0  # grey levels that a pixel changes by without anything that moves

@@ -4,7 +4,7 @@ correlations. PNG files, drawn without a screen."""
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +12,21 @@ from scipy.ndimage import binary_dilation, find_objects, label, maximum_filter1d
 
 from framewise.core.errors import SettingsError
 from framewise.media.video import decode, probe
-from framewise.sync.correlate import Agreement, correlate
+from framewise.sync.drawing import new_figure, plain, save
 from framewise.sync.manifest import Manifest, Recording
-from framewise.sync.movement import small_grey
-from framewise.sync.phat import envelope_correlation
-from framewise.sync.sound import SAMPLE_RATE, Sound
-
-if TYPE_CHECKING:
-    from framewise.sync.estimate import Material
+from framewise.sync.offsets.correlate import Agreement, correlate
+from framewise.sync.offsets.material import Material
+from framewise.sync.offsets.movement import small_grey
+from framewise.sync.offsets.phat import envelope_correlation
+from framewise.sync.offsets.sound import SAMPLE_RATE, Sound
 
 INSTANTS = 4
 MAX_DRAWN = 8  # recordings in one picture: more would be too small to see anything
 COLUMNS = 1200  # points of a curve: as many as a picture has
 _MOVES = 14.0  # grey levels by which what moves changes
-_DPI = 110
 
 
-def draw_all(materials: Sequence["Material"], made: Manifest, folder: Path) -> list[Path]:
+def draw_all(materials: Sequence[Material], made: Manifest, folder: Path) -> list[Path]:
     """Every picture that there is material for, into a folder. Raises SettingsError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +35,7 @@ def draw_all(materials: Sequence["Material"], made: Manifest, folder: Path) -> l
         raise SettingsError(f"pictures: {folder} cannot be written ({error.strerror})") from None
 
 
-def _draw(materials: Sequence["Material"], made: Manifest, folder: Path) -> Iterator[Path]:
+def _draw(materials: Sequence[Material], made: Manifest, folder: Path) -> Iterator[Path]:
     shown = [(m, r) for m, r in zip(materials, made.recordings, strict=True) if r.answered][:MAX_DRAWN]
     if sum(m.movement is not None for m, _ in shown) > 1:
         yield _indicators([(m, r) for m, r in shown if m.movement is not None], folder / "sync_indicators.png")
@@ -48,25 +46,6 @@ def _draw(materials: Sequence["Material"], made: Manifest, folder: Path) -> Iter
         yield _motion(seen, folder / "motion_energy.png")
     yield _matrix(made, folder / "correlation_matrix.png")
     yield _curves(every, made, folder / "correlations.png")
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=_DPI)
-    return path
-
-
-def _plain(text: str, length: int = 40) -> str:
-    """A name as matplotlib shows it: dollars would begin mathematics."""
-    return (text if len(text) <= length else text[: length - 3] + "...").replace("$", r"\$")
 
 
 def _on_reference(recording: Recording, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -82,10 +61,10 @@ def _own(recording: Recording, on_reference: float) -> float:
 # Sync indicators.
 
 
-def _indicators(shown: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+def _indicators(shown: Sequence[tuple[Material, Recording]], path: Path) -> Path:
     """The same instants in all cameras, a row each, with what moves in boxes: hands and things must be in the same state."""
     instants = _lively_instants(shown)
-    figure = _figure(3.1 * len(instants) + 0.4, 2.35 * len(shown) + 0.6)
+    figure = new_figure(3.1 * len(instants) + 0.4, 2.35 * len(shown) + 0.6)
     axes = figure.subplots(len(shown), len(instants), squeeze=False)
     for row, (material, recording) in zip(axes, shown, strict=True):
         wanted = [_own(recording, instant) for instant in instants]
@@ -101,12 +80,12 @@ def _indicators(shown: Sequence[tuple["Material", Recording]], path: Path) -> Pa
             for left, top, right, bottom in boxes:
                 axis.add_patch(_box(left, top, right, bottom))
             axis.set_title(f"{instant:.3f} s  (own clock {at:.3f} s, {1000 * (at - own):+.0f} ms)", fontsize=7)
-        row[0].set_ylabel(_plain(material.name, 24), fontsize=8)
+        row[0].set_ylabel(plain(material.name, 24), fontsize=8)
     figure.suptitle("The same instants on the reference's clock; what moves is boxed", fontsize=10)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _lively_instants(shown: Sequence[tuple["Material", Recording]]) -> list[float]:
+def _lively_instants(shown: Sequence[tuple[Material, Recording]]) -> list[float]:
     """Instants of the reference's clock in which much moves, in as many recordings as possible, spread over what they share."""
     starts = [float(_on_reference(r, 0.0)) for _, r in shown]
     ends = [float(_on_reference(r, m.duration)) for m, r in shown]
@@ -184,9 +163,9 @@ def _box(left: float, top: float, right: float, bottom: float) -> Any:
 # Curves, before and after.
 
 
-def _waveforms(heard: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+def _waveforms(heard: Sequence[tuple[Material, Recording]], path: Path) -> Path:
     """Every sound on its own clock (left) and on the reference's (right)."""
-    figure = _figure(13, 1.15 * len(heard) + 1)
+    figure = new_figure(13, 1.15 * len(heard) + 1)
     axes = figure.subplots(len(heard), 2, squeeze=False, sharex="col")
     for row, (material, recording) in zip(axes, heard, strict=True):
         assert material.sound is not None
@@ -194,15 +173,15 @@ def _waveforms(heard: Sequence[tuple["Material", Recording]], path: Path) -> Pat
         for axis, times in ((row[0], seconds), (row[1], _on_reference(recording, seconds))):
             axis.fill_between(times, low, high, linewidth=0.3, color="tab:blue" if recording.answered else "0.6")
             axis.set_yticks([])
-        row[0].set_ylabel(_plain(material.name, 18), fontsize=8)
+        row[0].set_ylabel(plain(material.name, 18), fontsize=8)
         if not recording.answered:
             row[1].text(0.5, 0.85, "not answered", ha="center", transform=row[1].transAxes, fontsize=8, color="tab:red")
     return _before_and_after(figure, axes, "Sound", path)
 
 
-def _motion(seen: Sequence[tuple["Material", Recording]], path: Path) -> Path:
+def _motion(seen: Sequence[tuple[Material, Recording]], path: Path) -> Path:
     """How much moves in every recording, on its own clock and on the reference's."""
-    figure = _figure(13, 1.15 * len(seen) + 1)
+    figure = new_figure(13, 1.15 * len(seen) + 1)
     axes = figure.subplots(len(seen), 2, squeeze=False, sharex="col")
     for row, (material, recording) in zip(axes, seen, strict=True):
         assert material.movement is not None
@@ -210,7 +189,7 @@ def _motion(seen: Sequence[tuple["Material", Recording]], path: Path) -> Path:
         for axis, times in ((row[0], signal.seconds), (row[1], _on_reference(recording, signal.seconds))):
             axis.plot(times, signal.values, linewidth=0.7, color="tab:orange" if recording.answered else "0.6")
             axis.set_yticks([])
-        row[0].set_ylabel(_plain(material.name, 18), fontsize=8)
+        row[0].set_ylabel(plain(material.name, 18), fontsize=8)
         if not recording.answered:
             row[1].text(0.5, 0.85, "not answered", ha="center", transform=row[1].transAxes, fontsize=8, color="tab:red")
     return _before_and_after(figure, axes, "Movement (logarithm)", path)
@@ -224,7 +203,7 @@ def _before_and_after(figure: Any, axes: Any, what: str, path: Path) -> Path:
     for axis in axes.flat:
         axis.grid(axis="x", color="0.85")
         axis.set_axisbelow(True)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _outline(sound: Sound) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -249,24 +228,24 @@ def _matrix(made: Manifest, path: Path) -> Path:
                 sure[row, column] = pair.confidence
                 offset = f"{sign * pair.offset:+.3f} s" if pair.offset is not None else "no answer"
                 texts[row][column] = f"{pair.confidence:.2f}\n{offset}"
-    figure = _figure(1.5 * len(names) + 2.6, 1.1 * len(names) + 1.7)
+    figure = new_figure(1.5 * len(names) + 2.6, 1.1 * len(names) + 1.7)
     axis = figure.subplots()
     image = axis.imshow(sure, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")
     for row, column in ((r, c) for r in range(len(names)) for c in range(len(names)) if r != c):
         colour = "black" if 0.15 < sure[row, column] < 0.85 else "white"
         axis.text(column, row, texts[row][column], ha="center", va="center", fontsize=8, color=colour)
-    ticks = [_plain(name, 18) for name in names]
+    ticks = [plain(name, 18) for name in names]
     axis.set_xticks(range(len(names)), ticks, rotation=20, ha="right", fontsize=8)
     axis.set_yticks(range(len(names)), ticks, fontsize=8)
     figure.colorbar(image, ax=axis, label="confidence")
     axis.set_title("Start of the column's recording minus the row's", fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _curves(every: Sequence[tuple["Material", Recording]], made: Manifest, path: Path) -> Path:
+def _curves(every: Sequence[tuple[Material, Recording]], made: Manifest, path: Path) -> Path:
     """The correlation of each recording with the reference at every lag: one narrow peak is an answer, several are a doubt."""
     reference, others = every[0][0], every[1:]
-    figure = _figure(13, 1.5 * max(1, len(others)) + 0.8)
+    figure = new_figure(13, 1.5 * max(1, len(others)) + 0.8)
     axes = figure.subplots(max(1, len(others)), 2, squeeze=False)
     for row, (material, recording) in zip(axes, others, strict=True):
         for axis, what, colour, curve in (
@@ -278,15 +257,15 @@ def _curves(every: Sequence[tuple["Material", Recording]], made: Manifest, path:
                 axis.text(0.5, 0.5, "not compared", ha="center", va="center", transform=axis.transAxes, color="0.5")
                 continue
             axis.plot(*curve, linewidth=0.7, color=colour)
-            axis.set_title(f"{_plain(material.name, 24)}: {what}", fontsize=8)
+            axis.set_title(f"{plain(material.name, 24)}: {what}", fontsize=8)
             if recording.offset is not None:
                 axis.axvline(recording.offset, color="tab:red", linewidth=0.8, linestyle="--")
     for axis in axes[-1]:
         axis.set_xlabel("offset in seconds (dashed: the answer)")
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _sound_curve(one: "Material", two: "Material", reach: float) -> tuple[Any, Any] | None:
+def _sound_curve(one: Material, two: Material, reach: float) -> tuple[Any, Any] | None:
     if one.sound is None or two.sound is None:
         return None
     lags, values = envelope_correlation(one.sound, two.sound)
@@ -294,7 +273,7 @@ def _sound_curve(one: "Material", two: "Material", reach: float) -> tuple[Any, A
     return _thinned(lags[inside], values[inside])
 
 
-def _motion_curve(one: "Material", two: "Material", reach: float) -> tuple[Any, Any] | None:
+def _motion_curve(one: Material, two: Material, reach: float) -> tuple[Any, Any] | None:
     if one.movement is None or two.movement is None:
         return None
     found = correlate(one.movement.signal, two.movement.signal, reach)

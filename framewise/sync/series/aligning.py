@@ -15,12 +15,13 @@ from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
 from framewise.media.series import Series, read_series
 from framewise.media.video import open_container
-from framewise.sync.channels import correlate_channels
-from framewise.sync.confidence import together, visual_confidence
-from framewise.sync.correlate import MIN_SECONDS, Agreement, Floats, Signal, correlate
-from framewise.sync.movement import MovementMeter, small_pictures
-from framewise.sync.sound import SAMPLE_RATE, decode_sound, has_sound
-from framewise.sync.turning import TurningMeter
+from framewise.sync.offsets.confidence import together, visual_confidence
+from framewise.sync.offsets.correlate import MIN_SECONDS, Agreement, correlate
+from framewise.sync.offsets.movement import MovementMeter, small_pictures
+from framewise.sync.offsets.signals import Floats, Signal
+from framewise.sync.offsets.sound import SAMPLE_RATE, decode_sound, has_sound
+from framewise.sync.series.channels import correlate_channels
+from framewise.sync.series.turning import TurningMeter
 
 SAME_SECONDS = 0.1  # answers that differ by less say the same
 CAMERA, SCENE, SOUND = "turning", "movement", "sound"
@@ -126,7 +127,7 @@ def _energy(values: Floats, rate: float) -> Floats:
     return np.asarray(np.log(length + 0.1 * float(np.median(length)) + 1e-9))
 
 
-def align(video: Path, sensor: Sensor, search: float, progress: Progress = silent) -> Alignment:
+def align_series(video: Path, sensor: Sensor, search: float, progress: Progress = silent) -> Alignment:
     """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
     return compare(measure(video, progress), sensor, search)
 

@@ -97,8 +97,3 @@ def head_of(seconds: float, frame_rate: Fraction) -> Head:
 def samples_of(frames: int, frame_rate: Fraction, sample_rate: int) -> int:
     """Samples of sound in so many frames, to the nearest."""
     return math.floor(frames * sample_rate / frame_rate + Fraction(1, 2))
-
-
-def between(seconds: float, rate: float, offset: float, other_rate: float, other_offset: float) -> float:
-    """What is at ``seconds`` of one recording, in seconds of another. rate: of the reference's seconds in a recording's own."""
-    return (rate * seconds + offset - other_offset) / other_rate

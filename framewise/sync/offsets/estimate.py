@@ -20,11 +20,12 @@ from framewise.core.errors import MediaError, RequestError
 from framewise.core.progress import Progress, between, named, silent
 from framewise.media.video import open_container
 from framewise.sync import manifest as files
-from framewise.sync.combine import Answer, answer_for, by_picture, by_sound, merged
 from framewise.sync.manifest import Estimate, Manifest, Pair, new_request_id, now, rating_of, unique_names
-from framewise.sync.movement import Movement, measure_movement
-from framewise.sync.network import Link, Solution, solve
-from framewise.sync.sound import Sound, analyse, decode_sound
+from framewise.sync.offsets.combine import Answer, answer_for, by_picture, by_sound, merged
+from framewise.sync.offsets.material import Material
+from framewise.sync.offsets.movement import measure_movement
+from framewise.sync.offsets.network import ClockSolution, Link, solve
+from framewise.sync.offsets.sound import analyse, decode_sound
 from framewise.sync.sources import streams_of
 
 METHODS = ("audio", "visual", "both")
@@ -33,7 +34,7 @@ logger = logging.getLogger("framewise.sync")
 
 
 @dataclass(frozen=True)
-class Options:
+class EstimateOptions:
     """max_offset: seconds that are searched each way, None for all that the recordings' lengths allow. pictures: a folder for
     what there is to look at, made if it is not there. request_id: what log lines say that it was asked by."""
 
@@ -44,23 +45,7 @@ class Options:
     request_id: str = field(default_factory=new_request_id)
 
 
-@dataclass
-class Material:
-    """A recording's file, its header, and what was measured in it. no_sound, no_picture: why there is none, in words."""
-
-    path: Path
-    name: str
-    duration: float
-    frame_rate: Fraction | None
-    frames: int | None
-    sample_rate: int | None
-    sound: Sound | None = None
-    movement: Movement | None = None
-    no_sound: str = ""
-    no_picture: str = ""
-
-
-def estimate(paths: Sequence[Path], options: Options, progress: Progress = silent) -> Manifest:
+def estimate_offsets(paths: Sequence[Path], options: EstimateOptions, progress: Progress = silent) -> Manifest:
     """Put recordings on the clock of the first one given. Prints nothing; logs each step to ``framewise.sync``.
 
     Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at
@@ -78,7 +63,7 @@ def estimate(paths: Sequence[Path], options: Options, progress: Progress = silen
         for recording in made.recordings:
             log.info("%s", describe(recording))
         if options.pictures is not None:
-            from framewise.sync.pictures import draw_all
+            from framewise.sync.offsets.plots import draw_all
 
             with _step("drawing", progress, log):
                 draw_all(materials, made, options.pictures)
@@ -98,7 +83,7 @@ def describe(recording: files.Recording) -> str:
     )
 
 
-def _check(paths: Sequence[Path], options: Options) -> None:
+def _check(paths: Sequence[Path], options: EstimateOptions) -> None:
     if options.method not in METHODS:
         raise RequestError(f"method: expected one of {', '.join(METHODS)}, found {options.method!r}")
     if options.max_offset is not None and not 0 < options.max_offset < math.inf:
@@ -152,7 +137,7 @@ def _step(what: str, progress: Progress, log: Any) -> Iterator[None]:
     log.info("%s: done in %.1f s", what, time.monotonic() - began)
 
 
-def _measure(materials: list[Material], options: Options, scratch: Path, progress: Progress, log: Any) -> None:
+def _measure(materials: list[Material], options: EstimateOptions, scratch: Path, progress: Progress, log: Any) -> None:
     """Fill in sound and movement, several recordings at once: decoding does not hold the interpreter."""
     _need(materials, options.method)
     jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -202,7 +187,7 @@ def _need(materials: list[Material], method: str) -> None:
 
 
 def _compare(
-    materials: list[Material], options: Options, reach: float, progress: Progress, log: Any
+    materials: list[Material], options: EstimateOptions, reach: float, progress: Progress, log: Any
 ) -> dict[tuple[int, int], dict[str, Answer]]:
     """For every two recordings what each method says, and "both"."""
     found: dict[tuple[int, int], dict[str, Answer]] = {}
@@ -233,7 +218,7 @@ def _links(answers: dict[tuple[int, int], dict[str, Answer]], method: str) -> li
 
 
 def _conclude(
-    materials: list[Material], answers: dict[tuple[int, int], dict[str, Answer]], options: Options, reach: float
+    materials: list[Material], answers: dict[tuple[int, int], dict[str, Answer]], options: EstimateOptions, reach: float
 ) -> Manifest:
     methods = ("audio", "visual") if options.method == "both" else (options.method,)
     links = _links(answers, options.method)
@@ -262,15 +247,15 @@ def _conclude(
     )
 
 
-def _residual(solution: Solution, a: int, b: int, answer: Answer) -> float | None:
+def _residual(solution: ClockSolution, a: int, b: int, answer: Answer) -> float | None:
     if answer.offset is None:
         return None
     return solution.residual(Link(a, b, answer.offset, answer.drift or 0.0, answer.confidence, answer.tolerance))
 
 
 def _recording(
-    place: int, materials: list[Material], answers: dict[tuple[int, int], dict[str, Answer]], solution: Solution,
-    each: dict[str, Solution], options: Options,
+    place: int, materials: list[Material], answers: dict[tuple[int, int], dict[str, Answer]], solution: ClockSolution,
+    each: dict[str, ClockSolution], options: EstimateOptions,
 ) -> files.Recording:  # fmt: skip
     material = materials[place]
     evidence = {method: _evidence(place, one, method, materials) for method, one in each.items()}
@@ -299,7 +284,7 @@ def _recording(
     )
 
 
-def _evidence(place: int, solution: Solution, method: str, materials: list[Material]) -> Estimate | None:
+def _evidence(place: int, solution: ClockSolution, method: str, materials: list[Material]) -> Estimate | None:
     if (materials[place].no_sound if method == "audio" else materials[place].no_picture) or (
         place == 0 and len(solution.offsets) < 2
     ):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy import fft
 from scipy.ndimage import map_coordinates, uniform_filter1d
 
-from framewise.sync.lines import MAX_DRIFT, Line, robust_line
-from framewise.sync.sound import ENVELOPE_RATE, SAMPLE_RATE, Sound
+from framewise.sync.offsets.lines import MAX_DRIFT, Line, robust_line
+from framewise.sync.offsets.sound import ENVELOPE_RATE, SAMPLE_RATE, Sound
 
 Floats = npt.NDArray[np.float64]
 

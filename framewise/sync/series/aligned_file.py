@@ -9,8 +9,8 @@ import numpy as np
 from framewise.core.errors import MediaError, SettingsError
 from framewise.labeling_config import SeriesSettings
 from framewise.media.series import column_names, read_cells, separator_in
-from framewise.sync.aligning import Alignment, Sensor
-from framewise.sync.correlate import Floats
+from framewise.sync.offsets.signals import Floats
+from framewise.sync.series.aligning import Alignment, Sensor
 
 _EXACT = 0.0005  # seconds: a sample as near to the video's 0 is its first one
 

@@ -11,9 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from framewise.sync import correlate as one
-from framewise.sync.correlate import Agreement, Floats, Signal
-from framewise.sync.lines import USUAL_DRIFT, robust_line
+from framewise.sync.offsets.correlate import (
+    EVEN_RIVAL,
+    LOBE_SECONDS,
+    MIN_DRIFT_SECONDS,
+    MIN_SECONDS,
+    MIN_SHARE,
+    PART_SECONDS,
+    STRONGEST,
+    Agreement,
+)
+from framewise.sync.offsets.lines import USUAL_DRIFT, robust_line
+from framewise.sync.offsets.signals import (
+    STILL,
+    Floats,
+    Signal,
+    common_rate,
+    correlation_at,
+    flatten,
+    on_grid,
+    overlap_correlation,
+    peak_shift,
+    samples_by_chance,
+)
 
 MOST = 6  # channels of a set; more are reduced to those in which most happens
 _RIDGE = 0.02
@@ -30,7 +50,7 @@ class _Set:
 
 
 def correlate_channels(
-    references: Sequence[Signal], others: Sequence[Signal], max_offset: float, min_overlap_seconds: float = one.MIN_SECONDS
+    references: Sequence[Signal], others: Sequence[Signal], max_offset: float, min_overlap_seconds: float = MIN_SECONDS
 ) -> Agreement | str:
     """As ``correlate.correlate`` of two sets of signals, those of a set with the same seconds.
 
@@ -42,9 +62,9 @@ def correlate_channels(
     for name, signals in (("the first", references), ("the second", others)):
         if not signals:
             return f"{name} does not change at all"
-    rate = one._common_rate(references[0].rate, others[0].rate)
+    rate = common_rate(references[0].rate, others[0].rate)
     a, b = _prepared(references, rate), _prepared(others, rate)
-    enough = max(min_overlap_seconds, one.MIN_SHARE * min(len(a.values), len(b.values)) / rate) * rate
+    enough = max(min_overlap_seconds, MIN_SHARE * min(len(a.values), len(b.values)) / rate) * rate
     steps, overlap, score = _scores(a, b)
     lags = steps / rate + a.start - b.start
     usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
@@ -57,14 +77,14 @@ def correlate_channels(
 
 
 def _moving(signals: Sequence[Signal]) -> list[Signal]:
-    return [s for s in signals if len(s.seconds) > 2 and float(np.ptp(s.values)) > one.STILL]
+    return [s for s in signals if len(s.seconds) > 2 and float(np.ptp(s.values)) > STILL]
 
 
 def _prepared(signals: Sequence[Signal], rate: float) -> _Set:
     """On the grid, flattened, and turned until no channel tells anything of another."""
-    grids = [one._on_grid(signal, rate) for signal in signals]
+    grids = [on_grid(signal, rate) for signal in signals]
     have = np.minimum.reduce([known for _, known, _ in grids])
-    flat = np.stack([one._flatten(values, have, rate) for values, _, _ in grids], axis=1)
+    flat = np.stack([flatten(values, have, rate) for values, _, _ in grids], axis=1)
     size, axes = np.linalg.eigh(flat.T @ flat / max(have.sum(), 1.0))
     kept = np.argsort(-size)[:MOST]
     kept = kept[size[kept] > _RIDGE * size.max()]  # two columns of one signal are one
@@ -76,8 +96,8 @@ def _scores(a: _Set, b: _Set) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     total: Floats | float = 0.0
     for x in a.values.T:
         for y in b.values.T:
-            steps, correlation, overlap = one._overlap_correlation(x, a.have, y, b.have)
-            total = total + correlation**2 * np.maximum(overlap, 1) / one._chance(x, y)
+            steps, correlation, overlap = overlap_correlation(x, a.have, y, b.have)
+            total = total + correlation**2 * np.maximum(overlap, 1) / samples_by_chance(x, y)
     return steps, overlap, _normal(np.asarray(total), a.values.shape[1] * b.values.shape[1])
 
 
@@ -92,19 +112,19 @@ def _peak(
 ) -> Agreement:  # fmt: skip
     place = int(np.argmax(score))
     top, step = float(score[place]), int(steps[place])
-    spread = float(np.mean([one._chance(x, y) for x in a.values.T for y in b.values.T]))
-    lobe = max(round(one._LOBE * rate), 2)
+    spread = float(np.mean([samples_by_chance(x, y) for x in a.values.T for y in b.values.T]))
+    lobe = max(round(LOBE_SECONDS * rate), 2)
     rest = np.isfinite(score)
     rest[max(0, place - lobe) : place + lobe + 1] = False
     second = max(float(score[rest].max(initial=0.0)), float(backwards.max(initial=0.0)))
-    even = np.flatnonzero(rest & (score >= one._EVEN_RIVAL * top))
+    even = np.flatnonzero(rest & (score >= EVEN_RIVAL * top))
     rivals = [i for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
     first, last = max(0, -step), min(len(b.values), len(a.values) - step)
     products = np.einsum("np,nq->npq", a.values[first + step : last + step], b.values[first:last])
     mixed = b.values @ _unit(products.sum(0)).T
-    exact = one._between(score, place) if np.isfinite(score[max(0, place - 1) : place + 2]).all() else 0.0
+    exact = peak_shift(score, place) if np.isfinite(score[max(0, place - 1) : place + 2]).all() else 0.0
     parts, agreement, drift, moved = _parts(a, b, products, rate, step, exact)
-    correlation = one._product(a.values, mixed, first, last, step)
+    correlation = correlation_at(a.values, mixed, first, last, step)
     return Agreement(
         offset=float(lags[place]) + (exact + moved) / rate,
         drift=drift,
@@ -132,7 +152,7 @@ def _lasting(products: Floats, rate: float, spread: float) -> float:
     edges = np.linspace(0, len(products), blocks + 1).astype(int)[:-1]
     sums = np.add.reduceat(products, edges, axis=0)
     agree = np.array([float((block * _unit(sums.sum(0) - block)).sum()) for block in sums])
-    kept = np.sort(agree)[: blocks - max(1, round(one._STRONGEST * blocks))]
+    kept = np.sort(agree)[: blocks - max(1, round(STRONGEST * blocks))]
     return float(kept.sum() / np.sqrt(len(products) * len(kept) / blocks * spread))
 
 
@@ -144,20 +164,20 @@ def _parts(
     Each part is mixed as all others tell. In a long overlap clocks part: then the same lag is a line of lags.
     """
     first, whole, overlap = max(0, -step), products.sum(0), len(products) / rate
-    count = max(2, int(overlap / one.PART_SECONDS))
+    count = max(2, int(overlap / PART_SECONDS))
     reach = max(3, round((1.0 + USUAL_DRIFT * overlap) * rate))
     edges = np.linspace(0, len(products), count + 1).astype(int)
     centres, peaks, heights = [], [], []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         part, place = b.values[first + low : first + high], step + first + low
         mixed = part @ _unit(whole - products[low:high].sum(0)).T
-        curve = np.array([one._product(a.values, mixed, 0, len(mixed), place + k) for k in range(-reach, reach + 1)])
+        curve = np.array([correlation_at(a.values, mixed, 0, len(mixed), place + k) for k in range(-reach, reach + 1)])
         top = int(np.argmax(curve))
         centres.append(b.start + (first + (low + high) / 2) / rate)
-        peaks.append((top - reach + one._between(curve, top)) / rate)
+        peaks.append((top - reach + peak_shift(curve, top)) / rate)
         heights.append(max(float(curve[top]), 1e-6))
     lags, same = np.array(peaks), max(1.5 / rate, 0.06)
-    if overlap < one.MIN_DRIFT_SECONDS:
+    if overlap < MIN_DRIFT_SECONDS:
         return count, float((np.abs(lags - exact / rate) <= same).mean()), None, 0.0
     line = robust_line(centres, lags, heights, 0.25 / rate)
     agreement = float((np.abs(lags - line.at(centres)) <= same).mean())

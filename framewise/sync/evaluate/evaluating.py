@@ -3,51 +3,30 @@
 import multiprocessing
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from framewise.core.errors import FramewiseError, RequestError
 from framewise.core.progress import Progress, silent
+from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome, metrics_of
+from framewise.sync.evaluate.variants import Case, make_cases
 from framewise.sync.manifest import Manifest, write_json
-from framewise.sync.variants import Case, make_cases
 
 # Of two recordings, by "audio" or "visual", searched so many seconds each way: a function of a module, for another process.
 Estimator = Callable[[Sequence[Path], str, float], Manifest]
 
-METHODS = ("audio", "visual")
 DEFAULT_OFFSETS = (-4.7123, -1.5, -0.517, -0.0117, 0.0, 0.0083, 0.0333, 0.4567, 2.0, 6.789)
-AGREED_SECONDS = 0.1
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mts", ".wav", ".flac", ".mp3", ".m4a", ".ogg"}
 SAMPLED_SECONDS = 0.05
 METRICS = "metrics.json"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One method on one case. offset, error: seconds, None where it did not answer; ``reason`` says why. peak_cpu_percent: 100
-    for one processor."""
-
-    original: str
-    true_offset: float
-    treatment: str
-    method: str
-    offset: float | None
-    error: float | None
-    confidence: float
-    reason: str
-    run_time: float
-    peak_memory_mb: float
-    peak_cpu_percent: float
-
-
-def evaluate(
+def evaluate_offsets(
     originals: Path, estimator: Estimator, output: Path, offsets: Sequence[float] = DEFAULT_OFFSETS, seconds: float = 60.0,
     max_offset: float = 20.0, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
@@ -56,7 +35,7 @@ def evaluate(
     seconds: how long the files of a case are at most. Raises FramewiseError.
     """
     files = recordings_of(originals)
-    outcomes, notes = list[Outcome](), list[str]()
+    outcomes, notes = list[EstimateOutcome](), list[str]()
     for place, original in enumerate(files):
         with tempfile.TemporaryDirectory(prefix="framewise-evaluate-") as folder:
             progress(place / len(files), f"{original.name}: cutting")
@@ -71,7 +50,7 @@ def evaluate(
     metrics = {**metrics_of(outcomes), "notes": notes, "results": [asdict(outcome) for outcome in outcomes]}
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / METRICS, metrics)
-    from framewise.sync.evaluation_plots import draw_all
+    from framewise.sync.evaluate.plots import draw_all
 
     draw_all(outcomes, output)
     progress(1.0, "done")
@@ -91,7 +70,7 @@ def recordings_of(folder: Path) -> list[Path]:
 # One case.
 
 
-def measure(case: Case, method: str, estimator: Estimator, max_offset: float) -> Outcome:
+def measure(case: Case, method: str, estimator: Estimator, max_offset: float) -> EstimateOutcome:
     """Run the estimator in a process of its own, and look at what it takes. Raises FramewiseError if that ends unanswered."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -109,7 +88,7 @@ def measure(case: Case, method: str, estimator: Estimator, max_offset: float) ->
         here.close()
     offset, confidence, reason, seconds = answer
     error = None if offset is None else offset - case.offset
-    return Outcome(
+    return EstimateOutcome(
         case.original, case.offset, case.treatment, method, offset, error, confidence, reason, seconds, memory, processor
     )
 
@@ -140,68 +119,3 @@ def _watch(pid: int, answer: Connection) -> tuple[float, float]:
         if now - before >= 10 * SAMPLED_SECONDS:  # the kernel counts in hundredths
             processor, before, used = max(processor, 100 * (cpu - used) / (now - before)), now, cpu
     return memory, processor
-
-
-# All cases.
-
-
-def metrics_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What all outcomes say together, as JSON."""
-    by_method = {method: [o for o in outcomes if o.method == method] for method in METHODS}
-    return {
-        "pairs": len(by_method[METHODS[0]]),
-        "methods": {method: _of_method(some) for method, some in by_method.items()},
-        "audio_video_diff": _differences(by_method),
-        "confidence_against_error": [
-            {"method": o.method, "confidence": o.confidence, "error": abs(o.error)} for o in outcomes if o.error is not None
-        ],
-    }
-
-
-def _of_method(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    return {
-        **_errors(outcomes),
-        "per_offset": {f"{key:+g}": _errors(some) for key, some in _grouped(outcomes, lambda o: o.true_offset)},
-        "per_treatment": {key: _errors(some) for key, some in _grouped(outcomes, lambda o: o.treatment)},
-        "run_time": {"mean": _mean([o.run_time for o in outcomes]), "max": max((o.run_time for o in outcomes), default=0.0)},
-        "peak_memory_mb": max((o.peak_memory_mb for o in outcomes), default=0.0),
-        "peak_cpu_percent": max((o.peak_cpu_percent for o in outcomes), default=0.0),
-    }
-
-
-def _grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], Any]) -> list[tuple[Any, list[Outcome]]]:
-    groups: dict[Any, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        groups[key(outcome)].append(outcome)
-    return sorted(groups.items())
-
-
-def _errors(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Of absolute errors in seconds; None where nothing was answered."""
-    errors = np.array([abs(o.error) for o in outcomes if o.error is not None])
-    told: dict[str, Any] = {"asked": len(outcomes), "answered": len(errors)}
-    if not len(errors):
-        return told | dict.fromkeys(("mae", "rmse", "median", "max"))
-    squares = float(np.sqrt((errors**2).mean()))
-    return told | {
-        "mae": float(errors.mean()),
-        "rmse": squares,
-        "median": float(np.median(errors)),
-        "max": float(errors.max()),
-    }
-
-
-def _differences(by_method: Mapping[str, Sequence[Outcome]]) -> dict[str, Any]:
-    """Between what sound and what picture say, where both answer."""
-    both = zip(*(by_method[method] for method in METHODS), strict=True)
-    found = [abs(a.offset - b.offset) for a, b in both if a.offset is not None and b.offset is not None]
-    return {
-        "pairs": len(found),
-        "mean": _mean(found),
-        "max": max(found, default=None),
-        "share_under_0.1_s": _mean([float(difference < AGREED_SECONDS) for difference in found]),
-    }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy import fft
 
 from framewise.core.progress import ShareProgress, silent
-from framewise.sync.correlate import Floats, Signal
-from framewise.sync.movement import Grey, small_pictures
+from framewise.sync.offsets.movement import Grey, small_pictures
+from framewise.sync.offsets.signals import Floats, Signal
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Solution:
+class ClockSolution:
     """offsets, drifts, confidences of the recordings that are connected with the reference.
 
     wrong: links that contradict the rest. outsiders: recordings that contradict the others, with the seconds that they do by.
@@ -46,7 +46,7 @@ class Solution:
         return link.offset - expected
 
 
-def solve(links: Sequence[Link]) -> Solution:
+def solve(links: Sequence[Link]) -> ClockSolution:
     """Put all recordings that links lead to on the reference's clock."""
     kept, wrong, outsiders = list(links), [], {}
     while bad := _open_loops(kept):
@@ -65,7 +65,7 @@ def solve(links: Sequence[Link]) -> Solution:
     starts = [(k.a, k.b, k.offset * (1 + drifts[k.a]), k.tolerance / max(k.confidence, 0.05)) for k in inside]
     offsets = _least_squares(sorted(confidences), starts)
     loops = [abs(error) for _, error in _loops(kept)]
-    return Solution(offsets, drifts, confidences, max(loops) if loops else None, tuple(wrong), outsiders)
+    return ClockSolution(offsets, drifts, confidences, max(loops) if loops else None, tuple(wrong), outsiders)
 
 
 def _loops(links: Sequence[Link]) -> list[tuple[tuple[Link, Link, Link], float]]:

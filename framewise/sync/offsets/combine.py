@@ -1,15 +1,12 @@
 """What two recordings tell of each other, method by method: an offset that is sure enough, or in words why there is none."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from framewise.sync.confidence import audio_confidence, audio_features, together, visual_confidence, visual_features
-from framewise.sync.correlate import MIN_SECONDS, Agreement, correlate
-from framewise.sync.network import Solution
-from framewise.sync.phat import Heard, hear
-
-if TYPE_CHECKING:
-    from framewise.sync.estimate import Material
+from framewise.sync.offsets.confidence import audio_confidence, audio_features, together, visual_confidence, visual_features
+from framewise.sync.offsets.correlate import MIN_SECONDS, Agreement, correlate
+from framewise.sync.offsets.material import Material
+from framewise.sync.offsets.network import ClockSolution
+from framewise.sync.offsets.phat import Heard, hear
 
 AUDIO_TOLERANCE = 0.005
 FRAMES_TOLERANCE = 1.5
@@ -45,7 +42,7 @@ def _none(reason: str, confidence: float = 0.0) -> Answer:
     return Answer(None, None, confidence, reason, 0.0)
 
 
-def by_sound(one: "Material", two: "Material", reach: float, minimum: float) -> Answer:
+def by_sound(one: Material, two: Material, reach: float, minimum: float) -> Answer:
     """Compare two recordings' sound within +-reach seconds."""
     for material in (one, two):
         if material.no_sound or material.sound is None:
@@ -58,7 +55,7 @@ def by_sound(one: "Material", two: "Material", reach: float, minimum: float) -> 
 
 
 def _of_sound(
-    one: "Material", two: "Material", inside: Heard | None, outside: Heard | None, reach: float, minimum: float
+    one: Material, two: Material, inside: Heard | None, outside: Heard | None, reach: float, minimum: float
 ) -> Answer:
     sure = audio_confidence(inside) if inside else 0.0
     if inside and sure >= minimum:
@@ -99,7 +96,7 @@ def _beyond(what: str, offset: float, reach: float) -> str:
     )
 
 
-def by_picture(one: "Material", two: "Material", reach: float, minimum: float) -> Answer:
+def by_picture(one: Material, two: Material, reach: float, minimum: float) -> Answer:
     """Compare how much moves in two recordings' pictures, within +-reach seconds."""
     for material in (one, two):
         if material.no_picture or material.movement is None:
@@ -113,7 +110,7 @@ def by_picture(one: "Material", two: "Material", reach: float, minimum: float) -
     return replace(answer, best=found.offset, features=visual_features(found))
 
 
-def _of_pictures(one: "Material", two: "Material", found: Agreement, reach: float, minimum: float) -> Answer:
+def _of_pictures(one: Material, two: Material, found: Agreement, reach: float, minimum: float) -> Answer:
     sure = visual_confidence(found)
     if sure >= minimum and found.rivals:
         return _tie("the movement repeats itself", found.offset, found.rivals, minimum)
@@ -154,7 +151,11 @@ def merged(sound: Answer, sight: Answer, minimum: float) -> Answer:
 
 
 def answer_for(
-    place: int, materials: list["Material"], answers: dict[tuple[int, int], dict[str, Answer]], solution: Solution, method: str
+    place: int,
+    materials: list[Material],
+    answers: dict[tuple[int, int], dict[str, Answer]],
+    solution: ClockSolution,
+    method: str,
 ) -> tuple[float | None, float | None, float, str]:
     """(offset, drift in ppm, confidence, reason) of one recording, of what the whole set says."""
     if place == 0:
@@ -181,7 +182,7 @@ def answer_for(
     return solution.offsets[place], drift, confidence, reason
 
 
-def _contradiction(place: int, materials: list["Material"], solution: Solution) -> str:
+def _contradiction(place: int, materials: list[Material], solution: ClockSolution) -> str:
     return (
         f"{materials[place].name} does not belong to the others: what was found with it contradicts itself by "
         f"{solution.outsiders[place]:.3f} s round three recordings"

@@ -8,16 +8,16 @@ import numpy as np
 
 from framewise.core.errors import RequestError
 from framewise.core.storage import full_disk_explained
-from framewise.sync.evaluating import METHODS, Outcome
+from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome
 
 LEAST_ERROR_SECONDS = 1e-5  # smaller ones are drawn there: the axis is logarithmic
 COLOURS = {"audio": "tab:blue", "visual": "tab:orange"}
 MARKS = {"audio": "o", "visual": "^"}
 
 
-def draw_all(outcomes: Sequence[Outcome], folder: Path) -> None:
+def draw_all(outcomes: Sequence[EstimateOutcome], folder: Path) -> None:
     """Write a .png for each view into a folder. Raises RequestError, StorageFull."""
-    views: dict[str, Callable[[Any, Sequence[Outcome]], None]] = {
+    views: dict[str, Callable[[Any, Sequence[EstimateOutcome]], None]] = {
         "error_against_offset": _error_against_offset,
         "confidence_against_error": _confidence_against_error,
         "distribution": _distribution,
@@ -36,7 +36,7 @@ def draw_all(outcomes: Sequence[Outcome], folder: Path) -> None:
             raise RequestError(f"cannot write {folder / name}.png: {error.strerror}") from None
 
 
-def _answered(outcomes: Sequence[Outcome], method: str) -> tuple[list[Outcome], list[float]]:
+def _answered(outcomes: Sequence[EstimateOutcome], method: str) -> tuple[list[EstimateOutcome], list[float]]:
     """Those that have an error, and the error's size."""
     some = [o for o in outcomes if o.method == method and o.error is not None]
     return some, [max(abs(o.error or 0.0), LEAST_ERROR_SECONDS) for o in some]
@@ -49,7 +49,7 @@ def _axes(figure: Any, title: str, x: str, y: str) -> Any:
     return axes
 
 
-def _error_against_offset(figure: Any, outcomes: Sequence[Outcome]) -> None:
+def _error_against_offset(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Error against true offset", "true offset, s", "absolute error, s")
     for method in METHODS:
         some, errors = _answered(outcomes, method)
@@ -63,7 +63,7 @@ def _error_against_offset(figure: Any, outcomes: Sequence[Outcome]) -> None:
     axes.legend()
 
 
-def _confidence_against_error(figure: Any, outcomes: Sequence[Outcome]) -> None:
+def _confidence_against_error(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Confidence against error", "absolute error, s", "confidence")
     for method in METHODS:
         some, errors = _answered(outcomes, method)
@@ -75,7 +75,7 @@ def _confidence_against_error(figure: Any, outcomes: Sequence[Outcome]) -> None:
     axes.legend()
 
 
-def _distribution(figure: Any, outcomes: Sequence[Outcome]) -> None:
+def _distribution(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Distribution of errors", "absolute error, s", "pairs")
     bins = np.geomspace(LEAST_ERROR_SECONDS, 100, 36)
     for method in METHODS:
@@ -84,7 +84,7 @@ def _distribution(figure: Any, outcomes: Sequence[Outcome]) -> None:
     axes.legend()
 
 
-def _resources(figure: Any, outcomes: Sequence[Outcome]) -> None:
+def _resources(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     views = (("run_time", "run time, s"), ("peak_memory_mb", "peak memory, MB"), ("peak_cpu_percent", "peak processor, %"))
     for place, (name, title) in enumerate(views):
         axes = figure.add_subplot(1, len(views), place + 1)
@@ -94,7 +94,7 @@ def _resources(figure: Any, outcomes: Sequence[Outcome]) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _before_after(figure: Any, outcomes: Sequence[Outcome]) -> None:
+def _before_after(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Apart before, and after the offset is applied", "pair", "apart, s")
     first = [o for o in outcomes if o.method == METHODS[0]]
     axes.plot([max(abs(o.true_offset), LEAST_ERROR_SECONDS) for o in first], "s", color="grey", label="before")

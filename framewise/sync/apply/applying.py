@@ -21,9 +21,9 @@ from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.progress import Progress, ShareProgress, named, part_of, silent
 from framewise.core.storage import folder_written_atomically, full_disk_explained, written_atomically
 from framewise.sync import ffmpeg
+from framewise.sync.apply.timeline import MODES, Head, Plan, Span, plan, samples_of
 from framewise.sync.manifest import Manifest, Recording, unique_names, write, write_json
-from framewise.sync.sources import Source, probe, read_source
-from framewise.sync.timeline import MODES, Head, Plan, Span, plan, samples_of
+from framewise.sync.sources import RecordedFile, probe, read_source
 
 MANIFEST, SYNCED_MANIFEST, REPORT, ARCHIVE = "sync.json", "synced.json", "applied.json", "synced_videos.zip"
 
@@ -44,7 +44,7 @@ COPIED, ENCODED = "copied", "encoded"
 
 
 @dataclass(frozen=True)
-class Options:
+class ApplyOptions:
     """output: a new or empty folder. frame_rate: of all outputs, the reference's if None. archive: write a ZIP, too."""
 
     output: Path
@@ -87,12 +87,12 @@ class _Work:
     """One recording to be written."""
 
     recording: Recording
-    source: Source
+    source: RecordedFile
     head: Head
     rate: float  # the reference's seconds in one of its own, as far as drift is corrected
 
 
-def apply(manifest: Manifest, options: Options, progress: Progress = silent) -> Applied:
+def apply_offsets(manifest: Manifest, options: ApplyOptions, progress: Progress = silent) -> Applied:
     """Write all recordings whose offset is known on one clock, with manifest and report, into ``options.output``.
 
     Raises FramewiseError; then nothing is written, nor if ``progress`` raises something, which ends it.
@@ -119,7 +119,7 @@ def apply(manifest: Manifest, options: Options, progress: Progress = silent) -> 
     return applied
 
 
-def common_rate(manifest: Manifest, sources: Sequence[Source]) -> Fraction:
+def common_rate(manifest: Manifest, sources: Sequence[RecordedFile]) -> Fraction:
     """Frames a second of all outputs: the reference's, else those of the first recording with pictures. Where all are sound
     alone, a frame is a sample."""
     ordered = sorted(zip(manifest.answered, sources, strict=True), key=lambda pair: pair[0].name != manifest.reference)
@@ -127,7 +127,7 @@ def common_rate(manifest: Manifest, sources: Sequence[Source]) -> Fraction:
     return rates[0] if rates else Fraction(max(source.sample_rate or 1 for source in sources))
 
 
-def _check(manifest: Manifest, options: Options) -> None:
+def _check(manifest: Manifest, options: ApplyOptions) -> None:
     if options.mode not in MODES:
         raise SettingsError(f"--mode: expected {', '.join(MODES)}, found {brief(options.mode)}")
     if options.frame_rate is not None and not 0 < options.frame_rate <= 1000:
@@ -140,18 +140,18 @@ def _check(manifest: Manifest, options: Options) -> None:
         raise SettingsError(f"--output: {output} is not empty; give a new folder, nothing is overwritten")
 
 
-def _spans(recordings: Sequence[Recording], sources: Sequence[Source], rates: Sequence[float], mode: str) -> list[Span]:
+def _spans(recordings: Sequence[Recording], sources: Sequence[RecordedFile], rates: Sequence[float], mode: str) -> list[Span]:
     """A union has all that is there, picture or sound; the others go by pictures, of which no output should lack one."""
     lengths = [source.seconds if mode == "union" else source.shown_seconds for source in sources]
     return [Span(r.offset or 0.0, seconds * k) for r, seconds, k in zip(recordings, lengths, rates, strict=True)]
 
 
-def _heads(done: Plan, sources: Sequence[Source]) -> list[Head]:
+def _heads(done: Plan, sources: Sequence[RecordedFile]) -> list[Head]:
     """Heads, of which those of sound alone leave nothing over: it is moved by samples."""
     return [h if s.pictures else replace(h, residual_seconds=0.0) for h, s in zip(done.heads, sources, strict=True)]
 
 
-def _check_length(done: Plan, rate: Fraction, sources: Sequence[Source]) -> None:
+def _check_length(done: Plan, rate: Fraction, sources: Sequence[RecordedFile]) -> None:
     """Raises RequestError for a result that would take days to write: an offset, or a header, must be wrong."""
     seconds, shown = float(done.frames / rate), any(source.pictures for source in sources)
     if seconds > MAX_SECONDS or (shown and done.frames > MAX_FRAMES):
@@ -208,7 +208,7 @@ def _samples(work: _Work, rate: Fraction) -> int | None:
     return moved_samples(work.source, work.head, rate) if work.source.sample_rate else None
 
 
-def moved_samples(source: Source, head: Head, frame_rate: Fraction) -> int:
+def moved_samples(source: RecordedFile, head: Head, frame_rate: Fraction) -> int:
     """By how many samples sound is moved: with its picture, or exactly where there is none."""
     assert source.sample_rate
     return head.samples(frame_rate, source.sample_rate) if source.pictures else round(head.seconds * source.sample_rate)
@@ -233,7 +233,7 @@ def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ShareP
     return Output(work.recording.name, path, work.head, _samples(work, rate), how, settings, _drift(work))
 
 
-def encoding(source: Source, path: Path) -> tuple[str, ...]:
+def encoding(source: RecordedFile, path: Path) -> tuple[str, ...]:
     """FFmpeg's settings of an output."""
     suffix = path.suffix.lower()
     if not source.pictures:
@@ -242,7 +242,7 @@ def encoding(source: Source, path: Path) -> tuple[str, ...]:
     return (*X264, *sound, *(() if suffix == ".mkv" else FAST_START))
 
 
-def filters(source: Source, head: Head, frames: int, frame_rate: Fraction, rate: float) -> list[str]:
+def filters(source: RecordedFile, head: Head, frames: int, frame_rate: Fraction, rate: float) -> list[str]:
     """FFmpeg's graph, and what of it is written. rate: by how much a second becomes longer, 1 where drift is left alone."""
     graph, mapped = [], list[str]()
     if source.pictures:
@@ -355,7 +355,7 @@ def _archive(path: Path, outputs: Sequence[Path]) -> None:
             archive.write(output, output.name)
 
 
-def _applied(manifest: Manifest, options: Options, rate: Fraction, done: Plan, outputs: Sequence[Output]) -> Applied:
+def _applied(manifest: Manifest, options: ApplyOptions, rate: Fraction, done: Plan, outputs: Sequence[Output]) -> Applied:
     target = options.output.absolute()
     moved = tuple(replace(o, path=target / o.path.name if o.path else None) for o in outputs)
     archive = target / ARCHIVE if options.archive and not options.manifest_only else None

@@ -16,12 +16,11 @@ from framewise.core.regions import read_regions, write_region
 from framewise.core.series_regions import read_series_regions, write_series_region
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import ControlSettings
-from framewise.sync.manifest import Recording
-from framewise.sync.timeline import between
+from framewise.sync.manifest import Recording, on_other_clock
 
 
 @dataclass(frozen=True)
-class Span:
+class LabelSpan:
     """sampled: whether the ends are times of samples, both included."""
 
     start: float
@@ -30,16 +29,16 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRegion:
     """A region as it was read: its labels and spans in seconds of its recording."""
 
     id: str
     labels: tuple[str, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[LabelSpan, ...]
 
 
 @dataclass(frozen=True)
-class Track:
+class LabelTrack:
     """A control of a task and the recording that it is on. frame_rate: of a video. times: of a series."""
 
     control: ControlSettings
@@ -53,37 +52,37 @@ class Track:
         return float(self.times.seconds[-1]) if self.times else self.recording.duration
 
 
-def read_track(result: Sequence[Any], track: Track) -> list[Found]:
+def read_track(result: Sequence[Any], track: LabelTrack) -> list[FoundRegion]:
     """Regions of a track's control in an annotation's result. Raises RegionError for one that is none."""
     name = track.control.from_name
     if track.times:
         times = track.times
         regions = read_series_regions(result, name)
-        return [Found(r.id, r.labels, (_of_samples(r.id, times, r.start, r.end),)) for r in regions]
+        return [FoundRegion(r.id, r.labels, (_of_samples(r.id, times, r.start, r.end),)) for r in regions]
     if track.control.tag == "Labels":
-        return [Found(r.id, r.labels, (_of_sound(r),)) for r in read_audio_regions(result, name)]
+        return [FoundRegion(r.id, r.labels, (_of_sound(r),)) for r in read_audio_regions(result, name)]
     last = count_frames(track.seconds, track.frame_rate)
     return [
-        Found(r.id, r.labels, tuple(_of_frames(s, e if e else max(s, last), track.frame_rate) for s, e in r.ranges))
+        FoundRegion(r.id, r.labels, tuple(_of_frames(s, e if e else max(s, last), track.frame_rate) for s, e in r.ranges))
         for r in read_regions(result, name)
     ]
 
 
-def _of_frames(start: int, end: int, frame_rate: float) -> Span:
-    return Span((start - 1) / frame_rate, end / frame_rate)
+def _of_frames(start: int, end: int, frame_rate: float) -> LabelSpan:
+    return LabelSpan((start - 1) / frame_rate, end / frame_rate)
 
 
-def _of_samples(name: str, times: SeriesTimes, start: Any, end: Any) -> Span:
+def _of_samples(name: str, times: SeriesTimes, start: Any, end: Any) -> LabelSpan:
     first, last = ((times.read(value) - float(times.native[0])) / times.units_per_second for value in (start, end))
     if last < first:
         raise RegionError(f"region {name!r}: starts at {brief(start)} and ends before it, at {brief(end)}")
-    return Span(first, last, sampled=True)
+    return LabelSpan(first, last, sampled=True)
 
 
-def _of_sound(region: AudioRegion) -> Span:
+def _of_sound(region: AudioRegion) -> LabelSpan:
     if region.start < 0:
         raise RegionError(f"region {region.id!r}: expected seconds from 0 on, found {region.start:g} to {region.end:g}")
-    return Span(region.start, region.end)
+    return LabelSpan(region.start, region.end)
 
 
 # From one to another.
@@ -97,7 +96,7 @@ class Carried:
     cut: bool
 
 
-def carry(found: Found, source: Recording, track: Track, score: float | None) -> Carried:
+def carry(found: FoundRegion, source: Recording, track: LabelTrack, score: float | None) -> Carried:
     """A region of another recording on a track. score: of a prediction; None for a region of an annotation."""
     moved = [_moved(span, source, track) for span in found.spans]
     inside = [_inside(span, track) for span in moved]
@@ -113,19 +112,19 @@ def carry(found: Found, source: Recording, track: Track, score: float | None) ->
     return Carried(written, kept != moved)
 
 
-def carried_id(found: Found, track: Track) -> str:
+def carried_id(found: FoundRegion, track: LabelTrack) -> str:
     """The same each time that a region is carried: then it is there once."""
     text = f"{found.id}\0{track.recording.name}\0{track.control.from_name}"
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
 
 
-def _moved(span: Span, source: Recording, track: Track) -> Span:
+def _moved(span: LabelSpan, source: Recording, track: LabelTrack) -> LabelSpan:
     target = track.recording
     rates = (source.rate, source.offset or 0.0, target.rate, target.offset or 0.0)
-    return replace(span, start=between(span.start, *rates), stop=between(span.stop, *rates))
+    return replace(span, start=on_other_clock(span.start, *rates), stop=on_other_clock(span.stop, *rates))
 
 
-def _inside(span: Span, track: Track) -> Span | None:
+def _inside(span: LabelSpan, track: LabelTrack) -> LabelSpan | None:
     """The part of a span that a track has. Of samples each that is inside counts, of the rest more than nothing."""
     start, stop = max(span.start, 0.0), min(span.stop, track.seconds)
     if stop < start or (stop == start and not span.sampled):
@@ -133,7 +132,7 @@ def _inside(span: Span, track: Track) -> Span | None:
     return replace(span, start=start, stop=stop)
 
 
-def _written(labels: Sequence[str], spans: Sequence[Span], track: Track, score: float) -> dict[str, Any] | None:
+def _written(labels: Sequence[str], spans: Sequence[LabelSpan], track: LabelTrack, score: float) -> dict[str, Any] | None:
     names = (track.control.from_name, track.control.to_name)
     if track.times:
         samples = _samples(spans, track.times)
@@ -146,7 +145,7 @@ def _written(labels: Sequence[str], spans: Sequence[Span], track: Track, score: 
     return region
 
 
-def frames_of(span: Span, frame_rate: float, seconds: float) -> tuple[int, int]:
+def frames_of(span: LabelSpan, frame_rate: float, seconds: float) -> tuple[int, int]:
     """First and last frame of a span, from 1 on. Edges go to the nearest frames' edges, so that what met still meets, and no
     span vanishes; samples are in the frames that they are in."""
     last = max(count_frames(seconds, frame_rate), 1)
@@ -160,7 +159,7 @@ def frames_of(span: Span, frame_rate: float, seconds: float) -> tuple[int, int]:
     return start, min(max(end, start), last)
 
 
-def _samples(spans: Sequence[Span], times: SeriesTimes) -> tuple[int, int] | None:
+def _samples(spans: Sequence[LabelSpan], times: SeriesTimes) -> tuple[int, int] | None:
     """The first and last sample from the first span's start to the last one's end: a region of a series is one interval."""
     slack = times.slack_seconds
     start, stop, sampled = spans[0].start, spans[-1].stop, spans[-1].sampled

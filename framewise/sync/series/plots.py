@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from framewise.core.errors import SettingsError
-from framewise.sync.aligning import Alignment, Compared
-from framewise.sync.correlate import STILL, Agreement, Floats, Signal, _flatten, _on_grid
-from framewise.sync.pictures import _figure, _plain, _save
+from framewise.sync.drawing import new_figure, plain, save
+from framewise.sync.offsets.correlate import Agreement
+from framewise.sync.offsets.signals import STILL, Floats, Signal, flatten, on_grid
+from framewise.sync.series.aligning import Alignment, Compared
 
 DRAWN_RATE = 30.0
 
 
 def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Path) -> None:
     """names: of the video and the sensor. Raises SettingsError if it cannot be written."""
-    figure = _figure(13, 6.5)
+    figure = new_figure(13, 6.5)
     axes = figure.subplot_mosaic([["before", "after"], ["curve", "curve"]], height_ratios=[2, 1])
     best = alignment.best
     seconds, sensor, video, of_video = _shown(alignment)
@@ -22,8 +23,8 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
         (axes["before"], seconds, "before: each on its own clock"),
         (axes["after"], alignment.on_video(seconds), "after: on the video's clock"),
     ):
-        axis.plot(video.seconds, _unit(video.values), linewidth=0.9, color="tab:orange", label=_plain(names[0]))
-        axis.plot(moved, _unit(sensor), linewidth=0.7, color="tab:blue", alpha=0.8, label=_plain(names[1]))
+        axis.plot(video.seconds, _unit(video.values), linewidth=0.9, color="tab:orange", label=plain(names[0]))
+        axis.plot(moved, _unit(sensor), linewidth=0.7, color="tab:blue", alpha=0.8, label=plain(names[1]))
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("seconds")
         axis.set_ylim(-5, 6)
@@ -43,7 +44,7 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
         axes["curve"].legend(fontsize=8, loc="upper right")
     figure.suptitle(f"{best.method}: {of_video}; confidence {alignment.confidence:.2f}", fontsize=10)
     try:
-        _save(figure, path)
+        save(figure, path)
     except (OSError, ValueError) as error:
         raise SettingsError(f"--picture: {path} cannot be written ({error})") from None
 
@@ -72,8 +73,8 @@ def _even(signal: Signal) -> Signal:
     if len(signal.seconds) < 3 or float(np.ptp(signal.values)) <= STILL:
         return Signal(signal.seconds, signal.values - signal.values[:1].sum())
     rate = min(signal.rate, DRAWN_RATE)
-    values, have, start = _on_grid(signal, rate)
-    return Signal(start + np.arange(len(values)) / rate, _flatten(values, have, rate))
+    values, have, start = on_grid(signal, rate)
+    return Signal(start + np.arange(len(values)) / rate, flatten(values, have, rate))
 
 
 def _unit(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from framewise.core.errors import MediaError
 from framewise.media.video import opened
 from framewise.sync import ffmpeg
-from framewise.sync.sources import Source, probe
+from framewise.sync.sources import RecordedFile, probe
 
 MIN_OVERLAP_SECONDS = 3.0
 CUT_SHARE = 0.1  # of the second recording's end: two cameras do not stop at once
@@ -81,7 +81,7 @@ def make_cases(original: Path, offsets: Sequence[float], seconds: float, folder:
     return cases, notes
 
 
-def _cut(source: Source, level: float, start: float, stop: float, treatment: Treatment, path: Path) -> None:
+def _cut(source: RecordedFile, level: float, start: float, stop: float, treatment: Treatment, path: Path) -> None:
     """One file: the part of a source from ``start`` to ``stop`` seconds, with a treatment. Times between frames are kept."""
     graph, mapped = list[str](), list[str]()
     if source.pictures:

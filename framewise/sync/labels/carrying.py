@@ -21,8 +21,8 @@ from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
+from framewise.sync.labels.regions import LabelTrack, carried_id, carry, read_track
 from framewise.sync.manifest import Manifest, Recording
-from framewise.sync.regions import Track, carried_id, carry, read_track
 
 ANNOTATIONS, PREDICTIONS = "annotations", "predictions"
 MEDIA_TAGS = ("Video", "Audio", "AudioPlus", "TimeSeries")
@@ -37,11 +37,11 @@ class Shown:
     """A recording in a task. place: of the task among all."""
 
     place: int
-    tracks: tuple[Track, ...]
+    tracks: tuple[LabelTrack, ...]
 
 
 @dataclass
-class Outcome:
+class CarriedLabels:
     """What was carried to a recording. result: regions; of the newest annotation where they become a prediction. lost: why, of
     each region that was not carried."""
 
@@ -54,18 +54,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Result:
+class CarryResult:
     """tasks: all of the export, with what was carried. model_version: of predictions."""
 
     tasks: list[Task]
-    outcomes: list[Outcome]
+    outcomes: list[CarriedLabels]
     model_version: str
 
 
 def carry_labels(
     manifest: Manifest, config: str, tasks: Sequence[Task], source: str | None = None, kind: str = ANNOTATIONS,
     media_folder: Path | None = None,
-) -> Result:  # fmt: skip
+) -> CarryResult:  # fmt: skip
     """Carry the regions of recording ``source``, the reference if None, to all others whose offset is known.
 
     config: the labeling config. media_folder: where series that tasks only name are. Raises RequestError, ConfigError,
@@ -85,7 +85,7 @@ def carry_labels(
     for recording in manifest.recordings:
         if recording is origin:
             continue
-        outcome = Outcome(recording.name, score=min(origin.confidence, recording.confidence))
+        outcome = CarriedLabels(recording.name, score=min(origin.confidence, recording.confidence))
         outcomes.append(outcome)
         if not recording.answered:
             outcome.lost.append(f"its offset is not known: {recording.reason or 'not answered'}")
@@ -96,7 +96,7 @@ def carry_labels(
     version = _model_version(manifest, outcomes)
     if kind == PREDICTIONS:
         _add_predictions(new_tasks, shown, outcomes, version)
-    return Result(new_tasks, outcomes, version)
+    return CarryResult(new_tasks, outcomes, version)
 
 
 def _annotations(task: Task, name: str, kind: str) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def _age(annotation: Mapping[str, Any]) -> tuple[bool, str, int]:
 
 
 def _carry_to(
-    tasks: list[Task], annotations: Sequence[dict[str, Any]], source: Shown, target: Shown, kind: str, outcome: Outcome
+    tasks: list[Task], annotations: Sequence[dict[str, Any]], source: Shown, target: Shown, kind: str, outcome: CarriedLabels
 ) -> None:
     score = outcome.score if kind == PREDICTIONS else None
     added, of_all = [], set[str]()
@@ -139,7 +139,7 @@ def _carry_to(
 
 
 def _regions(
-    result: Sequence[Any], source: Shown, target: Shown, score: float | None, outcome: Outcome
+    result: Sequence[Any], source: Shown, target: Shown, score: float | None, outcome: CarriedLabels
 ) -> tuple[list[dict[str, Any]], set[str]]:
     """Regions carried, and the ids of all that could have been."""
     regions, ids = list[dict[str, Any]](), set[str]()
@@ -161,7 +161,7 @@ def _regions(
     return regions, ids
 
 
-def _track_for(source: Track, labels: Sequence[str], tracks: Iterable[Track]) -> Track | None:
+def _track_for(source: LabelTrack, labels: Sequence[str], tracks: Iterable[LabelTrack]) -> LabelTrack | None:
     """The control that takes a region: of the same name, else of the same tag, else any that has all of its labels."""
     fitting = [track for track in tracks if set(labels) <= set(track.control.region_names)]
     name, tag = source.control.from_name, source.control.tag
@@ -177,15 +177,15 @@ def _was_carried(annotation: Any, ids: set[str]) -> bool:
     return bool(result) and isinstance(result, list) and all(_is_one_of(region, ids) for region in result)
 
 
-def _model_version(manifest: Manifest, outcomes: Iterable[Outcome]) -> str:
+def _model_version(manifest: Manifest, outcomes: Iterable[CarriedLabels]) -> str:
     """Names what was carried by which manifest: the same again is the same version."""
     text = json.dumps([outcome.result for outcome in outcomes], sort_keys=True)
     return f"sync-{manifest.request_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _add_predictions(tasks: list[Task], shown: Mapping[str, Shown], outcomes: Iterable[Outcome], version: str) -> None:
+def _add_predictions(tasks: list[Task], shown: Mapping[str, Shown], outcomes: Iterable[CarriedLabels], version: str) -> None:
     """One prediction a task, of all that was carried to it."""
-    by_place: dict[int, list[Outcome]] = {}
+    by_place: dict[int, list[CarriedLabels]] = {}
     for outcome in outcomes:
         if outcome.result:
             by_place.setdefault(shown[outcome.recording].place, []).append(outcome)
@@ -230,7 +230,7 @@ class _Places:
                 found[name] = Shown(place, tuple(t for t in tracks if t.recording.name == name))
         return found
 
-    def _tracks(self, data: Mapping[str, Any]) -> Iterable[Track]:
+    def _tracks(self, data: Mapping[str, Any]) -> Iterable[LabelTrack]:
         direct = {name: self._recording(data.get(key)) for name, (key, _) in self._objects.items()}
         groups: dict[str, list[Recording]] = {}
         for name, recording in direct.items():
@@ -250,11 +250,11 @@ class _Places:
                 return recording
         return None
 
-    def _track(self, control: ControlSettings, recording: Recording, data: Mapping[str, Any]) -> Track:
+    def _track(self, control: ControlSettings, recording: Recording, data: Mapping[str, Any]) -> LabelTrack:
         if control.series:
-            return Track(control, recording, times=self._times(control, data))
+            return LabelTrack(control, recording, times=self._times(control, data))
         rate = control.frame_rate(data) if control.is_on_video else parse_frame_rate(None)
-        return Track(control, recording, rate)
+        return LabelTrack(control, recording, rate)
 
     def _times(self, control: ControlSettings, data: Mapping[str, Any]) -> SeriesTimes:
         from framewise.media.series import read_series  # pandas, for those who need it

@@ -7,8 +7,8 @@ those of pictures with ``--strangers`` and a folder of real films that have noth
 import math
 from dataclasses import dataclass
 
-from framewise.sync.correlate import Agreement
-from framewise.sync.phat import Heard
+from framewise.sync.offsets.correlate import Agreement
+from framewise.sync.offsets.phat import Heard
 
 HIGHEST = 0.99  # an estimate is never a certainty
 

@@ -1,0 +1,1 @@
+"""How good estimated offsets are, on pairs whose offsets are known."""

@@ -1,0 +1,1 @@
+"""Labels of one recording carried to the others."""

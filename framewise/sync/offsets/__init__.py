@@ -1,0 +1,1 @@
+"""Finding when each of several recordings of one scene started."""

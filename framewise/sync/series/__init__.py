@@ -1,0 +1,1 @@
+"""A sensor's time series aligned with a video by what both of them measured."""
