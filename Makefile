@@ -59,16 +59,16 @@ test: $(STAMP) $(LS_STAMP) lint
 	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 torture: $(STAMP)
-	$(VENV)/bin/python tools/torture.py $(ARGS)
+	$(VENV)/bin/python -m tools.torture $(ARGS)
 
 load: $(STAMP)
-	$(VENV)/bin/python tools/load.py $(ARGS)
+	$(VENV)/bin/python -m tools.load $(ARGS)
 
 speed: $(STAMP)
-	$(VENV)/bin/python tools/training_speed.py $(ARGS)
+	$(VENV)/bin/python -m tools.training_speed $(ARGS)
 	$(VENV)/bin/python tools/training_memory.py
 	$(VENV)/bin/python tools/lstm_speed.py
-	$(VENV)/bin/python tools/prediction_speed.py
+	$(VENV)/bin/python -m tools.prediction_speed
 
 bench: $(STAMP)
 	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)

@@ -7,10 +7,10 @@ import pytest
 
 from framewise.assembly import Assembly
 from framewise.core.errors import ModelError
-from framewise.demo.clips import make_index_clip
-from framewise.demo.messages import Project, labeling_config, region, task_of
 from framewise.labeling_config import read_labeling_config
 from framewise.settings import Settings
+from tests.index_clips import make_index_clip
+from tests.messages import Project, labeling_config, region, task_of
 from timeline_labels import TimelineLabelsModel
 from utils.converter import convert_probs_to_timelinelabels, convert_timelinelabels_to_probs
 

@@ -1,6 +1,6 @@
 """How fast the service answers many clients while it extracts and trains, and whether its memory stays as it is.
 
-python tools/load.py [--seconds 600] [--clients 20] [--seed 3] [--picture memory.png]
+python -m tools.load [--seconds 600] [--clients 20] [--seed 3] [--picture memory.png]
 
 Renders clips, starts a backend on empty folders and asks as Label Studio does: predictions of cached and of cold videos,
 webhooks (each is followed by a training), /setup and /health. Prints how often and how fast each was answered, and how much
@@ -29,12 +29,13 @@ import numpy as np
 from tqdm import tqdm
 
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.demo.clips import ClipTruth, copy_distinct, render_clips
-from framewise.demo.messages import Json, Project, task_of
-from framewise.demo.process_tree import descendants, memory_bytes, web_pids
+from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.settings import Settings
+from tests.index_clips import copy_distinct
+from tests.messages import Json, Project, task_of
+from tests.process_tree import descendants, memory_bytes, web_pids
 
 CLIPS = 8  # that are annotated, again and again: as many as there are, so that trainings stay as large as they are
 COLD_AT_ONCE = 3  # more would only wait for each other

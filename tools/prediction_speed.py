@@ -1,6 +1,6 @@
 """How long predictions take whose features are cached, and how long it takes to load features.
 
-    python tools/prediction_speed.py [--annotated 6,20] [--repeats 50] [--tasks 300] [--classifier auto]
+    python -m tools.prediction_speed [--annotated 6,20] [--repeats 50] [--tasks 300] [--classifier auto]
 
 Renders clips of 6 to 8 seconds and one of 500 frames, starts a backend on empty folders, annotates some clips as Label Studio
 does, and waits until all is extracted and learned. Timed are then, in turn: a prediction of the clip of 500 frames in this
@@ -28,13 +28,14 @@ from framewise.assembly import Assembly
 from framewise.controls import Source
 from framewise.core.progress import silent
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.demo.clips import ClipTruth, make_index_clip, render_clips
-from framewise.demo.messages import Project, task_of
+from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.features.extraction import VideoFeatures
 from framewise.learning.threads import one_processor_a_thread
 from framewise.settings import Settings
+from tests.index_clips import make_index_clip
+from tests.messages import Project, task_of
 
 FRAMES, LOADED_FRAMES = 500, 1259
 CLIPS = 30

@@ -1,6 +1,6 @@
 """Kills the service again and again, and checks that nothing was lost, half written or forgotten.
 
-python tools/torture.py [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
+python -m tools.torture [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
 
 In rounds: the service gets annotations and asks for predictions of cold videos while its processes are ended by kill -9,
 at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while
@@ -40,15 +40,15 @@ from tqdm import tqdm
 from framewise.assembly import QUEUE_NAME
 from framewise.core.errors import FramewiseError
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.demo.clips import copy_distinct, make_index_clip
-from framewise.demo.messages import Json, Project, labeling_config, region, task_of
-from framewise.demo.process_tree import descendants, is_alive, web_pids, worker_pids
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.models import load_model
 from framewise.processes import stop_child
 from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME
 from framewise.store.registry import ABOUT, WRITING
+from tests.index_clips import copy_distinct, make_index_clip
+from tests.messages import Json, Project, labeling_config, region, task_of
+from tests.process_tree import descendants, is_alive, web_pids, worker_pids
 
 LABELS = ("Walk", "Run")
 CONFIG = labeling_config(

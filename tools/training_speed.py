@@ -1,6 +1,6 @@
 """From a submit to the version that learned from it, and how that compares with going on from the last video alone.
 
-    python tools/training_speed.py [--videos 20,100] [--repeats 5]
+    python -m tools.training_speed [--videos 20,100] [--repeats 5]
 
 Renders clips of 6 to 8 seconds, starts a backend on empty folders and annotates them as Label Studio does. When all are
 learned, one annotation after the other is updated: timed is how long it takes until /versions names the version that knows it
@@ -25,13 +25,13 @@ from framewise.core.converter import regions_to_frame_labels
 from framewise.core.regions import read_regions
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
-from framewise.demo.messages import Project, task_of
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.labeling_config import read_labeling_config
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.settings import Settings
+from tests.messages import Project, task_of
 
 PATIENCE_SECONDS = 3600.0
 POLL_SECONDS = 0.02

@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pytest
 
 from framewise.core.frame_grid import parse_frame_rate, seek_times
-from framewise.demo.clips import make_index_clip, read_index
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.features.extraction import Timeline
 from framewise.media.video import decode, probe
 from tests.browser.driver import Editor
 from tests.browser.files import encode_again, remux
+from tests.index_clips import make_index_clip, read_index
 
 FILE_RATES = ("15", "24000/1001", "25", "30000/1001", "30", "50", "60000/1001")
 CONFIG_RATES = ("24", "25", "29.97", "30")

@@ -11,8 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from framewise.assembly import Assembly
-from framewise.demo.clips import make_index_clip
 from tests.browser.pages_help import WAIT_MS, filled_server, until, watched
+from tests.index_clips import make_index_clip
 from tools.pages_speed import fill
 
 BIG, ONE, EMPTY, HOSTILE = "7.1795200057", "8.1795200057", "9.1795200057", "10.1795200057"

@@ -14,9 +14,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from framewise.demo.clips import make_index_clip
 from tests.audio_help import audio_config, sound
 from tests.browser.pages_help import WAIT_MS, until, watched
+from tests.index_clips import make_index_clip
 from tests.integration.service import Project, Service
 from tests.series_help import series_config
 from tests.sync_group_help import SyncTask, sync_config, sync_task

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framewise.demo.clips import copy_distinct, make_index_clip
+from tests.index_clips import copy_distinct, make_index_clip
 from tests.integration.service import Project, Service, learning_config
 
 BALL = "soccer_ball"

@@ -14,10 +14,10 @@ from typing import Any, Self
 import httpx
 
 from framewise.demo.backend_server import free_port
-from framewise.demo.messages import Json, Project, frames_of, labeling_config, region
-from framewise.demo.process_tree import descendants, is_alive, web_pids, worker_pids
 from framewise.processes import start_child, stop_child
 from framewise.settings import describe_settings
+from tests.messages import Json, Project, frames_of, labeling_config, region
+from tests.process_tree import descendants, is_alive, web_pids, worker_pids
 
 START_SECONDS = 90.0  # importing torch in three processes of a busy machine
 IDLE_SECONDS = 120.0

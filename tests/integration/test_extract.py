@@ -14,12 +14,12 @@ import pytest
 from framewise.bulk.extracting import Workplace as Place
 from framewise.bulk.videos import find
 from framewise.core.progress import silent
-from framewise.demo.clips import copy_distinct
-from framewise.demo.process_tree import descendants, is_alive
 from framewise.features.cache import CHUNK_PICTURES
 from framewise.settings import Settings
+from tests.index_clips import copy_distinct
 from tests.integration.service import wait_for
 from tests.integration.test_offline import Workplace
+from tests.process_tree import descendants, is_alive
 from tests.videos import cut, write_sound
 
 LONG = CHUNK_PICTURES + 300  # pictures of a video whose first chunk is stored well before its last

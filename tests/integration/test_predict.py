@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from framewise.demo.clips import make_index_clip
+from tests.index_clips import make_index_clip
 from tests.integration.conftest import BALL
 from tests.integration.service import Project, frames_of, labeling_config, learning_config, region, wait_for
 from tests.videos import cut, write_sound

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull
-from framewise.demo.process_tree import descendants, is_alive
 from framewise.sync.apply.applying import COPIED, ENCODED, Applied, ApplyOptions, apply_offsets, drift_rates, picture_hashes
 from framewise.sync.manifest import read
 from framewise.sync.sources import probe
+from tests.process_tree import descendants, is_alive
 from tests.sync_help import Filmed, clocks, framewise_sync, manifest_of, sound_of, tick_seconds, write_manifest
 from tests.videos import write_video
 

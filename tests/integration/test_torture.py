@@ -12,7 +12,7 @@ KILLS = 9
 def test_the_service_survives_being_killed_again_and_again(tmp_path):
     repository = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": str(repository)}
-    command = [sys.executable, "tools/torture.py", "--kills", str(KILLS), "--seed", "11", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "tools.torture", "--kills", str(KILLS), "--seed", "11", "--folder", str(tmp_path)]
 
     done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, timeout=600)
 

@@ -13,9 +13,9 @@ import pytest
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
-from framewise.demo.process_tree import worker_pids
 from framewise.demo.run import true_regions
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
+from tests.process_tree import worker_pids
 
 QUIET_SECONDS = 0.5
 # As good a model as it can be is not what is tested here.

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from framewise.demo.clips import make_index_clip
 from framewise.media.advice import picture_rate, timing_advice
 from framewise.media.video import decode, probe
+from tests.index_clips import make_index_clip
 
 NTSC = Fraction(30000, 1001)
 

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +177,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_private_names_stay_in_their_module(path: Path) -> None:
     assert not list(private_names_of_others(path))
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    places = defaultdict(list)
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(dotted(path))
+
+    assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
 def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics() -> None:

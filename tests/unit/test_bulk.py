@@ -9,8 +9,8 @@ from framewise.assembly import Assembly
 from framewise.backend.free_disk import FreeDisk
 from framewise.bulk.videos import find
 from framewise.core.errors import FramewiseError, RequestError, StorageFull
-from framewise.demo.messages import labeling_config
 from framewise.settings import Settings
+from tests.messages import labeling_config
 
 KEY = "7.1795200057"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from framewise.demo import clips
+from tests import index_clips
 
 
 def decode(path: Path) -> list[tuple[Fraction, np.ndarray]]:
@@ -111,19 +112,19 @@ def test_more_than_three_touches_are_refused(tmp_path):
 @pytest.mark.parametrize("codec_name", ["libx264", "mpeg4"])
 @pytest.mark.parametrize("frame_rate", [Fraction(25), Fraction(30000, 1001), Fraction(15)])
 def test_index_clip_is_read_back(tmp_path, codec_name, frame_rate):
-    path = clips.make_index_clip(tmp_path / "clip.mp4", 70, frame_rate, codec_name=codec_name)
+    path = index_clips.make_index_clip(tmp_path / "clip.mp4", 70, frame_rate, codec_name=codec_name)
     decoded = decode(path)
-    assert [clips.read_index(picture) for _, picture in decoded] == list(range(70))
+    assert [index_clips.read_index(picture) for _, picture in decoded] == list(range(70))
     assert [time for time, _ in decoded] == [index / frame_rate for index in range(70)]
 
 
 def test_index_clip_with_given_times(tmp_path):
     times = [Fraction(0), Fraction(1, 25), Fraction(1, 5), Fraction(23, 100), Fraction(2)]
-    path = clips.make_index_clip(
+    path = index_clips.make_index_clip(
         tmp_path / "clip.mp4", 5, 25, presentation_times=times, start_offset=Fraction(3, 10), size=(160, 120)
     )
     decoded = decode(path)
-    assert [clips.read_index(picture) for _, picture in decoded] == [0, 1, 2, 3, 4]
+    assert [index_clips.read_index(picture) for _, picture in decoded] == [0, 1, 2, 3, 4]
     assert [time for time, _ in decoded] == [time + Fraction(3, 10) for time in times]
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -131,7 +132,7 @@ def test_index_clip_with_given_times(tmp_path):
 
 
 def test_index_clip_with_longer_sound(tmp_path):
-    path = clips.make_index_clip(tmp_path / "clip.mp4", 100, 25, audio_seconds=4.5)
+    path = index_clips.make_index_clip(tmp_path / "clip.mp4", 100, 25, audio_seconds=4.5)
     with av.open(str(path)) as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert video.duration * video.time_base == 4
@@ -141,13 +142,13 @@ def test_index_clip_with_longer_sound(tmp_path):
 
 
 def test_the_highest_index_is_read_back_at_another_size():
-    picture = clips._draw_index(65535, 320, 240)
-    assert clips.read_index(picture[::2, ::3]) == 65535
+    picture = index_clips.draw_index(65535, 320, 240)
+    assert index_clips.read_index(picture[::2, ::3]) == 65535
 
 
 def test_a_grey_picture_has_no_index():
     with pytest.raises(ValueError, match="cell 0, 0 .* grey"):
-        clips.read_index(np.full((240, 320, 3), 128, dtype=np.uint8))
+        index_clips.read_index(np.full((240, 320, 3), 128, dtype=np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -161,4 +162,4 @@ def test_a_grey_picture_has_no_index():
 )
 def test_impossible_index_clips_are_refused(tmp_path, num_frames, times, message):
     with pytest.raises(ValueError, match=message):
-        clips.make_index_clip(tmp_path / "clip.mp4", num_frames, 25, presentation_times=times)
+        index_clips.make_index_clip(tmp_path / "clip.mp4", num_frames, 25, presentation_times=times)

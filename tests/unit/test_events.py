@@ -7,9 +7,9 @@ import random
 import pytest
 
 from framewise.assembly import Assembly
-from framewise.demo.messages import Project, region, task_of
 from framewise.settings import Settings
 from tests.integration.service import learning_config
+from tests.messages import Project, region, task_of
 
 SHUFFLES = 20
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from framewise.core.frame_grid import count_frames, js_round, parse_frame_rate, picture_rows, seek_times
-from framewise.demo.clips import make_index_clip, read_index
 from framewise.media.video import decode, probe
+from tests.index_clips import make_index_clip, read_index
 
 # Recorded: a file of 15 pictures a second, frameRate="25".
 SHOWN_15_AT_25 = {2: 0, 3: 1, 4: 1, 5: 2, 6: 3, 50: 29, 100: 59, 250: 149}

@@ -12,9 +12,9 @@ from framewise.assembly import Assembly
 from framewise.backend.importing import Importing
 from framewise.backend.projects import Projects
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable
-from framewise.demo.messages import Project, region, task_of
 from framewise.settings import Settings
 from tests.integration.service import learning_config
+from tests.messages import Project, region, task_of
 
 PAGE = 100
 

@@ -12,10 +12,10 @@ from framewise.core.errors import NothingMarked, RangeOutsideVideo
 from framewise.core.known import UNMARKED, known_cells, never_overlapping, point_cells, reviewed_rows
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_time import SeriesTimes
-from framewise.demo.messages import labeling_config, region
 from framewise.features.sensors import SeriesFeatures
 from framewise.labeling_config import read_labeling_config
 from tests import cache_help
+from tests.messages import labeling_config, region
 from tests.sync_group_help import sync_config
 
 ours = settings(max_examples=150, deadline=None, derandomize=True, database=None)

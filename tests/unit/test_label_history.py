@@ -3,7 +3,7 @@
 import pytest
 
 from framewise.core.label_history import names_now, renamed_result, renames
-from framewise.demo.messages import region
+from tests.messages import region
 
 
 def labels(*names, control="tl", **attributes):

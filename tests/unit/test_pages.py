@@ -9,13 +9,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
-from framewise.demo.clips import make_index_clip
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.held_out import ON, HeldOut, HeldOutVideo, in_bytes, write_held_out
 from framewise.server.app import create_app
 from framewise.server.pages import drawing
 from framewise.settings import Settings
 from framewise.store.made import Made
+from tests.index_clips import make_index_clip
 from tools.pages_speed import fill, labeling_config
 
 KEY = "7.1795200057"

@@ -14,10 +14,10 @@ from framewise.backend.projects import Projects
 from framewise.backend.training import Trainings
 from framewise.backend.videos import Videos
 from framewise.core.progress import silent
-from framewise.demo.messages import Project
 from framewise.learning.held_out import FILE, HeldOut, HeldOutVideo, write_held_out
 from framewise.learning.models import load_model
 from framewise.settings import Settings
+from tests.messages import Project
 from tests.series_help import record, series_config, task
 
 WORKER = "worker"

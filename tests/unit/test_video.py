@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import MediaError
-from framewise.demo.clips import make_index_clip, read_index
 from framewise.media.video import decode, probe
+from tests.index_clips import make_index_clip, read_index
 from tests.videos import colour_pictures, cut, write_sound, write_video
 
 
