@@ -17,7 +17,7 @@ from framewise.store.job_state import Job
 logger = logging.getLogger(__name__)
 
 OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
-MOST_FAILURES = 10  # one after the other: then it is not the single file
+MAX_FAILURES = 10  # one after the other: then it is not the single file
 TRIES = 2  # of a video that ends its worker
 
 
@@ -42,7 +42,7 @@ class Warming:
         try:
             while cold := self._annotations.next_cold(job.project, TRIES):
                 task, data, left = cold
-                if in_a_row == MOST_FAILURES:
+                if in_a_row == MAX_FAILURES:
                     not_tried = left
                     self._annotations.end_warming(job.project)
                     break

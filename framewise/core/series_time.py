@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 
 FINEST_SECONDS = 1e-6  # what float64 may not resolve of a number of seconds since 1970
 LARGEST = 1e18  # of native times
-MOST_FRAMES = 2.0**53  # that float64 counts
+MAX_EXACT_FRAMES = 2.0**53  # that float64 counts
 # Of a numeric time column, as powers of ten. Coarser ones are taken as exact: few sensors write hundredths that they rounded.
 DECIMALS = (3, 4, 5)
 GAPLESS_PERIODS = 1.5  # differences of times up to here are periods
@@ -94,7 +94,7 @@ class SeriesTimes:
         return int(self._frames(self.seconds[-1:], rate)[0])
 
     def _frames(self, seconds: FloatArray, rate: float) -> npt.NDArray[np.int64]:
-        numbers = np.clip((seconds + self.slack_seconds) * rate, -MOST_FRAMES, MOST_FRAMES)
+        numbers = np.clip((seconds + self.slack_seconds) * rate, -MAX_EXACT_FRAMES, MAX_EXACT_FRAMES)
         return np.floor(numbers).astype(np.int64) + 1
 
     def samples_in(self, start: int, end: int, rate: float) -> tuple[int, int] | None:

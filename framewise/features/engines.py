@@ -24,7 +24,7 @@ from framewise.core.errors import SettingsError
 
 CUDA_BATCH = 64
 CPU_BATCH = 8  # more at once leave the cache of the processor
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 Pictures = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -50,7 +50,7 @@ class Compute:
     @property
     def workers(self) -> int:
         """Threads that prepare and compute; a video is not decoded fast enough for more."""
-        return self.threads or min(joblib.cpu_count(), MOST_WORKERS)
+        return self.threads or min(joblib.cpu_count(), MAX_WORKERS)
 
     def make(self, network: Any, image_size: int) -> Engine:
         """The engine for a network whose last linear layer was taken out. Raises SettingsError for one that is not there."""

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from framewise.core.series_time import SeriesTimes
 
-LEAST_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
+MIN_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
 BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
 PAUSE_SECONDS = 2.6  # a longer gap parts pieces: twice as far as the learner looks, so what lies between concerns neither
-MOST = 1e30  # of a sample, either way: its square is a number, too
-FAR_OUT, MOST_TIMES = 0.999, 10.0  # a channel's values count up to so many times what this share of them stays below
+MAX_SAMPLE = 1e30  # of a sample, either way: its square is a number, too
+FAR_OUT, MAX_TIMES = 0.999, 10.0  # a channel's values count up to so many times what this share of them stays below
 SPREAD_SECONDS = 1.0  # over which a channel's spread is taken
 AGGREGATES = 2  # of a channel: level and spread
 AGGREGATE_COUNT = 0.5  # of each, beside a number of all channels together: a sensor may be worn otherwise
@@ -46,7 +46,7 @@ class Grid:
     @property
     def frame_rate(self) -> float:
         """The rate that the learner is told."""
-        return max(self.rate, LEAST_RATE)
+        return max(self.rate, MIN_RATE)
 
     @property
     def second(self) -> float:
@@ -73,7 +73,7 @@ class Channel:
         # Means would be of less noise than the project's series have, and their fastest bands would be still.
         each = max(1, round(1 / (period * grid.sample_rate)))
         there = there[::each]
-        known = np.clip(values[there].astype(np.float64), -MOST, MOST)
+        known = np.clip(values[there].astype(np.float64), -MAX_SAMPLE, MAX_SAMPLE)
         return cls(seconds[there], _without_spikes(known), steps[there], each * period, grid)
 
     @property
@@ -285,7 +285,7 @@ def _without_spikes(values: Doubles) -> Doubles:
         return values
     centred = values - np.median(values)
     usual = float(np.quantile(np.abs(centred), FAR_OUT))
-    most = MOST_TIMES * usual if usual > 0 else 2 * MOST
+    most = MAX_TIMES * usual if usual > 0 else 2 * MAX_SAMPLE
     cut: Doubles = np.clip(centred, -most, most)
     return cut
 

@@ -29,8 +29,8 @@ from framewise.features.sensor_numbers import (
 from framewise.labeling_config import SeriesSettings
 from framewise.media.library import MediaFile
 
-MOST_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
-MOST_STEPS = 10 * MAX_FRAMES  # with pauses, in which MAX_FRAMES of steps do not count
+MAX_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
+MAX_STEPS = 10 * MAX_FRAMES  # with pauses, in which MAX_FRAMES of steps do not count
 SPREAD_SAMPLES = 100_000  # of which a channel's spread is told, about
 DECILES = (0.1, 0.9)  # between which a channel's spread is
 SENSORS = "sensors 3"  # changes when the numbers become other ones: models that learned from those before are then outdated
@@ -77,9 +77,9 @@ class SeriesFeatures:
         return 1 / self.times.period_seconds
 
     def own_rate(self) -> float:
-        """Steps per second that suit the series: of so many samples each that they are at most MOST_STEPS_PER_SECOND."""
+        """Steps per second that suit the series: of so many samples each that they are at most MAX_STEPS_PER_SECOND."""
         rate = self.sample_rate
-        most = min(MOST_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
+        most = min(MAX_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
         return rate / max(1, math.ceil(rate / most - 1e-6))
 
     def own_grid(self) -> Grid:
@@ -113,14 +113,14 @@ class SeriesFeatures:
     def num_steps(self, rate: float) -> int:
         """Steps from the first sample to the last. Raises MediaError for more than can be."""
         steps = self.times.num_frames(rate)
-        if steps > MOST_STEPS:
-            raise self._too_long(rate, MOST_STEPS)
+        if steps > MAX_STEPS:
+            raise self._too_long(rate, MAX_STEPS)
         return steps
 
     def num_steps_beside(self, rate: float) -> int:
         """Steps up to the end of the last sample's period: as long a slow sensor says something beside other media."""
         end = (float(self.times.seconds[-1]) + self.times.period_seconds) * rate
-        return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MOST_STEPS))
+        return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MAX_STEPS))
 
     def rows(self, rate: float, num_steps: int | None = None, sample_rate: float | None = None) -> "SensorRows":
         """Rows for the learner, one a step. sample_rate: of the project's series; of this one if None.

@@ -21,9 +21,9 @@ FloatArray = npt.NDArray[np.float64]
 # the chain lasts that ends soonest, and within these. Rows are not independent, and those of a slow state less than those of a
 # quick one: with 240 for all, states of minutes were cut to pieces.
 EVIDENCE_OF_A_LABEL = 300.0
-LEAST_EVIDENCE, MOST_EVIDENCE = 20.0, 240.0
+MIN_EVIDENCE, MAX_EVIDENCE = 20.0, 240.0
 SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # of each state, beside what is annotated
-MOST_CHANGES = 0.5  # of a state, from one row to the next: its probability of an end
+MAX_CHANGES = 0.5  # of a state, from one row to the next: its probability of an end
 OVERLAP = 0.02  # of the rarer one's rows, in which two labels may be on that exclude each other all the same
 MEETINGS = 1.0  # that two labels would have by chance, from which on it says something that they have none
 
@@ -59,12 +59,12 @@ class Chain:
     def evidence_per_second(self) -> float:
         """Logarithm of odds that a second adds in which a score is 1 above its threshold."""
         soonest = float(self.changes[1:].sum(axis=1).max())
-        return min(max(EVIDENCE_OF_A_LABEL * soonest, LEAST_EVIDENCE), MOST_EVIDENCE)
+        return min(max(EVIDENCE_OF_A_LABEL * soonest, MIN_EVIDENCE), MAX_EVIDENCE)
 
     def course(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
         """The most probable course, (T, labels of the chain), by how far each score is above its threshold, (T, L)."""
         chance = self.changes / frame_rate
-        chance *= np.minimum(1, MOST_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
+        chance *= np.minimum(1, MAX_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
         stays = np.log(1 - chance.sum(1))
         evidence = np.zeros((len(above), len(chance)))
         evidence[:, 1:] = self.evidence_per_second / frame_rate * above[:, list(self.labels)]

@@ -27,10 +27,10 @@ MUTED = 0.1  # share of a block that counts little
 SHARPNESS, FREE_VIDEOS = 20.0, 1
 SUPPOSED_WEIGHT = 1.0  # of the supposed shares among the candidates, before anything is known: as all others together
 LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
-MOST_SUBSETS = 4  # blocks of which all combinations are tried
+MAX_SUBSETS = 4  # blocks of which all combinations are tried
 CHOOSING_ROWS = 1200  # that candidates are tried on, at most: each takes an inverse of that size
 # Where nothing can be left out, pieces of each recording are compared; how sharply their alignment tells, and the least share.
-PIECES, SHARPNESS_OF_ALIGNMENT, LEAST_ALIGNED = 4, 3, 0.01
+PIECES, SHARPNESS_OF_ALIGNMENT, MIN_ALIGNED = 4, 3, 0.01
 TELLING = 1.5  # times its even share, from which on a block is named
 
 
@@ -72,7 +72,7 @@ def _aligned(sample: Sample) -> Tensor:
     alike = torch.stack(found, 1).clamp(min=0)
     best = alike.amax(1, keepdim=True)
     shares: Tensor = torch.where(best > 0, (alike / best.clamp(min=1e-12)) ** SHARPNESS_OF_ALIGNMENT, 1.0)
-    return shares.clamp(min=LEAST_ALIGNED)
+    return shares.clamp(min=MIN_ALIGNED)
 
 
 class Choice(NamedTuple):
@@ -137,7 +137,7 @@ def _videos_with(sample: Sample, video: Tensor, label: int) -> int:
 def _candidates(active: Sequence[int], blocks: int, layout: Layout | None) -> Tensor:
     """Shares (C, K): all combinations of blocks that count fully, or, of many, each alone, all but each, and each medium."""
     chosen: list[tuple[int, ...]] = [tuple(active)]
-    if len(active) <= MOST_SUBSETS:
+    if len(active) <= MAX_SUBSETS:
         chosen = [s for size in range(1, len(active) + 1) for s in itertools.combinations(active, size)]
     else:
         parts = [*((block,) for block in active), *_media(layout, blocks)]

@@ -26,13 +26,13 @@ SHORTEST_STEP_SECONDS = 0.1
 LINEAR_SHARE = 0.6
 GAUSSIAN_RATE = 1.0
 # For each row, and at most: with more rows the first would blur what earlier videos taught, as if they had never been fitted.
-RIDGE, MOST_RIDGE = 1e-3, 1.0
+RIDGE, MAX_RIDGE = 1e-3, 1.0
 KERNEL_SIZE = 4.5  # of a row with itself, on average, whatever the weights of the blocks
-STEADY_SECONDS, LEAST_STEADY = 0.3, 0.05
+STEADY_SECONDS, MIN_STEADY = 0.3, 0.05
 KERNEL_ROWS = 256  # of a kernel that are computed at once
 COMPUTED_PER_SECOND = 15.0  # rows: what surrounds neighbours is nearly the same
 # What of a row may be unlike those that are kept, on average; how many are; and what keeps them from being singular.
-UNLIKE, MOST_KEPT, JITTER = 0.05, 1000, 1e-5
+UNLIKE, MAX_KEPT, JITTER = 0.05, 1000, 1e-5
 LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
 EMPTY = 1e-6  # squared length below which a block says nothing
 
@@ -139,7 +139,7 @@ class Sample:
         for kernel, weight in zip(self.kernels, weights.tolist(), strict=True):
             if weight:
                 total.add_(kernel if everything else kernel[rows][:, rows], alpha=weight)
-        total.diagonal().add_(min(RIDGE * len(rows), MOST_RIDGE))
+        total.diagonal().add_(min(RIDGE * len(rows), MAX_RIDGE))
         return total
 
 
@@ -253,7 +253,7 @@ def _between(rows: Tensor, values: Tensor, length: int) -> Tensor:
 def _unlike(block: Tensor) -> Tensor:
     """Which rows of a block (N, B) to keep, so that of the others little is unlike all of them."""
     alike = _gaussian(block, block)
-    most = min(MOST_KEPT, len(block))
+    most = min(MAX_KEPT, len(block))
     rest, factors = alike.diagonal().clone(), alike.new_zeros(most, len(block))
     kept: list[int] = []
     while len(kept) < most and float(rest.mean()) > UNLIKE:
@@ -285,14 +285,14 @@ class _Steadiness:
         self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
     def values(self) -> Tensor:
-        """(N,) from LEAST_STEADY to 1; (1,) where nothing was added."""
+        """(N,) from MIN_STEADY to 1; (1,) where nothing was added."""
         if not self._sums:
             return torch.ones(1)
         total, squares, both, products = self._sums
         mean = total / self._rows
         variance = (squares / self._rows - mean * mean).clamp(min=0) + 1e-9
         shared = (products - mean * both + self._pairs * mean * mean) / max(self._pairs, 1)
-        return (shared / variance).clamp(LEAST_STEADY, 1.0).float()
+        return (shared / variance).clamp(MIN_STEADY, 1.0).float()
 
 
 def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = ()) -> Iterator[list[Tensor]]:

@@ -30,7 +30,7 @@ NOISE = 0.01  # of the variance along the first component
 # there is no limit then.
 LIMIT, MIN_VIDEOS = 1.1, 3
 STEP_SECONDS, SCENE_SECONDS = 0.5, 5.0  # from one row that is looked at to the next; to either side of each
-MOST = 2.0  # times the limit that a row counts: a glimpse of something else, or of a dark picture, is no other scene
+MAX_COUNTED = 2.0  # times the limit that a row counts: a glimpse of something else, or of a dark picture, is no other scene
 STILL = 1e-9  # a spread that is none
 
 
@@ -63,7 +63,7 @@ class Novelty:
         index = np.arange(0, len(rows), step)
         parts = [index[start : start + READ_ROWS] for start in range(0, len(index), READ_ROWS)]
         unexplained = torch.cat([_unexplained(basis, torch.from_numpy(rows.read(p)[:, : -rows.motion_size])) for p in parts])
-        novelty = (unexplained / self.spread).clamp(max=MOST * self.limit)
+        novelty = (unexplained / self.spread).clamp(max=MAX_COUNTED * self.limit)
         new = _over_scenes(novelty, rows.frame_rate / step) > self.limit
         whole: npt.NDArray[np.bool_] = new.numpy().repeat(step)[: len(rows)]
         return whole

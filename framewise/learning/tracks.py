@@ -25,7 +25,7 @@ COMPONENTS = 128
 SPREAD_POWER = 0.5
 MAX_BASIS_ROWS = 3000
 FAR_OUT = 0.001  # of a feature's values, at either end
-MOST_DEVIATION = 10.0  # standard deviations; beyond it, only that it is far
+MAX_DEVIATION = 10.0  # standard deviations; beyond it, only that it is far
 MOTION_SECONDS = 8 / 30  # between the pictures whose difference is motion, at most
 READ_ROWS = 1024  # of features in memory at once: a video may be hours long
 MAPPED_BYTES = 4 << 20  # from which on a track's numbers lie in a file
@@ -238,8 +238,8 @@ def _usual(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_deviations(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """(N, D) from each mean, in standard deviations; beyond MOST_DEVIATION only that it is far, and 0 for what is not known."""
-    return ((features - mean) / scale).clamp(-MOST_DEVIATION, MOST_DEVIATION).nan_to_num()
+    """(N, D) from each mean, in standard deviations; beyond MAX_DEVIATION only that it is far, and 0 for what is not known."""
+    return ((features - mean) / scale).clamp(-MAX_DEVIATION, MAX_DEVIATION).nan_to_num()
 
 
 def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor]]:

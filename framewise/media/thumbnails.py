@@ -11,7 +11,7 @@ from framewise.core.errors import MediaError
 from framewise.media.video import Picture, VideoInfo, decode, probe
 
 STRIP_WIDTH, STRIP_HEIGHT = 1080, 54
-FEWEST_PICTURES, MOST_PICTURES = 4, 24
+FEWEST_PICTURES, MAX_PICTURES = 4, 24
 SHORT_SECONDS = 60  # up to which all of a video is decoded for its strip
 QUALITY = 80
 MAX_LOOKED_AT = 2000  # pictures between a key frame and the one that is wanted: far apart in some files
@@ -26,7 +26,7 @@ def strip_jpeg(path: Path, duration_seconds: float) -> bytes:
     """Pictures of a video side by side, each from the middle of its part: STRIP_WIDTH by STRIP_HEIGHT. Raises MediaError."""
     info = probe(path)
     aspect = info.width / max(info.height, 1)
-    count = min(max(round(STRIP_WIDTH / STRIP_HEIGHT / aspect), FEWEST_PICTURES), MOST_PICTURES)
+    count = min(max(round(STRIP_WIDTH / STRIP_HEIGHT / aspect), FEWEST_PICTURES), MAX_PICTURES)
     middles = [duration_seconds * (number + 0.5) / count for number in range(count)]
     strip = Image.new("RGB", (STRIP_WIDTH, STRIP_HEIGHT))
     for number, picture in enumerate(_pictures_at(path, info, middles)):

@@ -22,7 +22,7 @@ USUAL_RATES = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 240)) + 
     Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
 )
 NEAR = 0.05
-MOST_LATE_SECONDS = 60.0  # some containers take the time of day
+MAX_LATE_SECONDS = 60.0  # some containers take the time of day
 MILLISECOND = 0.001  # in which Matroska and others count
 
 
@@ -89,9 +89,9 @@ def _source(container: Any, path: Path) -> RecordedFile:
     if not video and not audio:
         raise MediaError(f"{path.name}: expected pictures or sound, found neither")
     start = (container.start_time or 0) / av.time_base
-    if start > MOST_LATE_SECONDS:
+    if start > MAX_LATE_SECONDS:
         raise MediaError(
-            f"{path.name}: its timeline starts at {start:.1f} s, expected at most {MOST_LATE_SECONDS:g}; write it anew: "
+            f"{path.name}: its timeline starts at {start:.1f} s, expected at most {MAX_LATE_SECONDS:g}; write it anew: "
             "ffmpeg -i IN -c copy OUT.mkv, and estimate the offsets anew"
         )
     seconds = start + (container.duration or 0) / av.time_base

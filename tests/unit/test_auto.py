@@ -251,7 +251,7 @@ def test_steadiness_in_windows_is_that_of_whole_videos(monkeypatch):
         centred = [m - np.concatenate(moves).mean(0) for m in moves]
         shared = sum((c[:-8] * c[8:]).sum(0) for c in centred if len(c) > 8)
         expected = shared / (192 + 82) / (np.concatenate(centred).var(0) + 1e-9)
-        np.testing.assert_allclose(steady.values().numpy(), np.clip(expected, kernel.LEAST_STEADY, 1), atol=1e-4)
+        np.testing.assert_allclose(steady.values().numpy(), np.clip(expected, kernel.MIN_STEADY, 1), atol=1e-4)
 
 
 def test_what_is_mapped_from_a_file_is_kept_and_leaves_nothing_behind(monkeypatch, tmp_path):

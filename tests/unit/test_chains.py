@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.chains import LEAST_EVIDENCE, MOST_EVIDENCE, Chain, _most_probable, chains_of, course
+from framewise.learning.chains import MAX_EVIDENCE, MIN_EVIDENCE, Chain, _most_probable, chains_of, course
 
 RATE = 10.0
 UP, FALLING, LYING = 0, 1, 2
@@ -137,7 +137,7 @@ def test_a_course_exists_at_every_frame_rate(rate):
     """At one row a second a state may end oftener than rows are."""
     chain = Chain((0,), np.array([[0, 50.0], [50.0, 0]]))
     truth = timeline((0, 3), (None, 2), (0, 4), labels=1)
-    strong = np.where(truth == 1, 1.0, -1.0) * rate / MOST_EVIDENCE * 9
+    strong = np.where(truth == 1, 1.0, -1.0) * rate / MAX_EVIDENCE * 9
     np.testing.assert_array_equal(chain.course(strong, rate), truth)
 
 
@@ -156,19 +156,19 @@ def changing(*seconds):
 @pytest.mark.parametrize(
     ("seconds", "evidence"),
     [
-        (0.1, MOST_EVIDENCE),  # 3000, and no more than 240
-        (1.0, MOST_EVIDENCE),  # 300
+        (0.1, MAX_EVIDENCE),  # 3000, and no more than 240
+        (1.0, MAX_EVIDENCE),  # 300
         (1.25, 240),
         (2.0, 150),
         (10.0, 30),
         (15.0, 20),
-        (60.0, LEAST_EVIDENCE),  # 5, and no less than 20
-        (3600.0, LEAST_EVIDENCE),
+        (60.0, MIN_EVIDENCE),  # 5, and no less than 20
+        (3600.0, MIN_EVIDENCE),
     ],
 )
 def test_a_second_says_less_of_a_label_that_lasts_long(seconds, evidence):
     """300 over the time that the label lasts, between 20 and 240."""
-    assert (LEAST_EVIDENCE, MOST_EVIDENCE) == (20, 240)
+    assert (MIN_EVIDENCE, MAX_EVIDENCE) == (20, 240)
     assert changing(seconds).evidence_per_second == pytest.approx(evidence)
 
 
@@ -186,7 +186,7 @@ def test_how_long_annotated_labels_last_is_what_scores_are_worth():
     long = [timeline((None, 100), (0, 1490), (None, 100), labels=1)]
     short = [timeline((None, 100), (0, 40), (None, 100), labels=1)]
     of_long, of_short = (Chain.of([0], truth, [np.ones((len(truth[0]), 1), dtype=bool)], [RATE]) for truth in (long, short))
-    assert of_long.evidence_per_second == LEAST_EVIDENCE
+    assert of_long.evidence_per_second == MIN_EVIDENCE
     assert of_short.evidence_per_second == pytest.approx(300 * 2 / 5)
 
 

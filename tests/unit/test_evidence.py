@@ -177,7 +177,7 @@ def test_kinds_of_evidence_that_count_most_are_named(shares, told):
 
 def from_scratch(sample, weights, label, rows):
     """Coefficients of rows (n,) for a label, and its prior, by numpy. The ridge is that of all rows in which it is known."""
-    ridge = min(kernel.RIDGE * int(sample.known[:, label].sum()), kernel.MOST_RIDGE)
+    ridge = min(kernel.RIDGE * int(sample.known[:, label].sum()), kernel.MAX_RIDGE)
     total = sum(float(w) * k.double().numpy() for w, k in zip(weights[label], sample.kernels, strict=True))[np.ix_(rows, rows)]
     target = sample.labels[rows, label].double().numpy()
     return np.linalg.solve(total + ridge * np.eye(len(rows)), target - target.mean()), target.mean()

@@ -116,7 +116,7 @@ def test_threads_of_their_own_leave_pytorch_elsewhere_as_it_was():
 
 
 def test_the_default_uses_every_processor_and_can_be_told_how_many():
-    assert 1 <= Compute().workers <= engines.MOST_WORKERS
+    assert 1 <= Compute().workers <= engines.MAX_WORKERS
     assert Compute(threads=3).workers == 3
 
 

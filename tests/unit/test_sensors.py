@@ -14,7 +14,7 @@ from framewise.features.cache import FeatureCache
 from framewise.features.sensor_numbers import (
     AGGREGATES,
     BANDS_HZ,
-    LEAST_RATE,
+    MIN_RATE,
     columns_of_groups,
     known_pieces,
     number_counts,
@@ -102,7 +102,7 @@ def test_what_swings_is_in_its_band_while_it_swings(hz, band, second):
     """In the middle third. A slow series, of a sample a minute, has bands that are as many times slower."""
     moments = np.arange(0, 60, 1 / 60)
     values = 9 * np.sin(2 * np.pi * hz * moments) * ((moments >= 20) & (moments < 40))
-    rate = 30.0 if second == 1 else LEAST_RATE / second
+    rate = 30.0 if second == 1 else MIN_RATE / second
     swings = steps(moments * second, values, rate=rate)[:, -len(BANDS_HZ) :]
     steps_a_second = rate * second
     inside = swings[round(24 * steps_a_second) : round(36 * steps_a_second)]

@@ -10,7 +10,7 @@ from framewise.core.errors import RequestError
 from framewise.core.storage import full_disk_explained
 from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome
 
-LEAST_ERROR_SECONDS = 1e-5  # smaller ones are drawn there: the axis is logarithmic
+MIN_ERROR_SECONDS = 1e-5  # smaller ones are drawn there: the axis is logarithmic
 COLOURS = {"audio": "tab:blue", "visual": "tab:orange"}
 MARKS = {"audio": "o", "visual": "^"}
 
@@ -39,7 +39,7 @@ def draw_all(outcomes: Sequence[EstimateOutcome], folder: Path) -> None:
 def _answered(outcomes: Sequence[EstimateOutcome], method: str) -> tuple[list[EstimateOutcome], list[float]]:
     """Those that have an error, and the error's size."""
     some = [o for o in outcomes if o.method == method and o.error is not None]
-    return some, [max(abs(o.error or 0.0), LEAST_ERROR_SECONDS) for o in some]
+    return some, [max(abs(o.error or 0.0), MIN_ERROR_SECONDS) for o in some]
 
 
 def _axes(figure: Any, title: str, x: str, y: str) -> Any:
@@ -57,7 +57,7 @@ def _error_against_offset(figure: Any, outcomes: Sequence[EstimateOutcome]) -> N
         silent = [o.true_offset for o in outcomes if o.method == method and o.error is None]
         if silent:
             axes.plot(
-                silent, [2 * LEAST_ERROR_SECONDS] * len(silent), "x", color=COLOURS[method], label=f"{method}: not answered"
+                silent, [2 * MIN_ERROR_SECONDS] * len(silent), "x", color=COLOURS[method], label=f"{method}: not answered"
             )
     axes.set_yscale("log")
     axes.legend()
@@ -77,7 +77,7 @@ def _confidence_against_error(figure: Any, outcomes: Sequence[EstimateOutcome]) 
 
 def _distribution(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Distribution of errors", "absolute error, s", "pairs")
-    bins = np.geomspace(LEAST_ERROR_SECONDS, 100, 36)
+    bins = np.geomspace(MIN_ERROR_SECONDS, 100, 36)
     for method in METHODS:
         axes.hist(_answered(outcomes, method)[1], bins=bins, color=COLOURS[method], alpha=0.6, label=method)
     axes.set_xscale("log")
@@ -97,10 +97,10 @@ def _resources(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
 def _before_after(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
     axes = _axes(figure, "Apart before, and after the offset is applied", "pair", "apart, s")
     first = [o for o in outcomes if o.method == METHODS[0]]
-    axes.plot([max(abs(o.true_offset), LEAST_ERROR_SECONDS) for o in first], "s", color="grey", label="before")
+    axes.plot([max(abs(o.true_offset), MIN_ERROR_SECONDS) for o in first], "s", color="grey", label="before")
     for method in METHODS:
         of_method = [o for o in outcomes if o.method == method]
-        after = [np.nan if o.error is None else max(abs(o.error), LEAST_ERROR_SECONDS) for o in of_method]
+        after = [np.nan if o.error is None else max(abs(o.error), MIN_ERROR_SECONDS) for o in of_method]
         axes.plot(after, MARKS[method], color=COLOURS[method], label=f"after, {method}")
     axes.set_yscale("log")
     axes.legend()

@@ -35,7 +35,7 @@ from framewise.sync.offsets.signals import (
     samples_by_chance,
 )
 
-MOST = 6  # channels of a set; more are reduced to those in which most happens
+MAX_SET_CHANNELS = 6  # channels of a set; more are reduced to those in which most happens
 _RIDGE = 0.02
 _BLOCK_SECONDS = 0.5
 
@@ -86,7 +86,7 @@ def _prepared(signals: Sequence[Signal], rate: float) -> _Set:
     have = np.minimum.reduce([known for _, known, _ in grids])
     flat = np.stack([flatten(values, have, rate) for values, _, _ in grids], axis=1)
     size, axes = np.linalg.eigh(flat.T @ flat / max(have.sum(), 1.0))
-    kept = np.argsort(-size)[:MOST]
+    kept = np.argsort(-size)[:MAX_SET_CHANNELS]
     kept = kept[size[kept] > _RIDGE * size.max()]  # two columns of one signal are one
     return _Set(flat @ (axes[:, kept] / np.sqrt(size[kept])), have, grids[0][2])
 
