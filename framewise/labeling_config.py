@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 
+import numpy as np
+import numpy.typing as npt
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.known import UNMARKED
+from framewise.core.series_time import MILLISECONDS, SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.settings import parse_bool
 
@@ -189,6 +192,11 @@ class SeriesSettings:
     sep: str
     inline: bool
     channels: tuple[str, ...]
+
+    def times(self, native: npt.NDArray[np.float64]) -> SeriesTimes:
+        """Times of a series that was read in this way, from their native values (N,)."""
+        form = TimeFormat(self.time_format) if self.time_format else None
+        return SeriesTimes(native, MILLISECONDS if self.is_date else 1.0, form, whole=not self.time_column)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from framewise.core.time_format import TimeFormat
 FloatArray = npt.NDArray[np.float64]
 
 FINEST_SECONDS = 1e-6  # what float64 may not resolve of a number of seconds since 1970
+MILLISECONDS = 1000.0  # native units a second of dates
 LARGEST = 1e18  # of native times
 MAX_EXACT_FRAMES = 2.0**53  # that float64 counts
 # Of a numeric time column, as powers of ten. Coarser ones are taken as exact: few sensors write hundredths that they rounded.

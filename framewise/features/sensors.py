@@ -13,7 +13,6 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.series_time import SeriesTimes
-from framewise.core.time_format import TimeFormat
 from framewise.features.cache import SERIES, FeatureCache, Hold
 from framewise.features.motion import MOTION_SIZE
 from framewise.features.sensor_numbers import (
@@ -207,7 +206,7 @@ class SeriesReader:
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
             return None
         native, values = (self._cache.chunk(key, part, _not_cached) for part in (0, 1))
-        return SeriesFeatures(_times(np.asarray(native), settings), values, hold)
+        return SeriesFeatures(settings.times(np.asarray(native)), values, hold)
 
     def read(self, file: MediaFile, settings: SeriesSettings) -> SeriesFeatures:
         """A file's series. Another process at the same file is waited for. Raises MediaError."""
@@ -221,17 +220,12 @@ class SeriesReader:
             file.check_unchanged()
             self._cache.chunk(key, 0, lambda: series.native)
             self._cache.chunk(key, 1, lambda: series.values)
-        return SeriesFeatures(_times(series.native, settings), series.values, hold)
+        return SeriesFeatures(settings.times(series.native), series.values, hold)
 
 
 def series_key(settings: SeriesSettings) -> str:
     """What of a labeling config shapes the arrays that are read from a file."""
     return json.dumps(asdict(settings), sort_keys=True)
-
-
-def _times(native: npt.NDArray[np.float64], settings: SeriesSettings) -> SeriesTimes:
-    format = TimeFormat(settings.time_format) if settings.time_format else None
-    return SeriesTimes(native, 1000.0 if settings.is_date else 1.0, format, whole=not settings.time_column)
 
 
 def _key(content: str, settings: SeriesSettings) -> tuple[str, str, str]:

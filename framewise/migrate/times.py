@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import ConfigError
+from framewise.core.series_time import MILLISECONDS, SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.migrate.findings import NeedsReview, shown
 
 WARN_SCALE = 0.02
-MILLISECONDS = 1000.0  # native units a second of dates, as in Label Studio
 _FRACTION_DIRECTIVE = re.compile(r"%[-_0]?([Lf])")
 _FRACTION = re.compile(r"\d+$", re.ASCII)
 
@@ -40,12 +40,8 @@ class TimeMap:
         return moved if self.seconds == self.span else moved * self.seconds / self.span
 
 
-@dataclass(frozen=True)
-class PlayerTimes:
-    """Sample times of one series, ascending, in native units: of the column, or milliseconds for dates."""
-
-    native: Floats
-    units_a_second: float
+class PlayerTimes(SeriesTimes):
+    """Times of a series that a player moved a video by."""
 
     @property
     def start(self) -> float:
@@ -60,12 +56,12 @@ class PlayerTimes:
     @property
     def span_seconds(self) -> float:
         """The span as Label Studio reads it: a number counts as seconds."""
-        return self.span / self.units_a_second
+        return float(self.seconds[-1])
 
     @property
     def sample_seconds(self) -> float:
         """The usual distance of two samples."""
-        return float(np.median(np.diff(self.native))) / self.units_a_second
+        return float(np.median(np.diff(self.native))) / self.units_per_second
 
     def agrees(self, duration: float, frame_seconds: float) -> bool:
         """Whether the series is as long as its media, within a frame or a sample."""
@@ -77,7 +73,7 @@ class PlayerTimes:
 
     def unscaled(self) -> TimeMap:
         """Seconds since the first sample."""
-        return TimeMap(self.start, self.units_a_second, 1.0)
+        return TimeMap(self.start, self.units_per_second, 1.0)
 
 
 def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> PlayerTimes:

@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from framewise.core.errors import ConfigError, MediaError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.series_time import SeriesTimes
-from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
 from framewise.sync.labels.regions import LabelTrack, carried_id, carry, read_track
 from framewise.sync.manifest import Manifest, Recording
@@ -267,9 +266,7 @@ class _Places:
                 path.write_text(source, encoding="utf-8")
             else:
                 path = self._series_file(source)
-            native = read_series(path, settings).native
-        form = TimeFormat(settings.time_format) if settings.time_format else None
-        return SeriesTimes(native, 1000.0 if settings.is_date else 1.0, form, whole=not settings.time_column)
+            return settings.times(read_series(path, settings).native)
 
     def _series_file(self, source: str) -> Path:
         names = list(_names(source))

@@ -11,7 +11,6 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from framewise.core.errors import MediaError, brief
 from framewise.core.progress import Progress, named, silent
 from framewise.core.series_time import SeriesTimes
-from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
 from framewise.media.series import Series, read_series
 from framewise.media.video import open_container
@@ -91,8 +90,7 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
     empty = [name for name, column in zip(settings.channels, series.values.T, strict=True) if np.isnan(column).all()]
     if empty:
         raise MediaError(f"{path.name}: no column of numbers for channel {brief(empty)}; is it the right column?")
-    form = TimeFormat(settings.time_format) if settings.time_format else None
-    times = SeriesTimes(series.native, 1000.0 if form else 1.0, form)
+    times = settings.times(series.native)
     seconds = times.seconds
     known = np.isfinite(series.values).all(axis=1) & np.append(True, np.diff(seconds) > 0)
     if seconds[-1] < MIN_SECONDS or known.sum() < 3:
