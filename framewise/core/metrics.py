@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,18 +25,6 @@ def f1_of_counts(tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLike) -> Flo
     total = double_hits + np.asarray(fp) + np.asarray(fn)
     scores: FloatArray = np.divide(double_hits, total, out=np.full(total.shape, np.nan), where=total > 0)
     return scores
-
-
-def mean_frame_f1(reference: npt.ArrayLike, estimated: npt.ArrayLike) -> float:
-    """Mean of ``frame_f1`` over the labels that occur in the reference; NaN if none does."""
-    occurring = np.asarray(reference).astype(bool).any(axis=0)
-    scores = frame_f1(reference, estimated)[occurring]
-    return float(scores.mean()) if len(scores) else float("nan")
-
-
-def frame_accuracy(reference: npt.NDArray[Any], estimated: npt.NDArray[Any]) -> float:
-    """Share of the (frame, label) cells that agree. reference, estimated: 0/1, same shape."""
-    return float((reference == estimated).mean()) if reference.size else float("nan")
 
 
 def runs(on: npt.ArrayLike) -> IntArray:
@@ -92,11 +79,6 @@ def segment_counts(true_on: npt.ArrayLike, found_on: npt.ArrayLike, iou_threshol
     # However many found segments take one true segment, one of them is its hit.
     tp = np.array([len(np.unique(matches[ious >= threshold])) for threshold in iou_thresholds], dtype=np.int64)
     return SegmentCounts(tp, len(found_runs) - tp, len(true_runs) - tp)
-
-
-def segmental_f1(counts: SegmentCounts) -> FloatArray:
-    """F1@IoU of segments, shape of the counts; NaN where there is neither a true nor a found segment."""
-    return f1_of_counts(counts.tp, counts.fp, counts.fn)
 
 
 def average_precision(true: npt.ArrayLike, scores: npt.ArrayLike) -> float:

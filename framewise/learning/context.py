@@ -82,11 +82,6 @@ def _moved(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
     return x[(torch.arange(len(x)) + rows).clamp(max=len(x) - 1)]
 
 
-def shape_in_windows(track: Track) -> Tensor:
-    """``shape`` of a video that may be hours long."""
-    return end_to_end(([shape(part)[inside]] for part, _, inside in windows(track)), len(track))[0]
-
-
 def end_to_end(parts: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
     """Of parts (n, N) of several matrices the whole ones, (rows, N) each.
 

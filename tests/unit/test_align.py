@@ -11,10 +11,11 @@ from scipy.ndimage import gaussian_filter1d
 from framewise.cli import main
 from framewise.sync.align_command import MINIMUM_CONFIDENCE
 from framewise.sync.offsets.confidence import visual_confidence
+from framewise.sync.offsets.movement import small_pictures
 from framewise.sync.offsets.signals import Signal
 from framewise.sync.series.aligning import CAMERA, SCENE, SOUND, compare, measure, read_sensor
 from framewise.sync.series.channels import correlate_channels
-from framewise.sync.series.turning import measure_turning
+from framewise.sync.series.turning import TurningMeter
 from tests.align_help import EARLY, FRAMES, RATE, Shaken, restless, shake, write_series
 from tests.videos import write_sound as write_silence
 from tests.videos import write_video
@@ -29,6 +30,13 @@ def shaken(tmp_path_factory) -> Shaken:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as text:
         return list(csv.DictReader(text))
+
+
+def measure_turning(path):
+    meter = TurningMeter()
+    for picture in small_pictures(path):
+        meter.add(*picture)
+    return meter.turning()
 
 
 def run(*args: object) -> int:

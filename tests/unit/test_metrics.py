@@ -9,16 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from framewise.core.metrics import (
-    SegmentCounts,
     average_precision,
     best_matches,
     f1_of_counts,
-    frame_accuracy,
     frame_f1,
-    mean_frame_f1,
     runs,
     segment_counts,
-    segmental_f1,
 )
 
 timelines = st.integers(0, 40).flatmap(lambda length: st.tuples(*[hnp.arrays(bool, length)] * 2))
@@ -54,23 +50,6 @@ def test_a_label_in_neither_has_no_f1():
     scores = frame_f1(columns("0110", "0000"), columns("0110", "0000"))
     assert scores[0] == 1.0
     assert math.isnan(scores[1])
-
-
-def test_the_mean_is_over_labels_of_the_reference():
-    # first: 1 hit, 1 missed: 2 / 3; second is found but does not occur, third is in neither
-    assert mean_frame_f1(columns("1100", "0000", "0000"), columns("1000", "1111", "0000")) == pytest.approx(2 / 3)
-
-
-def test_the_mean_over_no_label_is_not_a_number():
-    assert math.isnan(mean_frame_f1(columns("0000"), columns("0110")))
-
-
-def test_accuracy_is_the_share_of_cells_that_agree():
-    assert frame_accuracy(columns("1100", "0000"), columns("1000", "1000")) == pytest.approx(6 / 8)
-
-
-def test_accuracy_of_nothing_is_not_a_number():
-    assert math.isnan(frame_accuracy(np.empty((0, 2)), np.empty((0, 2))))
 
 
 def test_f1_of_counts_of_nothing_is_not_a_number():
@@ -192,13 +171,7 @@ def test_counts_of_videos_add_up():
     both = first + second
 
     assert (both.tp.tolist(), both.fp.tolist(), both.fn.tolist()) == ([2], [1], [1])
-    assert segmental_f1(both).tolist() == [4 / 6]
-
-
-def test_segmental_f1_of_no_segments_is_not_a_number():
-    nothing = SegmentCounts(*np.zeros((3, 2), dtype=np.int64))
-
-    assert np.isnan(segmental_f1(nothing)).tolist() == [True, True]
+    assert f1_of_counts(both.tp, both.fp, both.fn).tolist() == [4 / 6]
 
 
 def test_average_precision_by_hand():

@@ -293,12 +293,6 @@ def _read(samples: npt.NDArray[np.int16], first: int, count: int) -> npt.NDArray
     return part
 
 
-def _peaks(curve: Floats, number: int) -> list[int]:
-    """Places of the highest local maxima."""
-    tops = np.flatnonzero((curve[1:-1] >= curve[:-2]) & (curve[1:-1] > curve[2:])) + 1
-    return [int(i) for i in tops[np.argsort(-curve[tops])[:number]]]
-
-
 def _top(curve: Floats, lags: Floats) -> tuple[float, float]:
     """(lag, height) of the highest point, between samples by a parabola."""
     place = int(np.argmax(curve))

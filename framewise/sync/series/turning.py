@@ -5,14 +5,12 @@ right half apart: what both do is a shift, what they do against each other up an
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from framewise.core.progress import ShareProgress, silent
-from framewise.sync.offsets.movement import Grey, small_pictures
+from framewise.sync.offsets.movement import Grey
 from framewise.sync.offsets.signals import Floats, Signal
 
 
@@ -50,14 +48,6 @@ class TurningMeter:
     def turning(self) -> Turning:
         """Of three pictures or more."""
         return _as_turning(np.array(self._seconds), np.array(self._shifts))
-
-
-def measure_turning(path: Path, progress: ShareProgress = silent) -> Turning:
-    """How a file's pictures turn. Raises MediaError."""
-    meter = TurningMeter()
-    for picture in small_pictures(path, progress):
-        meter.add(*picture)
-    return meter.turning()
 
 
 def _as_turning(seconds: Floats, shifts: Floats) -> Turning:
