@@ -66,7 +66,7 @@ def read_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
     _check_task(root)
     network = _Builder(MAX_GROWTH * path.stat().st_size).build(root)
     names = {int(k): str(v) for k, v in _fields(root.state.get("names")).items()}
-    size = _image_size(_fields(content.get("train_args")).get("imgsz"))
+    size = checked_image_size(_fields(content.get("train_args")).get("imgsz"))
     network = network.float().eval()
     _try_out(network, len(names), size)
     return network, names, size
@@ -163,7 +163,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _image_size(value: Any) -> int:
+def checked_image_size(value: Any) -> int:
     from ultralytics.cfg import DEFAULT_CFG_DICT
 
     sizes = value if isinstance(value, list | tuple) and value else [value or DEFAULT_CFG_DICT["imgsz"]]

@@ -53,15 +53,27 @@ def load(folder: Path, classes: Mapping[str, Loadable[T_co]]) -> T_co:
 def load_cached(folder: Path, load_from: Callable[[Path], T_co]) -> T_co | None:
     """What ``load_from(folder)`` gives, from memory while the files are the same; None if the folder is not there."""
     try:
-        stamp = (folder / DESCRIPTION).stat().st_mtime_ns
+        key = _cache_key(folder)
     except OSError:
         return None
-    key = (str(folder), stamp)
     with _cache_lock:
         if key not in _cache:
-            model = load_from(folder)
-            while len(_cache) >= KEPT_IN_MEMORY:
-                _cache.pop(next(iter(_cache)))
-            _cache[key] = model
+            _put(key, load_from(folder))
         found: T_co = _cache[key]
         return found
+
+
+def keep(folder: Path, model: Any) -> None:
+    """Have ``load_cached`` give this object, which was just written to ``folder``, until the files change."""
+    with _cache_lock:
+        _put(_cache_key(folder), model)
+
+
+def _cache_key(folder: Path) -> tuple[str, int]:
+    return str(folder), (folder / DESCRIPTION).stat().st_mtime_ns
+
+
+def _put(key: tuple[str, int], model: Any) -> None:
+    while len(_cache) >= KEPT_IN_MEMORY:
+        _cache.pop(next(iter(_cache)))
+    _cache[key] = model

@@ -64,6 +64,11 @@ class BaseNN(nn.Module):
         """``load``, kept in memory until the folder's content changes; None if there is no such folder."""
         return checkpoints.load_cached(Path(path), cls.load)
 
+    def save_and_cache(self, path: str | Path) -> None:
+        """``save``; ``load_cached_model`` gives this object from now on, until the folder's content changes."""
+        self.save(path)
+        checkpoints.keep(Path(path), self)
+
 
 class MultiLabelLSTM(BaseNN):
     """Linear to ``fc_size``, layer norm, dropout, bidirectional LSTM, linear to labels; chunks of ``sequence_size`` rows."""
@@ -79,6 +84,7 @@ class MultiLabelLSTM(BaseNN):
         dropout_rate: float = 0.2,
         weight_decay: float = 1e-5,
         learning_rate: float = 1e-3,
+        device: torch.device | str | None = None,
     ):
         super().__init__()
         self.input_size, self.output_size, self.fc_size = input_size, output_size, fc_size
@@ -92,6 +98,13 @@ class MultiLabelLSTM(BaseNN):
             self.dropout = nn.Dropout(dropout_rate)
             self.lstm = nn.LSTM(fc_size, hidden_size, num_layers, batch_first=True, bidirectional=True)
             self.fc = nn.Linear(2 * hidden_size, output_size)
+        if device is not None:
+            self.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes; no part of what is saved."""
+        return self.fc.weight.device
 
     def hyperparameters(self) -> dict[str, Any]:
         names = ("input_size", "output_size", "fc_size", "hidden_size", "num_layers", "sequence_size")
@@ -115,7 +128,7 @@ class MultiLabelLSTM(BaseNN):
         """As ``nn.Dropout``, whose random numbers take twice as long."""
         if not self.training or not 0 < self.dropout_rate < 1:
             return self.dropout(x)  # type: ignore[no-any-return]
-        kept = torch.rand(x.shape) >= self.dropout_rate
+        kept = torch.rand(x.shape, device=x.device) >= self.dropout_rate
         return x * kept.float().div_(1 - self.dropout_rate)
 
     def preprocess_sequence(self, sequence: Any, labels: Any = None, overlap: int = 2) -> tuple[Tensor, Tensor | None]:
@@ -158,20 +171,25 @@ class MultiLabelLSTM(BaseNN):
         rows = training.chunk_rows([len(x) for x in features], self.sequence_size, overlap=2)
         goal = training.Goal(epochs, f1_threshold, accuracy_threshold)
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        return training.fit(self, torch.cat(features), torch.cat(labels), rows, optimizer, goal, batch_size, progress)
+        inputs, targets = torch.cat(features).to(self.device), torch.cat(labels).to(self.device)
+        return training.fit(self, inputs, targets, rows.to(self.device), optimizer, goal, batch_size, progress)
 
     def predict(self, sequence: Any) -> Tensor:
-        """Scores (T, L) in [0, 1] of a video's features (T, D): the mean over the overlapping chunks that hold a row."""
-        features = as_matrix(sequence)
-        scores = torch.zeros(len(features), self.output_size)
-        counts = torch.zeros(len(features), 1)
+        """Scores (T, L) in [0, 1] of a video's features (T, D): the mean over the overlapping chunks that hold a row. T may be
+        0."""
+        if len(sequence) == 0:
+            return torch.empty(0, self.output_size, device=self.device)
+        features = as_matrix(sequence).to(self.device)
+        scores = torch.zeros(len(features), self.output_size, device=self.device)
+        counts = torch.zeros(len(features), 1, device=self.device)
+        rows = training.chunk_rows([len(features)], self.sequence_size, overlap=2).to(self.device)
         self.eval()
         with torch.inference_mode():
-            for rows in training.chunk_rows([len(features)], self.sequence_size, overlap=2).split(PREDICT_CHUNKS):
-                inside = rows >= 0
-                chunk_scores = torch.sigmoid(training.logits_of(self, features, rows))
-                scores.index_add_(0, rows[inside], chunk_scores[inside])
-                counts.index_add_(0, rows[inside], torch.ones(int(inside.sum()), 1))
+            for few in rows.split(PREDICT_CHUNKS):
+                inside = few >= 0
+                chunk_scores = torch.sigmoid(training.logits_of(self, features, few))
+                scores.index_add_(0, few[inside], chunk_scores[inside])
+                counts.index_add_(0, few[inside], torch.ones(int(inside.sum()), 1, device=self.device))
         return scores / counts.clamp(min=1)
 
     def matches(self, other: Self) -> bool:

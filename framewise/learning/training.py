@@ -1,7 +1,7 @@
 """The training loop over chunks of videos, and when it stops."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -26,13 +26,25 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """Scores on the training rows themselves, in the last epoch: they say that it fits, not how good it is elsewhere."""
+class TrainingResult(Mapping[str, float]):
+    """Scores on the training rows themselves, in the last epoch: they say that it fits, not how good it is elsewhere.
+
+    Also read as a mapping, with the keys of Label Studio's guide: "f1_score", "accuracy", "loss", "epoch".
+    """
 
     epochs: int
     loss: float
     f1: float
     accuracy: float
+
+    def __getitem__(self, name: str) -> float:
+        return {"f1_score": self.f1, "accuracy": self.accuracy, "loss": self.loss, "epoch": self.epochs}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("f1_score", "accuracy", "loss", "epoch"))
+
+    def __len__(self) -> int:
+        return len(tuple(self))
 
 
 def chunk_rows(lengths: Sequence[int], size: int, overlap: int) -> Tensor:
@@ -124,9 +136,9 @@ def _epoch(
     batch_size: int,
     epoch: int,
 ) -> TrainingResult:
-    order = torch.randperm(len(rows))
+    order = torch.randperm(len(rows)).to(rows.device)
     rows, targets, real = rows[order], targets[order], (rows[order] != PAD).unsqueeze(2)
-    found, losses = [], torch.zeros(())
+    found, losses = [], torch.zeros((), device=rows.device)
     for part in torch.arange(len(rows)).split(batch_size):
         batch = slice(int(part[0]), int(part[-1]) + 1)
         logits = logits_of(network, features, rows[batch])

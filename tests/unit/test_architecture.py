@@ -21,7 +21,7 @@ FLOORS = (
     {"label_studio"},
     {"media"},
     {"features", "learning", "sync"},
-    {"store", "library"},
+    {"store"},
     {"jobs", "controls"},
     {"backend"},
     {"assembly"},
@@ -34,9 +34,9 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
-# Library -> the rooms that may import it. The functions of framewise.library return tensors, as the guide has it.
+# Library -> the rooms that may import it.
 AT_HOME_IN = {
-    "torch": {"features", "learning", "library", "bench"},
+    "torch": {"features", "learning", "bench"},
     "torchvision": {"features"},
     "ultralytics": {"features", "bench"},
     "flask": {"server"},
