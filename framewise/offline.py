@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from framewise.assembly import Assembly
 from framewise.backend import Backend
-from framewise.backend.identifiers import OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
+from framewise.backend.identifiers import NO_PROJECT, OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
 from framewise.backend.predictions import Asked, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
 from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
@@ -38,7 +38,6 @@ from framewise.store.database import DATABASE_NAME, Database
 HEADINGS = ("LABEL", *(name.upper() for name in F1S), "AP", "TRUE SEGMENTS", "PREDICTED")
 NOT_MEASURED = "none, there is no part of the annotations that could be held out; annotate more videos"
 LSTM = 'none: model_classifier_type="lstm" is not measured on held-out videos'
-NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # to which nothing belongs
 
 Task = Mapping[str, Any]
 Quality = Mapping[str, Any]  # as of ``learning.quality.Quality.to_json``

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from framewise.backend.events import Events
 from framewise.backend.free_disk import FreeDisk
-from framewise.backend.identifiers import is_offline, project_id
+from framewise.backend.identifiers import NO_PROJECT, is_offline, project_id
 from framewise.backend.importing import Importing
 from framewise.backend.predictions import Predictions
 from framewise.backend.projects import Projects, model_version
@@ -85,14 +85,18 @@ class Backend:
 
         return _with_one_version(answer)
 
-    def predict(self, project: str, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """One item a task, in order: a prediction, or [] where there is none (yet). Raises ConfigError."""
+    def predict(self, project: str | int | None, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """One item a task, in order: a prediction, or [] where there is none (yet). Raises ConfigError.
+
+        project: a key; a number, for the newest project that has it; or None, for tasks of no project.
+        """
+        key = project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
         deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
 
         def answer() -> list[Any]:
-            learners = self._projects.learners(project, label_config)
-            self._put_project(project, label_config)
-            return self._predictions.answer(project, learners, tasks, deadline)
+            learners = self._projects.learners(key, label_config)
+            self._put_project(key, label_config)
+            return self._predictions.answer(key, learners, tasks, deadline)
 
         return _with_one_version(answer)
 

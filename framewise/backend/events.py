@@ -105,9 +105,7 @@ class Events:
 
     def _project_key(self, project: Mapping[str, Any]) -> str:
         number, created = project_number(project), creation_time(project)
-        if created is not None:
-            return f"{number}.{created}"
-        return self._annotations.newest_project_key(number) or f"{number}.0"
+        return self._annotations.project_key(number) if created is None else f"{number}.{created}"
 
 
 def _pairs(event: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

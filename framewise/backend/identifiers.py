@@ -11,6 +11,7 @@ from framewise.core.errors import RequestError
 
 # The number of projects that Label Studio does not know: it counts its own from 1.
 OFFLINE_NUMBER = 0
+NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # to which nothing belongs
 
 
 def is_offline(key: str) -> bool:

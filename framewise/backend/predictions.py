@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from framewise.backend.identifiers import is_id, storable, task_data
+from framewise.backend.identifiers import is_id, is_offline, storable, task_data
 from framewise.backend.projects import model_version
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, Medium, Source, sources_of
@@ -127,7 +127,7 @@ class Predictions:
                 if state == "done":  # and removed since, for others' features
                     state, job = "pending", self._videos.submit_extraction(project, source, asked.task["id"])
                 # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
-                if state in ("pending", "postponed", "running") and source.learner.version():
+                if state in ("pending", "postponed", "running") and source.learner.version() and not is_offline(project):
                     self._annotations.promise_prediction(job, asked.task["id"])
             return complete
         return False

@@ -37,7 +37,7 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
         tasks = body.get("tasks")
         if not isinstance(tasks, list):
             raise RequestError(f"/predict: expected a list of tasks in 'tasks', found {type(tasks).__name__}")
-        return jsonify({"results": backend.predict(_text(body, "project"), _text(body, "label_config"), tasks)})
+        return jsonify({"results": backend.predict(_asked_project(body), _text(body, "label_config"), tasks)})
 
     @protocol.post("/webhook")
     def webhook() -> Response:
@@ -77,6 +77,12 @@ def _body() -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")
     return body
+
+
+def _asked_project(body: Mapping[str, Any]) -> str | int | None:
+    """The project of a prediction: its key; its number in Label Studio alone; or none, for a task by itself."""
+    value = body.get("project")
+    return value if is_id(value) or value is None else _text(body, "project")
 
 
 def _project(value: Any) -> str:

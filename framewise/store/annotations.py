@@ -101,12 +101,12 @@ class Annotations:
         rows = self._database.read("SELECT key, label_config FROM projects WHERE key = ?", (key,))
         return Project(rows[0]["key"], rows[0]["label_config"]) if rows else None
 
-    def newest_project_key(self, label_studio_id: int) -> str | None:
-        """For an event that does not say when its project was made."""
+    def project_key(self, label_studio_id: int) -> str:
+        """The key of the newest project of a number, for a request that does not say when its project was made."""
         rows = self._database.read(
             "SELECT key FROM projects WHERE label_studio_id = ? ORDER BY rowid DESC LIMIT 1", (label_studio_id,)
         )
-        return rows[0]["key"] if rows else None
+        return str(rows[0]["key"]) if rows else f"{label_studio_id}.0"
 
     def put_task(self, project: str, task: int, data: Mapping[str, Any], updated_at: Any = None) -> None:
         """Remember a task; see ``put_tasks``."""

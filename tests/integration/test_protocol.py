@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.conftest import BALL
 from tests.integration.service import (
     LABELS,
     Project,
@@ -205,13 +206,44 @@ def test_setup_without_a_key_names_it(service, project, missing):
     assert f"'{missing}'" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("missing", ["project", "label_config", "tasks"])
+@pytest.mark.parametrize("missing", ["label_config", "tasks"])
 def test_predict_without_a_key_names_it(service, project, make_task, missing):
     body = project.predict_body([make_task()])
     del body[missing]
     answer = service.post("/predict", body)
     assert answer.status_code == 400
     assert f"'{missing}'" in answer.json()["error"]
+
+
+def test_predict_by_a_projects_number_alone_is_answered_by_the_version_of_that_project(service, project, make_task):
+    task = make_task()
+    service.train(project, (task, [region("Walk", (1, 24))]))
+    (expected,) = service.predict(project, [task])
+    assert expected["model_version"] == service.version(project)
+    answer = service.post("/predict", {**project.predict_body([task]), "project": project.id})
+    assert answer.status_code == 200
+    (found,) = answer.json()["results"]
+    assert (found["model_version"], found["score"]) == (expected["model_version"], expected["score"])
+    assert [r["value"] for r in found["result"]] == [r["value"] for r in expected["result"]]
+
+
+@pytest.mark.parametrize("project_of_it", [{"project": 987_654_321}, {"project": None}, {}, {"project": 0}])
+def test_predict_of_no_known_project_is_answered(service, make_task, project_of_it):
+    simple = labeling_config(BALL)
+    body = {"label_config": simple, **project_of_it}
+    tasks = [make_task(), make_task("/no/such.mp4")]
+    first, second = service.post("/predict", {**body, "tasks": tasks}).json()["results"]
+    assert [r["value"] for r in first["result"]] == [{"ranges": [{"start": 1, "end": 24}], "timelinelabels": [BALL]}]
+    assert second == []
+    trainable = {**body, "label_config": learning_config()}
+    assert service.post("/predict", {**trainable, "tasks": tasks}).json() == {"results": [[], []]}
+
+
+@pytest.mark.parametrize("project_of_it", [True, 1.5, [42], {"id": 42}, "forty-two", ""])
+def test_predict_of_what_names_no_project_is_refused(service, project, make_task, project_of_it):
+    answer = service.post("/predict", {**project.predict_body([make_task()]), "project": project_of_it})
+    assert answer.status_code == 400
+    assert "project" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(("tasks", "named"), [({"id": 1}, "dict"), (None, "NoneType"), ("all", "str")])

@@ -163,8 +163,8 @@ def test_a_reused_project_number_is_another_project(annotations):
     annotations.put_annotation(PROJECT, annotation(5), task=10)
     annotations.put_project(reused, 1, "<View/>")
     assert chosen(annotations, reused) == {}
-    assert annotations.newest_project_key(1) == reused
-    assert annotations.newest_project_key(2) is None
+    assert annotations.project_key(1) == reused
+    assert annotations.project_key(2) == "2.0"
 
 
 def test_an_empty_text_leaves_what_is_known_of_a_project(annotations):
