@@ -1,14 +1,27 @@
-"""``model.py``: the backend class of a label-studio-ml 2.x server."""
+"""``model.py``, the backend class of a label-studio-ml 2.x server, and ``_wsgi.py``, which that host runs as a program."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.integration.service import OUR_VARIABLES, Project, descendants, is_alive, learning_config, region, wait_for
+from framewise.demo.backend_server import free_port
+from framewise.processes import start_child, stop_child
+from tests.integration.service import (
+    OUR_VARIABLES,
+    START_SECONDS,
+    Project,
+    descendants,
+    is_alive,
+    learning_config,
+    region,
+    wait_for,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +56,53 @@ class LabelStudioMLBase:
     @property
     def label_config(self):
         return self.get("label_config")
+"""
+
+# The server function of the host, for which this stands: the routes that Label Studio calls, answered by objects of the class.
+# Written from label_studio_ml/api.py there.
+HOST_API = """
+import flask
+
+from label_studio_ml.model import LabelStudioMLBase
+
+
+def init_app(model_class, basic_auth_user=None, basic_auth_pass=None):
+    assert issubclass(model_class, LabelStudioMLBase)
+    server = flask.Flask("stand-in")
+
+    def number(told):
+        return str(told.get("project")).split(".")[0]
+
+    @server.before_request
+    def authenticate():
+        given = flask.request.authorization
+        if basic_auth_user and not (given and (given.username, given.password) == (basic_auth_user, basic_auth_pass)):
+            return "unauthorized", 401
+
+    @server.get("/health")
+    def health():
+        return {"status": "UP", "model_class": model_class.__name__, "debug": server.debug}
+
+    @server.post("/setup")
+    def setup():
+        told = flask.request.json
+        return {"model_version": model_class(project_id=number(told), label_config=told["schema"]).get("model_version")}
+
+    @server.post("/predict")
+    def predict():
+        told = flask.request.json
+        model = model_class(project_id=number(told), label_config=told["label_config"])
+        context = told["params"].pop("context")
+        return {"results": model.predict(told["tasks"], context=context or {}, **told["params"])}
+
+    @server.post("/webhook")
+    def webhook():
+        told = flask.request.json
+        project = told["project"]
+        model = model_class(str(project["id"]), label_config=project["label_config"])
+        return {"result": model.fit(told.pop("action"), told), "status": "ok"}, 201
+
+    return server
 """
 
 # What the host's server does for /setup, /webhook and /predict (label_studio_ml/api.py there).
@@ -153,6 +213,113 @@ def test_the_hosts_worker_ends_with_the_host(environment, tmp_path):
     wait_for(lambda: not any(is_alive(pid) for pid in workers), "the end of the host's worker", 30)
 
 
+# ``label-studio-ml start FOLDER`` runs ``python FOLDER/_wsgi.py`` with its own arguments, in whatever folder it is called.
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Starts what the host starts, with these arguments, and waits until it answers; its address."""
+    started, client = [], httpx.Client(timeout=60)
+
+    def run(*arguments, user=None, **settings):
+        write_host(tmp_path / "host")
+        url = f"http://127.0.0.1:{free_port()}"
+        outside = {"PYTHONPATH": str(tmp_path / "host"), **settings}
+        command = [sys.executable, str(ROOT / "_wsgi.py"), "--host", "127.0.0.1", "-p", url.rpartition(":")[2], *arguments]
+        log = (tmp_path / "host.log").open("wb")
+        host = start_child(command, {**environment, **outside}, cwd=tmp_path, log=log)
+        started.append((host, log))
+
+        def answers():
+            assert host.poll() is None, (tmp_path / "host.log").read_text()
+            with contextlib.suppress(httpx.TransportError):
+                return client.get(f"{url}/health", auth=user).status_code == 200
+
+        wait_for(answers, "the host's server is up", START_SECONDS)
+        return url
+
+    yield run
+    client.close()
+    for host, log in started:
+        stop_child(host)
+        log.close()
+
+
+def test_what_a_host_starts_sets_up_trains_and_predicts(start, make_task):
+    url = start()
+    project, task = Project(learning_config(model_score_threshold="0")), make_task()
+    with httpx.Client(base_url=url, timeout=60) as client:
+
+        def version():
+            return client.post("/setup", json=project.setup_body()).json()["model_version"]
+
+        assert client.get("/health").json() == {"status": "UP", "model_class": "NewModel", "debug": False}
+        assert version() == "untrained"
+        event = project.annotation_event(task, [region("Walk", (1, 24))])
+        assert client.post("/webhook", json=event).json()["result"]["status"] == "recorded"
+        wait_for(lambda: version() != "untrained", "a version")
+        (predicted,) = client.post("/predict", json=project.predict_body([task])).json()["results"]
+        assert predicted["model_version"] == version()
+        assert [r["value"]["timelinelabels"] for r in predicted["result"]] == [["Walk"], ["Run"]]
+        by_number = {**project.predict_body([task]), "project": project.id}
+        assert client.post("/predict", json=by_number).json()["results"][0]["model_version"] == version()
+        of_none = {**project.predict_body([task]), "project": None}
+        assert client.post("/predict", json=of_none).json()["results"] == [[]]
+
+
+def test_the_arguments_of_a_host_are_taken(start, tmp_path, backbone):
+    user = ("label", "studio")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / backbone.name).write_bytes(backbone.read_bytes())
+    url = start(
+        *("--basic-auth-user", user[0], "--basic-auth-pass", user[1]),
+        *("--check", "--with", "project_id=7", "--log-level", "DEBUG", "--model-dir", str(tmp_path / "others")),
+        user=user,
+        MODEL_ROOT=str(tmp_path / "nothing"),
+    )
+    assert httpx.get(f"{url}/health").status_code == 401
+    answer = httpx.post(f"{url}/setup", json=Project(learning_config()).setup_body(), auth=user, timeout=60)
+    assert answer.json() == {"model_version": "untrained"}
+    assert "making a NewModel" in (tmp_path / "host.log").read_text()
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_credentials_of_a_host_s_environment_and_its_debug_mode(start):
+    user = ("label", "studio")
+    url = start("-d", user=user, ML_SERVER_BASIC_AUTH_USER=user[0], ML_SERVER_BASIC_AUTH_PASS=user[1])
+    assert httpx.get(f"{url}/health").status_code == 401
+    assert httpx.get(f"{url}/health", auth=user).json()["debug"] is True
+
+
+def test_a_check_that_fails_ends_before_anything_is_served(environment, tmp_path):
+    write_host(tmp_path / "host")
+    environment["PYTHONPATH"] = str(tmp_path / "host")
+    command = [sys.executable, str(ROOT / "_wsgi.py"), "--check", "--kwargs", "label_config=<View/>", "project_id=1"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 1
+    assert "label config" in done.stderr.lower() or "labeling config" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_without_label_studio_ml_the_program_says_what_is_missing_in_a_line(environment, tmp_path):
+    del environment["PYTHONPATH"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "_wsgi.py")], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("label-studio-ml 2.x is not installed")
+
+
+@pytest.mark.parametrize("wrong", [["--with", "project_id"], ["--log-level", "LOUD"], ["-p", "many"]])
+def test_arguments_that_cannot_be_are_refused(environment, wrong):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "_wsgi.py"), *wrong], env=environment, capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr
+
+
 def _workers(pid):
     return [child for child, command in descendants(pid).items() if command.endswith("framewise work")]
 
@@ -162,5 +329,6 @@ def write_host(folder, with_response=True):
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "model.py").write_text(HOST_MODEL)
+    (package / "api.py").write_text(HOST_API)
     if with_response:
         (package / "response.py").write_text("class ModelResponse:\n    pass\n")

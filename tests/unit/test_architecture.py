@@ -27,7 +27,7 @@ FLOORS = (
     {"assembly"},
     {"worker", "server"},
     {"serve"},
-    {"bench", "demo", "host", "manage", "migrate", "offline"},
+    {"bench", "demo", "manage", "migrate", "offline"},
     {"bulk"},
     {"cli"},
     {"__main__"},
