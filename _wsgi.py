@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framewise.assembly import configure_logging
 from framewise.core.errors import FramewiseError
+from framewise.foundation import configure_logging
 from framewise.settings import Settings
 
 if __name__ != "__main__":

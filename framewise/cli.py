@@ -184,7 +184,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace) -> None:
-    from framewise.assembly import configure_logging
+    from framewise.foundation import configure_logging
     from framewise.serve import with_default_backbone
     from framewise.worker import work
 
@@ -259,7 +259,7 @@ def _extract(args: argparse.Namespace) -> int:
 
 def _offline_settings(args: argparse.Namespace, log_level: str) -> Settings:
     """Settings of a command that somebody watches: the log is of no use where it only tells how far things are."""
-    from framewise.assembly import check_folders, configure_logging
+    from framewise.foundation import check_folders, configure_logging
     from framewise.processes import allow_open_files
     from framewise.serve import with_default_backbone
 

@@ -7,9 +7,9 @@ import sys
 import time
 from dataclasses import replace
 
-from framewise.assembly import Assembly, check_folders, configure_logging
 from framewise.core.errors import BackboneError
 from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.foundation import check_folders, configure_logging, open_database, open_queue
 from framewise.processes import start_child, stop_children
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 
@@ -25,7 +25,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_level)
     check_folders(settings)
     settings = with_default_backbone(settings)
-    Assembly(settings)  # makes the databases, before several processes would at once
+    open_queue(settings, open_database(settings))  # made here, before several processes would at once
     _warn_of_open_doors(settings)
     env = {**os.environ, **settings.to_env()}
     stopping: list[int] = []

@@ -37,10 +37,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from tqdm import tqdm
 
-from framewise.assembly import QUEUE_NAME
 from framewise.core.errors import FramewiseError
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
+from framewise.foundation import QUEUE_NAME
 from framewise.learning.models import load_model
 from framewise.processes import stop_child
 from framewise.settings import Settings

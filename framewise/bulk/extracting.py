@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from framewise.assembly import check_folders, media_library
+from framewise.assembly import media_library
 from framewise.backend.free_disk import FreeDisk
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import BackboneError, is_disk_full
@@ -13,6 +13,7 @@ from framewise.core.isolation import Failure
 from framewise.core.progress import Progress, part_of
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
+from framewise.foundation import check_folders
 from framewise.label_studio import LabelStudioClient
 from framewise.media.library import MediaFile
 from framewise.settings import Settings

@@ -165,8 +165,8 @@ def _serve(settings: Settings, connection: Connection) -> None:
     os.nice(NICE)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch is imported
         os.environ[name] = str(settings.extraction_threads)
-    from framewise.assembly import configure_logging
     from framewise.bulk.extracting import Workplace
+    from framewise.foundation import configure_logging
 
     configure_logging("ERROR")
     place = Workplace(settings)

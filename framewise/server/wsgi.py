@@ -2,7 +2,7 @@
 
 import os
 
-from framewise.assembly import configure_logging
+from framewise.foundation import configure_logging
 from framewise.learning.threads import one_processor_a_thread
 from framewise.server.app import create_app
 from framewise.settings import Settings

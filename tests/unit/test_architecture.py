@@ -23,7 +23,7 @@ FLOORS = (
     {"features", "learning", "sync"},
     {"store"},
     {"jobs", "controls"},
-    {"backend"},
+    {"backend", "foundation"},
     {"assembly"},
     {"worker", "server"},
     {"serve"},
@@ -199,3 +199,12 @@ def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics()
 
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == ""
+
+
+def test_what_only_starts_processes_loads_no_torch() -> None:
+    """A supervisor lives as long as the service: torch would take seconds of its start, and 200 MB for nothing."""
+    code = "import framewise.serve, sys; print(sorted({'torch', 'pandas', 'scipy', 'flask'} & set(sys.modules)))"
+
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+    assert run.stdout.strip() == "[]", run.stderr
