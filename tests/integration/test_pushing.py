@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.integration.service import Project, learning_config, region, wait_for
+from tests.integration.service import Project, Service, learning_config, region, wait_for
 from tests.media_help import LEGACY_KEY
 
 CONFIG = learning_config(model_classifier_epochs="2")
@@ -30,14 +30,18 @@ class LabelStudioStandIn(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Api)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.numbers = itertools.count(1)
+        self.forget()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def forget(self):
+        """Begin anew, for another test."""
         self.created = {}
         self.tasks = {}
         self.annotations = []
         self.predictions = []
         self.requests = []
         self.before: Callable[[str, str], int | None] = lambda method, path: None
-        self.numbers = itertools.count(1)
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def add(self, project, *tasks):
         """Tasks of a project."""
@@ -139,8 +143,8 @@ class _Api(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def studio():
+@pytest.fixture(scope="module")
+def running_studio():
     started = LabelStudioStandIn()
     yield started
     started.shutdown()
@@ -148,12 +152,52 @@ def studio():
 
 
 @pytest.fixture
+def studio(running_studio):
+    running_studio.forget()
+    return running_studio
+
+
+def connected(studio, **settings):
+    """Settings of a service that knows the stand-in, and waits for hardly any newer version."""
+    known = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": LEGACY_KEY, "NO_PROXY": "127.0.0.1"}
+    return {**known, "PUSH_QUIET_SECONDS": "0.2", **settings}
+
+
+@pytest.fixture
 def start(start_service, studio):
+    """Starts a service of this test alone, with settings of its own."""
+
     def start(**settings):
-        known = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": LEGACY_KEY, "NO_PROXY": "127.0.0.1"}
-        return start_service(**{**known, "PUSH_QUIET_SECONDS": "0.2", **settings})
+        return start_service(**connected(studio, **settings))
 
     return start
+
+
+@pytest.fixture(scope="module")
+def shared(running_studio, tmp_path_factory, backbone, videos):
+    with Service(tmp_path_factory.mktemp("shared"), backbone, videos, **connected(running_studio)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_frugal(running_studio, tmp_path_factory, backbone, videos):
+    settings = connected(running_studio, PUSH_MAX_TASKS="3")
+    with Service(tmp_path_factory.mktemp("frugal"), backbone, videos, **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def service(shared, studio):
+    """The service that tests share, each with a project of its own; nothing is left to be done when one ends."""
+    yield shared
+    wait_until_quiet(shared)
+
+
+@pytest.fixture
+def frugal(shared_frugal, studio):
+    """As ``service``; it sends predictions of three tasks a round at most."""
+    yield shared_frugal
+    wait_until_quiet(shared_frugal)
 
 
 @pytest.fixture
@@ -167,13 +211,21 @@ def extract(service, project, tasks):
     service.wait_idle()
 
 
+def is_busy(service):
+    shown = service.overview()
+    return shown["pending"] or shown["running"] or shown["scheduled"]
+
+
+def wait_until_quiet(service):
+    wait_for(lambda: not is_busy(service), "nothing is to be done")
+
+
 def wait_until_sent(service, project, rounds=1):
     """Until so many rounds are at their end, and nothing is to come; the jobs, newest first."""
 
     def ended():
-        shown = service.overview()
+        busy = is_busy(service)  # first: a job that is read after that is at its end
         jobs = service.jobs(project, "refresh")
-        busy = shown["pending"] or shown["running"] or shown["scheduled"]
         return jobs if len(jobs) >= rounds and not busy else None
 
     return wait_for(ended, "the round's end")
@@ -184,35 +236,32 @@ def submit(service, project, studio, task):
     service.send(studio.annotate(project, task))
 
 
-def test_as_many_tasks_as_allowed_get_predictions_and_no_other_is_touched(start, studio, project, make_task):
-    service = start(PUSH_MAX_TASKS="3")
+def test_as_many_tasks_as_allowed_get_predictions_and_no_other_is_touched(frugal, studio, project, make_task):
     tasks, stranger = [make_task() for _ in range(7)], make_task()
     studio.add(project, *tasks)
     studio.add(Project(CONFIG), stranger)
-    extract(service, project, tasks)
-    submit(service, project, studio, tasks[0])
-    (job,) = wait_until_sent(service, project)
-    version = service.version(project)
+    extract(frugal, project, tasks)
+    submit(frugal, project, studio, tasks[0])
+    (job,) = wait_until_sent(frugal, project)
+    version = frugal.version(project)
     assert sorted(studio.versions(task) for task in tasks[1:]) == [[]] * 3 + [[version]] * 3
     assert studio.versions(tasks[0]) == studio.versions(stranger) == []
     assert (job["state"], job["progress"], job["detail"].split(",")[0]) == ("done", 1.0, f"pushed 3 of {version}")
 
 
-def test_tasks_that_were_never_heard_of_are_extracted_as_far_as_there_is_room(start, studio, project, make_task):
-    service = start(PUSH_MAX_TASKS="3")
+def test_tasks_that_were_never_heard_of_are_extracted_as_far_as_there_is_room(frugal, studio, project, make_task):
     known, *unknown = [make_task() for _ in range(7)]
     studio.add(project, known, *unknown)
-    submit(service, project, studio, known)
-    wait_until_sent(service, project)
+    submit(frugal, project, studio, known)
+    wait_until_sent(frugal, project)
     wait_for(lambda: len(studio.predictions) == 3, "three predictions")
-    service.wait_idle()
+    frugal.wait_idle()
     assert sorted(len(studio.versions(task)) for task in unknown) == [0, 0, 0, 1, 1, 1]
-    assert len(service.jobs(project, "extract")) == 3
+    assert len(frugal.jobs(project, "extract")) == 3
 
 
-def test_a_video_that_is_extracted_for_somebody_else_during_a_round_has_its_prediction_too(start, studio, project, make_task):
+def test_a_video_that_is_extracted_for_somebody_else_during_a_round_has_its_prediction_too(service, studio, project, make_task):
     """The round found it without features; when it comes to have it extracted, they are there."""
-    service = start()
     annotated, cached, cold = (make_task() for _ in range(3))
     studio.add(project, annotated, cached, cold)
     extract(service, project, [cached])
@@ -232,8 +281,7 @@ def test_a_video_that_is_extracted_for_somebody_else_during_a_round_has_its_pred
     assert [studio.versions(task) for task in (cached, cold)] == [[service.version(project)]] * 2
 
 
-def test_a_round_stops_as_soon_as_there_is_a_newer_version(start, studio, project, make_task):
-    service = start()
+def test_a_round_stops_as_soon_as_there_is_a_newer_version(service, studio, project, make_task):
     tasks = [make_task() for _ in range(6)]
     studio.add(project, *tasks)
     extract(service, project, tasks)
@@ -273,8 +321,7 @@ def test_what_was_evicted_from_the_cache_is_answered_empty_extracted_again_and_p
     assert [job["state"] for job in service.jobs(project, "extract") if job["task"] == asked["id"]] == ["done", "done"]
 
 
-def test_a_version_that_is_kept_and_not_used_is_not_sent(start, studio, project, make_task):
-    service = start()
+def test_a_version_that_is_kept_and_not_used_is_not_sent(service, studio, project, make_task):
     tasks = [make_task() for _ in range(3)]
     studio.add(project, *tasks)
     extract(service, project, tasks)
@@ -301,8 +348,7 @@ def test_without_a_key_nothing_is_tried_and_it_is_said_once(start, studio, proje
     assert studio.requests == []
 
 
-def test_another_project_of_the_same_number_is_left_alone(start, studio, project, make_task):
-    service = start()
+def test_another_project_of_the_same_number_is_left_alone(service, studio, project, make_task):
     tasks = [make_task(), make_task()]
     studio.add(project, *tasks)
     studio.created[project.id] += 1
@@ -313,8 +359,7 @@ def test_another_project_of_the_same_number_is_left_alone(start, studio, project
     assert "is another one than" in job["error"]
 
 
-def test_what_is_wrong_with_one_task_is_said_and_the_others_get_predictions(start, studio, project, make_task):
-    service = start()
+def test_what_is_wrong_with_one_task_is_said_and_the_others_get_predictions(service, studio, project, make_task):
     tasks = [make_task() for _ in range(3)]
     broken = {**make_task("/nowhere/clip.mp4"), "data": {"text": "no video"}}
     studio.add(project, *tasks, broken)
@@ -326,8 +371,7 @@ def test_what_is_wrong_with_one_task_is_said_and_the_others_get_predictions(star
     assert all(studio.versions(task) for task in tasks[1:])
 
 
-def test_a_round_that_is_tried_again_sends_nothing_twice(start, studio, project, make_task):
-    service = start()
+def test_a_round_that_is_tried_again_sends_nothing_twice(service, studio, project, make_task):
     tasks = [make_task() for _ in range(4)]
     studio.add(project, *tasks)
     extract(service, project, tasks)
@@ -339,9 +383,8 @@ def test_a_round_that_is_tried_again_sends_nothing_twice(start, studio, project,
     assert studio.posted() == 4
 
 
-def test_of_two_of_one_version_that_of_label_studio_itself_stays(start, studio, project, make_task):
+def test_of_two_of_one_version_that_of_label_studio_itself_stays(service, studio, project, make_task):
     """It asked for the prediction and stored it while ours was on its way: somebody may have it open."""
-    service = start()
     tasks = [make_task(), make_task()]
     studio.add(project, *tasks)
     extract(service, project, tasks)
@@ -357,8 +400,7 @@ def test_of_two_of_one_version_that_of_label_studio_itself_stays(start, studio, 
     assert (left["task"], left["result"], studio.posted()) == (tasks[1]["id"], [], 1)
 
 
-def test_a_task_that_is_annotated_meanwhile_gets_none(start, studio, project, make_task):
-    service = start()
+def test_a_task_that_is_annotated_meanwhile_gets_none(service, studio, project, make_task):
     tasks = [make_task() for _ in range(3)]
     studio.add(project, *tasks)
     extract(service, project, tasks)
