@@ -10,7 +10,7 @@ import pytest
 
 from tests.index_clips import make_index_clip
 from tests.integration.conftest import BALL
-from tests.integration.service import Project, frames_of, labeling_config, learning_config, region, wait_for
+from tests.integration.service import Project, Service, frames_of, labeling_config, learning_config, region, wait_for
 from tests.videos import cut, write_sound
 
 EVERY_FRAME = learning_config(model_score_threshold="0")  # a trained network predicts each label in all frames
@@ -27,9 +27,15 @@ def trained(service, make_task):
 @pytest.fixture(scope="module")
 def hasty_service(tmp_path_factory, backbone, videos):
     """A service that waits for no video, with a cache of its own."""
-    from tests.integration.service import Service
-
     with Service(tmp_path_factory.mktemp("hasty"), backbone, videos, PREDICT_WAIT_SECONDS="0") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def set_service(tmp_path_factory, backbone, videos):
+    """A service whose settings say what labeling configs leave open, and what they may not say."""
+    settings = {"MODEL_SCORE_THRESHOLD": "0", "ALLOW_CUSTOM_MODEL_PATH": "false"}
+    with Service(tmp_path_factory.mktemp("set"), backbone, videos, **settings) as running:
         yield running
 
 
@@ -200,8 +206,8 @@ def cached_arrays(service):
     return {path: path.stat().st_mtime_ns for path in service.cache.rglob("*.npy")}
 
 
-def test_an_emptied_cache_is_filled_again(start_service, make_task):
-    service, project, task = start_service(), Project(EVERY_FRAME), make_task()
+def test_an_emptied_cache_is_filled_again(hasty_service, make_task):
+    service, project, task = hasty_service, Project(EVERY_FRAME), make_task()
     service.train(project, (task, [region("Walk", (1, 24))]))
     shutil.rmtree(service.cache)
     assert length_of(service.predict_until_there(project, task)) == 24
@@ -292,8 +298,8 @@ def test_a_trained_network_is_never_sure_enough_for_a_threshold_of_one(service, 
     assert service.predict(project, [task])[0]["result"] == []
 
 
-def test_the_score_threshold_of_the_settings_holds_where_the_config_has_none(start_service, make_task):
-    service, task = start_service(MODEL_SCORE_THRESHOLD="0"), make_task()
+def test_the_score_threshold_of_the_settings_holds_where_the_config_has_none(set_service, make_task):
+    service, task = set_service, make_task()
     by_setting = Project(labeling_config(ball_label("Grass", "grass")))
     by_config = Project(labeling_config(ball_label("Grass", "grass"), model_score_threshold="0.5"))
     assert len(frames_of(service.predict_until_there(by_setting, task), "Grass")) == 24
@@ -344,8 +350,8 @@ def test_a_checkpoint_of_another_task_is_refused_where_it_is_used(service, make_
     assert "backbone 'broken.pt' cannot be loaded" in job["error"]
 
 
-def test_a_model_path_is_refused_where_only_the_administrators_is_allowed(start_service, backbone):
-    service = start_service(ALLOW_CUSTOM_MODEL_PATH="false")
+def test_a_model_path_is_refused_where_only_the_administrators_is_allowed(set_service, backbone):
+    service = set_service
     shutil.copy(backbone, service.model_root / "other.pt")
     answer = service.setup(Project(learning_config(model_path="other.pt")))
     assert answer.status_code == 400
