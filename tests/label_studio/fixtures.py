@@ -6,6 +6,7 @@ missing the tests fail, unless SKIP_LABEL_STUDIO=1 asks for them to be skipped.
 
 import datetime
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from framewise.core.storage import locked
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
@@ -28,15 +30,41 @@ LABEL_CONFIG = DEMO_CONFIG.replace('model_trainable="true"', 'model_trainable="t
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+def label_studio_program() -> str:
     if os.environ.get("SKIP_LABEL_STUDIO") == "1":
         pytest.skip("SKIP_LABEL_STUDIO=1")
     program = os.environ.get("LABEL_STUDIO", "")
     if not Path(program).is_file():
         pytest.fail(f"LABEL_STUDIO={program!r} is no program: run the tests with `make test`, which installs Label Studio")
+    return program
+
+
+@pytest.fixture(scope="session")
+def label_studio_data(label_studio_program: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data folder of a Label Studio that was started once and holds an account: to be copied.
+
+    Making its database takes half a minute, a start with one that is there a few seconds. All processes of a run share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / "label-studio-data", shared / "label-studio-data.done"
+    with locked(shared / "label-studio-data.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            with LabelStudioServer(label_studio_program, folder):
+                pass
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def label_studio(
+    label_studio_program: str, label_studio_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabelStudioServer]:
     # It waits a second for /health and three for /setup: too short where two of it and two browsers share two processors.
     patient = {"ML_TIMEOUT_HEALTH": "10", "ML_TIMEOUT_SETUP": "30"}
-    with LabelStudioServer(program, tmp_path_factory.mktemp("label-studio"), environment=patient) as server:
+    folder = shutil.copytree(label_studio_data, tmp_path_factory.mktemp("label-studio"), dirs_exist_ok=True)
+    with LabelStudioServer(label_studio_program, folder, environment=patient) as server:
         yield server
 
 

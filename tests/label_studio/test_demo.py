@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,9 @@ import pytest
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> list[str]:
-    if os.environ.get("SKIP_LABEL_STUDIO") == "1":
-        pytest.skip("SKIP_LABEL_STUDIO=1")
-    program = os.environ.get("LABEL_STUDIO", "")
-    if not Path(program).is_file():
-        pytest.fail(f"LABEL_STUDIO={program!r} is no program: run the tests with `make test`, which installs Label Studio")
-    return [sys.executable, "-m", "framewise", "demo", "--label-studio", program, "--folder", str(tmp_path / "demo")]
+def command(label_studio_program: str, tmp_path: Path) -> list[str]:
+    folder = str(tmp_path / "demo")
+    return [sys.executable, "-m", "framewise", "demo", "--label-studio", label_studio_program, "--folder", folder]
 
 
 def test_demo_fills_in_unseen_clips_well(command: list[str], tmp_path: Path) -> None:
@@ -33,7 +30,9 @@ def test_demo_fills_in_unseen_clips_well(command: list[str], tmp_path: Path) -> 
     assert _processes_below(tmp_path) == []
 
 
-def test_ctrl_c_leaves_no_process_behind(command: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_behind(command: list[str], label_studio_data: Path, tmp_path: Path) -> None:
+    """In a folder of an earlier run, where Label Studio starts at once."""
+    shutil.copytree(label_studio_data, tmp_path / "demo" / "label-studio")
     demo = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 180
     while not any("gunicorn" in line for line in _processes_below(tmp_path)):  # Label Studio is up by then, too
