@@ -3,17 +3,19 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from framewise.demo.backend_server import BackendServer
+from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.demo.run import true_regions
+from framewise.settings import Settings
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 from tests.process_tree import worker_pids
 
@@ -32,13 +34,25 @@ def project(api: LabelStudioApi) -> int:
 
 @pytest.fixture
 def start(other_backend: Start, clips: list[ClipTruth]) -> Start:
-    """Starts a backend that reads the clips where they are, and sends predictions soon."""
+    """Starts a backend of a test alone, with settings of its own."""
+    return lambda **changes: other_backend(**{**settings_for(clips), **changes})
 
-    def start(**changes: Any) -> BackendServer:
-        folder = Path(clips[0].path).parent
-        return other_backend(**{"push_quiet_seconds": QUIET_SECONDS, "local_files_roots": (folder,), **changes})
 
-    return start
+@pytest.fixture(scope="module")
+def backend(
+    base_settings: Settings, clips: list[ClipTruth], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackendServer]:
+    """One for the tests that need no settings of their own; each has a project of its own, and ends when nothing is to do."""
+    folder = tmp_path_factory.mktemp("arriving")
+    folders = {"model_root": folder / "models", "data_dir": folder / "data"}
+    settings = replace(base_settings, port=free_port(), **folders, **settings_for(clips))
+    with BackendServer(settings, folder / "framewise.log") as server:
+        yield server
+
+
+def settings_for(clips: list[ClipTruth]) -> dict[str, Any]:
+    """The clips are read where they are, and predictions are sent soon."""
+    return {"push_quiet_seconds": QUIET_SECONDS, "local_files_roots": (Path(clips[0].path).parent,)}
 
 
 def import_clips(api: LabelStudioApi, project: int, clips: list[ClipTruth], times: int = 1) -> list[int]:
@@ -87,9 +101,8 @@ def ordered_by_score(api: LabelStudioApi, project: int) -> list[tuple[int, float
 
 
 def test_each_task_without_annotation_has_one_prediction_of_the_newest_version(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int
+    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
-    backend = start()
     api.connect_backend(project, backend.url, "framewise")
     annotated, again, *others = import_clips(api, project, clips)
     first = train(api, backend, project, annotated, clips[0])
@@ -107,10 +120,9 @@ def test_each_task_without_annotation_has_one_prediction_of_the_newest_version(
 
 
 def test_predictions_of_others_and_parents_of_annotations_stay(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int
+    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """Annotations came from two predictions; one of them says that the task was skipped, which leaves it without annotation."""
-    backend = start()
     api.connect_backend(project, backend.url, "framewise")
     annotated, again, skipped, other = import_clips(api, project, clips)
     imported = api.create_prediction(other, true_regions(clips[3]), "imported", 0.9)
@@ -164,10 +176,9 @@ def test_no_more_tasks_than_allowed_and_what_fell_out_of_the_round_is_removed(
 
 
 def test_the_version_that_is_chosen_to_prelabel_moves_along(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int
+    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """With it Label Studio's uncertainty sampling, and ordering by prediction score, go by the scores of the version in use."""
-    backend = start()
     api.connect_backend(project, backend.url, "framewise")
     annotated, again, *others = import_clips(api, project, clips)
     first = train(api, backend, project, annotated, clips[0])
@@ -232,9 +243,8 @@ def test_label_studio_is_away_meanwhile(
 
 
 def test_a_worker_is_killed_in_the_middle_of_a_round(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int
+    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
-    backend = start()
     api.connect_backend(project, backend.url, "framewise")
     annotated, *others = import_clips(api, project, clips, times=4)
     api.submit_annotation(annotated, true_regions(clips[0]))
@@ -244,4 +254,5 @@ def test_a_worker_is_killed_in_the_middle_of_a_round(
     version = wait_for_version(api, project, other_than="untrained")
     wait_until_idle(backend)
     assert versions_of(api, others) == [[version]] * len(others)
-    assert [job["state"] for job in backend.jobs()["jobs"] if job["kind"] == "refresh"] == ["done"]
+    mine = [job for job in backend.jobs()["jobs"] if job["project"] == project_key(api, project)]
+    assert [job["state"] for job in mine if job["kind"] == "refresh"] == ["done"]
