@@ -266,7 +266,7 @@ class Victims:
         """Processes of a target that live now: worker and workers, web (those that answer), master, supervisor, all."""
         further = [w.pid for w in self._further if w.poll() is None]
         if target in ("worker", "workers"):
-            return worker_pids(self.backend.pid) + further
+            return [*worker_pids(self.backend.pid), *further]
         if target == "supervisor":
             return [self.backend.pid]
         if target == "all":

@@ -27,6 +27,13 @@ def f1_of_counts(tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLike) -> Flo
     return scores
 
 
+def mean_frame_f1(reference: npt.ArrayLike, estimated: npt.ArrayLike) -> float:
+    """Mean of ``frame_f1`` over the labels that occur in the reference; NaN if none does."""
+    occurring = np.asarray(reference).astype(bool).any(axis=0)
+    scores = frame_f1(reference, estimated)[occurring]
+    return float(scores.mean()) if len(scores) else float("nan")
+
+
 def runs(on: npt.ArrayLike) -> IntArray:
     """(index, stop) of each run of true values in ``on`` (T,), in order: shape (N, 2), stop excluded."""
     padded = np.concatenate([[False], np.asarray(on).astype(bool), [False]])
