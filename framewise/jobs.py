@@ -22,7 +22,7 @@ from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, St
 from framewise.core.isolation import Failure, Interruption
 from framewise.core.progress import Progress
 from framewise.core.storage import acquire, is_locked
-from framewise.store.job_state import Job, JobStates
+from framewise.store.job_state import Job, JobStates, title_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Jobs:
         try:
             self._send(job_id, kind)
         except Exception as error:
-            logger.warning("job %d is recorded, and sent to a worker as soon as that is possible: %s", job_id, error)
+            logger.warning("job %d is recorded and will be sent to a worker when that is possible: %s", job_id, error)
 
     def more_urgent_wait(self, kind: str, seconds: float) -> bool:
         """Whether a job that goes before those of a kind has waited for so long, since every worker is at something."""
@@ -147,12 +147,12 @@ class Jobs:
         job = self.states.claim(job_id, self._owner)
         if job is None:
             return
-        logger.info("job %d: %s, project %s, task %s", job.id, job.kind, job.project, job.task)
+        logger.info("job %d: %s, project %s, task %s", job.id, title_of(job.kind), job.project, job.task)
         end = self._outcome(job)
         try:
             end()
         except (StorageFull, StorageBusy) as error:
-            logger.error("job %d ended, but that could not be written yet: %s", job.id, error)
+            logger.error("job %d ended, but that could not be saved yet: %s", job.id, error)
             self._unwritten.append(end)
             return
         for waiting in self.states.waiting_behind(job.id):
@@ -162,7 +162,7 @@ class Jobs:
     def _outcome(self, job: Job) -> Callable[[], None]:
         """Do a job; what is to be written of how it ended."""
         progress = _Throttled(self.states, job.id)
-        about = f"job {job.id} ({job.kind}, project {job.project}, task {job.task})"
+        about = f"job {job.id} ({title_of(job.kind)}, project {job.project}, task {job.task})"
         try:
             result = self._handlers[job.kind](job, progress)
             progress.flush()
@@ -172,7 +172,7 @@ class Jobs:
         except Exception as error:
             reason = Failure(error).text
             if is_temporary(error):
-                logger.warning("%s is tried again later: %s", about, reason)
+                logger.warning("%s will be retried: %s", about, reason)
                 return lambda: self.states.postpone(job, self._owner, reason)
             logger.error("%s: %s", about, reason, exc_info=not isinstance(error, FramewiseError))
             return lambda: self.states.finish(job.id, self._owner, error=reason)
@@ -192,9 +192,9 @@ class Jobs:
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)
             except self._queue_errors as error:
-                logger.error("QUEUE_URL: Redis cannot be asked; jobs wait until it can: %s", error)
+                logger.error("QUEUE_URL: Redis cannot be reached; jobs wait until it can: %s", error)
             except Exception:
-                logger.exception("keeping jobs alive")  # whatever it is must not end this thread
+                logger.exception("error while watching over jobs")  # whatever it is must not end this thread
             time.sleep(KEEP_ALIVE_SECONDS)
 
     def _is_alive(self, owner: str) -> bool:

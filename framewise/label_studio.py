@@ -64,7 +64,9 @@ class LabelStudioClient:
         Raises LabelStudioError without a URL.
         """
         if not self.url:
-            raise LabelStudioError(f"{name or path} is a file of Label Studio, whose address is not known: {HOW_TO_CONNECT}")
+            raise LabelStudioError(
+                f"{name or path} is a file of Label Studio, but LABEL_STUDIO_URL is not set: {HOW_TO_CONNECT}"
+            )
         if self._prefix and not path.startswith(self._prefix + "/"):
             path = self._prefix + path
         return urljoin(self.url, path)
@@ -95,7 +97,7 @@ class LabelStudioClient:
         for _ in range(MAX_DECODINGS):
             path = unquote(path)
         if path != unquote(path) or {".", ".."} & set(path.split("/")) or re.search(r"[\\\x00-\x1f]", path):
-            raise MediaForbidden(f"{path!r} is no address of a media file of Label Studio")
+            raise MediaForbidden(f"{path!r} is not the address of a media file of Label Studio")
         return path.removeprefix(self._prefix)
 
     def media_headers(self, url: httpx.URL) -> dict[str, str]:
@@ -104,15 +106,15 @@ class LabelStudioClient:
         path = self.path_of(url)
         if not MEDIA_PATH.fullmatch(path):
             raise MediaForbidden(
-                f"{path!r} is no address of a media file of Label Studio; expected /data/upload/..., /data/local-files/?d=..., "
-                "or one that resolves a file in cloud storage"
+                f"{path!r} is not the address of a media file of Label Studio; expected /data/upload/..., "
+                "/data/local-files/?d=..., or one that resolves a file in cloud storage"
             )
         return self.auth_headers()
 
     def auth_headers(self) -> dict[str, str]:
         """The Authorization header of a request now. Raises LabelStudioError if the token is refused or missing."""
         if not self.connected:
-            raise LabelStudioError(f"Label Studio asks for a token: {HOW_TO_CONNECT}")
+            raise LabelStudioError(f"Label Studio requires a token: {HOW_TO_CONNECT}")
         try:
             with self._lock:
                 return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
@@ -129,8 +131,8 @@ class LabelStudioClient:
         is. Not for two at once about one task. Raises LabelStudioError.
         """
         if not self.connected:
-            raise LabelStudioError(f"predictions cannot be pushed: {HOW_TO_CONNECT}")
-        with self._asking(f"pushing the prediction of task {task_id}"):
+            raise LabelStudioError(f"predictions cannot be sent: {HOW_TO_CONNECT}")
+        with self._asking(f"sending the prediction of task {task_id}"):
             existing = self._sdk.predictions.list(task=task_id)
             if any(p.model_version == model_version for p in existing):
                 return
@@ -218,9 +220,9 @@ class LabelStudioClient:
                 page, left = list(answer["tasks"]), int(answer["total"])
                 numbers = [int(task["id"]) for task in page]
             except (TypeError, KeyError, ValueError):
-                raise LabelStudioError(f"Label Studio at {self._shown}: its list of tasks cannot be read") from None
+                raise LabelStudioError(f"Label Studio at {self._shown}: its task list cannot be read") from None
             if page and min(numbers) <= last:
-                raise LabelStudioError(f"Label Studio at {self._shown}: it does not list tasks by their numbers")
+                raise LabelStudioError(f"Label Studio at {self._shown}: its task list has no task numbers")
             last, seen, total = max(numbers, default=last), seen + len(page), max(total, seen + left)
             if page:
                 yield total, page
@@ -298,7 +300,7 @@ class LabelStudioClient:
         if status and 300 <= status < 400:
             return LabelStudioError(f"{said}; LABEL_STUDIO_URL must be the address to which it redirects")
         if is_untrusted_certificate(error):
-            return LabelStudioError(f"{said}; if an authority of your own signs certificates, SSL_CERT_FILE names its file")
+            return LabelStudioError(f"{said}; if your own certificate authority signed it, set SSL_CERT_FILE to its file")
         # An answer that is no JSON is of a proxy in front, while Label Studio restarts, or of something else.
         if isinstance(error, httpx.TransportError | ValueError) or (status and (status >= 500 or status in (408, 429))):
             return LabelStudioUnavailable(f"{said}; is Label Studio running there?")

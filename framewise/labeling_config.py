@@ -243,11 +243,11 @@ class ControlSettings:
         if text and text.startswith("$"):
             text = task_data.get(text[1:])
         if not isinstance(text, str | int | float | None):
-            raise RequestError(f"<Video name={self.to_name!r}>: frameRate must be a number, found {brief(text)}")
+            raise RequestError(f"Video {self.to_name!r}: frameRate must be a number, found {brief(text)}")
         try:
             return parse_frame_rate(text)
         except ValueError as error:
-            raise RequestError(f"<Video name={self.to_name!r}>: {error}") from None
+            raise RequestError(f"Video {self.to_name!r}: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
         """Where the task's video, series or audio is; an inline series itself, as JSON. Raises RequestError if it has none."""
@@ -300,14 +300,13 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     active = [c for c in active if c.tag not in ANYWHERE or c.trainable] or active
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
-            f"{len(active)} controls {' and '.join(sorted({f'<{c.tag}>' for c in active}))}; at most {MAX_CONTROLS} are filled "
-            'in, set model_skip="true"'
+            f"expected at most {MAX_CONTROLS} controls, found {len(active)} {' and '.join(sorted({c.tag for c in active}))}; "
+            'set model_skip="true" on the others'
         )
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
         raise ConfigError(
-            'expected a <TimelineLabels name=".." toName=".."> on a <Video>, a <Labels> on an <Audio>, or a '
-            f"<TimeSeriesLabels> on a <TimeSeries>, in the labeling config, {hint}"
+            f"the labeling config: expected TimelineLabels on Video, Labels on Audio or TimeSeriesLabels on TimeSeries, {hint}"
         )
     for members in sync_groups(active):
         _check_together(members)
@@ -386,7 +385,7 @@ def training_keys(controls: Sequence[ControlSettings]) -> set[str]:
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
     """The root of a labeling config. Raises ConfigError for what is no XML, or has what is not allowed."""
     if not isinstance(xml, str) or not xml.strip():
-        raise ConfigError("the labeling config is empty; expected XML with a <TimelineLabels> on a <Video>")
+        raise ConfigError("the labeling config is empty; expected XML with TimelineLabels on a Video")
     if len(xml) > MAX_CONFIG_CHARS:
         raise ConfigError(f"the labeling config has {len(xml)} characters; at most {MAX_CONFIG_CHARS} are read")
     try:
@@ -401,7 +400,7 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
 
 
 def _tag_list(root: Element) -> str:
-    tags = sorted({f"<{e.tag}>" for e in root.iter() if isinstance(e.tag, str)})
+    tags = sorted({e.tag for e in root.iter() if isinstance(e.tag, str)})
     return "only " + ", ".join(tags[:12])
 
 
@@ -413,15 +412,15 @@ def attributes_of(element: Element) -> dict[str, str]:
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
     attributes = attributes_of(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-    where, wanted = f"<{element.tag} name={from_name!r}>", OBJECTS[element.tag]
+    where, wanted = f"{element.tag} {from_name!r}", OBJECTS[element.tag]
     media = objects.get(to_name)
     if not from_name or media is None or media.tag != wanted:
-        what = "nothing of that name" if media is None else f"a <{media.tag}>"
-        raise ConfigError(f"{where}: expected toName to be the name of a <{wanted}>, found {to_name!r}, which is {what}")
+        what = "there is no tag of that name" if media is None else f"that is the {media.tag}"
+        raise ConfigError(f"{where}: expected toName to be the name of a {wanted}, found {to_name!r}; {what}")
     parameters = _read_parameters(attributes, where)
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
-    of_media, about = attributes_of(media), f"<{wanted} name={to_name!r}>"
+    of_media, about = attributes_of(media), f"{wanted} {to_name!r}"
     rate = of_media.get("framerate") if wanted == "Video" else None
     labels, unreviewed = _read_labels(element, where)
     control = ControlSettings(
@@ -457,15 +456,13 @@ def _read_series(element: Element, where: str) -> SeriesSettings:
         raise ConfigError(f"{where}: valueType must be {' or '.join(VALUE_TYPES)}, found {value_type!r}")
     if time_format:
         if not column:
-            raise ConfigError(
-                f"{where}: timeFormat is of the times in timeColumn, which is missing; name the column of the times"
-            )
+            raise ConfigError(f"{where}: timeFormat needs timeColumn; name the column of the times")
         _checked_time_format(time_format, where)
     channels = [attributes_of(e).get("column", "").strip() for e in element.iter("Channel")]
     if not channels:
-        raise ConfigError(f'{where}: expected at least one <Channel column=".."> inside it, found none')
+        raise ConfigError(f"{where}: expected at least one Channel inside it, found none")
     if "" in channels:
-        raise ConfigError(f'{where}: expected <Channel column="..">, found one without a column')
+        raise ConfigError(f"{where}: expected a column on each Channel, found one without")
     if len(channels) > MAX_CHANNELS:
         raise ConfigError(f"{where}: expected at most {MAX_CHANNELS} channels, found {len(channels)}")
     return SeriesSettings(
@@ -501,7 +498,7 @@ def _checked_frame_rate(rate: str, to_name: str) -> None:
     try:
         parse_frame_rate(rate)
     except ValueError as error:
-        raise ConfigError(f"<Video name={to_name!r}>: {error}") from None
+        raise ConfigError(f"Video {to_name!r}: {error}") from None
 
 
 def _value_key(value: str, where: str) -> str:
@@ -540,13 +537,13 @@ def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...
         attributes = attributes_of(child)
         name = attributes.get("alias") or attributes.get("value")
         if not name:
-            raise ConfigError(f'{where}: expected <Label value="..">, found one without a value')
+            raise ConfigError(f"{where}: expected a value on each Label, found one without")
         predicted = tuple(v.strip() for v in attributes.get("predicted_values", "").split(",") if v.strip())
         labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
         if _is_unreviewed(attributes, f"{element.tag} {attributes_of(element).get('name', '')!r}: label {brief(name)}"):
             unreviewed.append(name)
     if not labels:
-        raise ConfigError(f'{where}: expected at least one <Label value="..">, found none')
+        raise ConfigError(f"{where}: expected at least one Label with a value, found none")
     if len(labels) > MAX_LABELS:
         raise ConfigError(f"{where}: expected at most {MAX_LABELS} labels, found {len(labels)}")
     names = [label.name for label in labels]
@@ -609,7 +606,7 @@ def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> d
     near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=0.5)
     hint = f"near {wanted!r} are {near}" if near else f"its classes begin {list(class_names.values())[:5]}"
     raise ConfigError(
-        f"<TimelineLabels name={control.from_name!r}>: simple mode, and none of the labels {brief(control.label_names)} is a "
+        f"TimelineLabels {control.from_name!r}: simple mode, but none of the labels {brief(control.label_names)} is a "
         f'class of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
     )
 

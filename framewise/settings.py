@@ -97,7 +97,7 @@ def _hosts(text: str) -> tuple[str, ...]:
             if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*", host) or re.fullmatch(r"[\d.]+", host):
                 raise ValueError(
                     "expected names (media.example.org, *.example.org or *), addresses or networks (192.168.1.0/24), "
-                    f"without scheme and port; {host!r} is none"
+                    f"without scheme and port; found {host!r}"
                 ) from None
     return hosts
 
@@ -269,7 +269,7 @@ def _secret(name: str, text: str | None, file: str | None) -> str | None:
         with open(file, encoding="utf-8") as lines:
             secret = lines.read(MAX_SECRET_CHARS).strip()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"{name}_FILE: cannot read {file!r}: {reason}") from None
     if not secret or "\n" in secret:
         raise SettingsError(f"{name}_FILE: expected one line in {file!r}, found {'several' if secret else 'none'}")

@@ -34,4 +34,4 @@ def _read_class_names(assembly: Assembly) -> None:
     try:
         backbones.head(backbones.find(assembly.parts.settings.model_path))
     except Exception as error:  # a bad checkpoint, a full disk: jobs go on, and /setup reads them itself
-        logger.warning("the default backbone's classes are not written down: %s", error)
+        logger.warning("cannot store the class names of the default backbone: %s", error)

@@ -25,6 +25,6 @@ class FreeDisk:
         if free >= self._min_free_bytes:
             return ""
         return (
-            f"{format_size(free)} are free on the disk of {self._folder} (CACHE_DIR), and {format_size(self._min_free_bytes)} "
-            "are to stay free (MIN_FREE_DISK_BYTES); make room, and it goes on"
+            f"only {format_size(free)} are free on the disk of {self._folder} (CACHE_DIR), less than MIN_FREE_DISK_BYTES "
+            f"({format_size(self._min_free_bytes)}); make room, and it continues"
         )

@@ -21,8 +21,9 @@ from framewise.store.job_state import Job
 logger = logging.getLogger(__name__)
 
 NOT_TOLD = (
-    "Label Studio has annotations in this project of which it does not tell its backends: they were made before this one was "
-    f"connected, or imported together with their tasks. To have them learned, {HOW_TO_CONNECT}; then press Start training there"
+    "Label Studio has annotations in this project that it never sends to backends: they were made before this one was "
+    f"connected, or imported together with their tasks. To learn from them, {HOW_TO_CONNECT}; then press Start training in "
+    "Label Studio"
 )
 # What nobody asked for is not worth a look at all tasks of a project at every submit.
 SECONDS_BETWEEN_AUTOMATIC_IMPORTS = 600.0
@@ -105,9 +106,8 @@ class Importing:
         created, _ = self._label_studio.project_state(number)
         if project != f"{number}.{created}":
             raise LabelStudioError(
-                f"project {number} of the Label Studio at LABEL_STUDIO_URL was made at another time than {project}, so it is "
-                "another project, of which nothing is fetched; does LABEL_STUDIO_URL name the Label Studio in which this "
-                "backend is connected?"
+                f"project {number} at LABEL_STUDIO_URL was created at another time than {project}, so it is another project, "
+                "and nothing is fetched; does LABEL_STUDIO_URL point to the Label Studio in which this backend is connected?"
             )
 
     def _store(self, job: Job, page: Sequence[Mapping[str, Any]]) -> bool:
@@ -120,7 +120,7 @@ class Importing:
                 found = mappings(task.get("annotations"))
                 usable = [a for a in found if is_id(a.get("id")) and isinstance(a.get("result") or [], list)]
                 if len(usable) < len(found) or not is_task(task):
-                    self._jobs.states.warn(job.id, f"task {task['id']}: what cannot be read of it is left out: {brief(task)}")
+                    self._jobs.states.warn(job.id, f"task {task['id']}: unreadable parts are left out: {brief(task)}")
                 if is_task(task):
                     changed |= self._annotations.put_listed(job.project, task, usable)
             self._train_after(job.project, changed)

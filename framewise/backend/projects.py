@@ -25,7 +25,7 @@ class Projects:
         if label_config is None:
             known = self._annotations.project(project)
             if known is None:
-                raise ConfigError(f"project {project} is not known here; was it ever connected?")
+                raise ConfigError(f"project {project} is not known; was it ever connected?")
             label_config = known.label_config
         return learners_of(
             CONTROLS[control.tag].create(control, project, self._parts)

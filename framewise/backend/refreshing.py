@@ -104,10 +104,10 @@ class Refresh:
             self._extract(round, tasks, cold)
             removed = self._tidy(round, chosen)
         except NewerVersion:
-            progress(1.0, f"pushed {round.count(PUSHED)}, then stopped: there is a newer version than {version}")
+            progress(1.0, f"sent {round.count(PUSHED)}, then stopped: there is a newer version than {version}")
             return {"version": version, "pushed": round.count(PUSHED), "stopped": True}
         counts = {"pushed": round.count(PUSHED), "awaited": round.count(AWAITED), "removed": removed}
-        progress(1.0, f"pushed {counts['pushed']} of {version}, {counts['awaited']} follow when their videos are extracted")
+        progress(1.0, f"sent {counts['pushed']} of {version}, {counts['awaited']} follow when their videos are extracted")
         return {"version": version, **counts}
 
     def _chosen_version(self, project: str, number: int) -> str:
@@ -115,8 +115,9 @@ class Refresh:
         created, chosen = self._label_studio.project_state(number)
         if project != f"{number}.{created}":
             raise LabelStudioError(
-                f"project {number} of the Label Studio at LABEL_STUDIO_URL is another one than {project}, so predictions are "
-                "not sent there; does LABEL_STUDIO_URL name the Label Studio in which this backend is connected?"
+                f"project {number} at LABEL_STUDIO_URL was created at another time than {project}, so it is another project, "
+                "and predictions are not sent; does LABEL_STUDIO_URL point to the Label Studio in which this backend is "
+                "connected?"
             )
         return chosen
 
@@ -128,7 +129,7 @@ class Refresh:
             if task in round.known:
                 continue
             self._let_others_go_first(round)
-            round.progress(done / len(some) / 2, f"looked at {done} of {len(some)} tasks")
+            round.progress(done / len(some) / 2, f"predicted {done} of {len(some)} tasks")
             with self._isolated(round, task), _pause():
                 asked = self._cached(round, task, tasks[task])
                 if asked is None:
@@ -147,7 +148,7 @@ class Refresh:
             self._let_others_go_first(round)
             sent, task = round.count(PUSHED), left.pop(0)
             aim = sent + min(self._room(round), len(left) + 1)
-            round.progress(0.5 + sent / aim / 2, f"pushed {sent} of {aim}")
+            round.progress(0.5 + sent / aim / 2, f"sent {sent} of {aim}")
             with self._isolated(round, task), _pause():
                 asked = self._cached(round, task, tasks[task])
                 if asked is None or self._label_studio.is_annotated(task):

@@ -66,9 +66,9 @@ class Versions:
             if not self._parts.backbones.is_to_be_fetched(learner.front_end) and learner.is_outdated():
                 learned_from = self._registry.about(folder).get("backbone") or {}
                 raise RequestError(
-                    f"version {folder.name} of {learner.name!r} learned from the backbone "
-                    f"{learned_from.get('name')} ({learned_from.get('crop')}), and the labeling config has "
-                    f"{learner.front_end} ({learner.settings.parameters['model_crop']}) now; put that back first"
+                    f"version {folder.name} of {learner.name!r} was trained on the backbone "
+                    f"{learned_from.get('name')} ({learned_from.get('crop')}), but the labeling config now has "
+                    f"{learner.front_end} ({learner.settings.parameters['model_crop']}); restore that first"
                 )
             try:
                 load_model(folder)

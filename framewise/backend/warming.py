@@ -46,7 +46,7 @@ class Warming:
                     not_tried = left
                     self._annotations.end_warming(job.project)
                     break
-                progress(extracted / (extracted + left), f"{left} videos of new tasks are to be extracted")
+                progress(extracted / (extracted + left), f"{left} videos of new tasks left to extract")
                 problem = self._extract(job, learners, task, data, progress)
                 extracted, in_a_row = (extracted, in_a_row + 1) if problem else (extracted + 1, 0)
                 problems += [problem] if problem else []
@@ -59,7 +59,7 @@ class Warming:
             rest = f", and {not_tried} more were not tried" if not_tried else ""
             note = f"{len(problems)} videos of new tasks could not be extracted ahead{rest}; the first: {problems[0]}"
             logger.warning("project %s: %s", job.project, note)
-            self._jobs.states.warn(job.id, f"{note}. Each is tried again when it is asked for")
+            self._jobs.states.warn(job.id, f"{note}. Each is retried when it is needed")
 
     def _extract(self, job: Job, learners: list[Learner], task: int, data: dict[str, Any], progress: Progress) -> str:
         """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits, StorageFull."""

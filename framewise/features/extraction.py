@@ -221,7 +221,7 @@ class Extractor:
         try:
             self._housekeeper.shrink(self._max_bytes)
         except OSError as error:  # the features are there all the same
-            logger.warning("the cache could not be brought back to CACHE_MAX_BYTES: %s", error)
+            logger.warning("the cache could not be reduced to CACHE_MAX_BYTES: %s", error)
 
     def _run(self, file: MediaFile, key: Key, backbone: Backbone, crop: str, progress: Progress) -> None:
         info = probe(file.path)

@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 CUT_OFF_SECONDS = 3600.0  # what was not used for so long is not being extracted any more
 
 # Kinds of leftovers, as they are shown.
-OTHER_WEIGHTS = "features of backbones that are not there any more"
-OTHER_PREPROCESSING = "features of an earlier preprocessing"
-CUT_OFF = "features of videos that were not extracted to their end"
+OTHER_WEIGHTS = "features of backbones that were removed"
+OTHER_PREPROCESSING = "features of earlier preprocessings"
+CUT_OFF = "features of videos that were extracted in part"
 LONE_TIMES = "times of pictures without features"
 PARTS = "parts of files"
 OTHER_FORMATS = "caches of other programs"
@@ -147,10 +147,10 @@ class Housekeeper:
                 freed = self._remove(video, stock)
                 done.videos, done.freed, done.left = done.videos + (freed > 0), done.freed + freed, done.left - freed
         if done.videos:
-            logger.info("removed features of %d videos: %s; %s stay", done.videos, *map(format_size, (done.freed, done.left)))
+            logger.info("evicted features of %d videos: %s; %s remain", done.videos, *map(format_size, (done.freed, done.left)))
         if done.left > max_bytes:
             sizes = map(format_size, (done.left, max_bytes))
-            logger.warning("the cache has %s and is to have %s; the rest is in use, or cannot be removed", *sizes)
+            logger.warning("the cache has %s, more than its limit of %s; the rest is in use, or cannot be removed", *sizes)
         return done
 
     def remove(self, leftovers: Iterable[Leftover]) -> int:

@@ -154,7 +154,7 @@ def _layer(name: str) -> Any:
             found = getattr(importlib.import_module(module), kind, None)
             if found is not None:
                 return found.__new__(found)
-    raise BackboneError(f"its layer {name} is none that framewise knows of in a classification network")
+    raise BackboneError(f"its layer {name} is not one that framewise knows in a classification network")
 
 
 def _is_plain(value: Any) -> bool:
@@ -179,4 +179,4 @@ def _try_out(network: Any, classes: int, size: int) -> None:
     with torch.inference_mode():
         answer = network(torch.zeros(1, 3, size, size))
     if not isinstance(answer, tuple) or len(answer) != 2 or answer[1].shape != (1, classes):
-        raise BackboneError(f"expected it to answer with a number for each of its {classes} classes, and it does not")
+        raise BackboneError(f"expected one output for each of its {classes} classes, found another shape")

@@ -88,7 +88,7 @@ def _name_of_entry(entry: str) -> str:
     try:
         return below + host_of(httpx.URL(f"http://{entry.removeprefix(below)}"))
     except httpx.InvalidURL as error:
-        raise SettingsError(f"MEDIA_HOSTS: {entry!r} is no name of a host: {error}") from None
+        raise SettingsError(f"MEDIA_HOSTS: {entry!r} is not a host name: {error}") from None
 
 
 def _without_disguise(address: Address) -> Address:
@@ -133,7 +133,7 @@ def checked_url(url: str) -> httpx.URL:
             return read.copy_with(userinfo=b"", fragment=None)
     except (httpx.InvalidURL, ValueError, TypeError):  # their texts show parts of the address, which may be secret
         pass
-    raise MediaError(f"{shown(url)!r} is no address: expected http or https, and a host")
+    raise MediaError(f"{shown(url)!r} is not an address: expected http or https, and a host")
 
 
 def host_of(url: httpx.URL) -> str:
@@ -180,7 +180,7 @@ class Network:
         try:
             found = [str(literal)] if literal else list(self.resolve(host, port))
         except (OSError, UnicodeError) as error:
-            raise MediaUnavailable(f"{shown(url)}: host {host!r} is not known to the name service: {error}") from None
+            raise MediaUnavailable(f"{shown(url)}: host {host!r} cannot be resolved: {error}") from None
         if hosts:
             for address in found:
                 if not hosts.may_reach(ipaddress.ip_address(address)):
@@ -209,7 +209,7 @@ class Deadline:
         """Seconds to wait for the next byte, at most ``wanted``. Raises httpcore.ReadTimeout if there are none."""
         left = min(self._end, self._last_end) - time.monotonic()
         if left <= 0:
-            raise httpcore.ReadTimeout("it sends too slowly, or without an end")
+            raise httpcore.ReadTimeout("it sends too slowly, or endlessly")
         return left if wanted is None else min(wanted, left)
 
 

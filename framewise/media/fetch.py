@@ -297,7 +297,7 @@ class _Part:
                 raise
         complete = self._expected is None or self._received == self._expected
         if not complete and self._received == before:
-            raise MediaUnavailable(f"{self._name}: the server sends no more of it than {self._received} bytes")
+            raise MediaUnavailable(f"{self._name}: the server stopped after {self._received} bytes")
         return complete
 
     def finished(self) -> str:
@@ -313,7 +313,7 @@ class _Part:
         headers = response.headers
         encoding = headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip", "deflate"):
-            raise MediaError(f"{self._name}: expected the file as it is, the server sent it in encoding {encoding!r}")
+            raise MediaError(f"{self._name}: expected an unencoded file, the server sent it with Content-Encoding {encoding!r}")
         if encoding == "identity" and "content-length" in headers and "transfer-encoding" not in headers:
             self._expected = int(headers["content-length"])  # h11 takes nothing but digits
             strong = headers.get("etag", "").startswith('"')
@@ -416,10 +416,12 @@ def _refuse_failure(remote: Remote, response: httpx.Response, permit: Permit, al
     if status >= 500 or status in (408, 425, 429):
         raise MediaUnavailable(f"{name}: expected a file, the server answered {status} {response.reason_phrase}")
     if status in (401, 403):
-        raise MediaForbidden(f"{name}: the server answered {status}; may the user of LABEL_STUDIO_API_KEY see this file?")
+        raise MediaForbidden(
+            f"{name}: the server answered {status}; is the user of LABEL_STUDIO_API_KEY allowed to see this file?"
+        )
     cure = ""
     if remote.cloud and permit.hosts is None:
-        cure = "; has the task's project in Label Studio a storage of this bucket, and does that reach the file?"
+        cure = "; does the task's project in Label Studio have a storage for this bucket, and does that reach the file?"
     raise MediaError(f"{name}: expected a file, the server answered {status} {response.reason_phrase}{cure}")
 
 
@@ -431,7 +433,7 @@ def _explained(remote: Remote) -> Iterator[None]:
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError, httpcore.ProxyError) as error:
         what = f"{remote.name}: could not be fetched, {type(error).__name__}: {error}"
         if is_untrusted_certificate(error):
-            raise MediaError(f"{what}; if an authority of your own signs certificates, SSL_CERT_FILE names its file") from None
+            raise MediaError(f"{what}; if your own certificate authority signed it, set SSL_CERT_FILE to its file") from None
         if isinstance(error, httpcore.ProxyError) and not str(error).startswith("5"):
             raise MediaError(what) from None
         raise MediaUnavailable(what) from None

@@ -141,7 +141,7 @@ class MediaLibrary:
             try:
                 return self._in_cloud(source, checked_url(self._label_studio.presign_url(source, task)))
             except UnicodeEncodeError:  # half a character, which JSON can write
-                raise MediaError(f"{source!r} is no address: it holds what is no text") from None
+                raise MediaError(f"{source!r} is not an address: it contains characters that are not text") from None
         if self._is_path_of_label_studio(source):
             url = checked_url(self._label_studio.absolute("/" + source.lstrip("/")))
         elif scheme in ("http", "https"):
@@ -184,13 +184,13 @@ class MediaLibrary:
 
     def _local_path(self, source: str) -> Path:
         if "\0" in source:
-            raise MediaError(f"{source!r}: no file can have a name with a zero byte")
+            raise MediaError(f"{source!r}: a file name cannot contain a zero byte")
         path = Path(os.path.realpath(source))
         if not any(path.is_relative_to(root) for root in self._local_roots):
             # Said before looking whether it exists: an answer either way would tell a stranger what is on this disk.
             raise MediaForbidden(f"{source}: not below any folder of LOCAL_FILES_ROOTS; add its folder there to read it")
         if not os.path.isfile(path):  # unlike Path.is_file, also false for a name that is too long
-            raise MediaError(f"{source}: there is no such file")
+            raise MediaError(f"{source}: no such file")
         return path
 
     def _content_of(self, path: Path) -> str:

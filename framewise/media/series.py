@@ -211,7 +211,7 @@ def _json_columns(path: Path) -> dict[str, Any]:
     try:
         columns: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise MediaError(f"the series begins with '{{' and is no JSON: {error}") from None
+        raise MediaError(f"the series begins with '{{' but is not valid JSON: {error}") from None
     return columns
 
 

@@ -70,7 +70,7 @@ def _picture_at(path: Path, seconds: float, exact: bool) -> Picture:
     finally:
         pictures.close()  # type: ignore[attr-defined]
     if found is None:
-        raise MediaError(f"{path.name}: there is no picture at {seconds:.2f} s")
+        raise MediaError(f"{path.name}: no picture at {seconds:.2f} s")
     return found
 
 

@@ -42,7 +42,7 @@ def migrate(
     if write:
         _check_output(output)
     if media_folder is not None and not media_folder.is_dir():
-        raise SettingsError(f"--media-folder: {media_folder} is no folder")
+        raise SettingsError(f"--media-folder: {media_folder} is not a folder")
     given = read_durations(durations, read_text(durations)) if durations else {}
     options = MigrationOptions(media_folder, given, frame_rate, series_address or MigrationOptions.series_address)
     done = plan(LabelingConfig(read_text(config)), _read_tasks(export), options)
@@ -62,7 +62,7 @@ def _read_tasks(path: Path) -> list[Task]:
     try:
         items = json.loads(read_text(path))
     except (ValueError, RecursionError):
-        raise RequestError(f"{path} is no JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
+        raise RequestError(f"{path} is not valid JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
     items = [items] if isinstance(items, dict) else items
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")

@@ -131,7 +131,7 @@ def checked_source(source: str) -> str:
         raise NeedsReview(f"its media src is {'empty' if not plain else f'longer than {MAX_SOURCE_CHARS} characters'}")
     # Browsers leave tabs and newlines out of addresses, and read a backslash as a slash: java<tab>script:
     if "\\" in plain or not plain.isprintable():
-        raise NeedsReview(f"its media src has characters that no address has: {shown(plain)}")
+        raise NeedsReview(f"its media src has characters that are not allowed in an address: {shown(plain)}")
     scheme = _SCHEME.match(plain)
     try:
         allowed = _is_web_address(plain) if scheme else _is_path(plain)

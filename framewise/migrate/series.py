@@ -137,4 +137,4 @@ def _reading(file: Path) -> Iterator[None]:
     except OSError as error:
         raise NeedsReview(f"cannot read {shown(file)}: {error.strerror}") from None
     except (csv.Error, ValueError, RecursionError) as error:
-        raise NeedsReview(f"{shown(file.name)} is no series that can be read: {shown(error)}") from None
+        raise NeedsReview(f"{shown(file.name)} cannot be read as a series: {shown(error)}") from None

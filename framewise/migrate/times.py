@@ -137,7 +137,7 @@ def _known(time_format: str) -> tuple[TimeFormat, str]:
     fraction = next(iter(_FRACTION_DIRECTIVE.findall(time_format)), "")
     try:
         if fraction and not time_format.endswith(f"%{fraction}"):
-            raise ConfigError(f"the fraction of timeFormat {shown(time_format)} does not end it")
+            raise ConfigError(f"the fraction of timeFormat {shown(time_format)} must be at its end")
         return TimeFormat(time_format), fraction
     except ConfigError as error:
         raise NeedsReview(f"{error}; write the column in seconds") from None

@@ -92,8 +92,8 @@ def _on_http_error(error: HTTPException, assembly: Assembly) -> Response:
 
 
 def _on_defect(error: Exception) -> Response:
-    logger.exception("a defect of framewise")
-    return _error(500, f"a defect of framewise, see its log: {type(error).__name__}")
+    logger.exception("internal error")
+    return _error(500, f"internal error ({type(error).__name__}); see the framewise log")
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:

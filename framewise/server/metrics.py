@@ -23,7 +23,9 @@ class _FromDatabase(Collector):
         for (kind, state), number in self._assembly.jobs.states.counts().items():
             jobs.add_metric([kind, state], number)
         yield jobs
-        known = GaugeMetricFamily("framewise_known", "What Label Studio has told of", labels=["what"])
+        known = GaugeMetricFamily(
+            "framewise_known", "Projects, tasks, annotations and events that Label Studio has sent", labels=["what"]
+        )
         for what, number in self._assembly.annotations.counts().items():
             known.add_metric([what], number)
         yield known
@@ -31,8 +33,10 @@ class _FromDatabase(Collector):
 
     def _versions(self) -> Iterator[GaugeMetricFamily]:
         labels = ["project", "control", "version"]
-        videos = GaugeMetricFamily("framewise_version_videos", "Videos that the version in use learned from", labels=labels)
-        f1 = GaugeMetricFamily("framewise_version_fit_f1", "Its frame F1 on these very videos", labels=labels)
+        videos = GaugeMetricFamily("framewise_version_videos", "Videos that the version in use was trained on", labels=labels)
+        f1 = GaugeMetricFamily(
+            "framewise_version_fit_f1", "Frame F1 of the version in use on its training videos", labels=labels
+        )
         in_use = [version for version in self._assembly.registry.versions() if version["current"]]
         for version in in_use:
             name = [version["project"], version["control"], version["version"]]
@@ -49,7 +53,9 @@ def _quality(versions: list[dict[str, Any]]) -> Iterator[GaugeMetricFamily]:
     by_label = GaugeMetricFamily(
         "framewise_version_quality", "Score of a label on held-out videos", labels=[*names, "label", "measure"]
     )
-    mean = GaugeMetricFamily("framewise_version_quality_mean", "The mean over the labels", labels=[*names, "measure"])
+    mean = GaugeMetricFamily(
+        "framewise_version_quality_mean", "Score on held-out videos, mean over the labels", labels=[*names, "measure"]
+    )
     for version in versions:
         quality = _mapping(version.get("quality"))
         name = [str(version[n]) for n in names]

@@ -127,8 +127,8 @@ class Database:
             done = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if done > len(MIGRATIONS):
                 raise SettingsError(
-                    f"{self._path} was written by a later framewise (its format is {done}, this one knows {len(MIGRATIONS)}); "
-                    "install that one, or restore the back-up made before it"
+                    f"{self._path} was written by a later framewise (format {done}, this one reads up to {len(MIGRATIONS)}); "
+                    "install that version, or restore the back-up made before the upgrade"
                 )
             for script in (SCHEMA, *MIGRATIONS[done:]):
                 for statement in script.split(";"):
@@ -141,12 +141,12 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise StorageBusy(f"{self._path}: another process held it for {BUSY_TIMEOUT_SECONDS:g} s ({error})") from None
+                raise StorageBusy(f"{self._path}: locked by another process for {BUSY_TIMEOUT_SECONDS:g} s ({error})") from None
             if error.sqlite_errorcode not in NO_ROOM:
                 raise
             raise StorageFull(
                 f"{self._path.parent} (DATA_DIR): no room on the disk for the database ({error}); make room, and "
-                "what waits goes on"
+                "waiting jobs continue"
             ) from None
 
     def _connection(self) -> sqlite3.Connection:
@@ -172,5 +172,5 @@ class Database:
         if found != self._journal:
             raise SettingsError(
                 f"{self._path}: a process has it open with journal mode {found}, and DATABASE_JOURNAL is {self._journal}; stop "
-                "all processes, and give all of them the same"
+                "all processes, and give all of them the same setting"
             )

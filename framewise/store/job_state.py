@@ -11,6 +11,18 @@ from framewise.core.errors import ProjectForgotten, RequestError, StorageFull
 from framewise.store.database import Database
 from framewise.store.projects import is_forgotten
 
+# Names of the kinds of jobs for people: on pages, in log lines, and at /jobs beside the kind.
+TITLES = {
+    "extract": "extracting",
+    "train": "training",
+    "refine": "validating",
+    "import": "importing",
+    "warm": "extracting ahead",
+    "push": "sending a prediction",
+    "refresh": "sending predictions",
+    "predict": "predicting",
+    "request": "refused request",
+}
 MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
 # What cannot be done now, because Label Studio or a disk is not there for it, is tried again, less and less often.
 FIRST_RETRY_SECONDS = 2.0
@@ -131,7 +143,7 @@ class JobStates:
         with self._database.transaction():
             job = self.claim(self.add(kind, project, subject, {}), owner)
             if job is None:  # what was added is rolled back
-                raise RequestError(f"project {project}: a worker is at a job for it that goes first; see /jobs, and try again")
+                raise RequestError(f"project {project}: a worker is busy with a job that goes first; see /jobs, and try again")
         return job
 
     def waiting_behind(self, job_id: int) -> list[int]:
@@ -149,7 +161,7 @@ class JobStates:
         with self._database.transaction() as connection:
             told = connection.execute("UPDATE jobs SET progress = ?, detail = ? WHERE id = ?", (progress, detail, job_id))
         if not told.rowcount:
-            raise ProjectForgotten(f"job {job_id} ends, because its project was forgotten")
+            raise ProjectForgotten(f"job {job_id} was cancelled: its project was forgotten")
 
     def warn(self, job_id: int, warning: str) -> None:
         """Add something that the user should know, although the job goes on."""
@@ -220,7 +232,7 @@ class JobStates:
             waits = connection.execute(
                 "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL, attempts = attempts - 1, retries = retries + 1, "
                 "not_before = ?, detail = ? WHERE id = ?",
-                (time.time() + seconds, f"is tried again every now and then: {reason}", job.id),
+                (time.time() + seconds, f"will be retried: {reason}", job.id),
             )
             if not waits.rowcount:
                 self._end(connection, job.id, reason, "superseded")
@@ -321,10 +333,22 @@ class JobStates:
         return {state: sum(row["n"] for row in rows if row["shown_state"] == state) for state in states}
 
 
+def title_of(kind: str) -> str:
+    """Name of a kind of job for people."""
+    return TITLES.get(kind, kind)
+
+
 def _shown(row: Any) -> dict[str, Any]:
-    names = ("id", "kind", "project", "task", "state", "progress", "detail", "error", "attempts")
+    names = ("project", "task", "state", "progress", "detail", "error", "attempts")
     times = {name: _utc(row[name]) for name in ("created", "started", "finished")}
-    return {**{n: row[n] for n in names}, "state": row["shown_state"], **times, "warnings": json.loads(row["warnings"])}
+    shown = {"id": row["id"], "kind": row["kind"], "title": title_of(row["kind"])}
+    return {
+        **shown,
+        **{n: row[n] for n in names},
+        "state": row["shown_state"],
+        **times,
+        "warnings": json.loads(row["warnings"]),
+    }
 
 
 def _utc(seconds: float | None) -> str | None:

@@ -27,8 +27,8 @@ class KnownProjects:
         if len(meant) == 1:
             return meant[0]
         if meant:
-            raise NotKnown(f"project {name!r}: several had this number; say which: {', '.join(meant)}")
-        there = f"there are {', '.join(keys)}" if keys else "there is none"
+            raise NotKnown(f"project {name!r}: several projects had this number; choose one of: {', '.join(meant)}")
+        there = f"known are {', '.join(keys)}" if keys else "none is"
         raise NotKnown(f"project {name!r} is not known here; {there}")
 
     def rows(self, project: str) -> dict[str, int]:

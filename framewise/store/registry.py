@@ -107,7 +107,7 @@ class Registry:
                 raise
             with suppress(OSError):
                 parent.rmdir()
-            raise ProjectForgotten(f"project {project} was forgotten; version {version} is thrown away") from None
+            raise ProjectForgotten(f"project {project} was forgotten; version {version} is discarded") from None
         self._remove_old(project, control, version)
         return Published(parent / version, current)
 
@@ -260,7 +260,7 @@ class Registry:
                 about = {**self.about(path.parent), "version": path.parent.name}
                 yield (*_began(about), path.stat().st_mtime_ns), about
             except (FramewiseError, OSError) as error:
-                logger.warning("a version is left out: %s", error)
+                logger.warning("skipping a version: %s", error)
 
     def _controls(self, project: str) -> list[str]:
         rows = self._database.read("SELECT control FROM current_versions WHERE project = ? ORDER BY control", (project,))
@@ -279,7 +279,7 @@ class Registry:
                     if name not in used:
                         removed.append(_hide(self.folder(project, control) / name))
         except (FramewiseError, OSError) as error:
-            logger.warning("project %s, %s: old versions stay for now: %s", project, control, error)
+            logger.warning("project %s, %s: cannot remove old versions yet: %s", project, control, error)
         for folder in removed:
             shutil.rmtree(folder, ignore_errors=True)
         if removed:

@@ -118,7 +118,7 @@ def test_the_command_cleans_what_nobody_will_ask_for(roomy, project, make_task):
     (service.model_root / "gone.pt").unlink()
     shown = cache_command(service)
     assert re.search(r"gone \([0-9a-f]{8}\) +fast center", shown)
-    assert re.search(r"features of backbones that are not there any more +1 +[\d.]+ kB", shown)
+    assert re.search(r"features of backbones that were removed +1 +[\d.]+ kB", shown)
     assert re.search(r"removed: [\d.]+ kB", cache_command(service, "--clean"))
     assert len(chunks(service)) == 1
     assert max(frames_of(service.predict(project, [task])[0], "Walk")) == 24

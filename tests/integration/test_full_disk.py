@@ -122,7 +122,7 @@ def test_webhooks_are_refused_while_the_database_has_no_room_and_what_was_record
     assert NO_ROOM in refused.json()["error"]
     assert "DATA_DIR" in refused.json()["error"]
     # The training cannot even tell how far it is: it is given up, and taken up again when there is room.
-    wait_for(lambda: "is tried again later" in service.log(), "the training stops")
+    wait_for(lambda: "will be retried" in service.log(), "the training stops")
     assert service.is_up()
     assert service.version(quick) == "untrained"
     service.kill_worker()  # another one is started, again and again if need be

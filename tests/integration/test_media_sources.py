@@ -74,11 +74,11 @@ def test_what_may_not_be_asked_is_an_error_of_its_task_alone(service, servers, m
     bad = {
         **dict.fromkeys([*INNER, *(f"{storage.url}/to/{n}" for n in range(len(INNER)))], "an address that is not public"),
         f"http://[::1]:{forbidden.port}/clip.mp4": "an address that is not public",
-        "/data/upload/../../api/users": "no address of a media file",
-        label_studio.url + "/api/projects": "no address of a media file",
+        "/data/upload/../../api/users": "not the address of a media file",
+        label_studio.url + "/api/projects": "not the address of a media file",
         storage.url + "/large.mp4": "MEDIA_MAX_BYTES",
         storage.url + "/empty.mp4": "the file is empty",
-        "s3://another/clip.mp4": "a storage of this bucket",
+        "s3://another/clip.mp4": "a storage for this bucket",
     }
     good, tasks = make_task("/data/upload/1/clip.mp4"), [make_task(source) for source in bad]
     project = Project(EVERY_FRAME)

@@ -117,8 +117,8 @@ def test_durations_of_what_is_elsewhere_are_given_in_a_file(project: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("[]", "expected a list of tasks"),
         ("[1]", "expected a list of tasks"),
         ('[{"data": []}]', "expected an object 'data'"),

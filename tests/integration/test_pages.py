@@ -25,7 +25,7 @@ def test_rolling_back_on_the_page_changes_what_label_studio_gets(service, projec
         page.goto(f"{service.url}/projects/{project.key}")
         page.get_by_role("link", name=f"Roll back to {first}").click()
         page.get_by_role("button", name="Roll back").click()
-        page.get_by_text("rolled back to, and is pinned").wait_for()
+        page.get_by_text("The version is pinned.").wait_for()
         assert service.version(project) == first
         prediction = service.predict(project, [task])[0]
         assert prediction["model_version"] == first

@@ -89,12 +89,12 @@ def bad_sources(videos, make_clip, tmp_path):
     (videos / "link.mp4").unlink(missing_ok=True)
     (videos / "link.mp4").symlink_to(tmp_path / "outside.mp4")
     return {
-        "missing": (videos / "missing.mp4", "there is no such file"),
+        "missing": (videos / "missing.mp4", "no such file"),
         "empty": (videos / "empty.mp4", "not a video that can be read"),
         "text": (videos / "notes.mp4", "not a video that can be read"),
         "truncated": (videos / "cut.mp4", "truncated or damaged"),
         "sound": (videos / "sound.mp4", "expected a video stream, found audio"),
-        "folder": (videos, "there is no such file"),
+        "folder": (videos, "no such file"),
         "outside": (tmp_path / "outside.mp4", "not below any folder of LOCAL_FILES_ROOTS"),
         "link": (videos / "link.mp4", "not below any folder of LOCAL_FILES_ROOTS"),
         "dots": (f"{videos}/../../../../../../etc/hostname", "not below any folder of LOCAL_FILES_ROOTS"),

@@ -79,7 +79,7 @@ def test_setup_and_predict_of_every_web_process_name_the_same_version_also_after
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("<View><Choices name='c' toName='t'/></View>", "expected a <TimelineLabels"),
+        ("<View><Choices name='c' toName='t'/></View>", "expected TimelineLabels on Video"),
         ("this is not XML", "not XML"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "DTD"),
         (labeling_config(*LABELS, model_trainable="perhaps"), "model_trainable must be true or false, found 'perhaps'"),
@@ -87,7 +87,7 @@ def test_setup_and_predict_of_every_web_process_name_the_same_version_also_after
         (labeling_config(*LABELS, model_score_threshold="1.5"), "model_score_threshold must be a number from 0 to 1"),
         (labeling_config(*LABELS, model_treinable="true"), "did you mean 'model_trainable'?"),
         (learning_config(frame_rate="-5"), "frameRate must be a positive number"),
-        (labeling_config(model_trainable="true"), "expected at least one <Label"),
+        (labeling_config(model_trainable="true"), "expected at least one Label"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused_in_body_and_status_line(service, config, message):
@@ -101,14 +101,14 @@ def test_a_config_that_cannot_work_is_refused_in_body_and_status_line(service, c
 def test_a_config_without_our_control_is_refused_in_predict_too(service, make_task):
     answer = service.post("/predict", Project("<View/>").predict_body([make_task()]))
     assert answer.status_code == 400
-    assert "expected a <TimelineLabels" in answer.json()["error"]
+    assert "expected TimelineLabels on Video" in answer.json()["error"]
 
 
 def test_a_message_in_another_script_cannot_break_the_status_line(service):
     answer = service.setup(Project(labeling_config("Ходьба", "跑")))
     assert answer.status_code == 400
     assert "Ходьба" in answer.json()["error"]
-    assert "simple mode, and none of the labels" in answer.reason_phrase
+    assert "simple mode, but none of the labels" in answer.reason_phrase
     assert answer.reason_phrase.isascii()
 
 

@@ -246,7 +246,7 @@ def test_as_many_tasks_as_allowed_get_predictions_and_no_other_is_touched(frugal
     version = frugal.version(project)
     assert sorted(studio.versions(task) for task in tasks[1:]) == [[]] * 3 + [[version]] * 3
     assert studio.versions(tasks[0]) == studio.versions(stranger) == []
-    assert (job["state"], job["progress"], job["detail"].split(",")[0]) == ("done", 1.0, f"pushed 3 of {version}")
+    assert (job["state"], job["progress"], job["detail"].split(",")[0]) == ("done", 1.0, f"sent 3 of {version}")
 
 
 def test_tasks_that_were_never_heard_of_are_extracted_as_far_as_there_is_room(frugal, studio, project, make_task):
@@ -356,7 +356,7 @@ def test_another_project_of_the_same_number_is_left_alone(service, studio, proje
     submit(service, project, studio, tasks[0])
     (job,) = wait_until_sent(service, project)
     assert (job["state"], studio.predictions) == ("failed", [])
-    assert "is another one than" in job["error"]
+    assert "so it is another project" in job["error"]
 
 
 def test_what_is_wrong_with_one_task_is_said_and_the_others_get_predictions(service, studio, project, make_task):

@@ -203,8 +203,8 @@ def test_every_control_that_has_the_version_is_rolled_back_and_the_others_stay(s
 @pytest.mark.parametrize(
     ("body", "status", "texts"),
     [
-        ({"project": "4711.1", "version": "v1"}, 404, ["project '4711.1' is not known here; there are "]),
-        ({"project": 4711, "version": "v1"}, 404, ["project '4711' is not known here; there are "]),
+        ({"project": "4711.1", "version": "v1"}, 404, ["project '4711.1' is not known here; known are "]),
+        ({"project": 4711, "version": "v1"}, 404, ["project '4711' is not known here; known are "]),
         ({"project": None, "version": "v9"}, 404, ["has no version 'v9'; it has v1-"]),
         ({"project": None, "version": "../../x"}, 404, ["has no version '../../x'"]),
         ({"project": None}, 400, ["expected a text in 'version'"]),

@@ -131,7 +131,9 @@ def test_a_bucket_that_is_not_of_the_tasks_project_is_refused(
     add_bucket(api, other, bucket, presign=True)
     (task,) = api.import_tasks(project, [{"video": uris(clips)[0]}])
     asked = len(bucket.requests)
-    with pytest.raises(MediaError, match="answered 404.* has the task's project in Label Studio a storage of this bucket"):
+    with pytest.raises(
+        MediaError, match="answered 404.* does the task's project in Label Studio have a storage for this bucket"
+    ):
         read(library, task["data"]["video"], task["id"])
     assert len(bucket.requests) == asked
 

@@ -160,8 +160,8 @@ def test_a_tensor_that_claims_to_be_huge_is_refused_before_it_is_made(load, cont
         ),
         (lambda c: c.update(train_args={"imgsz": "big"}), "found imgsz big"),
         (lambda c: c.update(train_args={"imgsz": [64, -1]}), r"found imgsz \[64, -1\]"),
-        (lambda c: setattr(c["model"], "names", {}), "expected it to answer with a number for each of its 0 classes"),
-        (lambda c: setattr(c["model"].model[-1], "export", True), "expected it to answer with a number for each"),
+        (lambda c: setattr(c["model"], "names", {}), "expected one output for each of its 0 classes"),
+        (lambda c: setattr(c["model"].model[-1], "export", True), "expected one output for each"),
         (lambda c: setattr(c["model"].model[-1], "linear", None), "TypeError"),
         (lambda c: setattr(c["model"].model[0], "f", [10**9]), "IndexError"),
     ],
@@ -185,7 +185,7 @@ def test_a_layer_that_is_not_known_is_refused_by_its_name(load, content):
     import torch
 
     content["model"].model[0].act = torch.nn.Threshold(0, 0)
-    with pytest.raises(BackboneError, match=r"its layer torch\.nn\.modules\.activation\.Threshold is none that"):
+    with pytest.raises(BackboneError, match=r"its layer torch\.nn\.modules\.activation\.Threshold is not one that"):
         load(content)
 
 

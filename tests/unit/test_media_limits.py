@@ -130,7 +130,7 @@ def test_a_file_that_a_server_compresses_nevertheless_is_the_file(library, serve
     server.pages["/a.mp4"] = Page(gzip.compress(b"some video"), headers={"content-encoding": "gzip"})
     assert read(library(), server.url + "/a.mp4").data == b"some video"
     server.pages["/a.mp4"] = Page(b"some video", headers={"content-encoding": "br"})
-    with pytest.raises(MediaError, match="expected the file as it is, the server sent it in encoding 'br'"):
+    with pytest.raises(MediaError, match="expected an unencoded file, the server sent it with Content-Encoding 'br'"):
         read(library(), server.url + "/a.mp4")
     server.pages["/a.mp4"] = Page(b"some video", headers={"content-encoding": "gzip"})
     with pytest.raises(MediaError, match="could not be fetched, DecodingError"):
@@ -276,10 +276,10 @@ def test_an_unknown_authority_is_not_trusted(library, authority, start_tls_serve
         (library(), server.url + "/a.mp4"),
         (library(server.url), "/data/upload/1/a.mp4"),
     ):
-        with pytest.raises(MediaError, match="certificate verify failed.*SSL_CERT_FILE names its file") as caught:
+        with pytest.raises(MediaError, match="certificate verify failed.*set SSL_CERT_FILE to its file") as caught:
             read(media, source)
         assert not caught.value.temporary
-    with pytest.raises(LabelStudioError, match="certificate verify failed.*SSL_CERT_FILE names its file") as refused:
+    with pytest.raises(LabelStudioError, match="certificate verify failed.*set SSL_CERT_FILE to its file") as refused:
         LabelStudioClient(server.url, LEGACY_KEY).push_prediction(1, [], 0.5, "v1")
     assert not refused.value.temporary
     assert server.requests == []

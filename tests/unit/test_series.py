@@ -182,10 +182,10 @@ def test_what_is_likely_not_meant_is_told():
         ('{"time": [1, 2], "x": [1, 2], "y": [1]}', PLAIN, "different lengths: 'x' has 2 values and 'y' has 1"),
         ('{"time": [1, 2, 3], "x": [1, 2], "y": [1, 2]}', PLAIN, "different lengths: 'x' has 2 values and 'time' has 3"),
         ('{"time": [1, 2], "x": 5, "y": [1]}', PLAIN, "column 'x': expected a list of numbers, found 5"),
-        ('{"time": [1, 2], "x": [1, 2]', PLAIN, "begins with '{' and is no JSON"),
+        ('{"time": [1, 2], "x": [1, 2]', PLAIN, "begins with '{' but is not valid JSON"),
         ('{"time": [true, false], "x": [1, 2], "y": [1, 2]}', PLAIN, "found True in sample 1"),
         ('{"time": [[1], 2], "x": [1, 2], "y": [1, 2]}', DATES, r"found \[1\] in sample 1"),
-        ('{"a":' * 100_000, PLAIN, "is no JSON"),
+        ('{"a":' * 100_000, PLAIN, "is not valid JSON"),
         ("1," * 20_000 + "\n" + "1," * 20_000, PLAIN, "at most 10000 columns, found 20001"),
     ],
 )

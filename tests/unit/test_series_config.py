@@ -54,30 +54,30 @@ def test_attributes_are_read_as_the_editor_reads_them(attributes, expected):
     [
         (
             config(channels=""),
-            r"<TimeSeries name='sensor'>: expected at least one <Channel column=\"..\"> inside it, found none",
+            r"TimeSeries 'sensor': expected at least one Channel inside it, found none",
         ),
-        (config(channels="<Channel/>"), "found one without a column"),
+        (config(channels="<Channel/>"), "expected a column on each Channel, found one without"),
         (config(channels='<Channel column="x"/>' * 201), "at most 200 channels, found 201"),
-        (config('timeFormat="%H:%M"'), "timeFormat is of the times in timeColumn, which is missing"),
+        (config('timeFormat="%H:%M"'), "timeFormat needs timeColumn; name the column of the times"),
         (
             config('timeColumn="t" timeFormat="%H:%M:%W"'),
-            "<TimeSeries name='sensor'>: timeFormat .* directive %W is not read here",
+            "TimeSeries 'sensor': timeFormat .* directive %W is not read here",
         ),
         (config('valueType="csv"'), "valueType must be url or json, found 'csv'"),
         (
             config(control='model_trainble="true"'),
-            "<TimeSeriesLabels name='moves'>: unknown attribute 'model_trainble'; did you",
+            "TimeSeriesLabels 'moves': unknown attribute 'model_trainble'; did you",
         ),
-        (config().replace("$series", "a.csv"), r"<TimeSeries name='sensor'>: expected value=\"\$field\""),
+        (config().replace("$series", "a.csv"), r"TimeSeries 'sensor': expected value=\"\$field\""),
         (
             config().replace('toName="sensor"', 'toName="other"'),
-            "expected toName to be the name of a <TimeSeries>, found 'other'",
+            "expected toName to be the name of a TimeSeries, found 'other'",
         ),
         (
             config(more='<Video name="clip" value="$v"/>').replace('toName="sensor"', 'toName="clip"'),
-            "name of a <TimeSeries>, found 'clip', which is a <Video>",
+            "name of a TimeSeries, found 'clip'; that is the Video",
         ),
-        (config(control='model_skip="true"'), "a <TimeSeriesLabels> on a <TimeSeries>, in the .*every one has model_skip"),
+        (config(control='model_skip="true"'), "TimeSeriesLabels on TimeSeries, every one has model_skip"),
     ],
 )
 def test_what_cannot_work_is_refused(xml, message):

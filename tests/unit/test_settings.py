@@ -191,7 +191,7 @@ def test_a_flag_beats_the_file_of_a_secret(tmp_path):
         (b"", "expected one line in .*, found none"),
         (b" \n", "expected one line in .*, found none"),
         (b"s3cret\nsecond", "expected one line in .*, found several"),
-        (b"s3cret\xff", "cannot read .*: it is no text in UTF-8"),
+        (b"s3cret\xff", "cannot read .*: it is not UTF-8 text"),
         (None, "cannot read .*: No such file or directory"),
     ],
 )

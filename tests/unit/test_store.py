@@ -341,7 +341,7 @@ def test_a_job_that_waits_for_label_studio_alone_is_scheduled_until_it_is_tried_
     jobs.postpone(jobs.claim(job, "one"), "one", "Label Studio is away")
     overview = jobs.overview()
     assert (overview["scheduled"], overview["pending"], overview["jobs"][0]["state"]) == (1, 0, "scheduled")
-    assert overview["jobs"][0]["detail"] == "is tried again every now and then: Label Studio is away"
+    assert overview["jobs"][0]["detail"] == "will be retried: Label Studio is away"
     assert jobs.outcomes([job])[job][0] == "postponed"
     let_the_time_come(database, job)
     assert (jobs.overview()["scheduled"], jobs.overview()["pending"]) == (0, 1)
@@ -497,7 +497,7 @@ def test_a_job_that_cannot_be_done_now_is_done_later_and_does_not_count_as_one_t
         let_the_time_come(database, job)
     (shown,) = jobs.overview()["jobs"]
     assert (shown["state"], shown["attempts"]) == ("pending", 0)
-    assert shown["detail"] == "is tried again every now and then: Label Studio is not there"
+    assert shown["detail"] == "will be retried: Label Studio is not there"
     assert jobs.due() == [(job, "push")]
     assert jobs.outcomes([job])[job][0] == "pending"
     jobs.claim(job, "worker")
@@ -720,7 +720,7 @@ def test_a_database_of_a_later_format_is_refused_with_the_cure(tmp_path):
     Database(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SettingsError, match=r"written by a later framewise \(its format is 99.*restore the back-up"):
+    with pytest.raises(SettingsError, match=r"written by a later framewise \(format 99.*restore the back-up"):
         Database(path)
 
 
@@ -730,7 +730,7 @@ def test_a_database_that_another_process_holds_is_busy_for_now(tmp_path, monkeyp
     jobs = JobStates(Database(path))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageBusy, match="another process held it for 0.1 s") as caught:
+        with pytest.raises(StorageBusy, match="locked by another process for 0.1 s") as caught:
             jobs.add("train", PROJECT, "all", {})
         assert caught.value.temporary
         other.execute("ROLLBACK")

@@ -281,13 +281,13 @@ def test_a_project_is_found_by_its_key_or_its_number(known, annotations):
 
 @pytest.mark.parametrize("name", ["3", "1.17", "", "Title of 1.1795200057"])
 def test_a_project_that_is_not_known_is_refused_with_those_that_are(known, annotations, name):
-    with pytest.raises(NotKnown, match=f"is not known here; there are {PROJECT}, {OTHER}"):
+    with pytest.raises(NotKnown, match=f"is not known here; known are {PROJECT}, {OTHER}"):
         known.find(name)
 
 
 def test_a_number_that_two_projects_had_is_refused_with_their_keys(known, annotations):
     annotations.put_project("1.1800000000", 1, "<View/>")
-    with pytest.raises(NotKnown, match=f"several had this number; say which: {PROJECT}, 1.1800000000"):
+    with pytest.raises(NotKnown, match=f"several projects had this number; choose one of: {PROJECT}, 1.1800000000"):
         known.find("1")
 
 
@@ -346,7 +346,7 @@ def test_a_training_of_a_forgotten_project_publishes_nothing(tmp_path, database,
         registry.remove_models(PROJECT)
         known.forget(PROJECT)
 
-    with pytest.raises(ProjectForgotten, match="v2 is thrown away"):
+    with pytest.raises(ProjectForgotten, match="v2 is discarded"):
         registry.publish(PROJECT, "tl", "v2", {}, forgotten_meanwhile)
     with pytest.raises(ProjectForgotten):
         train(registry, "v3")

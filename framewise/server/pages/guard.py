@@ -72,7 +72,7 @@ def check_form(token: str | None = None) -> None:
     given = request.form.get("token", "") if token is None else token
     known = request.cookies.get(COOKIE, "")
     if not known or not hmac.compare_digest(given.encode(), known.encode()):
-        raise Forbidden("this form is not one of this page's, or cookies are blocked; open the page anew and press again")
+        raise Forbidden("this form is out of date, or cookies are blocked; reload the page and press the button again")
 
 
 def _is_forwarded() -> bool:

@@ -28,10 +28,10 @@ class Pictures:
         if known is not None:
             return known
         if not self._doors.acquire(blocking=False):
-            raise ServiceUnavailable("too many pictures are being made; ask again in a second", retry_after=1)
+            raise ServiceUnavailable("too many pictures are being rendered; try again in a second", retry_after=1)
         try:
             if not self._work.acquire(timeout=WAIT_SECONDS):
-                raise ServiceUnavailable("too many pictures are being made; ask again in a second", retry_after=1)
+                raise ServiceUnavailable("too many pictures are being rendered; try again in a second", retry_after=1)
             try:
                 made = make()
             finally:

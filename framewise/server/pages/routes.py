@@ -26,17 +26,17 @@ PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says whic
 ACTIONS = {
     "train": ("Train this project now, on all of its annotations?", "Train now", "A training was queued."),
     "roll-back": (
-        "Make this version the one in use? It stays so, whatever is trained, until somebody unpins it or starts a training.",
-        "Roll back", "The version was rolled back to, and is pinned.",
+        "Predict with this version? It stays in use, whatever is trained, until it is unpinned or somebody starts a training.",
+        "Roll back", "Rolled back. The version is pinned.",
     ),
-    "unpin": ("Make the newest version the one in use again?", "Unpin", "The newest version is in use."),
+    "unpin": ("Predict with the newest version again?", "Unpin", "The newest version is in use."),
     "predict": (
         "Predict the tasks without annotations again, and send the predictions to Label Studio?", "Predict again",
         "New predictions are being made.",
     ),
     "forget": (
-        "Remove all that framewise knows of this project: annotations, jobs, and all trained versions? Label Studio keeps its "
-        "own. This cannot be undone.",
+        "Delete everything that framewise stores about this project: annotations, jobs, and all trained versions? Label "
+        "Studio keeps its own data. This cannot be undone.",
         "Forget this project", "The project was forgotten.",
     ),
 }  # fmt: skip
@@ -121,11 +121,11 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
         one = views.project(name)
         control = one.control(request.args.get("control"))
         if not control.is_on_video:
-            raise NotFound(f"there are no pictures to <{control.tag}>")
+            raise NotFound(f"{control.tag} {control.from_name!r} is not on a video, so it has no pictures")
         data = one.task_data(task)
         path = assembly.parts.media.at_hand(control.media_source(data))
         if path is None:
-            raise NotFound(f"the file of task {task} is not at hand here; open the task in Label Studio")
+            raise NotFound(f"the file of task {task} is not on this machine; open the task in Label Studio")
         return one, path, control.frame_rate(data)
 
     def jpeg(key: tuple[object, ...], path: Path, make: Callable[[], bytes]) -> Response:
@@ -199,7 +199,7 @@ def _page(template: str, **values: Any) -> Response:
 
 def _known(action: str) -> tuple[str, str, str]:
     if action not in ACTIONS:
-        raise NotFound(f"there is no button {action!r}")
+        raise NotFound(f"unknown action {action!r}")
     return ACTIONS[action]
 
 
@@ -214,7 +214,7 @@ def _two() -> tuple[str | None, str | None]:
 
 def _frame(text: str | None) -> int:
     if not text or not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= 8 or int(text) < 1:
-        raise BadRequest("expected a frame number from 1 on")
+        raise BadRequest("expected a frame number of 1 or more")
     return int(text)
 
 

@@ -19,6 +19,7 @@ from framewise.learning.held_out import HeldOut, HeldOutVideo
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Chart, Ribbon
 from framewise.store.browsing import ProjectLine, Trouble
+from framewise.store.job_state import title_of
 from framewise.store.made import Made
 
 A_PAGE = 10  # timelines on a page
@@ -162,11 +163,12 @@ class Views:
         """What is amiss, with its cure."""
         settings, found = self._assembly.settings, []
         if not self._assembly.label_studio.connected and project is None:
-            found.append(Warned(f"Label Studio cannot be asked for anything: {HOW_TO_CONNECT}.", "settings"))
+            found.append(Warned(f"framewise has no connection to Label Studio: {HOW_TO_CONNECT}.", "settings"))
         if not settings.basic_auth_user and settings.host not in ("127.0.0.1", "localhost", "::1") and project is None:
             found.append(
                 Warned(
-                    "Whoever reaches this address may read all of this: set BASIC_AUTH_USER and BASIC_AUTH_PASS.", "settings"
+                    "Anyone who can reach this address can read these pages: set BASIC_AUTH_USER and BASIC_AUTH_PASS.",
+                    "settings",
                 )
             )
         titles = self._assembly.known.titles()
@@ -353,8 +355,8 @@ class ProjectView:
                 return None, str(error)
             return found, str(version["version"])
         if not versions:
-            return None, "Nothing is trained yet: submit an annotation in Label Studio."
-        return None, "No version here has the scores of held-out videos: they come with the next training."
+            return None, "No version yet: submit an annotation in Label Studio."
+        return None, "No version has scores of held-out videos yet: they come with the next training."
 
     def strips(self, control: ControlSettings, held_out: HeldOut, first: int) -> list[Strip]:
         """A page of annotated tasks, worst first."""
@@ -388,7 +390,7 @@ class ProjectView:
             return self._strip(control, task, data, len(video.scores), video.frame_rate, ribbons, places_note(mine[0].places))
         if made := self._assembly.made.of(self.key, task):
             return self._made_strip(control, made)
-        rate, note = self._frame_rate(control, data), "There is no prediction of this task yet."
+        rate, note = self._frame_rate(control, data), "No prediction for this task yet."
         return self._strip(control, task, data, 0, rate, [], note)
 
     def task_data(self, task: int) -> dict[str, Any]:
@@ -464,10 +466,10 @@ def places_note(places: int) -> str:
 
 
 def _warned(trouble: Trouble, titles: Mapping[str, str]) -> Warned:
-    where = titles.get(trouble.project) or (f"project {trouble.project}" if trouble.project else trouble.kind)
+    where = titles.get(trouble.project) or (f"project {trouble.project}" if trouble.project else title_of(trouble.kind))
     known = trouble.project if trouble.project in titles else ""
     task = f"task {trouble.task}: " if trouble.task is not None and not trouble.text.startswith("task ") else ""
-    return Warned(f"{task}{trouble.text}", f"{where}, {trouble.kind}", known, trouble.is_error)
+    return Warned(f"{task}{trouble.text}", f"{where}, {title_of(trouble.kind)}", known, trouble.is_error)
 
 
 def _measured(versions: Sequence[Version]) -> list[Version]:

@@ -103,7 +103,7 @@ def _add_media(page: Blueprint, sessions: Sessions) -> None:
     def picture(name: str, file: str) -> AnyResponse:
         path = sessions.open(name).folder / PICTURES / file
         if file not in DRAWN or not path.is_file():
-            raise NotFound("there is no such picture")
+            raise NotFound("no such picture")
         return send_file(path, mimetype="image/png", conditional=True)
 
     @page.get("/sync/<name>/outputs/<int:number>")
@@ -114,7 +114,7 @@ def _add_media(page: Blueprint, sessions: Sessions) -> None:
                 return send_file(
                     one.folder / SYNCED / output["file"], as_attachment=True, download_name=shown, conditional=True
                 )
-        raise NotFound("there is no such output")
+        raise NotFound("no such output")
 
     @page.get("/sync/<name>/synced_videos.zip")
     def everything(name: str) -> AnyResponse:

@@ -73,7 +73,7 @@ class Sessions:
         """Raises NotKnown for one that is not there, or no longer."""
         session = Session(self.root / name)
         if not _ID.fullmatch(name) or not (session.folder / SESSION).is_file():
-            raise NotKnown("there is no such comparison; they are removed after a while: start a new one")
+            raise NotKnown("no such comparison; they are deleted after a while: start a new one")
         return session
 
     def sweep(self) -> None:
@@ -121,7 +121,7 @@ class Session:
         for stored in self.recordings():
             if stored.number == number:
                 return stored
-        raise NotKnown(f"there is no recording {number} in this comparison")
+        raise NotKnown(f"this comparison has no recording {number}")
 
     def add(self, name: str, stream: IO[bytes], size: int, most: int) -> Stored:
         """Store ``size`` bytes as a recording. One that is cut off leaves nothing. most: bytes of all together.
@@ -148,7 +148,7 @@ class Session:
         with self.editing():
             told = self._read(SESSION)
             if len(told["recordings"]) >= MAX_RECORDINGS:
-                raise RequestError(f"expected at most {MAX_RECORDINGS} recordings, found one more")
+                raise RequestError(f"expected at most {MAX_RECORDINGS} recordings; remove one first")
             check_total(sum(item["size"] for item in told["recordings"]) + size, most)  # others may have come meanwhile
             number = told["next"]
             file = f"recording-{number}{suffix}"
