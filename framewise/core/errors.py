@@ -1,4 +1,4 @@
-"""What can go wrong with input, by kind. Every message names the thing, what was expected, what was found, the cure.
+"""Errors of input, by kind. Every message names the thing, what was expected, what was found, the cure.
 
 HTTP status codes are chosen in the server alone.
 """
@@ -39,7 +39,7 @@ class StorageBusy(FramewiseError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that a disk, or one's share of it, is full."""
+    """True if an error says that a disk, or a quota, is full."""
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 

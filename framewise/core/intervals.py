@@ -1,4 +1,4 @@
-"""Where labels are on in a file, by rows: what pages draw, whatever the units of its regions are."""
+"""Intervals of labels in a file, in rows: what pages draw, whatever the units of its regions are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the labels of a project were called, one labeling config after the other: so that a rename loses no annotation.
+"""History of a project's label names, one labeling config after the other, so that a rename loses no annotation.
 
 A *label set* is what one labeling config says of labels: from_name -> [(name, the tag's other attributes)], in order.
 """
@@ -33,7 +33,7 @@ def _renamed(before: Sequence[Label], after: Sequence[Label]) -> dict[str, str]:
 
 
 def names_now(history: Sequence[LabelSet], at: int) -> Names:
-    """What each name of the history means now, where it was written while the label set history[at] was in force.
+    """Current name of each name in the history, where it was written while the label set history[at] was in force.
 
     A name that this set does not have is a leftover of an earlier one, which was the last to have it; else of a later one.
     """

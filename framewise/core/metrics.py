@@ -1,4 +1,4 @@
-"""How well frames and segments are labelled. Each label is a binary timeline of its own."""
+"""Scores of labelled frames and segments. Each label is a binary timeline of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

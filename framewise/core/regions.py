@@ -96,7 +96,7 @@ def write_region(
 def predicted_region(
     region_type: str, from_name: str, to_name: str, value: dict[str, Any], labels: Iterable[str], score: float | None
 ) -> dict[str, Any]:
-    """What regions of all types have in common, around a value, to which the labels are added."""
+    """Region of any type around a value, to which the labels are added."""
     region: dict[str, Any] = {
         "id": new_region_id(),
         "type": region_type,

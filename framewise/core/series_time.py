@@ -1,4 +1,4 @@
-"""When a time series' samples are, in Label Studio's units and in seconds; and its samples as frames of a grid.
+"""Times of a series' samples, in Label Studio's units and in seconds; and its samples as frames of a grid.
 
 Seconds count from the FIRST sample: Label Studio puts it at the start of whatever the series is synchronised with.
 
@@ -54,7 +54,7 @@ class SeriesTimes:
 
     @cached_property
     def resolution_seconds(self) -> float:
-        """How finely the samples' times are written."""
+        """Resolution of the samples' written times."""
         if self.format:
             return self.format.resolution_seconds
         for decimals in () if self.whole else DECIMALS:
@@ -83,7 +83,7 @@ class SeriesTimes:
         return (len(self) - 1) / float(self.seconds[-1]) if self.seconds[-1] > 0 else 0.0
 
     def resolves(self, rate: float) -> bool:
-        """Whether the times are written finely enough for frames at this rate."""
+        """True if the times are written finely enough for frames at this rate."""
         return self.resolution_seconds <= 0.5 / rate
 
     def frames(self, rate: float) -> npt.NDArray[np.int64]:
