@@ -38,7 +38,7 @@ OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its own choi
 
 @dataclass(frozen=True)
 class BackboneFile:
-    """Where a backbone's weights are. ``content`` is the SHA-256 of the file: the identity of its features."""
+    """File of a backbone's weights. ``content`` is the SHA-256 of the file: the identity of its features."""
 
     name: str
     path: Path
@@ -81,7 +81,7 @@ class Backbones:
             self.find(name)
 
     def is_to_be_fetched(self, name: str) -> bool:
-        """Whether the name is an official checkpoint that is not in the models folder yet."""
+        """True if the name is an official checkpoint that is not in the models folder yet."""
         return OFFICIAL_NAME.fullmatch(name) is not None and not (self._model_root / name).is_file()
 
     def fetch_official(self, name: str) -> BackboneFile:
@@ -172,7 +172,7 @@ class Backbone:
         return network
 
     def engine(self, compute: Compute) -> Engine:
-        """What computes this network, made once a process. Raises SettingsError."""
+        """Engine that computes this network, made once a process. Raises SettingsError."""
         with self._lock:
             if compute not in self._engines:
                 self._engines[compute] = compute.make(self.network, self.image_size)

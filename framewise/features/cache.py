@@ -104,7 +104,7 @@ def features_chunk(content: str, backbone: str, preprocessing: str, chunk: int, 
 
 
 def picture_times(content: str, compute: Callable[[], Any]) -> Any:
-    """When the pictures of a video are shown: see ``extraction.Timeline``."""
+    """Presentation times of a video's pictures: see ``extraction.Timeline``."""
     return compute()
 
 
@@ -113,7 +113,7 @@ SERIES, SOUND = "time series", "sound"
 
 
 class Hold:
-    """As long as it lives, nobody removes the features of a video. Freed with its last reference, or by ``release``."""
+    """Hold on a video's features: they stay as long as it lives. Freed with its last reference, or by ``release``."""
 
     def __init__(self, handle: int | None):
         self.release: Callable[[], object] = weakref.finalize(self, os.close, handle) if handle is not None else lambda: None

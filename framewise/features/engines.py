@@ -1,4 +1,4 @@
-"""What computes a backbone: PyTorch, or OpenVINO where it is installed.
+"""Engines that compute a backbone: PyTorch, or OpenVINO where it is installed.
 
 An engine takes pictures (B, S, S, 3) uint8 and gives features (B, D) float32. Every thread that calls one computes its own
 batch on its own processor: threads that share a batch wait for each other at every layer, and where another program runs
@@ -40,7 +40,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Compute:
-    """Which engine computes ("auto", "torch", "openvino"), how exactly ("auto", "float32", "bfloat16"), and on how many
+    """Engine that computes ("auto", "torch", "openvino"), how exactly ("auto", "float32", "bfloat16"), and on how many
     processors. auto is the fastest that is there; 0 threads are one for each processor."""
 
     engine: str = "auto"
@@ -92,7 +92,7 @@ def has_openvino() -> bool:
 
 @cache
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 numbers itself. Where it does not, they are slower than float32."""
+    """True if this processor multiplies bfloat16 numbers itself. Where it does not, they are slower than float32."""
     import torch
 
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

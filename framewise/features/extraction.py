@@ -39,7 +39,7 @@ Records = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each decoded picture of a video is shown. pts (P,) int64 in units of time_base; duration as browsers report it."""
+    """Times of a video's decoded pictures. pts (P,) int64 in units of time_base; duration as browsers report it."""
 
     pts: npt.NDArray[np.int64]
     time_base: Fraction
@@ -68,7 +68,7 @@ class Timeline:
         return picture_rows(seconds, frame_rate, self.num_frames(frame_rate))
 
     def to_array(self) -> npt.NDArray[Any]:
-        """As one record of plain numbers, for a .npy file."""
+        """Convert to one record of plain numbers, for a .npy file."""
         kind = np.dtype([("time_base", "<i8", (2,)), ("duration", "<f8"), ("pts", "<i8", (len(self.pts),))])
         time_base = (self.time_base.numerator, self.time_base.denominator)
         return np.array([(time_base, self.duration_seconds, self.pts)], dtype=kind)
@@ -130,7 +130,7 @@ class GridRows:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a look into a video's files gave, and which files these were."""
+    """Result of reading a video's files, and a stamp of these files."""
 
     timeline: Timeline
     chunks: list[str]
@@ -266,17 +266,17 @@ class _Told:
 
 
 def preprocessing_key(profile: str, crop: str) -> str:
-    """What cached features are, in their key."""
+    """Name of a preprocessing in the key of cached features."""
     return f"{profile} {crop}, motion and its shape, 8 bits"
 
 
 def current_preprocessings() -> set[str]:
-    """Of features that may still be asked for."""
+    """Preprocessings of features that may still be needed."""
     return {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS}
 
 
 def _stamp(path: str) -> tuple[int, ...]:
-    """What changes with a file of the cache, which is replaced and never written to."""
+    """Stamp that changes with a file of the cache, which is replaced and never written to."""
     stat = os.stat(path)
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""What is in the cache, and what goes when there is too much of it: whole videos, those that were used longest ago first.
+"""Contents of the cache, and eviction of whole videos, least recently used first.
 
 A video of which one chunk is missing is as good as gone, so all of its chunks go together. What is in use is left alone: see
 ``FeatureCache.hold``. A video that was removed in part, since its remover was killed, is an uncached one and nothing else.
@@ -66,7 +66,7 @@ class CachedVideo:
 
 @dataclass
 class Stock:
-    """What is there: videos, those that were used longest ago first, and the times of pictures, by content."""
+    """Contents of the cache: videos, least recently used first, and the times of pictures, by content."""
 
     videos: list[CachedVideo]
     times: dict[str, _Item]
@@ -78,7 +78,7 @@ class Stock:
 
 @dataclass
 class Shrunk:
-    """What came of making room: removed videos, their bytes, and the bytes that are left in all."""
+    """Result of making room: removed videos, their bytes, and the bytes that are left in all."""
 
     videos: int
     freed: int
@@ -87,7 +87,7 @@ class Shrunk:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What nobody will ask for: features of a video, or a file or folder."""
+    """Leftover that nobody will ask for: features of a video, or a file or folder."""
 
     kind: str
     size: int
@@ -116,11 +116,11 @@ class Housekeeper:
         return Stock(sorted(videos, key=lambda video: video.last_use), times)
 
     def is_in_use(self, key: Key) -> bool:
-        """Whether somebody reads or writes a video's features now."""
+        """True if somebody reads or writes a video's features now."""
         return is_locked(self._cache.use_file(key))
 
     def leftovers(self, backbones: Iterable[str], preprocessings: Iterable[str]) -> list[Leftover]:
-        """What may go without anybody missing it; never what is in use. backbones: contents of all that there are."""
+        """List what nobody would miss; never what is in use. backbones: contents of all that there are."""
         stock, weights, known = self.stock(), set(backbones), set(preprocessings)
         found = []
         for video in stock.videos:
@@ -225,13 +225,13 @@ class Housekeeper:
         return CachedVideo(key, folders, sum(item.size for item in items.values()), last_use)
 
     def _is_needed(self, content: str, videos: Iterable[CachedVideo], own: Path | None = None) -> bool:
-        """Whether there are, or soon will be, features that need the times of a video's pictures. own: a lock that the caller
+        """True if there are, or soon will be, features that need the times of a video's pictures. own: a lock that the caller
         itself holds."""
         locks = set(self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*")) - {own}
         return any(is_locked(path) for path in locks) or any(video.key[0] == content for video in videos)
 
     def _parts(self) -> Iterator[Path]:
-        """What writers left that were killed: files under temporary names, and arrays of which nothing says whose they are."""
+        """Leftovers of killed writers: files under temporary names, and arrays of which nothing says whose they are."""
         for folder, _, files in os.walk(self._cache.folder / "joblib"):
             temporary = [name for name in files if name.startswith((PARTIAL, f"{ABOUT}.", "func_code.py."))]
             yield from (path for name in temporary if _is_older(path := Path(folder, name), STALE_SECONDS))
@@ -251,7 +251,7 @@ class Housekeeper:
 
 
 def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
-    """What kind of leftover a video's features are; "" for none."""
+    """Kind of leftover that a video's features are; "" for none."""
     _, backbone, preprocessing = video.key
     if backbone in (SERIES, SOUND):
         return ""
@@ -264,7 +264,7 @@ def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: s
 
 
 def _is_whole(video: CachedVideo, times: _Item | None) -> bool:
-    """Whether all chunks of a video are there, and the times of its pictures."""
+    """True if all chunks of a video are there, and the times of its pictures."""
     try:
         pictures = open_array(str(times.folder / ARRAY)).dtype["pts"].shape[0] if times else 0
     except (OSError, ValueError, EOFError, KeyError):
@@ -273,7 +273,7 @@ def _is_whole(video: CachedVideo, times: _Item | None) -> bool:
 
 
 def _read_item(folder: Path) -> _Item | None:
-    """What a folder of joblib holds; None if that cannot be told."""
+    """Contents of a joblib folder; None if that cannot be told."""
     try:
         about, array = (folder / ABOUT).read_bytes(), (folder / ARRAY).stat()
         arguments = {name: ast.literal_eval(text) for name, text in json.loads(about)["input_args"].items()}

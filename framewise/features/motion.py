@@ -1,4 +1,4 @@
-"""How much moves where in the picture, and in what shape: beside the backbone's features, from the same decoding pass.
+"""Amount, place and shape of motion in a picture: beside the backbone's features, from the same decoding pass.
 
 A picture's motion is the difference of brightness between it and an earlier one, over two spans of time: its mean in each cell
 of a grid, and the moments of where it is. Labels are often about movement, which a network that sees single pictures cannot
@@ -66,7 +66,7 @@ def thumbnails_of(images: npt.NDArray[np.uint8]) -> FloatArray:
 
 
 def _cells(difference: FloatArray) -> FloatArray:
-    """(B, GRID * GRID)"""
+    """Means of each cell, (B, GRID * GRID)."""
     side = THUMBNAIL // GRID
     means: FloatArray = difference.reshape(-1, GRID, side, GRID, side).mean(axis=(2, 4)).reshape(-1, GRID * GRID)
     return means

@@ -159,7 +159,7 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
+    """True if two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
     if (one.width, one.height, one.format.name, one.rotation) != (other.width, other.height, other.format.name, other.rotation):
         return False
     return all(

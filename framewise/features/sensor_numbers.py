@@ -67,7 +67,7 @@ class Channel:
 
     @classmethod
     def of(cls, seconds: Doubles, steps: Indices, values: Floats, grid: Grid) -> "Channel":
-        """Of all samples of a series, at least one of which is a number in this channel."""
+        """Channel of all samples of a series, at least one of which is a number in this channel."""
         there = np.flatnonzero(np.isfinite(values))
         period = SeriesTimes(seconds[there]).period_seconds
         # Means would be of less noise than the project's series have, and their fastest bands would be still.

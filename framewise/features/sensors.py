@@ -224,7 +224,7 @@ class SeriesReader:
 
 
 def series_key(settings: SeriesSettings) -> str:
-    """What of a labeling config shapes the arrays that are read from a file."""
+    """Key of the labeling config's settings that shape the arrays read from a file."""
     return json.dumps(asdict(settings), sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""What is heard, as a log-mel spectrogram: ten milliseconds a row, cached by the file's content; and its steps for learners."""
+"""Sound as a log-mel spectrogram: ten milliseconds a row, cached by the file's content; and its steps for learners."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class SoundFeatures:
         return steps
 
     def rows(self, rate: float) -> "SoundRows":
-        """What describes each step, for the learner. Raises MediaError."""
+        """Numbers of each step, for the learner. Raises MediaError."""
         return SoundRows(self._mel, rate, self.num_steps(rate))
 
 
@@ -89,7 +89,7 @@ class SoundReader:
         self._cache = cache
 
     def cached(self, content: str) -> SoundFeatures | None:
-        """What is heard in a file if it is cached; never reads the file."""
+        """Spectrogram of a file if it is cached; never reads the file."""
         key = _key(content)
         hold = self._cache.hold(key)  # first: what is found after that stays
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
@@ -98,7 +98,7 @@ class SoundReader:
         return SoundFeatures(mel, float(duration[0]), hold)
 
     def read(self, file: MediaFile) -> SoundFeatures:
-        """What is heard in a file. Another process at the same file is waited for. Raises MediaError."""
+        """Spectrogram of a file. Another process at the same file is waited for. Raises MediaError."""
         with self._cache.making(file.content, "sound"):
             if found := self.cached(file.content):
                 return found
@@ -130,7 +130,7 @@ class Spectrogram:
             yield self._rows(ROWS_AT_ONCE)
 
     def end(self) -> Iterator[npt.NDArray[np.float16]]:
-        """What is left: a row for each hop that has begun."""
+        """Rows that remain: one for each hop that has begun."""
         left = -(-(len(self._rest) - (WINDOW - HOP) // 2) // HOP)
         if left > 0:
             self._rest = np.concatenate([self._rest, np.zeros(WINDOW + left * HOP - len(self._rest), np.float32)])
