@@ -1,1 +1,1 @@
-"""Where a task's file comes from, and what is in it."""
+"""Sources and contents of a task's media files."""

@@ -1,4 +1,4 @@
-"""Which addresses may be asked for media, and connections to nothing but the address that was checked.
+"""Addresses that may be asked for media, and connections to nothing but the address that was checked.
 
 An address in a task comes from a stranger, and so does the answer of the name server that the stranger chose. Therefore a
 name is resolved once, every answer is checked, and the connection goes to a checked number, not to the name again. Names are
@@ -66,14 +66,14 @@ class MediaHosts:
                 self._names.add(entry if entry == "*" else _name_of_entry(entry))
 
     def may_ask(self, host: str) -> bool:
-        """Whether a host, as ``host_of`` gives it, is listed."""
+        """True if a host, as ``host_of`` gives it, is listed."""
         literal = as_address(host)
         if "*" in self._names or host in self._names or (literal and self._lists(literal)):
             return True
         return not literal and any(name.startswith("*.") and host.endswith(name[1:]) for name in self._names)
 
     def may_reach(self, address: Address) -> bool:
-        """Whether an address may be connected to: a public one, or one that is listed as address or by its network."""
+        """True if an address may be connected to: a public one, or one that is listed as address or by its network."""
         address = _without_disguise(address)
         if address in METADATA_SERVICES:
             return any(network.num_addresses == 1 and address in network for network in self._networks)
@@ -165,7 +165,7 @@ def system_connect(address: str, port: int, timeout: float) -> httpcore.NetworkS
 
 @dataclass(frozen=True)
 class Network:
-    """How names become addresses and addresses connections; tests put their own in place."""
+    """Name resolution and connections; tests put their own in place."""
 
     resolve: Resolve = system_resolver
     connect: Connect = system_connect

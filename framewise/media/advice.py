@@ -1,4 +1,4 @@
-"""What a user should know of a video or series before labels are drawn on it: rates that do not match, files no browser plays.
+"""Advice on a video or series before labels are drawn on it: rates that do not match, files no browser plays.
 
 Every advice names the file, what was found, what that means for labels, and a cure that can be pasted into a shell.
 """
@@ -42,7 +42,7 @@ H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
 
 
 def timing_advice(name: str, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> list[str]:
-    """What the user of a video should be told, in order of weight; nothing of a file that fits.
+    """Advice on a video's timing, most important first; nothing of a file that fits.
 
     name:       of the file, for the text and its ffmpeg lines.
     pts:        (P,) times of all decoded pictures, ascending, in units of info.time_base; P >= 1.
@@ -142,7 +142,7 @@ def _rate_advice(name: str, info: VideoInfo, pts: npt.NDArray[np.int64], frame_r
 
 
 def _effect(info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> str:
-    """How many pictures are never shown, and how many frames show none of their own."""
+    """Number of pictures that are never shown, and of frames that show none of their own."""
     num_frames = max(count_frames(_longest(info, pts), frame_rate), 1)
     seconds = pts.astype(np.float64) * info.time_base.numerator / info.time_base.denominator
     seen = len(np.unique(picture_rows(seconds, frame_rate, num_frames)))
@@ -210,7 +210,7 @@ def _channels(names: Sequence[str]) -> str:
 
 
 def series_advice(times: SeriesTimes, settings: SeriesSettings) -> list[str]:
-    """What the user should know of a series before it is annotated."""
+    """Advice on a series before it is annotated."""
     said = []
     if not settings.time_column and times.sample_rate:
         said.append(

@@ -1,4 +1,4 @@
-"""What the header of an MP4 or QuickTime file declares, looked at before FFmpeg believes it.
+"""Checks of an MP4 or QuickTime header, before FFmpeg believes it.
 
 FFmpeg makes an index of as many entries as a header says, and 2 KB that say "80 million samples of 1 byte" took 4.7 GB.
 Other containers are indexed as they are read: there an entry takes bytes of the file.
@@ -19,7 +19,7 @@ SAMPLE_COUNTS = {b"stsz": 12, b"trun": 8}
 
 
 def is_checked_mp4(path: Path) -> bool:
-    """Whether a file is MP4 or QuickTime. Raises MediaError for one that declares more samples than it has bytes."""
+    """True if a file is MP4 or QuickTime. Raises MediaError for one that declares more samples than it has bytes."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8 or file.read(8)[4:] not in FIRST_BOXES:
@@ -37,7 +37,7 @@ def is_checked_mp4(path: Path) -> bool:
 
 
 def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:
-    """Where the boxes of the outermost level are, but for those with the samples themselves."""
+    """Positions of the outermost boxes, except those with the samples themselves."""
     start = 0
     while start + 16 <= size:
         length, name = struct.unpack_from(">I4s", data, start)

@@ -36,7 +36,7 @@ RECORD_NAME = "record.json"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server may cost.
+    """Limits of what a server may cost.
 
     A fetch ends after first_seconds + bytes / slowest_bytes_per_second, after longest_seconds, or after max_bytes, whichever is
     first: no server, however slow, holds a worker for longer, and none fills the disk, of which reserve_bytes stay free.
@@ -60,7 +60,7 @@ QUICK = Limits(connect_seconds=2.0, silence_seconds=2.0, first_seconds=5.0)
 
 @dataclass(frozen=True)
 class Permit:
-    """What may be done with an address. headers: what it gets besides. hosts: which addresses its host may have, None for Label
+    """Permissions for an address. headers: sent besides. hosts: the addresses its host may have, None for Label
     Studio itself, whose address an administrator wrote. vouches: its redirects may lead to hosts that are not listed."""
 
     headers: dict[str, str] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a file that was fetched. ``sha256`` identifies the content; ``place`` is where it was, without query."""
+    """Record of a file that was fetched. ``sha256`` identifies the content; ``place`` is where it was, without query."""
 
     sha256: str
     etag: str | None
@@ -99,7 +99,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came back from ``place``. known: the record of that very place, whose validators stood in the question."""
+    """Answer from ``place``. known: the record of that very place, whose validators stood in the question."""
 
     response: httpx.Response
     place: str
@@ -148,14 +148,14 @@ class Downloads:
                 _drop(folder, in_use)
 
     def known(self, remote: Remote) -> Record | None:
-        """What was fetched before; the server is not asked."""
+        """Record of what was fetched before; the server is not asked."""
         try:
             return Record(**json.loads((self._folder(remote) / RECORD_NAME).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def unchanged(self, remote: Remote) -> Record | None:
-        """What was fetched before, if the server says at once that it has not changed since; nothing is fetched."""
+        """Record of what was fetched before, if the server says at once that it has not changed since; nothing is fetched."""
         known = self.known(remote)
         if known is None:
             return None
@@ -229,7 +229,7 @@ class Downloads:
             yield httpx.Response(answer.status, headers=answer.headers, content=answer.iter_stream())
 
     def _pool(self, url: httpx.URL, permit: Permit, deadline: Deadline) -> httpcore.ConnectionPool:
-        """Where a request goes: to a checked address of its host, or to the proxy that the environment names."""
+        """Connection pool for a request: to a checked address of its host, or to the proxy that the environment names."""
         proxy = _proxy_of(url)
         if proxy is None:
             addresses = self._network.addresses(url, permit.hosts)

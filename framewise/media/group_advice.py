@@ -1,4 +1,4 @@
-"""What a user should know of media that play in sync, before they are annotated, and the cure."""
+"""Advice on media that play in sync, before they are annotated, with the cure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Played:
 
 
 def group_advice(own: Played, others: Sequence[Played]) -> list[str]:
-    """What to say of a medium beside those that were read before it, in order of weight."""
+    """Advice on a medium beside those that were read before it, most important first."""
     said = []
     for other in others:
         said += [advice for look in (_starts, _spans, _rates) if (advice := look(own, other))]

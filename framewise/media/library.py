@@ -133,7 +133,7 @@ class MediaLibrary:
         self._downloads.sweep()
 
     def _remote(self, source: str, task: int | None) -> Remote | None:
-        """Where a source is fetched from, or None for a plain path. Raises for a scheme that is not read and for no address."""
+        """Remote that a source is fetched from; None for a plain path. Raises MediaError for other schemes and addresses."""
         scheme = _scheme(source)
         if scheme in CLOUD_SCHEMES:
             if not isinstance(task, int):
@@ -170,7 +170,7 @@ class MediaLibrary:
         return self._label_studio.owns(url) and self._label_studio.path_of(url).startswith("/data/upload/")
 
     def _permit(self, url: httpx.URL, before: Permit | None) -> Permit:
-        """What may be done with an address in a task, or with one that an address ``before`` redirected to."""
+        """Permissions for an address in a task, or with one that an address ``before`` redirected to."""
         if self._label_studio.owns(url):
             if before and before.hosts is not None:
                 raise MediaForbidden(f"{shown(url)}: redirects of other hosts to Label Studio are not followed")

@@ -72,7 +72,10 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
 
 
 def column_names(path: Path, sep: str) -> list[str]:
-    """Of a series, as it spells them; numbers for text without a row of names. sep: "" to find it out. Raises MediaError."""
+    """Column names of a series, as it spells them; numbers for text without a row of names.
+
+    sep: "" to find it out. Raises MediaError.
+    """
     try:
         with path.open("rb") as file:
             is_json = file.read(1) == b"{"
@@ -172,7 +175,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    """As JavaScript's Number: nothing at all is 0."""
+    """True if JavaScript's Number gives a number for this text; an empty one is 0."""
     try:
         return not text or bool(np.isfinite(float(text))) or "inf" in text.lower()
     except ValueError:

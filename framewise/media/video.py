@@ -1,4 +1,4 @@
-"""What is in a video file: decoded pictures with their presentation times, and how long a browser says that it is."""
+"""Contents of a video file: decoded pictures with their presentation times, and how long a browser says that it is."""
 
 import contextlib
 import logging
@@ -82,7 +82,7 @@ class Picture:
 
     @property
     def lies_on_its_side(self) -> bool:
-        """Whether width and height of ``frame`` are height and width of what is shown."""
+        """True if width and height of ``frame`` are height and width of what is shown."""
         return bool(round(self.frame.rotation / 90) % 2)
 
 
