@@ -71,13 +71,13 @@ class Folder:
 
 
 def _address(source: str) -> tuple[str, ...]:
-    """What two addresses of one file have in common: host and path. Signatures in the query are none of it."""
+    """Common part of two addresses of one file: host and path. Signatures in the query are none of it."""
     host = source.partition("://")[2].partition("/")[0] if "://" in source else ""
     return host, *parts_of(source)
 
 
 class Durations:
-    """How long media are: as a file of the user says, else by their own headers. frame_rate: where nothing else tells it."""
+    """Durations of media: as a file of the user says, else by their own headers. frame_rate: where nothing else tells it."""
 
     def __init__(self, folder: Folder, given: Mapping[str, Media], frame_rate: float | None):
         self._folder, self._given, self._frame_rate = folder, given, frame_rate
@@ -113,7 +113,7 @@ def _checked(seconds: float, file: Path) -> float:
 
 
 def sound_seconds(file: Path) -> float:
-    """How long a file of sound is, by its header. Raises MediaError."""
+    """Duration of a sound file, by its header. Raises MediaError."""
     allowed = {"format_whitelist": MP4 if is_checked_mp4(file) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
     try:
         with av.open(str(file), container_options=allowed, metadata_errors="replace") as container:

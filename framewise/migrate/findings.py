@@ -1,4 +1,4 @@
-"""What is said of a task, and how text of strangers is said."""
+"""Findings about a task, and safe display of strangers' text."""
 
 import html
 from typing import Any

@@ -1,4 +1,4 @@
-"""What becomes of a legacy project: its config, and each task. Nothing is written here."""
+"""Migration plan of a legacy project: its config, and each task. Nothing is written here."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class NewFile:
 
 @dataclass(frozen=True)
 class MigrationOutcome:
-    """What becomes of one task. notes: what to say of it. file: its series, if that has to be written anew."""
+    """Outcome of one task. notes: for the report. file: its series, if that has to be written anew."""
 
     name: str
     status: str
@@ -56,7 +56,7 @@ class MigrationPlan:
 
 @dataclass(frozen=True)
 class MigrationOptions:
-    """What the user says. series_address: what stands before the names of rewritten series in the new tasks."""
+    """Options of the user. series_address: prefix of the names of rewritten series in the new tasks."""
 
     media_folder: Path | None = None
     durations: Mapping[str, Media] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class _Reviews(dict[int, str]):
 
 
 def plan(config: LabelingConfig, tasks: Sequence[Task], options: MigrationOptions) -> MigrationPlan:
-    """What becomes of a project. tasks: as Label Studio exports or imports them. Raises ConfigError."""
+    """Plan the migration of a project. tasks: as Label Studio exports or imports them. Raises ConfigError."""
     media_field = _media_field(config, tasks)
     if media_field is None:
         return MigrationPlan(None, (), [_of_modern_project(config, task, place) for place, task in enumerate(tasks)])
@@ -258,12 +258,12 @@ def _left(task: Task, place: int, reason: str) -> MigrationOutcome:
 
 
 def task_name(task: Task, place: int) -> str:
-    """What a task is called in the report."""
+    """Name of a task in the report."""
     return f"task {task['id']}" if "data" in task and is_number(task.get("id")) else f"item {place + 1}"
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number of a task: true and false are integers to Python."""
+    """True if a value is a number of a task: true and false are integers to Python."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -59,7 +59,7 @@ class Player:
 
 
 def has_player(value: object) -> bool:
-    """Whether a field of a task's data holds HTML with a video or audio element."""
+    """True if a field of a task's data holds HTML with a video or audio element."""
     return isinstance(value, str) and _HAS_MEDIA.search(value) is not None
 
 

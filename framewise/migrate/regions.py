@@ -32,7 +32,7 @@ def remapped(task: dict[str, Any], series: str, parse: Parse, time_map: TimeMap)
 
 
 def is_on(value: dict[str, Any], series: str) -> bool:
-    """Whether JSON is a region in time on a series."""
+    """True if JSON is a region in time on a series."""
     inner = value.get("value")
     return value.get("to_name") == series and isinstance(inner, dict) and ("start" in inner or "end" in inner)
 

@@ -35,7 +35,7 @@ class TimeMap:
     seconds: float
 
     def __call__(self, native: Times) -> Times:
-        """Of one time or of an array, to the same bit. Exact where nothing is scaled; never changes the order of two times."""
+        """Map one time or an array, to the same bit. Exact where nothing is scaled; never changes the order of two times."""
         moved = native - self.start
         return moved if self.seconds == self.span else moved * self.seconds / self.span
 
@@ -64,7 +64,7 @@ class PlayerTimes(SeriesTimes):
         return float(np.median(np.diff(self.native))) / self.units_per_second
 
     def agrees(self, duration: float, frame_seconds: float) -> bool:
-        """Whether the series is as long as its media, within a frame or a sample."""
+        """True if the series is as long as its media, within a frame or a sample."""
         return abs(self.span_seconds - duration) <= max(frame_seconds, self.sample_seconds) * (1 + 1e-9)
 
     def map_to(self, duration: float) -> TimeMap:
@@ -94,7 +94,7 @@ def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> 
 
 
 def parser(time_format: str | None) -> Parse:
-    """What reads times, of samples or of a region. Raises NeedsReview for a format that is not known here."""
+    """Parser of times, of samples or of a region. Raises NeedsReview for a format that is not known here."""
     return _numbers if time_format is None else _formatted(time_format)
 
 
@@ -144,6 +144,6 @@ def _known(time_format: str) -> tuple[TimeFormat, str]:
 
 
 def _has_digits(text: str, fraction: str) -> bool:
-    """Whether a fraction means the same to all that read it: to d3 the digits of %L are a whole number, 5 is 5 ms."""
+    """True if a fraction means the same to all that read it: to d3 the digits of %L are a whole number, 5 is 5 ms."""
     digits = _FRACTION.search(text)
     return not fraction or (digits is not None and len(digits[0]) in ((3,) if fraction == "L" else (3, 6)))
