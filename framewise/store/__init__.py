@@ -1,1 +1,1 @@
-"""What is remembered: annotations and events, job states, trained versions."""
+"""Stored state: annotations and events, job states, trained versions."""

@@ -54,7 +54,7 @@ class Annotations:
         self.label_sets = LabelSets(database)
 
     def together(self) -> AbstractContextManager[object]:
-        """What is written inside is written as a whole or not at all."""
+        """Write what is written inside as a whole, or not at all."""
         return self._database.transaction()
 
     def record_event(self, project: str, action: str, payload: Mapping[str, Any]) -> None:
@@ -229,7 +229,7 @@ class Annotations:
         ]  # fmt: skip
 
     def is_annotated(self, project: str) -> bool:
-        """Whether there is anything to learn from."""
+        """True if there is anything to learn from."""
         return bool(self._database.read(f"SELECT 1 FROM {COUNTED} LIMIT 1", (project,)))
 
     def renames(self, project: str) -> dict[str, dict[str, str]]:
@@ -237,7 +237,7 @@ class Annotations:
         return self.label_sets.read(project).renames()
 
     def known_annotations(self, project: str) -> int:
-        """How many annotations of a project are known, skipped ones included."""
+        """Number of annotations known of a project, skipped ones included."""
         there = "SELECT count(*) FROM annotations WHERE project = ? AND NOT deleted"
         of_tasks_gone = f"{there} AND task IN (SELECT id FROM tasks WHERE project = ? AND deleted)"
         # A difference, for which the two indexes suffice: it is asked for while Label Studio waits.
@@ -245,7 +245,7 @@ class Annotations:
         return int(rows[0]["n"])
 
     def was_imported(self, project: str) -> bool:
-        """Whether it was ever asked for that all of a project is fetched from Label Studio."""
+        """True if an import of the project was ever requested."""
         return bool(self._database.read("SELECT 1 FROM projects WHERE key = ? AND imported", (project,)))
 
     def put_imported(self, project: str) -> None:
@@ -302,7 +302,7 @@ class Annotations:
         return [(r["job"], r["project"], r["task"], r["state"] == "done") for r in rows]
 
     def counts(self) -> dict[str, int]:
-        """How many projects, tasks and annotations are known."""
+        """Numbers of known projects, tasks and annotations."""
         tables = {"projects": "", "tasks": "WHERE NOT deleted", "annotations": "WHERE NOT deleted", "events": ""}
         return {t: int(self._database.read(f"SELECT count(*) AS n FROM {t} {w}")[0]["n"]) for t, w in tables.items()}
 

@@ -1,4 +1,4 @@
-"""What pages show of the database: projects with their numbers, and what is amiss."""
+"""Queries of the pages: projects with their numbers, and problems."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ class Browsing:
         return self._line(key, row["label_studio_id"], row["title"])
 
     def troubles(self, project: str | None, limit: int) -> list[Trouble]:
-        """What is amiss, the latest first, each text once."""
+        """Errors and warnings, the latest first, each text once."""
         rows = self._database.read(
             f"SELECT kind, project, task, error, warnings FROM jobs WHERE project = coalesce(?, project) AND {TROUBLES} "
             "ORDER BY coalesce(finished, created) DESC LIMIT ?",

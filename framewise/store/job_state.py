@@ -172,7 +172,7 @@ class JobStates:
             )
 
     def warnings(self, job_id: int) -> list[str]:
-        """What the user should know of a job."""
+        """Warnings of a job."""
         rows = self._database.read("SELECT warnings FROM jobs WHERE id = ?", (job_id,))
         return list(json.loads(rows[0]["warnings"])) if rows else []
 
@@ -250,7 +250,7 @@ class JobStates:
                 connection.execute(ended, (time.time(), job.id, owner))
 
     def others_wait(self, but: Collection[str], seconds: float) -> bool:
-        """Whether a job of any but these kinds could be done and has not been begun for so long: every worker is at
+        """True if a job of any but these kinds could be done and has not been begun for so long: every worker is at
         something."""
         since, marks = time.time() - seconds, ",".join("?" * len(but))
         rows = self._database.read(
@@ -312,7 +312,7 @@ class JobStates:
         return {(r["kind"], r["shown_state"]): r["n"] for r in rows}
 
     def overview(self, limit: int = 100, project: str | None = None) -> dict[str, Any]:
-        """What /jobs answers: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
+        """Answer of /jobs: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
         UTC text; and how many there are in all."""
         rows = self._database.read(
             f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs WHERE project = coalesce(?, project) "
@@ -322,8 +322,8 @@ class JobStates:
         return {**self._unfinished(), "jobs": [_shown(row) for row in rows]}
 
     def _unfinished(self) -> dict[str, int]:
-        """How many jobs are pending, running and scheduled. A promised prediction whose job is about to be made is pending, and
-        all is read at one instant: else nothing would seem to be left between the end of one job and the next."""
+        """Numbers of jobs that are pending, running and scheduled. A promised prediction whose job is about to be made is
+        pending, and all is read at one instant: else nothing would seem to be left between the end of one job and the next."""
         rows = self._database.read(
             f"SELECT {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY shown_state "
             f"UNION ALL SELECT 'pending', count(*) FROM {DUE_PROMISES}",

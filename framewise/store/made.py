@@ -75,7 +75,7 @@ class MadePredictions:
         return _made(rows[0]) if rows else None
 
     def unannotated(self, project: str) -> int:
-        """How many tasks have no annotation, predicted or not."""
+        """Number of tasks without an annotation, predicted or not."""
         rows = self._database.read(f"SELECT count(*) AS n FROM tasks t WHERE t.project = ? AND {UNANNOTATED}", (project,))
         return int(rows[0]["n"])
 

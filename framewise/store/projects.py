@@ -1,4 +1,4 @@
-"""Which projects there are, by the names that people give them, and how one is forgotten."""
+"""Known projects, found by the names that people give them, and forgetting one."""
 
 import sqlite3
 import time
@@ -32,7 +32,7 @@ class KnownProjects:
         raise NotKnown(f"project {name!r} is not known here; {there}")
 
     def rows(self, project: str) -> dict[str, int]:
-        """What is known of a project: table -> number of rows."""
+        """Rows known of a project: table -> number of rows."""
         with self._database.transaction() as connection:
             counts = {
                 table: int(connection.execute(f"SELECT count(*) FROM {table} WHERE {mine}", (project,)).fetchone()[0])
@@ -49,7 +49,7 @@ class KnownProjects:
 
 
 def is_forgotten(database: Database, project: str) -> bool:
-    """Whether a project was forgotten, and Label Studio did not tell of it since."""
+    """True if a project was forgotten, and Label Studio did not tell of it since."""
     return bool(database.read("SELECT 1 FROM forgotten_projects WHERE project = ?", (project,)))
 
 

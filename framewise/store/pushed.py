@@ -15,7 +15,7 @@ NEWEST_VERSIONS = 50  # more of them are never in Label Studio at once, where ea
 
 @dataclass(frozen=True)
 class Arriving:
-    """How far a task's prediction is. ``round``: id of the job that sends it. ``score``: None if it was not computed."""
+    """State of a task's prediction. ``round``: id of the job that sends it. ``score``: None if it was not computed."""
 
     round: int
     version: str
@@ -45,7 +45,7 @@ class PushedPredictions:
         return [row["version"] for row in rows]
 
     def begin(self, project: str, round: int, version: str) -> dict[int, Arriving]:
-        """How far a round is, by task: begun again, it goes on there. Of others of the project nothing is kept."""
+        """State of a round, by task: a round that is begun again continues there. Other rounds of the project are dropped."""
         with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM arriving_predictions WHERE project = ? AND (round != ? OR version != ?)", (project, round, version)

@@ -62,7 +62,7 @@ class Registry:
         self._chosen: dict[tuple[str, str], str] = {}  # (project, control) -> version, in the place of the one in use
 
     def folder(self, project: str, control: str) -> Path:
-        """Where the versions of a control are. Both names come from Label Studio and are made safe for a path."""
+        """Folder of a control's versions. Both names come from Label Studio and are made safe for a path."""
         return self._root / f"timelinelabels-{_plain(project)}-{_plain(control)}"
 
     def current(self, project: str, control: str) -> Path | None:
@@ -75,7 +75,7 @@ class Registry:
         return folder if (folder / ABOUT).exists() else None
 
     def in_use(self, project: str) -> list[InUse]:
-        """What each control of a project predicts with, by the control's name."""
+        """Versions in use in a project, by the control's name."""
         rows = self._database.read(
             "SELECT control, version, pinned FROM current_versions WHERE project = ? ORDER BY control", (project,)
         )
@@ -225,7 +225,7 @@ class Registry:
             raise VersionGone(f"version {folder.name} was removed while it was read ({error})") from None
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """What ``version.json`` of a version says. Raises VersionGone, and ModelError for a file that cannot be read."""
+        """Contents of a version's ``version.json``. Raises VersionGone, and ModelError for a file that cannot be read."""
         with self.reading(folder):
             try:
                 return dict(json.loads((folder / ABOUT).read_text()))
@@ -314,8 +314,10 @@ def _plain(name: str) -> str:
 
 
 def _began(about: dict[str, Any]) -> tuple[str, int]:
-    """When a version read its annotations, and its number, since several trainings may begin in one second; of a version whose
-    name does not say so, when it was trained, and 0."""
+    """Time at which a version read its annotations, and its number, since several trainings may begin in one second.
+
+    For a version whose name does not say so, the time at which it was trained, and 0.
+    """
     named = TRAINED.fullmatch(about["version"])
     return (named[2], int(named[1])) if named else (re.sub("[-:]", "", str(about.get("trained_at", ""))), 0)
 
