@@ -1,4 +1,4 @@
-"""What Label Studio tells: webhooks' events into the store, and the jobs that follow from them."""
+"""Events of Label Studio: webhooks into the store, and the jobs that follow from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ class Events:
         return {"status": "recorded"} if first is None else {"status": "recorded", "job": str(first)}
 
     def start_training(self, project: str) -> None:
-        """What START_TRAINING does: what Label Studio has is fetched where it can be asked, and everything is trained on."""
+        """Fetch what Label Studio has, where it can be asked, and train on everything."""
         with self._annotations.together():
             jobs = self._start_training(project, {})
         self._announce(jobs)

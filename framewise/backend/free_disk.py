@@ -20,7 +20,7 @@ class FreeDisk:
             raise StorageFull(missing)
 
     def missing(self) -> str:
-        """What is missing, or "" if there is room."""
+        """Message about missing room, or "" if there is enough."""
         free = shutil.disk_usage(self._folder).free
         if free >= self._min_free_bytes:
             return ""

@@ -1,4 +1,4 @@
-"""What requests and events name things by, read and checked: projects, tasks, annotations, files."""
+"""Identifiers in requests and events, read and checked: projects, tasks, annotations, files."""
 
 import datetime
 import re
@@ -15,7 +15,7 @@ NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # to which nothing belongs
 
 
 def is_offline(key: str) -> bool:
-    """Whether a project is one of the command line alone."""
+    """True if a project is one of the command line alone."""
     return project_id(key) == OFFLINE_NUMBER
 
 
@@ -72,7 +72,7 @@ def is_task(task: Mapping[str, Any]) -> bool:
 
 
 def is_id(value: Any) -> TypeGuard[int]:
-    """Whether a value is a number that Label Studio and a database can have as an id; True is an int to Python only."""
+    """True if a value is a number that Label Studio and a database can have as an id; True is an int to Python only."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 

@@ -56,7 +56,7 @@ class Importing:
         return self._jobs.states.add("import", project, "all", {})
 
     def is_behind(self, project: str, told: Mapping[str, Any]) -> bool:
-        """Whether Label Studio has other annotations than are known. told: the project as an event has it, with its counters.
+        """True if Label Studio has other annotations than are known. told: the project as an event has it, with its counters.
 
         One more may be on its way. Says no for a while after an import.
         """
@@ -66,7 +66,7 @@ class Importing:
         return sum(n for n in counters if is_id(n)) - self._annotations.known_annotations(project) not in (0, 1)
 
     def is_due(self, project: str, told: Mapping[str, Any]) -> bool:
-        """Whether to fetch when a training is asked for: at each press of the button, but not at each submit where Label
+        """True if a requested training should fetch first: at each press of the button, but not at each submit where Label
         Studio itself starts trainings. told: the project as the event has it."""
         automatic = bool(told.get("min_annotations_to_start_training"))
         if not self._label_studio.connected:

@@ -1,4 +1,4 @@
-"""What Label Studio asks for: predictions from what is cached, and jobs for what is not."""
+"""Answers to prediction requests: predictions from what is cached, and jobs for what is not."""
 
 import logging
 import os
@@ -76,7 +76,7 @@ class Predictions:
         return [one.answer for one in asked]
 
     def _look_up(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
-        """What of a task is cached; jobs for what is not."""
+        """Look up what is cached of a task; queue jobs for the rest."""
         with self._isolated(project, asked):
             data = task_data(asked.task)
             for source in sources_of(learners, data):
@@ -180,6 +180,6 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
 
 
 def made(asked: Asked) -> Made:
-    """What is remembered of a task's prediction."""
+    """Record of a task's prediction."""
     told = asked.answer
     return Made(asked.task["id"], told["model_version"], told["score"], asked.intervals, task_data(asked.task))

@@ -41,7 +41,7 @@ class Projects:
         raise ConfigError(f"project {project} has no control {from_name!r} any more")
 
     def has_trainable(self, project: str) -> bool:
-        """Whether a project has a control that learns. A labeling config that cannot be read is shown under /jobs."""
+        """True if a project has a control that learns. A labeling config that cannot be read is shown under /jobs."""
         try:
             return any(c.trainable for c in read_labeling_config(self._label_config(project)))
         except ConfigError as error:
@@ -49,11 +49,11 @@ class Projects:
             return False
 
     def can_predict(self, project: str) -> bool:
-        """Whether a project's labeling config can be read."""
+        """True if a project's labeling config can be read."""
         return bool(_readable(self._label_config(project)))
 
     def learns_otherwise(self, project: str, before: str | None) -> bool:
-        """Whether something else is to be learned from a project's annotations than under its labeling config ``before``; not
+        """True if something else is to be learned from a project's annotations than under its labeling config ``before``; not
         so if that is None: it is no other one."""
         if before is None or not self._annotations.is_annotated(project):
             return False

@@ -56,7 +56,7 @@ class Pushing:
 
     @property
     def can_send(self) -> bool:
-        """Whether predictions may be sent, and to whom is known."""
+        """True if predictions may be sent, and to whom is known."""
         return self._settings.push_predictions and self._label_studio.connected
 
     def version_published(self, project: str) -> None:

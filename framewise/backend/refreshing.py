@@ -42,7 +42,7 @@ class NewerVersion(Interruption):
 
 @dataclass
 class Round:
-    """What a job sends: predictions of one version. ``known``: how far each task's is, also from before an interruption."""
+    """Round of predictions of one version that a job sends. ``known``: state of each, also from before an interruption."""
 
     job: Job
     number: int  # Label Studio's of the project
@@ -158,7 +158,7 @@ class Refresh:
                     self._note(round, task, PUSHED)
 
     def _extract(self, round: Round, tasks: Mapping[int, dict[str, Any]], cold: list[int]) -> None:
-        """Where there is room left, have videos extracted, and the predictions sent then."""
+        """Have more videos extracted if there is room, and their predictions sent then."""
         for task in cold:
             if self._room(round) <= 0:
                 return
@@ -224,7 +224,7 @@ class Refresh:
             raise GiveWay
 
     def _isolated(self, round: Round, task: int) -> AbstractContextManager[None]:
-        """Keep what is wrong with one task from the others, and show it. What may work later is left to the job."""
+        """Show an error of one task and leave the others alone. Temporary errors are left to the job."""
 
         def leave_out(failure: Failure) -> None:
             text = f"task {task} gets no prediction: {failure.text}"

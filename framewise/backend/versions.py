@@ -54,7 +54,7 @@ class Versions:
         return self.in_use(key)
 
     def in_use(self, key: str) -> dict[str, Any]:
-        """What each control of a project predicts with."""
+        """Versions in use in a project."""
         return {"project": key, "controls": [asdict(use) for use in self._registry.in_use(key)]}
 
     def _check(self, key: str, controls: list[str]) -> None:

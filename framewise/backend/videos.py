@@ -39,7 +39,7 @@ class Videos:
         return self._jobs.submit("extract", project, self.subject(source, then), payload, task, or_running=True)
 
     def subject(self, source: Source, then: str = "") -> str:
-        """Key of an extraction: two of one subject would do the same."""
+        """Subject of an extraction: two of one subject would do the same."""
         return source.control.subject(source.address) + (then and f" then {then}")
 
     def cached(self, source: Source, task: int | None) -> Any | None:
@@ -66,7 +66,7 @@ class Videos:
             return file.content, features
 
     def _group_advice(self, control: AnyControl, features: Any, task: int | None, data: Mapping[str, Any]) -> list[str]:
-        """What the user should know of a file and those of its sync group that were read before it."""
+        """Advice on a file beside those of its sync group that were read before it."""
         sync = control.settings.sync
         if not sync:
             return []
