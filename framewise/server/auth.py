@@ -1,4 +1,4 @@
-"""Who may call: basic auth for Label Studio's own calls, a bearer token for its webhooks.
+"""Authentication: basic auth for Label Studio's own calls, a bearer token for its webhooks.
 
 Label Studio sends no basic auth with ANNOTATION_* events, but lets a header of a webhook be set; with START_TRAINING, which
 comes to the same address, it sends basic auth and no such header. So /webhook takes either of the two that are configured.

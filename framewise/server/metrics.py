@@ -48,7 +48,7 @@ class _FromDatabase(Collector):
 
 
 def _quality(versions: list[dict[str, Any]]) -> Iterator[GaugeMetricFamily]:
-    """How good versions are on what they did not learn from, as far as that was measured."""
+    """Scores of versions on held-out videos, as far as they were measured."""
     names = ["project", "control", "version"]
     by_label = GaugeMetricFamily(
         "framewise_version_quality", "Score of a label on held-out videos", labels=[*names, "label", "measure"]

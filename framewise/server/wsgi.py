@@ -1,4 +1,4 @@
-"""What gunicorn loads: the application for the settings of the environment."""
+"""Application for gunicorn: the application for the settings of the environment."""
 
 import os
 

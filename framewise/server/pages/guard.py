@@ -1,4 +1,4 @@
-"""What keeps pages safe: headers, who may press a button, and whether a request came from one of our own forms."""
+"""Safety of the pages: headers, who may press a button, and whether a request came from one of our own forms."""
 
 import hmac
 import ipaddress
@@ -28,7 +28,7 @@ HEADERS = {
 
 
 def wants_page() -> bool:
-    """Whether a request comes from a browser that shows it: Label Studio and scripts take anything, or JSON."""
+    """True if a request comes from a browser that shows it: Label Studio and scripts take anything, or JSON."""
     return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
 
 
@@ -42,7 +42,7 @@ def secured(response: Response) -> Response:
 
 
 def may_act(settings: Settings) -> bool:
-    """Whether who asks may press buttons: whoever gave the password; where there is none, this machine alone."""
+    """True if the client may press buttons: it gave the password or, if none is set, is this machine itself."""
     if settings.basic_auth_user:
         return True  # checked before any page is made
     # By name as well: a page elsewhere can have its own name lead to 127.0.0.1.

@@ -43,7 +43,7 @@ ACTIONS = {
 
 
 def error_page(status: int, message: str) -> Response:
-    """What went wrong, for browsers."""
+    """Page of an error, for browsers."""
     response = _page("error.html", status=status, message=message)
     response.status_code = status
     return secured(response)

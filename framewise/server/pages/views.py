@@ -1,4 +1,4 @@
-"""What each page shows, as plain values for its template."""
+"""Contents of each page, as plain values for its template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ class Views:
     # Overview.
 
     def live(self, project: str | None = None) -> dict[str, Any]:
-        """What changes by itself: jobs, and versions in use."""
+        """Contents that change by themselves: jobs, and versions in use."""
         states = self._assembly.jobs.states
         shown = states.overview(JOBS_SHOWN, project)
         return {**shown, "waiting": shown["pending"]}
@@ -160,7 +160,7 @@ class Views:
         return card
 
     def warnings(self, project: str | None = None) -> list[Warned]:
-        """What is amiss, with its cure."""
+        """Warnings, with their cure."""
         settings, found = self._assembly.settings, []
         if not self._assembly.label_studio.connected and project is None:
             found.append(Warned(f"framewise has no connection to Label Studio: {HOW_TO_CONNECT}.", "settings"))
@@ -182,7 +182,7 @@ class Views:
 
 
 class ProjectView:
-    """What pages of one project show. ``problem``: why its labeling config cannot be read."""
+    """Contents of the pages of one project. ``problem``: why its labeling config cannot be read."""
 
     def __init__(self, assembly: Assembly, line: ProjectLine):
         self._assembly = assembly
@@ -218,7 +218,7 @@ class ProjectView:
         return [(name, self.colour(control.from_name, name)) for name in control.label_names]
 
     def address(self, task: int) -> str:
-        """Where a task is in Label Studio, "" if its address is not known."""
+        """Address of a task in Label Studio, "" if its address is not known."""
         settings = self._assembly.settings
         base = settings.label_studio_public_url or settings.label_studio_url
         return f"{base}/projects/{self.line.number}/data?{urlencode({'task': task})}" if base else ""
@@ -324,7 +324,7 @@ class ProjectView:
         return found
 
     def compared(self, control: ControlSettings, before: str | None, after: str | None) -> dict[str, Any] | None:
-        """What changed between two versions, by default the last two that were measured. None if there are not two."""
+        """Changes between two versions, by default the last two that were measured. None if there are not two."""
         measured = _measured(self.of(control.from_name))
         if len(measured) < 2:
             return None
@@ -376,7 +376,7 @@ class ProjectView:
         return [self._made_strip(control, one) for one in made], total
 
     def unannotated(self) -> int:
-        """How many tasks nobody annotated."""
+        """Number of tasks that nobody annotated."""
         return self._assembly.made.unannotated(self.key)
 
     def task(self, control: ControlSettings, task: int) -> Strip:
@@ -459,7 +459,7 @@ def predicted_ribbons(project: ProjectView, control: ControlSettings, found: Int
 
 
 def places_note(places: int) -> str:
-    """How often a person and the model differ on a video."""
+    """Note on how often a person and the model differ on a video."""
     if not places:
         return "You and the model agree."
     return f"{places} place{'s' * (places != 1)} where you and the model disagree"
@@ -489,7 +489,7 @@ def _row(scores: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _facts(old: Version, new: Version) -> list[tuple[str, Any, Any]]:
-    """What else differs between two versions: (what, before, now)."""
+    """Other differences between two versions: (name, before, now)."""
     rows = [("videos", old.get("videos"), new.get("videos"))]
     rows += [("labels", ", ".join(map(str, old.get("labels") or [])), ", ".join(map(str, new.get("labels") or [])))]
     rows += [("backbone", _mapping(old.get("backbone")).get("name"), _mapping(new.get("backbone")).get("name"))]

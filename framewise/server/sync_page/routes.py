@@ -216,7 +216,7 @@ def _page(template: str, settings: Settings, **values: Any) -> Response:
 
 
 def _rows(session: Session, made: Manifest, stored: list[Stored]) -> list[dict[str, Any]]:
-    """What is known of each recording, as the table and the player show it."""
+    """Rows of the recordings, as the table and the player show it."""
     by_file = {s.path.name: s for s in stored}
     return [
         {

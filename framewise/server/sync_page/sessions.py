@@ -88,7 +88,7 @@ class Sessions:
             shutil.rmtree(gone, ignore_errors=True)
 
     def check_room(self, session: "Session", size: int) -> None:
-        """Whether a file of ``size`` bytes may come. Raises RequestError, StorageFull."""
+        """Check that there is room for a file of ``size`` bytes. Raises RequestError, StorageFull."""
         check_total(sum(stored.size for stored in session.recordings()) + size, self.max_bytes)
         if shutil.disk_usage(session.folder).free - size < self._free_bytes:
             raise StorageFull(f"no room on the disk for {size} bytes; remove comparisons that are no longer needed")
@@ -171,7 +171,7 @@ class Session:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def manifest(self) -> Manifest | None:
-        """What was estimated, with recordings by the names of stored files. None before. Raises RequestError."""
+        """Estimated offsets, with recordings by the names of stored files. None before. Raises RequestError."""
         path = self.folder / MANIFEST
         return manifests.read(path) if path.is_file() else None
 
@@ -205,7 +205,8 @@ class Session:
         return text.replace(f"{self.folder}/", "")
 
     def state(self) -> dict[str, Any]:
-        """Of the last job: kind, state (waiting, running, done, failed, stopped), steps [(what, share)], error; {} without."""
+        """State of the last job: kind, state (waiting, running, done, failed, stopped), steps [(what, share)],
+        error; {} without."""
         # Asked first: a job that ends in between has written its last word by then.
         busy = self.is_busy()
         state = self.written_state()
@@ -216,7 +217,7 @@ class Session:
         return state
 
     def written_state(self) -> dict[str, Any]:
-        """What was written last, whether or not its job is still there."""
+        """State that was written last, whether or not its job is still there."""
         return self._read(STATE)
 
     def log(self) -> str:
@@ -226,7 +227,7 @@ class Session:
             return ""
 
     def results(self) -> dict[str, Any]:
-        """What apply wrote: mode, outputs [{number, file, how}], left_out [number], stale (offsets were changed since)."""
+        """Results of apply: mode, outputs [{number, file, how}], left_out [number], stale (offsets were changed since)."""
         results = self._read(f"{SYNCED}/{RESULTS}")
         if results:
             made = (self.folder / SYNCED / RESULTS).stat().st_mtime_ns
@@ -234,7 +235,7 @@ class Session:
         return results
 
     def is_busy(self) -> bool:
-        """Whether a job waits or runs, in whichever process."""
+        """True if a job waits or runs, in whichever process."""
         lock = try_acquire(self.folder / JOB_LOCK, shared=True)  # shared: who asks is in nobody's way
         if lock is None:
             return True
@@ -274,7 +275,7 @@ def check_total(size: int, most: int) -> None:
 
 
 def shown_name(name: str) -> str:
-    """What people call a file, as it may be shown and stand in a ZIP: no folders, nothing that a screen would obey."""
+    """Name of a file for people, safe to show and in a ZIP: no folders, nothing that a screen would obey."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip().lstrip(".")
     path = PurePosixPath(plain or "recording")

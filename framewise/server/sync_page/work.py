@@ -1,4 +1,4 @@
-"""What a child process does for a session: ``python -m framewise.server.sync_page.work FOLDER`` does what job.json says."""
+"""Work of a child process for a session: ``python -m framewise.server.sync_page.work FOLDER`` does what job.json says."""
 
 import json
 import shutil
