@@ -1,4 +1,4 @@
-"""How the parts are put together, for the web process, the worker and a label-studio-ml host alike."""
+"""Assembly of all parts, for the web process, the worker and a label-studio-ml host alike."""
 
 from framewise.backend import Backend
 from framewise.controls import Parts
@@ -48,6 +48,6 @@ class Assembly:
 
 
 def media_library(settings: Settings, label_studio: LabelStudioClient) -> MediaLibrary:
-    """Where videos are had from, by the settings."""
+    """Media library by the settings."""
     limits = Limits(max_bytes=settings.media_max_bytes)
     return MediaLibrary(settings.data_dir, label_studio, settings.local_files_roots, settings.media_hosts, limits)

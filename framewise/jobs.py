@@ -86,7 +86,7 @@ class Jobs:
             logger.warning("job %d is recorded and will be sent to a worker when that is possible: %s", job_id, error)
 
     def more_urgent_wait(self, kind: str, seconds: float) -> bool:
-        """Whether a job that goes before those of a kind has waited for so long, since every worker is at something."""
+        """True if a job that goes before those of a kind has waited for so long, since every worker is at something."""
         later = [k for k in {*PRIORITIES, kind} if PRIORITIES.get(k, 0) <= PRIORITIES.get(kind, 0)]
         return self.states.others_wait(later, seconds)
 
@@ -198,7 +198,7 @@ class Jobs:
             time.sleep(KEEP_ALIVE_SECONDS)
 
     def _is_alive(self, owner: str) -> bool:
-        """Whether the process of an owner lives: it holds a lock, which the system takes from it when it dies."""
+        """True if the process of an owner lives: it holds a lock, which the system takes from it when it dies."""
         if owner == self._owner:
             return True
         path = self._lock_folder / owner
@@ -225,7 +225,7 @@ def _queue(path: Path, url: str | None) -> Huey:
 
 
 def _queue_errors() -> tuple[type[Exception], ...]:
-    """What says that Redis is away; a file never is."""
+    """Errors that mean that Redis cannot be reached; a file always can."""
     try:
         from redis.exceptions import RedisError
     except ImportError:

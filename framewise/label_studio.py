@@ -72,7 +72,7 @@ class LabelStudioClient:
         return urljoin(self.url, path)
 
     def presign_url(self, storage_uri: str, task: int) -> str:
-        """Where Label Studio tells, for a task, the place of a file in cloud storage, such as ``s3://bucket/a.mp4``."""
+        """Address at which Label Studio resolves, for a task, a file in cloud storage, such as ``s3://bucket/a.mp4``."""
         encoded = base64.urlsafe_b64encode(storage_uri.encode()).decode()
         return self.absolute(f"/tasks/{task}/presign/?fileuri={encoded}", storage_uri)
 
@@ -87,7 +87,7 @@ class LabelStudioClient:
             return unquote(encoded)
 
     def owns(self, url: httpx.URL) -> bool:
-        """Whether an address is of Label Studio's own origin: the only one that may see the key."""
+        """True if an address is of Label Studio's own origin: the only one that may see the key."""
         return self.url is not None and _origin(url) == _origin(httpx.URL(self.url))
 
     def path_of(self, url: httpx.URL) -> str:
@@ -153,12 +153,12 @@ class LabelStudioClient:
             return self._delete_predictions(self._without_annotation(found))
 
     def is_annotated(self, task_id: int) -> bool:
-        """Whether a task has an annotation; having been skipped is none. Raises LabelStudioError."""
+        """True if a task has an annotation; having been skipped is none. Raises LabelStudioError."""
         with self._asking(f"asking for the annotations of task {task_id}"):
             return any(not a.was_cancelled for a in self._sdk.annotations.list(task_id))
 
     def project_state(self, project_id: int) -> tuple[int, str]:
-        """When a project was made, in Unix seconds, and the model version that is chosen in it to prelabel tasks, or "".
+        """Creation time of a project, in Unix seconds, and the model version that is chosen in it to prelabel tasks, or "".
         Raises LabelStudioError."""
         with self._asking(f"asking for project {project_id}"):
             project = self._sdk.projects.get(project_id)
@@ -259,7 +259,7 @@ class LabelStudioClient:
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
-        """What goes wrong inside is told as a LabelStudioError."""
+        """Turn errors inside into a LabelStudioError."""
         try:
             yield
         except Exception as error:
@@ -319,7 +319,7 @@ def _status(error: Exception) -> int | None:
 
 
 def is_untrusted_certificate(error: BaseException | None) -> bool:
-    """Whether a connection failed since no known authority vouches for the server: waiting does not help then."""
+    """True if a connection failed because no known authority vouches for the server: waiting does not help then."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     return error is not None

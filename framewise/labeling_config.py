@@ -182,7 +182,7 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class SeriesSettings:
-    """How a <TimeSeries> is read. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
+    """Settings of a <TimeSeries>. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
     counted in milliseconds. sep: between columns, "" if that is to be found out. inline: whether the task's data holds the
     series itself (valueType="json"), not its address. channels: their columns, by name or number."""
 
@@ -250,7 +250,7 @@ class ControlSettings:
             raise RequestError(f"Video {self.to_name!r}: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
-        """Where the task's video, series or audio is; an inline series itself, as JSON. Raises RequestError if it has none."""
+        """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
         source = task_data.get(self.value_key)
         if self.series and self.series.inline:
             return _inline(source, self.value_key)
@@ -476,7 +476,7 @@ def _read_series(element: Element, where: str) -> SeriesSettings:
 
 
 def has_dates(attributes: Mapping[str, str]) -> bool:
-    """Whether the editor takes the times of a <TimeSeries> for dates, and counts in milliseconds. By lower-case names."""
+    """True if the editor takes the times of a <TimeSeries> for dates, and counts in milliseconds. By lower-case names."""
     return bool(attributes.get("timeformat")) or attributes.get("timedisplayformat", "")[:1].isalpha()
 
 

@@ -319,7 +319,7 @@ def test_a_wrong_method_is_json_too(service):
 
 
 def test_half_of_a_surrogate_pair_in_a_text_harms_nothing(service, project):
-    """JSON can carry what UTF-8 cannot: "\\ud800" alone."""
+    r"""JSON can carry what UTF-8 cannot: "\ud800" alone."""
     for body in (project.event("NEW\ud800"), {**project.event("PROJECT_UPDATED"), "project": {"id": 7, "title": "a\ud800"}}):
         assert post_ascii(service, "/webhook", body).status_code == 200
     answer = post_ascii(service, "/setup", {**project.setup_body(), "schema": project.config.replace("Walk", "\ud800")})

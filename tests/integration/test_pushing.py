@@ -67,7 +67,7 @@ class LabelStudioStandIn(ThreadingHTTPServer):
         return sum(request == ("POST", "/api/predictions/") for request in self.requests)
 
     def find(self, path, query):
-        """(status, what is at an address)"""
+        """Status and content of an address."""
         if path == "/api/tasks/":
             return 200, self._listed(int(query["project"][0]), json.loads(query["query"][0]))
         if path == "/api/predictions/":

@@ -1,0 +1,28 @@
+"""Docstrings begin with a noun phrase or in the imperative, not with a question."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "framewise"
+QUESTIONS = ("How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why")
+# Packages whose docstrings are still to be rewritten; none may be added.
+LATER = ("bulk", "controls", "demo", "learning", "sync", "bench.py", "host.py", "manage.py", "offline.py")
+
+
+def documented(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, docstring) of a module and all that it defines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            yield getattr(node, "name", "the module"), ast.get_docstring(node) or ""
+
+
+def modules() -> list[Path]:
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if p.relative_to(PACKAGE).parts[0] not in LATER]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_docstring_begins_as_a_question(path: Path) -> None:
+    assert not [f"{name}: {text[:60]}" for name, text in documented(path) if text.split()[0].rstrip(",") in QUESTIONS]
