@@ -200,7 +200,7 @@ def test_a_list_that_is_none_deletes_nothing(assembly, fetch, lists, project):
 
 def test_another_project_of_the_same_number_is_refused(assembly, fetch, lists, project):
     lists.project = Project(project.config, id=project.id, created=project.created + 1)
-    with pytest.raises(LabelStudioError, match="is another project, of which nothing is fetched"):
+    with pytest.raises(LabelStudioError, match="is another project, and nothing is fetched"):
         fetch()
     assert learned(assembly, project) == []
 
