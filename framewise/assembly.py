@@ -41,7 +41,7 @@ class Assembly:
             self.registry,
         )
         pushed = PushedPredictions(database)
-        self.made = MadePredictions(database)
+        self.made = LastPredictions(database)
         self.backend = Backend(
             self.parts, self.annotations, self.known, pushed, self.made, self.jobs, self.label_studio, waiting_slots
         )

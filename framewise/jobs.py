@@ -167,7 +167,7 @@ class Jobs:
             result = self._handlers[job.kind](job, progress)
             progress.flush()
             return lambda: self.states.finish(job.id, self._owner, result=result)
-        except GiveWay:
+        except YieldToUrgent:
             return lambda: self.states.give_way(job, self._owner)
         except Exception as error:
             reason = Failure(error).text

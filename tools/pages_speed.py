@@ -27,7 +27,7 @@ from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.quality import measure
 from framewise.settings import Settings
-from framewise.store.made import Made
+from framewise.store.made import LastPrediction
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +63,9 @@ def fill(
     for version in range(1, versions + 1):
         _publish(assembly, key, version, versions, truths, random)
     made = [
-        Made(int(str(task["id"])), "v1", float(random.uniform(0.2, 0.95)), {"timeline": _intervals(_truth(random, frames))}, {})
+        LastPrediction(
+            int(str(task["id"])), "v1", float(random.uniform(0.2, 0.95)), {"timeline": _intervals(_truth(random, frames))}, {}
+        )
         for task in data[count:]
     ]
     assembly.made.put(key, made)

@@ -26,7 +26,7 @@ from framewise.jobs import Jobs
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
-from framewise.store.made import MadePredictions
+from framewise.store.made import LastPredictions
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import forget_project
@@ -45,7 +45,7 @@ class Backend:
         annotations: Annotations,
         known: KnownProjects,
         pushed: PushedPredictions,
-        made: MadePredictions,
+        made: LastPredictions,
         jobs: Jobs,
         label_studio: LabelStudioClient,
         waiting_slots: int = 1,
@@ -102,7 +102,7 @@ class Backend:
 
     def _put_project(self, project: str, label_config: str, title: str = "", hostname: str = "") -> None:
         before = self._annotations.put_project(project, project_id(project), label_config, title, hostname)
-        if self._projects.learns_otherwise(project, before):
+        if self._projects.training_config_changed(project, before):
             self._jobs.submit("train", project, "all", {})
 
     def on_event(self, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Events:
         config, title = storable(str(project.get("label_config") or "")), storable(str(project.get("title") or ""))
         told_at = str(project.get("updated_at") or "")
         before = self._annotations.put_project(key, project_number(project), config, title, told_at=told_at)
-        return self._train(key) if self._projects.learns_otherwise(key, before) else {}
+        return self._train(key) if self._projects.training_config_changed(key, before) else {}
 
     def _apply(self, project: str, action: str, event: Mapping[str, Any]) -> dict[str, int]:
         """Bring the store up to date; kind -> id of the jobs that follow from it."""

@@ -19,7 +19,7 @@ from framewise.core.intervals import Intervals
 from framewise.core.isolation import Failure, isolate_errors
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations
-from framewise.store.made import Made, MadePredictions
+from framewise.store.made import LastPrediction, LastPredictions
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ LOOKED_UP_AT_ONCE = 32  # and then predicted: features of more are not held, how
 
 
 @dataclass
-class Asked:
+class TaskRequest:
     """A task of a prediction request: what is known of it so far."""
 
     task: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Asked:
 class Predictions:
     """Answers requests for predictions. ``waiting_slots``: how many may wait at once in this process."""
 
-    def __init__(self, annotations: Annotations, made: MadePredictions, jobs: Jobs, videos: Videos, waiting_slots: int):
+    def __init__(self, annotations: Annotations, made: LastPredictions, jobs: Jobs, videos: Videos, waiting_slots: int):
         self._annotations = annotations
         self._made = made
         self._jobs = jobs
@@ -99,7 +99,7 @@ class Predictions:
             job = self._videos.submit_extraction(project, source, task)
         asked.jobs.append((source, job))
 
-    def _wait(self, asked: list[Asked], deadline: float) -> None:
+    def _wait(self, asked: list[TaskRequest], deadline: float) -> None:
         """Wait for the jobs of a request, but never on the last free threads of this process."""
         if self._waiting is None or not self._waiting.acquire(blocking=False):
             return
@@ -113,7 +113,7 @@ class Predictions:
         finally:
             self._waiting.release()
 
-    def _collect(self, project: str, asked: Asked) -> bool:
+    def _collect(self, project: str, asked: TaskRequest) -> bool:
         """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
         with self._isolated(project, asked):
             outcomes, complete = self._jobs.states.outcomes([job for _, job in asked.jobs]), True
@@ -132,7 +132,7 @@ class Predictions:
             return complete
         return False
 
-    def _predict(self, project: str, version: str, asked: Asked) -> None:
+    def _predict(self, project: str, version: str, asked: TaskRequest) -> None:
         """Answer a task if all that it needs is ready, and let go of its features."""
         with self._isolated(project, asked):
             asked.ready = {learner: media for learner, media in asked.ready.items() if learner.version()}
@@ -141,8 +141,7 @@ class Predictions:
         asked.ready = {}
 
     def _isolated(self, project: str, asked: Asked) -> AbstractContextManager[None]:
-        """Keep whatever goes wrong with one task from the others, and show it; but for a version that is gone: then all answers
-        are made anew."""
+        """Whatever goes wrong with one task is logged and shown, and leaves the others alone."""
 
         def fail(failure: Failure) -> None:
             asked.failed = True
@@ -153,7 +152,7 @@ class Predictions:
         return isolate_errors(fail, lambda error: isinstance(error, VersionGone))
 
 
-def _at_once(call: Callable[[Asked], None], asked: Sequence[Asked], threads: int) -> None:
+def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], threads: int) -> None:
     """Call with each. One alone is not worth a thread."""
     if len(asked) < 2:
         for one in asked:
@@ -163,7 +162,7 @@ def _at_once(call: Callable[[Asked], None], asked: Sequence[Asked], threads: int
         list(pool.map(call, asked))
 
 
-def prediction(version: str, asked: Asked) -> dict[str, Any]:
+def prediction(version: str, asked: TaskRequest) -> dict[str, Any]:
     """Label Studio's prediction of a task whose features are at hand.
 
     Its score is how certain the frames are: tasks with the lowest are those from which most would be learned.
@@ -179,7 +178,7 @@ def prediction(version: str, asked: Asked) -> dict[str, Any]:
     return {"result": regions, "score": score, "model_version": version}
 
 
-def made(asked: Asked) -> Made:
+def made(asked: TaskRequest) -> LastPrediction:
     """Record of a task's prediction."""
     told = asked.answer
-    return Made(asked.task["id"], told["model_version"], told["score"], asked.intervals, task_data(asked.task))
+    return LastPrediction(asked.task["id"], told["model_version"], told["score"], asked.intervals, task_data(asked.task))

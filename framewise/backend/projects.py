@@ -52,7 +52,7 @@ class Projects:
         """True if a project's labeling config can be read."""
         return bool(_readable(self._label_config(project)))
 
-    def learns_otherwise(self, project: str, before: str | None) -> bool:
+    def training_config_changed(self, project: str, before: str | None) -> bool:
         """True if something else is to be learned from a project's annotations than under its labeling config ``before``; not
         so if that is None: it is no other one."""
         if before is None or not self._annotations.is_annotated(project):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from framewise.backend.predictions import Asked, made, prediction
+from framewise.backend.predictions import TaskRequest, made, prediction
 from framewise.backend.projects import UNTRAINED, Projects, model_version
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
@@ -17,7 +17,7 @@ from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
-from framewise.store.made import MadePredictions
+from framewise.store.made import LastPredictions
 from framewise.store.pushed import LEFT_OUT, PUSHED, PushedPredictions
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Pushing:
         settings: Settings,
         annotations: Annotations,
         pushed: PushedPredictions,
-        made: MadePredictions,
+        made: LastPredictions,
         jobs: Jobs,
         projects: Projects,
         videos: Videos,

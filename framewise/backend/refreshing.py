@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.backend.identifiers import project_id
-from framewise.backend.predictions import Asked, made, prediction
+from framewise.backend.predictions import TaskRequest, made, prediction
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.videos import Videos
@@ -26,7 +26,7 @@ from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
-from framewise.store.made import MadePredictions
+from framewise.store.made import LastPredictions
 from framewise.store.pushed import AWAITED, LEFT_OUT, PUSHED, SCORED, Arriving, PushedPredictions
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Refresh:
         settings: Settings,
         annotations: Annotations,
         pushed: PushedPredictions,
-        made: MadePredictions,
+        made: LastPredictions,
         jobs: Jobs,
         projects: Projects,
         videos: Videos,
@@ -196,7 +196,7 @@ class Refresh:
                 removed += self._label_studio.remove_predictions(task, superseded)
         return removed
 
-    def _cached(self, round: Round, task: int, data: dict[str, Any]) -> Asked | None:
+    def _cached(self, round: Round, task: int, data: dict[str, Any]) -> TaskRequest | None:
         """A task whose features are cached; None if some are not."""
         asked = Asked({"id": task, "data": data})
         for source in round.sources(data):
@@ -217,11 +217,11 @@ class Refresh:
         self._pushed.put(round.job.project, task, round.known[task])
 
     def _let_others_go_first(self, round: Round) -> None:
-        """Raises NewerVersion, and GiveWay where other work waits: this one is of use later as well."""
+        """Raises NewerVersion, and YieldToUrgent where other work waits: this one is of use later as well."""
         if model_version(self._projects.learners(round.job.project)) != round.version:
             raise NewerVersion
         if self._jobs.more_urgent_wait(round.job.kind, OTHERS_WAIT_SECONDS):
-            raise GiveWay
+            raise YieldToUrgent
 
     def _isolated(self, round: Round, task: int) -> AbstractContextManager[None]:
         """Show an error of one task and leave the others alone. Temporary errors are left to the job."""

@@ -62,7 +62,7 @@ class Warming:
             self._jobs.states.warn(job.id, f"{note}. Each is retried when it is needed")
 
     def _extract(self, job: Job, learners: list[Learner], task: int, data: dict[str, Any], progress: Progress) -> str:
-        """Extract one task's video; what went wrong, or "". Raises GiveWay where other work waits, StorageFull."""
+        """Extract one task's video; what went wrong, or "". Raises YieldToUrgent where other work waits, StorageFull."""
         polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
@@ -83,7 +83,7 @@ class Warming:
 
 
 class _Polite:
-    """Progress that ends when other work waits, with GiveWay, or the disk has too little room, with StorageFull."""
+    """Progress that ends when other work waits, with YieldToUrgent, or the disk has too little room, with StorageFull."""
 
     def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk):
         self._jobs, self._kind, self._progress, self._free_disk = jobs, kind, progress, free_disk
@@ -98,4 +98,4 @@ class _Polite:
         self._looked = time.monotonic()
         self._free_disk.check()
         if self._jobs.more_urgent_wait(self._kind, OTHERS_WAIT_SECONDS):
-            raise GiveWay
+            raise YieldToUrgent

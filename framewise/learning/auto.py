@@ -276,9 +276,9 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         for track, start, stop in fold.test:
             scored[track][start:stop] = _in_unit(without.scores(tracks[track].cut(start, stop), bool(instants)))
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
-    decisions = supposed if folds.weak else _decisions(scored, tracks, supposed, folds.alone)
+    decisions = supposed if folds.weak else _decisions(scored, tracks, supposed, folds.unmeasured)
     if not folds.weak:
-        instants = _chosen_instants(scored, tracks, instants, folds.alone)
+        instants = _chosen_instants(scored, tracks, instants, folds.unmeasured)
     held_out = _held_out(scored, decisions, instants, folds, tracks)
     regions = _regions(held_out, tracks, instants)
     calibration = None
@@ -372,21 +372,21 @@ def _supposed(tracks: Sequence[Track]) -> list[Decision]:
 
 
 def _decisions(
-    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Sequence[Decision], alone: frozenset[int]
+    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Sequence[Decision], unmeasured: frozenset[int]
 ) -> list[Decision]:
     labels = enumerate(zip(_by_label(scores, tracks), supposed, strict=True))
-    return [default if column in alone else choose_decision(*label, default) for column, (label, default) in labels]
+    return [default if column in unmeasured else choose_decision(*label, default) for column, (label, default) in labels]
 
 
 def _chosen_instants(
-    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Mapping[int, Instant], alone: frozenset[int]
+    scores: Sequence[FloatArray], tracks: Sequence[Track], supposed: Mapping[int, Instant], unmeasured: frozenset[int]
 ) -> dict[int, Instant]:
     of_labels = list(_by_label(scores, tracks)) if supposed else []
     found = {}
     for column, instant in supposed.items():
         of = of_labels[column]
         known = [np.where(k, s, 0.0) for s, k in zip(of.scores, of.known, strict=True)]
-        found[column] = instant if column in alone else instant.chosen(known, of.truth, of.frame_rates)
+        found[column] = instant if column in unmeasured else instant.chosen(known, of.truth, of.frame_rates)
     return found
 
 

@@ -61,7 +61,7 @@ class Chain:
         soonest = float(self.changes[1:].sum(axis=1).max())
         return min(max(EVIDENCE_OF_A_LABEL * soonest, MIN_EVIDENCE), MAX_EVIDENCE)
 
-    def course(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
+    def decode(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
         """The most probable course, (T, labels of the chain), by how far each score is above its threshold, (T, L)."""
         chance = self.changes / frame_rate
         chance *= np.minimum(1, MAX_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
@@ -103,11 +103,11 @@ def chains_of(
     return [Chain.of(labels, truth, known, frame_rates) for labels in _exclusive(truth, known, columns)]
 
 
-def course(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
+def decode(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
     """Which labels are on, (T, L), by how far each score is above its threshold, (T, L)."""
     on = np.zeros(above.shape, dtype=bool)
     for chain in chains:
-        on[:, list(chain.labels)] = chain.course(above, frame_rate)
+        on[:, list(chain.labels)] = chain.decode(above, frame_rate)
     return on
 
 

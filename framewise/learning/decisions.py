@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from framewise.core.errors import ModelError
 from framewise.core.metrics import f1_of_counts, segment_counts
-from framewise.learning.chains import Chain, course
+from framewise.learning.chains import Chain, decode
 from framewise.learning.instants import Instant
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ def decided(
     """Folded scores (T, L), at least 0.5 where a label is on in the most probable course, or has an instant, and below where it
     is not."""
     folded = np.stack([decision.fold(scores[:, column]) for column, decision in enumerate(decisions)], axis=1)
-    on = course(chains, _above(scores, [decision.threshold for decision in decisions]), frame_rate)
+    on = decode(chains, _above(scores, [decision.threshold for decision in decisions]), frame_rate)
     found: FloatArray = np.where(on, np.maximum(folded, 0.5), np.minimum(folded, BELOW))
     for column, instant in instants.items():
         found[:, column] = instant.decided(scores[:, column], frame_rate)
@@ -123,7 +123,7 @@ def _value_with(
     threshold: float,
 ) -> float:
     above = [_above(s[:, None], [threshold]) for s in scores]
-    found = [chain.course(a, rate)[:, 0] & k for a, k, rate in zip(above, known, frame_rates, strict=True)]
+    found = [chain.decode(a, rate)[:, 0] & k for a, k, rate in zip(above, known, frame_rates, strict=True)]
     return _value_of(found, truth)
 
 

@@ -49,7 +49,7 @@ class Folds:
     kept: float = 1.0
 
     @property
-    def alone(self) -> frozenset[int]:
+    def unmeasured(self) -> frozenset[int]:
         """Labels whose out-of-fold scores say nothing, for one fold's test side has all that is known of them."""
         return frozenset[int]().union(*self.unseen)
 

@@ -21,7 +21,7 @@ WITH_TASKS = "made_predictions m JOIN tasks t ON t.project = m.project AND t.id 
 
 
 @dataclass(frozen=True)
-class Made:
+class LastPrediction:
     """score: how certain the frames are, from 0 to 1; the least certain task is the one to annotate next. intervals: of each
     control, by from_name."""
 
@@ -32,13 +32,13 @@ class Made:
     data: Mapping[str, Any]
 
 
-class MadePredictions:
+class LastPredictions:
     """One row a task."""
 
     def __init__(self, database: Database):
         self._database = database
 
-    def put(self, project: str, made: Sequence[Made]) -> None:
+    def put(self, project: str, made: Sequence[LastPrediction]) -> None:
         """Remember predictions. One of a task and version that is known already is not written again; where there is no room on
         the disk, none is."""
         tasks = json.dumps([one.task for one in made])
@@ -60,7 +60,7 @@ class MadePredictions:
                 [(project, one.task, one.version, one.score, _written(one.intervals)) for one in new],
             )
 
-    def next(self, project: str, limit: int, offset: int) -> tuple[list[Made], int]:
+    def next(self, project: str, limit: int, offset: int) -> tuple[list[LastPrediction], int]:
         """Tasks without an annotation that have a prediction, the least certain first, and how many there are."""
         of = f"FROM {WITH_TASKS} WHERE m.project = ? AND {UNANNOTATED}"
         page = f"SELECT m.*, t.data {of} ORDER BY m.score, m.task LIMIT ? OFFSET ?"
@@ -68,7 +68,7 @@ class MadePredictions:
         total = self._database.read(f"SELECT count(*) AS n {of}", (project,))[0]["n"]
         return [_made(row) for row in rows], int(total)
 
-    def of(self, project: str, task: int) -> Made | None:
+    def of(self, project: str, task: int) -> LastPrediction | None:
         """The last prediction of a task."""
         one = f"SELECT m.*, t.data FROM {WITH_TASKS} WHERE m.project = ? AND m.task = ? AND NOT t.deleted"
         rows = self._database.read(one, (project, task))
@@ -80,9 +80,9 @@ class MadePredictions:
         return int(rows[0]["n"])
 
 
-def _made(row: Any) -> Made:
+def _made(row: Any) -> LastPrediction:
     intervals = {name: Intervals.from_json(told) for name, told in json.loads(row["intervals"]).items()}
-    return Made(row["task"], row["version"], row["score"], intervals, json.loads(row["data"]))
+    return LastPrediction(row["task"], row["version"], row["score"], intervals, json.loads(row["data"]))
 
 
 def _written(intervals: Mapping[str, Intervals]) -> str:

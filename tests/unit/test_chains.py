@@ -118,7 +118,7 @@ def test_of_labels_that_exclude_each_other_one_is_on_at_a_time():
     chains = chains_of([FALL] * 4, [np.ones(FALL.shape, dtype=bool)] * 4, [RATE] * 4)
     doubted = above(FALL)
     doubted[35:, UP] = 0.2  # while lying is 0.3 above its threshold
-    np.testing.assert_array_equal(course(chains, doubted, RATE), FALL)
+    np.testing.assert_array_equal(decode(chains, doubted, RATE), FALL)
 
 
 def test_what_never_follows_needs_more_evidence_than_what_does():
@@ -127,9 +127,9 @@ def test_what_never_follows_needs_more_evidence_than_what_does():
     chains = chains_of([FALL] * 50, [np.ones(FALL.shape, dtype=bool)] * 50, [RATE] * 50)
     weak = above(FALL)
     weak[30:35] = [-0.02, -0.02, -0.02]
-    np.testing.assert_array_equal(course(chains, weak, RATE), FALL)
+    np.testing.assert_array_equal(decode(chains, weak, RATE), FALL)
     alone = [Chain.of([label], [FALL] * 50, [np.ones(FALL.shape, dtype=bool)] * 50, [RATE] * 50) for label in range(3)]
-    assert course(alone, weak, RATE)[30:35].sum() == 0
+    assert decode(alone, weak, RATE)[30:35].sum() == 0
 
 
 @pytest.mark.parametrize("rate", [1.0, 25.0, 1000.0])
@@ -196,9 +196,9 @@ def test_a_long_state_is_not_cut_where_its_scores_fall_for_a_while():
     chain = Chain.of([0], [truth], [np.ones(truth.shape, dtype=bool)], [RATE])
     scores = above(truth)
     scores[1200:1205] = -0.3
-    np.testing.assert_array_equal(chain.course(scores, RATE), truth)
+    np.testing.assert_array_equal(chain.decode(scores, RATE), truth)
     quick = Chain((0,), np.array([[0, 2.0], [2.0, 0]]))
-    assert quick.course(scores, RATE)[1200:1205].sum() == 0
+    assert quick.decode(scores, RATE)[1200:1205].sum() == 0
 
 
 # Its JSON.

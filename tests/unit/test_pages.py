@@ -196,9 +196,9 @@ def test_next_has_the_least_certain_task_first_and_no_annotated_one(made: Callab
     assert total == 5
     assert [task.score for task in tasks] == sorted(task.score for task in tasks)
     assert {task.task for task in tasks} == set(range(6, 11))
-    assembly.made.put(KEY, [Made(99, "v2", 0.1, {}, {"video": "late.mp4"})])
+    assembly.made.put(KEY, [LastPrediction(99, "v2", 0.1, {}, {"video": "late.mp4"})])
     assert assembly.made.next(KEY, 1, 0)[0][0].task == 99
-    assembly.made.put(KEY, [Made(99, "v2", 0.7, {}, {})])  # of the same version: known
+    assembly.made.put(KEY, [LastPrediction(99, "v2", 0.7, {}, {})])  # of the same version: known
     assert assembly.made.next(KEY, 1, 0)[0][0].score == 0.1
 
 

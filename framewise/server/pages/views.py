@@ -20,7 +20,7 @@ from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Chart, Ribbon
 from framewise.store.browsing import ProjectLine, Trouble
 from framewise.store.job_state import title_of
-from framewise.store.made import Made
+from framewise.store.made import LastPrediction
 
 A_PAGE = 10  # timelines on a page
 PROJECTS_A_PAGE = 20
@@ -403,7 +403,7 @@ class ProjectView:
     def _data(self, task: int) -> dict[str, Any]:
         return self._assembly.annotations.task_data(self.key, task) or {}
 
-    def _made_strip(self, control: ControlSettings, made: Made) -> Strip:
+    def _made_strip(self, control: ControlSettings, made: LastPrediction) -> Strip:
         found = made.intervals.get(control.from_name, Intervals(0, self._frame_rate(control, made.data), {}))
         note = f"certainty {made.score:.2f}, predicted by {made.version}"
         ribbons = predicted_ribbons(self, control, found)
