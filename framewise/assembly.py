@@ -12,7 +12,7 @@ from framewise.media.library import MediaLibrary
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.browsing import Browsing
-from framewise.store.made import MadePredictions
+from framewise.store.made import LastPredictions
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import Registry

@@ -37,7 +37,7 @@ PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5,
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
 
-class GiveWay(Interruption):
+class YieldToUrgent(Interruption):
     """Raised by a handler whose job can go on later, since others wait. It begins anew then."""
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from framewise.assembly import Assembly
 from framewise.backend import Backend
 from framewise.backend.identifiers import NO_PROJECT, OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
-from framewise.backend.predictions import Asked, prediction
+from framewise.backend.predictions import TaskRequest, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
 from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
 from framewise.controls.examples import completed
@@ -263,7 +263,7 @@ def _predicted(assembly: Assembly, learners: Sequence[Learner], task: Any, place
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise RequestError(f"expected an object 'data', found {brief(task)}")
     number = task["id"] if is_id(task.get("id")) else None
-    asked = Asked({"id": number or 0, "data": task["data"]})
+    asked = TaskRequest({"id": number or 0, "data": task["data"]})
     sources = sources_of(learners, task["data"])
     for done, source in enumerate(sources):
         step = part_of(progress, done, len(sources))

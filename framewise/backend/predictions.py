@@ -60,7 +60,7 @@ class Predictions:
     ) -> list[Any]:
         """One item a task, in order: a prediction, or [] where there is none (yet). deadline: on the monotonic clock."""
         version = model_version(learners)
-        asked = [Asked(task) for task in tasks]
+        asked = [TaskRequest(task) for task in tasks]
         for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
             few = asked[first : first + LOOKED_UP_AT_ONCE]
             # Several at once: a server may have to be asked, and computing is done on one processor each.
@@ -75,7 +75,7 @@ class Predictions:
         self._made.put(project, [made(one) for one in asked if one.answer and is_id(one.task["id"])])
         return [one.answer for one in asked]
 
-    def _look_up(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
+    def _look_up(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
         """Look up what is cached of a task; queue jobs for the rest."""
         with self._isolated(project, asked):
             data = task_data(asked.task)
@@ -86,7 +86,7 @@ class Predictions:
                 else:
                     self._ask_for(project, source, data, asked)
 
-    def _ask_for(self, project: str, source: Source, data: Mapping[str, Any], asked: Asked) -> None:
+    def _ask_for(self, project: str, source: Source, data: Mapping[str, Any], asked: TaskRequest) -> None:
         latest = self._jobs.states.latest("extract", project, self._videos.subject(source))
         if latest and latest[1] == "failed" and time.time() - latest[2] < RETRY_FAILED_SECONDS:
             asked.failed = True
@@ -140,7 +140,7 @@ class Predictions:
                 asked.answer = prediction(version, asked)
         asked.ready = {}
 
-    def _isolated(self, project: str, asked: Asked) -> AbstractContextManager[None]:
+    def _isolated(self, project: str, asked: TaskRequest) -> AbstractContextManager[None]:
         """Whatever goes wrong with one task is logged and shown, and leaves the others alone."""
 
         def fail(failure: Failure) -> None:

@@ -87,7 +87,7 @@ class Pushing:
         if awaited and (awaited.version != version or self._label_studio.is_annotated(task)):
             self._pushed.put(job.project, task, replace(awaited, state=LEFT_OUT))
             return  # nobody asked for it, and it is not wanted any more
-        asked = Asked({"id": task, "data": data})
+        asked = TaskRequest({"id": task, "data": data})
         for source in sources_of([learner for learner in learners if learner.version()], data):
             _, features = self._videos.features(job, source, task, progress)
             asked.add(source, features)
@@ -102,7 +102,7 @@ class Pushing:
             return []
         return [told for told in self._pushed.versions(project) if told != version]
 
-    def send(self, project: str, learners: Sequence[Learner], asked: Asked) -> None:
+    def send(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
         """Store the prediction of a task whose features are cached in Label Studio, unless it is there. Raises
         FramewiseError."""
         version = model_version(learners)

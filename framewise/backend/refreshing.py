@@ -21,7 +21,7 @@ from framewise.controls import Learner, Source, sources_of
 from framewise.core.errors import LabelStudioError, MediaUnavailable, is_temporary
 from framewise.core.isolation import Failure, Interruption, concerns_all, isolate_errors
 from framewise.core.progress import Progress
-from framewise.jobs import GiveWay, Jobs
+from framewise.jobs import Jobs, YieldToUrgent
 from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import Annotations
@@ -198,7 +198,7 @@ class Refresh:
 
     def _cached(self, round: Round, task: int, data: dict[str, Any]) -> TaskRequest | None:
         """A task whose features are cached; None if some are not."""
-        asked = Asked({"id": task, "data": data})
+        asked = TaskRequest({"id": task, "data": data})
         for source in round.sources(data):
             try:
                 features = self._videos.cached(source, task)

@@ -10,7 +10,7 @@ from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
 from framewise.core.isolation import Failure, isolate_errors
 from framewise.core.progress import Progress
-from framewise.jobs import GiveWay, Jobs
+from framewise.jobs import Jobs, YieldToUrgent
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.chains import MAX_EVIDENCE, MIN_EVIDENCE, Chain, _most_probable, chains_of, course
+from framewise.learning.chains import MAX_EVIDENCE, MIN_EVIDENCE, Chain, _most_probable, chains_of, decode
 
 RATE = 10.0
 UP, FALLING, LYING = 0, 1, 2
@@ -138,7 +138,7 @@ def test_a_course_exists_at_every_frame_rate(rate):
     chain = Chain((0,), np.array([[0, 50.0], [50.0, 0]]))
     truth = timeline((0, 3), (None, 2), (0, 4), labels=1)
     strong = np.where(truth == 1, 1.0, -1.0) * rate / MAX_EVIDENCE * 9
-    np.testing.assert_array_equal(chain.course(strong, rate), truth)
+    np.testing.assert_array_equal(chain.decode(strong, rate), truth)
 
 
 # What a second of scores says.

@@ -14,7 +14,7 @@ from framewise.learning.held_out import ON, HeldOut, HeldOutVideo, in_bytes, wri
 from framewise.server.app import create_app
 from framewise.server.pages import drawing
 from framewise.settings import Settings
-from framewise.store.made import Made
+from framewise.store.made import LastPrediction
 from tests.index_clips import make_index_clip
 from tools.pages_speed import fill, labeling_config
 
