@@ -19,9 +19,9 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import NO_PROJECT
 from framewise.core.errors import FramewiseError
 from framewise.core.storage import acquire
+from framewise.foundation import with_default_backbone
 from framewise.learning.threads import one_processor_a_thread
 from framewise.processes import start_child
-from framewise.serve import with_default_backbone
 from framewise.settings import Settings
 
 MISSING_HOST = (

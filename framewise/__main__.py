@@ -1,6 +1,6 @@
 """``python -m framewise``: the same as the ``framewise`` command."""
 
-from framewise.cli import main
+from framewise.commands.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,15 +1,19 @@
-"""What every process needs, whatever it does: a log, folders, the database, the queue. Light to import: no torch."""
+"""Parts that every process needs: a log, folders, the default backbone, the database, the queue. Light to import: no torch."""
 
 import logging
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from framewise.core.errors import SettingsError
+from framewise.core.errors import BackboneError, SettingsError
+from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.jobs import Jobs
-from framewise.settings import Settings
+from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.job_state import JobStates
+
+logger = logging.getLogger(__name__)
 
 QUEUE_NAME = "queue.sqlite"
 
@@ -33,6 +37,24 @@ def check_folders(settings: Settings) -> None:
         except OSError as error:
             cure = "choose another folder or change its owner"
             raise SettingsError(f"{name.upper()}: cannot write into {folder}: {error.strerror}; {cure}") from None
+
+
+def with_default_backbone(settings: Settings) -> Settings:
+    """The settings, with the default backbone fetched; with the one that ships where that is not possible.
+
+    Decided once, before anything is served: features of two backbones do not mix.
+    """
+    backbones = Backbones(settings.model_root, settings.data_dir)
+    try:
+        backbones.fetch_official(settings.model_path)
+        return settings
+    except BackboneError as error:
+        if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
+            raise  # somebody chose it
+        logger.warning(
+            "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
+        )
+        return replace(settings, model_path=SHIPPED_NAME)
 
 
 def open_database(settings: Settings) -> Database:

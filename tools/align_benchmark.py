@@ -19,9 +19,9 @@ import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
+from framewise.commands.series_align import MINIMUM_CONFIDENCE
 from framewise.core.tables import table_lines
 from framewise.labeling_config import SeriesSettings
-from framewise.sync.align_command import MINIMUM_CONFIDENCE
 from framewise.sync.offsets.signals import Signal
 from framewise.sync.series.aligning import Alignment, compare, measure, read_sensor
 

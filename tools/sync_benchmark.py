@@ -256,7 +256,7 @@ def _ask(python: str, code: str, one: str, two: str) -> tuple[float | None, bool
 # A process's own peak, in KiB: what the system counts for a child begins with the peak of the process that started it.
 MEASURED = """
 import sys
-from framewise.cli import main
+from framewise.commands.cli import main
 code = main(sys.argv[1:])
 with open("/proc/self/status") as status:
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))

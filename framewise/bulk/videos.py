@@ -10,9 +10,9 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import NO_PROJECT, file_name, is_id
 from framewise.controls import VideoControl
 from framewise.core.errors import RequestError, brief
+from framewise.exports import labeling_config_of, read_tasks
 from framewise.features.backbone import Backbones
 from framewise.labeling_config import PARAMETERS
-from framewise.offline import labeling_config_of, read_tasks
 from framewise.settings import Settings
 
 SUFFIXES = (".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",

@@ -1,4 +1,4 @@
-"""``make demo``: a real Label Studio, a real backend, clips with known truth, and how well the unseen ones are filled in."""
+"""``framewise demo``: a real Label Studio, a real backend, clips with a known truth, and how well unseen ones are filled in."""
 
 import signal
 import sys
@@ -39,13 +39,13 @@ WAIT_SECONDS = 600.0
 POLL_SECONDS = 0.3
 
 
-def run_demo(label_studio: str, folder: str, exit_after: bool) -> int:
+def run_demo(label_studio: Path, folder: Path, exit_after: bool) -> int:
     """Run it all; 0 if the mean frame F1 on the unseen clips is at least GOOD_F1. Ctrl-C ends every process."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    root = Path(folder).resolve()
+    root = folder.resolve()
     try:
         with ExitStack() as stack:
-            return _run(stack, Path(label_studio), root, exit_after)
+            return _run(stack, label_studio, root, exit_after)
     except KeyboardInterrupt:
         print("\nstopped")
         return 130

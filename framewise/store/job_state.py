@@ -23,6 +23,7 @@ TITLES = {
     "predict": "predicting",
     "request": "refused request",
 }
+STATE_TITLES = {"pending": "waiting", "superseded": "replaced"}  # the other states are words already
 MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
 # What cannot be done now, because Label Studio or a disk is not there for it, is tried again, less and less often.
 FIRST_RETRY_SECONDS = 2.0
@@ -336,6 +337,11 @@ class JobStates:
 def title_of(kind: str) -> str:
     """Name of a kind of job for people."""
     return TITLES.get(kind, kind)
+
+
+def state_title_of(state: str) -> str:
+    """Name of a job's state for people."""
+    return STATE_TITLES.get(state, state)
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framewise.cli import main
+from framewise.commands.cli import main
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from tests.align_help import EARLY, RATE, shake, write_series
 from tests.browser.driver import Editor

@@ -23,10 +23,10 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from framewise.commands.serve import web_command
 from framewise.core.errors import NotKnown
 from framewise.core.storage import PARTIAL, try_acquire
 from framewise.processes import start_child, stop_child
-from framewise.serve import web_command
 from framewise.server.app import create_app
 from framewise.server.pieces import PIECE_BYTES
 from framewise.server.sync_page.jobs import SLOTS, write_state

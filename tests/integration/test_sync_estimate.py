@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from framewise.cli import main
+from framewise.commands.cli import main
 from framewise.core.errors import FramewiseError, MediaError, RequestError
 from framewise.sync.manifest import read
 from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from framewise.cli import main
+from framewise.commands.cli import main
 from tests.sync_help import framewise_sync, write_manifest
 
 CONFIG = """<View><Video name="v" value="$video" frameRate="25"/>

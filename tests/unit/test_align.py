@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from framewise.cli import main
-from framewise.sync.align_command import MINIMUM_CONFIDENCE
+from framewise.commands.cli import main
+from framewise.commands.series_align import MINIMUM_CONFIDENCE
 from framewise.sync.offsets.confidence import visual_confidence
 from framewise.sync.offsets.movement import small_pictures
 from framewise.sync.offsets.signals import Signal

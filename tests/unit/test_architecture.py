@@ -25,20 +25,18 @@ FLOORS = (
     {"jobs", "controls"},
     {"backend", "foundation"},
     {"assembly"},
-    {"worker", "server"},
-    {"serve"},
-    {"bench", "demo", "manage", "migrate", "offline"},
-    {"bulk"},
-    {"cli"},
+    {"worker", "server", "exports"},
+    {"bulk", "demo", "migrate"},
+    {"commands"},
     {"__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # Library -> the rooms that may import it.
 AT_HOME_IN = {
-    "torch": {"features", "learning", "bench"},
+    "torch": {"features", "learning", "commands"},
     "torchvision": {"features"},
-    "ultralytics": {"features", "bench"},
+    "ultralytics": {"features", "commands"},
     "flask": {"server"},
     "werkzeug": {"server"},
     "label_studio_sdk": {"label_studio"},
@@ -49,6 +47,7 @@ AT_HOME_IN = {
     "sqlite3": {"store"},
     "imageio_ffmpeg": {"sync"},
     "psutil": {"sync"},
+    "shtab": {"commands"},
 }
 # Private names of others that there is no way around, and public ones that begin with an underscore (of named tuples).
 NOT_OURS = {"os._exit", "argparse._SubParsersAction", "self._sdk._client_wrapper"}
@@ -203,7 +202,7 @@ def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics()
 
 def test_what_only_starts_processes_loads_no_torch() -> None:
     """A supervisor lives as long as the service: torch would take seconds of its start, and 200 MB for nothing."""
-    code = "import framewise.serve, sys; print(sorted({'torch', 'pandas', 'scipy', 'flask'} & set(sys.modules)))"
+    code = "import framewise.commands.serve, sys; print(sorted({'torch', 'pandas', 'scipy', 'flask'} & set(sys.modules)))"
 
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 

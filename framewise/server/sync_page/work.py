@@ -41,7 +41,7 @@ class JobProgress:
 
 def main(folder: Path) -> int:
     """Do it. 1 if it failed; why is in state.json."""
-    from framewise.sync.estimate_command import logged
+    from framewise.sync.log import logged
 
     session = Session(folder)
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from framewise.commands.flags import DEFAULT, Commands, check_there, check_writable
 from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
 from framewise.core.tables import table_lines
@@ -17,14 +18,20 @@ from framewise.sync.manifest import read, write_json
 SHOWN_LOST = 10  # of one recording; a wrong offset loses all
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser("labels", help="carry labels of one recording to the others")
+def add_parser(commands: Commands) -> None:
+    summary = "carry labels of one recording to the others"
+    example = "framewise sync labels sync.json EXPORT.json --config config.xml --output tasks.json"
+    parser = commands.add("labels", summary, example, "docs/sync-apply.md, Carry labels to the other cameras")
     parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` or `apply` writes it")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help="the labeling config")
-    parser.add_argument("--from", dest="source", metavar="NAME", help="the recording that was annotated; the reference")
+    parser.add_argument("--from", dest="source", metavar="NAME", help="the annotated recording (default: the reference)")
     parser.add_argument(
-        "--as", dest="kind", choices=(ANNOTATIONS, PREDICTIONS), default=ANNOTATIONS, help="what carried regions become"
+        "--as",
+        dest="kind",
+        choices=(ANNOTATIONS, PREDICTIONS),
+        default=ANNOTATIONS,
+        help=f"what carried regions become {DEFAULT}",
     )
     parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="where series that the tasks name are")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the tasks with what was carried, to be imported")
@@ -38,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Write or push what was carried, and say what that was. 1 if a region was not. Raises FramewiseError."""
     if not args.output and not args.push:
         raise SettingsError("give --output FILE, or --push to send predictions to Label Studio")
+    check_there(args.manifest, args.tasks, args.config)
+    check_writable(args.output)
     client = _client() if args.push else None
     kind = PREDICTIONS if args.push else args.kind
     done = carry_labels(

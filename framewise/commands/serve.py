@@ -1,17 +1,18 @@
 """``framewise serve``: the web processes and a worker, started and stopped together."""
 
+import argparse
+import errno
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-from dataclasses import replace
 
-from framewise.core.errors import BackboneError
-from framewise.features.backbone import SHIPPED_NAME, Backbones
-from framewise.foundation import check_folders, configure_logging, open_database, open_queue
+from framewise.commands.flags import Commands, add_settings, settings_of
+from framewise.core.errors import SettingsError
 from framewise.processes import start_child, stop_children
-from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
+from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,19 @@ RESTART_SECONDS = 1.0
 CHECK_SECONDS = 0.2
 
 
-def serve(settings: Settings) -> int:
+def add_parser(commands: Commands) -> None:
+    example = "framewise serve --host 0.0.0.0 --port 9091"
+    parser = commands.add("serve", "run the web server and a worker", example, "README.md, Run it; docs/operations.md")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. A worker that dies is started again; when the web server ends, all ends."""
+    from framewise.foundation import check_folders, configure_logging, open_database, open_queue, with_default_backbone
+
+    settings = settings_of(args)
+    check_address(settings.host, settings.port)
     configure_logging(settings.log_level)
     check_folders(settings)
     settings = with_default_backbone(settings)
@@ -61,22 +73,22 @@ def web_command(settings: Settings) -> list[str]:
     ]  # fmt: skip
 
 
-def with_default_backbone(settings: Settings) -> Settings:
-    """The settings, with the default backbone fetched; with the one that ships where that is not possible.
-
-    Decided once, before anything is served: features of two backbones do not mix.
-    """
-    backbones = Backbones(settings.model_root, settings.data_dir)
+def check_address(host: str, port: int) -> None:
+    """Raises SettingsError for an address at which nothing can listen now: gunicorn would try again and again."""
     try:
-        backbones.fetch_official(settings.model_path)
-        return settings
-    except BackboneError as error:
-        if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
-            raise  # somebody chose it
-        logger.warning(
-            "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
-        )
-        return replace(settings, model_path=SHIPPED_NAME)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: a port just left is free
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            why = f"port {port} of {host} is in use by another program; choose another with --port or PORT"
+        elif error.errno == errno.EACCES:
+            why = f"port {port} may not be used by this user; choose one above 1023 with --port or PORT"
+        else:
+            why = f"nothing can listen on {host}: {error.strerror}; choose an address of this machine with --host or HOST"
+        raise SettingsError(why) from None
 
 
 def _warn_of_open_doors(settings: Settings) -> None:

@@ -2,9 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from framewise.core.arguments import seconds_above_zero, share
+from framewise.commands.arguments import seconds_above_zero, share
+from framewise.commands.flags import DEFAULT, Commands
+from framewise.commands.shown import StepBars
 from framewise.core.errors import SettingsError
 from framewise.core.tables import table_lines
 
@@ -16,41 +18,44 @@ NOT_ANSWERED = 3
 MINIMUM_CONFIDENCE = 0.4  # several methods are asked: one of them may be half sure by chance
 
 
-def add_parsers(commands: Any) -> None:
-    """Add ``series`` to the subparsers of a command line."""
-    series = commands.add_parser("series", help="a sensor's file beside a video: put on the video's clock")
-    parser = series.add_subparsers(required=True, metavar="SERIES_COMMAND").add_parser(
+def add_parser(commands: Commands) -> None:
+    parser = commands.add(
         "align",
-        help="find when a sensor began on a video's clock, and write its file so that Label Studio shows it right",
-        description="Compares how the picture turns, what moves and how loud it is with the sensor. The written file begins at "
+        "find when a sensor started on a video's clock, and rewrite its file",
+        "framewise series align ride.mp4 imu.csv --time-column t --picture look.png",
+        "docs/series-align.md",
+        "Compares how the picture turns, what moves and how loud it is with the sensor. The written file begins at "
         f"the video's 0. Ends with {NOT_ANSWERED}, and writes no file, if nothing is found that is sure enough.",
     )
     parser.add_argument("video", type=Path, metavar="VIDEO", help="or a sound")
     parser.add_argument("sensor", type=Path, metavar="SENSOR.csv", help="the series, as Label Studio reads it: CSV or JSON")
-    parser.add_argument("--time-column", default="time", metavar="NAME", help="the column of the times; time")
+    parser.add_argument("--time-column", default="time", metavar="NAME", help=f"the column of the times {DEFAULT}")
     parser.add_argument(
         "--time-format",
         default="",
         metavar="FORMAT",
-        help="as timeFormat on the tag: %%Y-%%m-%%d %%H:%%M:%%S; seconds if left out",
+        help="as timeFormat on the tag, %%Y-%%m-%%d %%H:%%M:%%S (default: seconds)",
     )
-    parser.add_argument("--sep", default=",", metavar="SEPARATOR", help="between columns, or auto; a comma")
-    parser.add_argument("--channels", metavar="A,B,C", help="columns of one sensor; all but the time if left out")
+    parser.add_argument("--sep", default=",", metavar="SEPARATOR", help=f"between columns, or auto {DEFAULT}")
+    parser.add_argument("--channels", metavar="A,B,C", help="columns of one sensor (default: all but the time)")
     parser.add_argument(
-        "--search", type=seconds_above_zero, default=20.0, metavar="SECONDS", help="how far to search each way; 20"
+        "--search",
+        type=seconds_above_zero,
+        default=20.0,
+        metavar="SECONDS",
+        help=f"how far to search each way {DEFAULT}",
     )
     parser.add_argument(
         "--minimum-confidence", type=share, default=MINIMUM_CONFIDENCE, metavar="0..1",
-        help=f"less sure than this is not answered; {MINIMUM_CONFIDENCE}",
+        help=f"less sure than this is not answered {DEFAULT}",
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="what to write; SENSOR.aligned.csv")
+    parser.add_argument("--output", type=Path, metavar="FILE.csv", help="what to write (default: SENSOR.aligned.csv)")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw there what was compared, before and after")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """The command. NOT_ANSWERED if there is nothing to find."""
-    from framewise.sync.estimate_command import Bars
     from framewise.sync.series.aligned_file import write_aligned
     from framewise.sync.series.aligning import align_series, read_sensor
     from framewise.sync.series.plots import draw
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     _check_files(args, output)
     settings = _settings(args)
     sensor = read_sensor(args.sensor, settings)
-    with Bars() as bars:
+    with StepBars() as bars:
         alignment = align_series(args.video, sensor, args.search, progress=bars.tell)
     answered = alignment.confidence > 0 and alignment.confidence >= args.minimum_confidence
     _print(alignment, answered)

@@ -3,11 +3,11 @@
 import argparse
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from framewise.commands.flags import DEFAULT, Commands, check_there
 from framewise.core.tables import table_lines
 from framewise.sync.apply.timeline import MODES
-from framewise.sync.manifest import read
 
 if TYPE_CHECKING:
     from framewise.sync.apply.applying import Applied
@@ -16,18 +16,21 @@ DEFAULT_FOLDER = "synced"
 HEADINGS = ("RECORDING", "HEAD", "FRAMES", "LEFT OVER", "DRIFT", "WRITTEN AS")
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser("apply", help="pad or trim all recordings to one clock and one number of frames")
+def add_parser(commands: Commands) -> None:
+    summary = "pad or trim all recordings to one clock and one length"
+    parser = commands.add("apply", summary, "framewise sync apply sync.json --output synced/", "docs/sync-apply.md")
     parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` writes it")
-    modes = "union: nothing is lost, what is missing is black and silent (default); intersection: what all have; reference"
-    parser.add_argument("--mode", choices=MODES, default="union", help=f"{modes}: as long as the reference")
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help=f"a new or empty folder; {DEFAULT_FOLDER} beside sync.json if left out"
-    )
+    modes = "union: nothing is lost, what is missing is black and silent; intersection: what all have; reference: as long as it"
+    parser.add_argument("--mode", choices=MODES, default="union", help=f"{modes} {DEFAULT}")
+    output = f"a new or empty folder (default: {DEFAULT_FOLDER} beside sync.json)"
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=output)
     parser.add_argument("--correct-drift", action="store_true", help="stretch each recording to the reference's clock")
-    parser.add_argument("--frame-rate", type=frame_rate, metavar="N", help="of all outputs, 25 or 30000/1001; the reference's")
+    rate = "of all outputs, such as 25 or 30000/1001 (default: the reference's)"
+    parser.add_argument("--frame-rate", type=frame_rate, metavar="N", help=rate)
     parser.add_argument("--zip", action="store_true", help="write synced_videos.zip, too")
-    parser.add_argument("--manifest-only", action="store_true", help="write no media: what would be done, for mapping labels")
+    parser.add_argument(
+        "--manifest-only", action="store_true", help="write no media, only what would be done, for `sync labels`"
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from framewise.sync.apply.applying import ApplyOptions, apply_offsets
+    from framewise.sync.manifest import read
 
+    check_there(args.manifest)
     manifest = read(args.manifest)
     output = args.output or args.manifest.absolute().parent / DEFAULT_FOLDER
     options = ApplyOptions(output, args.mode, args.correct_drift, args.zip, args.manifest_only, args.frame_rate)

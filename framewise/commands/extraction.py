@@ -1,4 +1,4 @@
-"""``framewise extract``: all videos, how far it is, and what came of them."""
+"""All videos of ``framewise extract``, how far it is, and what came of them."""
 
 import time
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from framewise.bulk.cluster import extract_on_cluster
 from framewise.bulk.extracting import CACHED, EXTRACTED, ExtractionOutcome
 from framewise.bulk.machine import extract_here
 from framewise.bulk.videos import find
-from framewise.offline import say
+from framewise.commands.shown import say
 from framewise.settings import Settings
 
 LINE_SECONDS = 30.0

@@ -4,42 +4,36 @@ What may be read, what is cached and how versions are made is as in the service;
 """
 
 import json
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from framewise.assembly import Assembly
 from framewise.backend import Backend
-from framewise.backend.identifiers import NO_PROJECT, OFFLINE_NUMBER, is_id, is_offline, is_task, project_id
+from framewise.backend.identifiers import NO_PROJECT, OFFLINE_NUMBER, is_id
 from framewise.backend.predictions import TaskRequest, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
+from framewise.commands.shown import progress_bar, say
 from framewise.controls import Example, Learner, Medium, TrainedModel, sources_of
 from framewise.controls.examples import completed
-from framewise.core.errors import ConfigError, NotKnown, RequestError, SettingsError, brief
+from framewise.core.errors import ConfigError, NotKnown, RequestError, brief
 from framewise.core.files import read_text
 from framewise.core.isolation import isolate_errors
 from framewise.core.progress import Progress, part_of
 from framewise.core.tables import table_lines
-from framewise.labeling_config import read_labeling_config
+from framewise.exports import annotated_tasks, labeling_config_of, learned_from, read_tasks, store_export
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.quality import F1S, WITH_INTERVAL
 from framewise.settings import Settings
-from framewise.store.annotations import AnnotatedTask, Annotations
-from framewise.store.database import DATABASE_NAME, Database
+from framewise.store.annotations import AnnotatedTask
 
 HEADINGS = ("LABEL", *(name.upper() for name in F1S), "AP", "TRUE SEGMENTS", "PREDICTED")
 NOT_MEASURED = "none, there is no part of the annotations that could be held out; annotate more videos"
 LSTM = 'none: model_classifier_type="lstm" is not measured on held-out videos'
 
-Task = Mapping[str, Any]
 Quality = Mapping[str, Any]  # as of ``learning.quality.Quality.to_json``
 
 
@@ -48,16 +42,16 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
 
     project: one that is known; a new one if None, of which nothing stays if the training fails. Raises FramewiseError.
     """
-    tasks = _annotated_tasks(export)
+    tasks = annotated_tasks(export)
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else _new_key(assembly)
     label_config = labeling_config_of(assembly, key, config)
     learners = _trainable(assembly.backend.learners(key, label_config))
     try:
-        _store(assembly.annotations, key, label_config, tasks, export.stem)
+        store_export(assembly.annotations, key, label_config, tasks, export.stem)
         if not assembly.annotations.is_annotated(key):
             raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
-        with _bar("training") as progress:
+        with progress_bar("training") as progress:
             notes = assembly.backend.train_now(key, progress)
     except BaseException:
         if not project:
@@ -71,35 +65,39 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
     return 0
 
 
-def evaluate(settings: Settings, export: Path, config: Path, as_json: Path | None, picture: Path | None) -> int:
+def evaluate(
+    settings: Settings, export: Path, config: Path, as_json: Path | None, picture: Path | None, print_json: bool = False
+) -> int:
     """Print how good a training on an export is on videos that it did not learn from. Nothing is published or remembered.
 
-    1 if that cannot be told of any control. Raises FramewiseError.
+    print_json: print what ``as_json`` would hold, instead of tables. 1 if no control could be measured. Raises FramewiseError.
     """
-    for path in (as_json, picture):
-        _check_writable(path)
     label_config = read_text(config)
     backend = Assembly(settings).backend
     learners = _trainable(backend.learners(NO_PROJECT, label_config))
     if unmeasured := [learner.name for learner in learners if not learner.can_refine]:
         raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
-    tasks = _learned_from(label_config, _annotated_tasks(export))
+    tasks = learned_from(label_config, annotated_tasks(export))
     if not tasks:
         raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
     measured: dict[str, Quality | None] = {}
     for learner in learners:
         name, settings_of = learner.name, learner.settings
-        with _bar(f"{name}: reading videos") as progress:
+        with progress_bar(f"{name}: reading videos") as progress:
             examples = _examples(backend, learner, tasks, progress)
-        with _bar(f"{name}: learning") as progress:
+        with progress_bar(f"{name}: learning") as progress:
             videos = [example.video for example in completed(settings_of, examples)]
             learned = learn_thoroughly(videos, settings_of.label_names, progress)
         measured[name] = learned.quality.to_json() if learned.quality else None
-        print(f"{name}: {len(examples)} annotated videos")
-        _print_quality(measured[name])
-        _print_evidence(learned.classifier.evidence(), learned.explained)
+        if not print_json:
+            print(f"{name}: {len(examples)} annotated videos")
+            _print_quality(measured[name])
+            _print_evidence(learned.classifier.evidence(), learned.explained)
+    text = json.dumps(measured, indent=2, ensure_ascii=False)
+    if print_json:
+        print(text)
     if as_json:
-        as_json.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        as_json.write_text(text + "\n", encoding="utf-8")
     told = {name: quality for name, quality in measured.items() if quality}
     if picture and told:
         draw_reliability(told, picture)
@@ -113,7 +111,6 @@ def predict(
 
     project: whose version predicts; simple mode needs none. version: another than the one in use. Raises FramewiseError.
     """
-    _check_writable(output)
     items = read_tasks(tasks_file)
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
@@ -125,74 +122,13 @@ def predict(
         if not learner.version():
             raise RequestError(_untrained(learner, key, bool(project)))
     predicted = []
-    with _bar("predicting") as progress:
+    with progress_bar("predicting") as progress:
         for place, task in enumerate(items):
             with _isolated(task, place):
                 predicted.append(_predicted(assembly, learners, task, place, part_of(progress, place, len(items))))
     output.write_text(json.dumps(predicted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(learners)}")
     return 0 if len(predicted) == len(items) else 1
-
-
-# Files of Label Studio.
-
-
-def read_tasks(path: Path) -> list[Any]:
-    """A file's tasks. Raises RequestError for one that is no list of them."""
-    try:
-        items = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        raise RequestError(f"{path} is no JSON; in Label Studio, choose Export > JSON") from None
-    if not isinstance(items, list) or not items:
-        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
-    if all(isinstance(item, Mapping) and "data" not in item for item in items):
-        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
-    return items
-
-
-def _annotated_tasks(path: Path) -> list[Task]:
-    """The tasks of an export, checked: one that cannot be read is refused before anything is stored. Raises RequestError."""
-    items = read_tasks(path)
-    seen = set()
-    for place, task in enumerate(items, 1):
-        if not isinstance(task, Mapping) or not is_task(task) or not isinstance(task.get("data"), Mapping):
-            raise RequestError(f"{path}: item {place}: expected a number 'id' and an object 'data', found {brief(task)}")
-        if task["id"] in seen:
-            raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
-        seen.add(task["id"])
-        annotations = task.get("annotations") or []
-        for annotation in annotations if isinstance(annotations, list) else [annotations]:
-            usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
-            if not usable or not isinstance(annotation.get("result") or [], list):
-                raise RequestError(
-                    f"{path}: task {task['id']}: expected annotations with a number 'id' and a list 'result', found "
-                    f"{brief(annotation)}"
-                )
-    return items
-
-
-def _store(annotations: Annotations, key: str, label_config: str, tasks: Sequence[Task], title: str = "") -> None:
-    """Remember an export as if Label Studio had listed it: what is newer, or was deleted, stays as it is."""
-    with annotations.together():
-        annotations.put_project(key, project_id(key), label_config, title)
-        for task in tasks:
-            annotations.put_listed(key, task, task.get("annotations") or [])
-
-
-def _learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask]:
-    """What would be learned from of an export, by the rules of the store, in one that is thrown away."""
-    with tempfile.TemporaryDirectory() as folder:
-        annotations = Annotations(Database(Path(folder) / DATABASE_NAME))
-        _store(annotations, NO_PROJECT, label_config, tasks)
-        return annotations.training_set(NO_PROJECT)
-
-
-def _check_writable(path: Path | None) -> None:
-    """Raises SettingsError for a file that could not be written, before hours are spent on what it is to hold."""
-    if path is None:
-        return
-    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise SettingsError(f"cannot write {path}: it is a folder, or nothing may be written there")
 
 
 # Projects and controls.
@@ -204,22 +140,6 @@ def _new_key(assembly: Assembly) -> str:
     while assembly.known.rows(f"{OFFLINE_NUMBER}.{made}"):
         made += 1
     return f"{OFFLINE_NUMBER}.{made}"
-
-
-def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
-    """The labeling config to work with: of a file, or the project's own. A project of Label Studio has the one that it was
-    told there: a training by another would change what the service answers."""
-    known = assembly.annotations.project(key)
-    if path is None:
-        if known is None:
-            raise ConfigError("which labels are there? Give the labeling config with --config FILE.xml")
-        return known.label_config
-    given = read_text(path)
-    if known and not is_offline(key) and read_labeling_config(given) != read_labeling_config(known.label_config):
-        raise ConfigError(
-            f"{path}: project {key} has another labeling config in Label Studio; change it there, or leave --config out"
-        )
-    return given
 
 
 def _trainable(learners: Sequence[Learner]) -> list[TrainedModel]:
@@ -280,24 +200,6 @@ def _isolated(task: Any, place: int) -> AbstractContextManager[None]:
 
 
 # What is shown.
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal."""
-    shape = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
-    with tqdm(total=1.0, desc=what, bar_format=shape, disable=None, dynamic_ncols=True) as bar:
-
-        def progress(share: float, detail: str) -> None:
-            bar.set_postfix_str(detail, refresh=False)
-            bar.update(share - bar.n)
-
-        yield progress
-        progress(1.0, "")
-
-
-def say(text: str) -> None:
-    tqdm.write(f"framewise: {text}", file=sys.stderr)
 
 
 def _print_trained(assembly: Assembly, learner: TrainedModel) -> None:

@@ -3,25 +3,31 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from framewise.core.arguments import number, seconds_above_zero
+from framewise.commands.arguments import number, seconds_above_zero
+from framewise.commands.flags import DEFAULT, Commands, check_there
 from framewise.core.tables import table_lines
-from framewise.sync.manifest import Manifest
+
+if TYPE_CHECKING:
+    from framewise.sync.manifest import Manifest
 
 DEFAULT_OUTPUT = Path("evaluation")
 HEADINGS = ("METHOD", "ANSWERED", "MAE", "RMSE", "MEDIAN", "MAX", "MEAN TIME", "PEAK MEMORY", "PEAK CPU")
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "evaluate", help="how good both methods are, on pairs with known offsets cut out of recordings"
-    )
+def add_parser(commands: Commands) -> None:
+    summary = "measure how good estimated offsets are, on your recordings"
+    more = "docs/sync-apply.md, How good it is on your recordings"
+    parser = commands.add("evaluate", summary, "framewise sync evaluate recordings/ --offsets -3 0.5 8", more)
     parser.add_argument("originals", type=Path, metavar="FOLDER", help="recordings to cut pairs out of; they stay as they are")
-    parser.add_argument("--offsets", type=_seconds, nargs="+", metavar="S", help="of the pairs, in seconds, also below 0")
-    parser.add_argument("--length", type=_positive, default=60.0, metavar="S", help="of the recordings of a pair, at most; 60")
-    parser.add_argument("--max-offset", type=_positive, default=20.0, metavar="S", help="searched each way; 20")
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FOLDER", help=f"{DEFAULT_OUTPUT} if left out")
+    offsets = "of the pairs that are cut out, in seconds, also below 0 (default: a mix)"
+    parser.add_argument("--offsets", type=_seconds, nargs="+", metavar="S", help=offsets)
+    length = f"maximum length of a pair's recordings {DEFAULT}"
+    parser.add_argument("--length", type=_positive, default=60.0, metavar="S", help=length)
+    search = f"how far to search each way {DEFAULT}"
+    parser.add_argument("--max-offset", type=_positive, default=20.0, metavar="S", help=search)
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FOLDER", help=f"what to write {DEFAULT}")
     parser.set_defaults(run=run)
 
 
@@ -37,7 +43,7 @@ def _positive(text: str) -> float:
     return seconds_above_zero(text)
 
 
-def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest:
+def estimated(paths: Sequence[Path], method: str, max_offset: float) -> "Manifest":
     """What `framewise sync estimate` finds. Runs in a process of its own."""
     from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
@@ -46,6 +52,7 @@ def estimated(paths: Sequence[Path], method: str, max_offset: float) -> Manifest
 
 def run(args: argparse.Namespace) -> int:
     """Write metrics and pictures, and print a table. Raises FramewiseError."""
+    check_there(args.originals)
     from tqdm import tqdm
 
     from framewise.sync.evaluate.evaluating import DEFAULT_OFFSETS, evaluate_offsets

@@ -1,0 +1,1 @@
+"""Commands of ``framewise``: one module a command, found by its name."""

@@ -1,0 +1,24 @@
+"""``framewise completion``: a script with which a shell completes commands and flags."""
+
+import argparse
+
+from framewise.commands.flags import Commands
+
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def add_parser(commands: Commands) -> None:
+    parser = commands.add(
+        "completion",
+        "print a script that completes commands and flags in your shell",
+        "framewise completion bash > ~/.local/share/bash-completion/completions/framewise",
+        "docs/operations.md, On the command line",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="which shell's script")
+    parser.set_defaults(run=run, completed=commands.parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(args.completed, args.shell))

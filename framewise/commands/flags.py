@@ -1,0 +1,138 @@
+"""What commands' parsers share: the layout of help, and flags of settings."""
+
+import argparse
+import os
+import textwrap
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import RequestError, SettingsError
+from framewise.settings import Settings
+
+DEFAULT = "(default: %(default)s)"  # ends the help of an argument that has one
+PROJECT_HELP = "number of the project in Label Studio, or its key as `framewise versions` shows it"
+CONFIG_HELP = "the labeling config: Label Studio's Settings > Labeling Interface > Code"
+
+HELP_WIDTH = 78
+
+# Folders that commands read, and what is in them.
+FOLDERS = {
+    "model_root": "backbones and trained versions",
+    "cache_dir": "cached features",
+    "data_dir": "the service's database",
+    "local_files_roots": f"where plain paths in tasks may be, separated by {os.pathsep!r}",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that may have commands, by their ``names``. Without one of them it prints its help."""
+
+    def __init__(self, **given: Any):
+        super().__init__(**{"formatter_class": _Layout, **given})
+        self.names: dict[str, Parser] = {}
+
+    def add_commands(self) -> "Commands":
+        self.set_defaults(run=lambda args: self.print_help())
+        return Commands(self)
+
+
+class Commands:
+    """Commands of a parser."""
+
+    def __init__(self, parser: Parser):
+        self.parser = parser
+        parser.usage = f"{parser.prog} [--help] COMMAND ..."
+        # So wide that argparse puts the longest name and its summary on one line.
+        self._actions = parser.add_subparsers(title="commands", metavar=f"{'COMMAND':14}", prog=parser.prog)
+
+    def add(self, name: str, summary: str, example: str = "", more: str = "", description: str = "") -> Parser:
+        """The parser of a new command. summary: its line in the list of commands; an imperative without a full stop.
+
+        description: what its own help says instead. more: where the documentation goes on.
+        """
+        shown = [f"example:\n  {example}\n" * bool(example), f"more: {more}"]
+        about = textwrap.fill(description or f"{summary[0].upper()}{summary[1:]}.", HELP_WIDTH)
+        parser = self._actions.add_parser(name, help=summary, description=about, epilog="\n".join(filter(None, shown)))
+        self.parser.names[name] = parser
+        return parser
+
+
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """Descriptions and epilogs keep their lines: examples are not to be filled."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26)
+
+
+def add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Flags of settings that are folders; the environment variable is the default. Other settings come from there alone."""
+    settings = {item.name: item for item in fields(Settings)}
+    group = parser.add_argument_group("folders", "those of the service; for other settings, set environment variables")
+    for name in names:
+        told = f"{FOLDERS[name]} (default: {name.upper()}, else {settings[name].default or 'none'})"
+        group.add_argument(flag_of(name), dest=f"setting_{name}", metavar="FOLDER", help=told)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting but secrets; the environment variable is the default."""
+    about = "Each is also an environment variable: --model-root is MODEL_ROOT. Secrets are variables alone, which other users"
+    group = parser.add_argument_group(
+        "settings", f"{about} of the machine cannot list: {', '.join(secrets())}; NAME_FILE names a file that holds one."
+    )
+    for item in fields(Settings):
+        if not item.metadata["secret"]:
+            default = f" (default: {item.default})" if item.default not in (None, ()) else ""
+            told = item.metadata["help"].replace("%", "%%") + default
+            group.add_argument(flag_of(item.name), dest=f"setting_{item.name}", metavar="VALUE", help=told)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Settings by the flags that were given, else by the environment. Raises SettingsError."""
+    given = {item.name: getattr(args, f"setting_{item.name}", None) for item in fields(Settings)}
+    return Settings.from_env(os.environ, {name: value for name, value in given.items() if value is not None})
+
+
+def working_settings(args: argparse.Namespace, log_level: str) -> Settings:
+    """Settings of a command that extracts: folders are made, the default backbone is fetched.
+
+    log_level: in place of LOG_LEVEL, for somebody watches, and the log should not tell again how far things are. Raises
+    SettingsError, BackboneError.
+    """
+    from framewise.foundation import check_folders, configure_logging, with_default_backbone
+    from framewise.processes import allow_open_files
+
+    allow_open_files()
+    settings = settings_of(args)
+    configure_logging(log_level)
+    check_folders(settings)
+    return with_default_backbone(settings)
+
+
+def check_there(*paths: Path | None) -> None:
+    """Raises RequestError for a path that does not exist, before anything is fetched or computed."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise RequestError(f"cannot read {path}: No such file or directory")
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raises SettingsError for a file that could not be written, before hours are spent on what it is to hold."""
+    for path in paths:
+        if path and (path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK)):
+            raise SettingsError(f"cannot write {path}: it is a folder, or nothing may be written there")
+
+
+def flag_of(setting: str) -> str:
+    return "--" + setting.replace("_", "-")
+
+
+def setting_flags() -> Mapping[str, str]:
+    """Flag -> environment variable of every setting."""
+    return {flag_of(item.name): item.name.upper() for item in fields(Settings)}
+
+
+def secrets() -> list[str]:
+    """Environment variables that hold secrets."""
+    return [item.name.upper() for item in fields(Settings) if item.metadata["secret"]]

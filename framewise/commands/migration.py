@@ -1,0 +1,124 @@
+"""A project that played a video beside a time series by a script, brought to Label Studio of today.
+
+It reads a labeling config and an export, says what becomes of every task, and writes that if it is asked to. Nothing is
+fetched, and nothing of a task's HTML is rendered or run.
+"""
+
+import argparse
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.files import read_text
+from framewise.core.storage import folder_written_atomically
+from framewise.core.tables import table_lines
+from framewise.migrate.config import LabelingConfig
+from framewise.migrate.files import read_durations
+from framewise.migrate.plan import (
+    CONVERTED,
+    NEEDS_REVIEW,
+    RESCALED,
+    UNCHANGED,
+    MigrationOptions,
+    MigrationPlan,
+    Task,
+    is_number,
+    plan,
+)
+
+CONFIG, TASKS, REVIEW, SERIES = "config.xml", "tasks.json", "needs-review.json", "series"
+
+
+def migrate(args: argparse.Namespace) -> int:
+    """Print what becomes of a project, and write it if asked to. 1 if a task needs review.
+
+    Raises ConfigError, RequestError, SettingsError; then nothing is written.
+    """
+    output = _checked_output(args.output) if args.write else None
+    if args.media_folder is not None and not args.media_folder.is_dir():
+        raise SettingsError(f"--media-folder: {args.media_folder} is not a folder")
+    given = read_durations(args.durations, read_text(args.durations)) if args.durations else {}
+    series_address = args.series_address or MigrationOptions.series_address
+    options = MigrationOptions(args.media_folder, given, args.frame_rate, series_address)
+    done = plan(LabelingConfig(read_text(args.config)), _read_tasks(args.tasks), options)
+    _print_report(done)
+    if done.config is None:
+        print("There is nothing to write.")
+    elif output is None:
+        print("Nothing was written: this was a dry run. Add --write --output FOLDER.")
+    else:
+        _write(done, output)
+        _print_next_steps(done, output, options)
+    return 1 if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes) else 0
+
+
+def _read_tasks(path: Path) -> list[Task]:
+    """The tasks of a file: an export, or what is to be imported. Raises RequestError."""
+    try:
+        items = json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is not valid JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
+    items = [items] if isinstance(items, dict) else items
+    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    if any("data" not in item and "annotation_id" in item for item in items):
+        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
+    if any(not isinstance(item.get("data", item), dict) for item in items):
+        raise RequestError(f"{path}: expected an object 'data' in every task")
+    ids = Counter(item["id"] for item in items if "data" in item and is_number(item.get("id")))
+    if ids and (most := ids.most_common(1)[0])[1] > 1:
+        raise RequestError(f"{path}: task {most[0]} is there {most[1]} times; give one export of one project")
+    return items
+
+
+def _checked_output(output: Path | None) -> Path:
+    """The folder to write. Raises SettingsError before anything is read: what is in a folder is never overwritten."""
+    if output is None:
+        raise SettingsError("--write needs --output FOLDER, a new or an empty one")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise SettingsError(f"--output: {output} is not empty; give a new folder, nothing is overwritten")
+    if not os.access(output.absolute().parent, os.W_OK):
+        raise SettingsError(f"--output: nothing may be written in {output.absolute().parent}")
+    return output
+
+
+def _write(done: MigrationPlan, output: Path) -> None:
+    """Write all, then give it its name: a folder that is there is whole."""
+    with folder_written_atomically(output.absolute()) as folder:
+        (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
+        _write_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
+        if left := [o.task for o in done.outcomes if o.status == NEEDS_REVIEW]:
+            _write_json(folder / REVIEW, left)
+        for file in (outcome.file for outcome in done.outcomes if outcome.file):
+            (folder / SERIES).mkdir(exist_ok=True)
+            file.series.write(file.seconds, folder / SERIES / file.name)
+
+
+def _write_json(path: Path, items: Any) -> None:
+    path.write_text(json.dumps(items, indent=2) + "\n", encoding="utf-8")
+
+
+def _print_report(done: MigrationPlan) -> None:
+    rows = []
+    for outcome in done.outcomes:
+        first, *more = outcome.notes or ("",)
+        rows += [(outcome.name, outcome.status, first), *(("", "", note) for note in more)]
+    for line in table_lines([*rows, *(("config", "", change) for change in done.changes)]):
+        print(line)
+    counts = Counter(outcome.status for outcome in done.outcomes)
+    total = ", ".join(f"{counts[s]} {s}" for s in (CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW) if counts[s])
+    number = len(done.outcomes)
+    print(f"\n{number} task{'s' * (number != 1)}: {total}.")
+    if counts[UNCHANGED] == len(done.outcomes):
+        print("This project is migrated already.")
+
+
+def _print_next_steps(done: MigrationPlan, output: Path, options: MigrationOptions) -> None:
+    print(f"Written to {output}: {CONFIG}, for Settings > Labeling Interface > Code of a new project; {TASKS}, for its Import.")
+    if any(outcome.file for outcome in done.outcomes):
+        print(f"The tasks expect the files in {output / SERIES} at {options.series_address}: put them there before the import.")
+    if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes):
+        print(f"What needs review is in {output / REVIEW}, as it was. To have it too, mend it and give the whole export again.")

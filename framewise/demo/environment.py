@@ -1,0 +1,66 @@
+"""A Label Studio in an environment of its own: its requirements and framewise's do not fit together."""
+
+import fcntl
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from framewise.core.errors import FramewiseError
+
+LABEL_STUDIO_VERSION = "1.23.2"
+READY = ".ready"  # written last: an environment without it was interrupted, and is made again
+POLL_SECONDS = 0.5
+LOG_TAIL_CHARS = 1500
+
+
+def label_studio_program(folder: Path) -> Path:
+    """The ``label-studio`` program of an environment in ``folder``, which is made the first time. Raises FramewiseError."""
+    environment = folder / f"label-studio-{LABEL_STUDIO_VERSION}"
+    program = environment / "bin" / "label-studio"
+    environment.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{environment.name}.lock").open("w") as lock:  # of two demos at once, one makes it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / READY).exists():
+            _make(environment)
+    return program
+
+
+def _make(environment: Path) -> None:
+    print(f"Label Studio {LABEL_STUDIO_VERSION} is installed into {environment}: about 1 GB, once, in a few minutes.")
+    log = environment.with_suffix(".log")
+    log.write_bytes(b"")
+    _run("making an environment", [sys.executable, "-m", "venv", "--clear", str(environment)], log)
+    install = [str(environment / "bin" / "python"), "-m", "pip", "install", f"label-studio=={LABEL_STUDIO_VERSION}"]
+    _run("installing Label Studio", install, log)
+    (environment / READY).touch()
+
+
+def _run(what: str, command: Sequence[str], log: Path) -> None:
+    """Run a program and show for how long, and the last line that it wrote."""
+    with (
+        log.open("ab") as out,
+        tqdm(desc=what, bar_format="{desc}, {elapsed} {postfix}", dynamic_ncols=True) as bar,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as child,
+    ):
+        try:
+            while child.poll() is None:
+                bar.set_postfix_str(_last_line(log)[:60])
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            child.terminate()
+            raise
+    if child.returncode:
+        tail = log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip()
+        cure = "on Debian: apt install python3-venv; " if "ensurepip" in tail else ""
+        raise FramewiseError(f"{what} failed; {cure}or name a program with --label-studio. The end of {log}:\n{tail}")
+
+
+def _last_line(log: Path) -> str:
+    with log.open("rb") as text:
+        text.seek(max(0, log.stat().st_size - 500))
+        lines = text.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

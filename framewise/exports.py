@@ -1,0 +1,86 @@
+"""Files of tasks that Label Studio exports: read, checked, and what would be learned from them.
+
+What may be read and what counts is as in the service.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from framewise.assembly import Assembly
+from framewise.backend.identifiers import NO_PROJECT, is_id, is_offline, is_task, project_id
+from framewise.core.errors import ConfigError, RequestError, brief
+from framewise.core.files import read_text
+from framewise.labeling_config import read_labeling_config
+from framewise.store.annotations import AnnotatedTask, Annotations
+from framewise.store.database import DATABASE_NAME, Database
+
+Task = Mapping[str, Any]
+
+
+def read_tasks(path: Path) -> list[Any]:
+    """A file's tasks. Raises RequestError for one that is no list of them."""
+    try:
+        items = json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is not valid JSON; in Label Studio, choose Export > JSON") from None
+    if not isinstance(items, list) or not items:
+        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    if all(isinstance(item, Mapping) and "data" not in item for item in items):
+        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
+    return items
+
+
+def annotated_tasks(path: Path) -> list[Task]:
+    """The tasks of an export, checked: one that cannot be read is refused before anything is stored. Raises RequestError."""
+    items = read_tasks(path)
+    seen = set()
+    for place, task in enumerate(items, 1):
+        if not isinstance(task, Mapping) or not is_task(task) or not isinstance(task.get("data"), Mapping):
+            raise RequestError(f"{path}: item {place}: expected a number 'id' and an object 'data', found {brief(task)}")
+        if task["id"] in seen:
+            raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
+        seen.add(task["id"])
+        annotations = task.get("annotations") or []
+        for annotation in annotations if isinstance(annotations, list) else [annotations]:
+            usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
+            if not usable or not isinstance(annotation.get("result") or [], list):
+                raise RequestError(
+                    f"{path}: task {task['id']}: expected annotations with a number 'id' and a list 'result', found "
+                    f"{brief(annotation)}"
+                )
+    return items
+
+
+def store_export(annotations: Annotations, key: str, label_config: str, tasks: Sequence[Task], title: str = "") -> None:
+    """Remember an export as if Label Studio had listed it: what is newer, or was deleted, stays as it is."""
+    with annotations.together():
+        annotations.put_project(key, project_id(key), label_config, title)
+        for task in tasks:
+            annotations.put_listed(key, task, task.get("annotations") or [])
+
+
+def learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask]:
+    """What would be learned from of an export, by the rules of the store, in one that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = Annotations(Database(Path(folder) / DATABASE_NAME))
+        store_export(annotations, NO_PROJECT, label_config, tasks)
+        return annotations.training_set(NO_PROJECT)
+
+
+def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
+    """The labeling config to work with: of a file, or the project's own. A project of Label Studio has the one that it was
+    told there: a training by another would change what the service answers."""
+    known = assembly.annotations.project(key)
+    if path is None:
+        if known is None:
+            raise ConfigError("which labels are there? Give the labeling config with --config FILE.xml")
+        return known.label_config
+    given = read_text(path)
+    if known and not is_offline(key) and read_labeling_config(given) != read_labeling_config(known.label_config):
+        raise ConfigError(
+            f"{path}: project {key} has another labeling config in Label Studio; change it there, or leave --config out"
+        )
+    return given
