@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -121,9 +122,9 @@ def _why_unknown(unknown: Sequence[str]) -> str:
 
 def _output_is_closed() -> bool:
     """True if nobody reads the standard output any more; then the rest of it is dropped."""
-    try:
-        print(end="", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    polled = select.poll()
+    polled.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in polled.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from shtab import FILE
+
 from framewise.core.errors import RequestError, SettingsError
 from framewise.settings import Settings
 
@@ -32,6 +34,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **given: Any):
         super().__init__(**{"formatter_class": _Layout, **given})
         self.names: dict[str, Parser] = {}
+
+    def add_argument(self, *names: Any, **given: Any) -> argparse.Action:
+        """As argparse's; shells complete the names of files where a path is expected."""
+        action = super().add_argument(*names, **given)
+        if given.get("type") is Path:
+            setattr(action, "complete", FILE)  # noqa: B010  (argparse's class declares no such attribute)
+        return action
 
     def add_commands(self) -> "Commands":
         self.set_defaults(run=lambda args: self.print_help())
@@ -77,10 +86,11 @@ def add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for every setting but secrets; the environment variable is the default."""
-    about = "Each is also an environment variable: --model-root is MODEL_ROOT. Secrets are variables alone, which other users"
-    group = parser.add_argument_group(
-        "settings", f"{about} of the machine cannot list: {', '.join(secrets())}; NAME_FILE names a file that holds one."
+    about = (
+        "Each is also an environment variable: --model-root is MODEL_ROOT. Secrets are environment variables alone: "
+        f"{', '.join(secrets())}; NAME_FILE names a file that holds one."
     )
+    group = parser.add_argument_group("settings", textwrap.fill(about, HELP_WIDTH, initial_indent="", subsequent_indent="  "))
     for item in fields(Settings):
         if not item.metadata["secret"]:
             default = f" (default: {item.default})" if item.default not in (None, ()) else ""

@@ -1,5 +1,6 @@
 """A service whose cache has a limit, and the command that shows the cache and removes from it beside a running service."""
 
+import json
 import re
 import shutil
 
@@ -131,15 +132,35 @@ def test_the_command_cleans_what_nobody_will_ask_for(roomy, project, make_task):
         (["--shrink", "much"], "--shrink: expected a number of bytes, or a size such as 500MB or 10GB, found 'much'"),
         (["--data-dir", "/nowhere"], "DATA_DIR: /nowhere holds no framewise.sqlite; give the settings of the service"),
         (
-            ["--cache-max-bytes", "-1"],
-            "CACHE_MAX_BYTES: expected a number of bytes, or a size such as 500MB or 10GB, found '-1'",
+            ["--cache-max-bytes", "1"],
+            "--cache-max-bytes is no flag of this command; set the environment variable CACHE_MAX_BYTES",
         ),
     ],
-    ids=["nobody to ask", "no size", "no service", "no limit"],
+    ids=["nobody to ask", "no size", "no service", "no flag"],
 )
 def test_what_cannot_be_done_is_said(roomy, args, said):
     done = command(roomy, "cache", *args)
+    assert done.returncode == 2
+    assert re.fullmatch(r"framewise( cache: error)?: " + re.escape(said), done.stderr.splitlines()[-1])
+
+
+def test_a_size_of_the_environment_that_is_none_is_refused(roomy):
+    done = command(roomy, "cache", CACHE_MAX_BYTES="-1")
+    said = "CACHE_MAX_BYTES: expected a number of bytes, or a size such as 500MB or 10GB, found '-1'"
     assert (done.returncode, done.stderr.strip()) == (2, f"framewise: {said}")
+
+
+def test_what_the_cache_holds_is_told_as_json(roomy, project, make_task):
+    service = roomy
+    cache_command(service, "--shrink", "0")
+    service.train(project, (make_task(), [region("Walk", (1, 24))]))
+    told = json.loads(cache_command(service, "--json"))
+    assert (told["folder"], told["videos"], told["leftovers"]) == (str(service.cache), 1, [])
+    (features,) = told["features"]
+    assert features["videos"] == 1
+    assert 0 < features["size"] <= told["size"]
+    assert features["preprocessing"].startswith("fast center")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", features["newest_use"])
 
 
 def test_a_prediction_of_what_is_evicted_again_and_again_arrives(small, project, make_task):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,38 +36,38 @@ def assert_one_line(done, *texts):
     assert [text for text in texts if text not in line] == []
 
 
-def test_help_names_the_commands(framewise):
-    done = framewise("--help")
+@pytest.mark.parametrize("args", [[], ["--help"]], ids=["bare", "--help"])
+def test_help_names_the_commands(framewise, args):
+    done = framewise(*args)
     assert (done.returncode, done.stderr) == (0, "")
-    names = (
-        "serve",
-        "work",
-        "backbone",
-        "versions",
-        "roll-back",
-        "unpin",
-        "forget",
-        "train",
-        "evaluate",
-        "predict",
-        "bench",
-        "migrate",
-        "demo",
-    )
+    names = "serve work jobs versions roll-back unpin forget cache backbone train evaluate predict extract migrate sync series"
+    names = [*names.split(), "bench", "demo", "completion"]
     assert [name for name in names if not re.search(rf"^    {name}\s", done.stdout, re.MULTILINE)] == []
 
 
-def test_serves_help_has_a_flag_for_every_setting(framewise):
+def test_serves_help_has_a_flag_for_every_setting_but_secrets(framewise):
     shown = framewise("serve", "--help").stdout
-    flags = ["--" + name.lower().replace("_", "-") for name, _, _ in describe_settings()]
-    assert [flag for flag in flags if f"{flag} VALUE" not in shown] == []
+    flags = {"--" + name.lower().replace("_", "-") for name, _, _ in describe_settings()}
+    secret = {"--basic-auth-pass", "--webhook-token", "--label-studio-api-key", "--queue-url"}
+    assert [flag for flag in flags - secret if f"{flag} VALUE" not in shown] == []
+    assert [flag for flag in secret if flag in shown] == []
+
+
+@pytest.mark.parametrize("flag", ["--label-studio-api-key", "--queue-url=redis://:secret@host"])
+def test_a_secret_on_the_command_line_is_refused_and_its_variable_named(framewise, flag):
+    done = framewise("serve", flag, "abc")
+    assert done.returncode == 2
+    name = flag.partition("=")[0]
+    variable = name.removeprefix("--").replace("-", "_").upper()
+    assert f"{name} is no flag of this command; set the environment variable {variable}" in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_version_is_printed(framewise):
     assert framewise("--version").stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("args", [[], ["dance"], ["serve", "--no-such-flag", "1"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["dance"], ["sync", "dance"], ["serve", "--no-such-flag", "1"]], ids=" ".join)
 def test_a_command_line_that_is_none_is_refused_with_the_usage(framewise, args):
     done = framewise(*args)
     assert done.returncode == 2
@@ -116,3 +117,53 @@ def test_the_command_backbone_shows_where_a_file_is(framewise, tmp_path, backbon
     done = framewise("backbone", backbone.name)
     assert done.returncode == 0
     assert str(tmp_path / "model_root" / backbone.name) in done.stdout
+
+
+def test_a_port_in_use_is_one_line_that_names_the_flag_before_anything_is_fetched(framewise, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert_one_line(framewise("serve", PORT=port), f"port {port} of 127.0.0.1 is in use", "--port")
+        assert not (tmp_path / "model_root").exists()
+
+
+def test_an_address_of_another_machine_is_one_line_that_names_the_flag(framewise):
+    assert_one_line(framewise("serve", "--host", "192.0.2.1", PORT="9090"), "192.0.2.1", "--host")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["train", "gone.json"],
+        ["evaluate", "gone.json", "--config", "c.xml"],
+        ["predict", "gone.json", "--output", "out.json"],
+        ["extract", "gone"],
+        ["bench", "gone.mp4"],
+        ["migrate", "gone.json", "--config", "c.xml"],
+        ["sync", "labels", "gone.json", "gone.json", "--config", "c.xml", "--output", "out.json"],
+        ["sync", "apply", "gone.json"],
+    ],
+    ids=lambda args: " ".join(args),
+)
+def test_a_missing_file_is_said_before_anything_is_downloaded(framewise, tmp_path, args):
+    assert_one_line(framewise(*args), "cannot read gone", "No such file or directory")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_downloaded(framewise, tmp_path):
+    (tmp_path / "t.json").write_text("[]")
+    assert_one_line(framewise("predict", "t.json", "--output", "nowhere/out.json"), "cannot write nowhere/out.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["serve", "--help"], ["completion", "bash"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path, args, unbuffered):
+    """As in `framewise ... | head -1`, where head is gone already."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "framewise", *args]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, env=env, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141 or "--help" in args  # argparse itself takes no notice

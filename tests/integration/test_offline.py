@@ -213,6 +213,13 @@ def test_evaluating_prints_the_table_writes_it_and_publishes_and_remembers_nothi
     assert (workplace.trained(), workplace.known()) == ([], {})
 
 
+def test_scores_are_printed_as_json_and_nothing_else(workplace, make_clip):
+    export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", AUTO)
+    done = workplace.run("evaluate", export, "--config", config, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tl"]["videos"] == 1
+
+
 def test_what_counts_of_an_export_is_what_counts_in_the_service(workplace, make_clip, videos):
     """A skipped annotation is none, a ground truth goes before a newer one, and a video that is gone is left out."""
     first, second, third = export_of([make_clip() for _ in range(3)])
