@@ -63,7 +63,7 @@ def store_export(annotations: Annotations, key: str, label_config: str, tasks: S
 
 
 def learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask]:
-    """What would be learned from of an export, by the rules of the store, in one that is thrown away."""
+    """Tasks of an export that would be learned from, by the rules of the store, in a temporary one."""
     with tempfile.TemporaryDirectory() as folder:
         annotations = Annotations(Database(Path(folder) / DATABASE_NAME))
         store_export(annotations, NO_PROJECT, label_config, tasks)

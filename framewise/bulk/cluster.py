@@ -36,7 +36,8 @@ TOKEN = "token"
 
 @dataclass(frozen=True)
 class Share:
-    """What client and workers have in common. folder: of this run, below the cache. values: settings, without secrets.
+    """Settings and samples that client and workers share. folder: of this run, below the cache. values: settings, without
+    secrets.
 
     samples: (path, size) of some of the files, if they are on disks.
     """
@@ -140,7 +141,7 @@ def _check_workers(client: Any, share: Share, address: str) -> None:
 
 
 def _is_at_something(client: Any) -> bool:
-    """Whether a worker has a video, or there is no worker now: then others may come."""
+    """True if a worker has a video, or there is no worker now: then others may come."""
     processing = client.processing()
     return not processing or any(processing.values())
 
@@ -179,7 +180,7 @@ def begun_name(video: Video) -> str:
 
 @functools.lru_cache(maxsize=8)
 def problem_at_worker(share: Share) -> str:
-    """What keeps this process from extracting for a client, or ""."""
+    """Reason why this process cannot extract for a client, or ""."""
     if share.version != __version__:
         return f"it has framewise {__version__}, and the client has {share.version}; install the same"
     try:

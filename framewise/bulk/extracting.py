@@ -27,7 +27,7 @@ EXTRACTED, CACHED, FAILED = "extracted", "cached", "failed"
 
 @dataclass(frozen=True)
 class ExtractionOutcome:
-    """What came of a video. content: of its file, None if that could not be had. pictures: how many were decoded."""
+    """Outcome of one video. content: of its file, None if that could not be had. pictures: how many were decoded."""
 
     video: Video
     state: str
@@ -37,7 +37,7 @@ class ExtractionOutcome:
 
 
 class Workplace:
-    """What a process needs to extract. It opens no database: that need not be on a disk which a cluster shares."""
+    """Parts that a process needs to extract. It opens no database: that need not be on a disk which a cluster shares."""
 
     def __init__(self, settings: Settings):
         check_folders(settings)

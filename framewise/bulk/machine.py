@@ -160,7 +160,7 @@ class _Process:
 
 
 def _serve(settings: Settings, connection: Connection) -> None:
-    """What the process does: videos come, and shares of them and outcomes go, until the other end is closed."""
+    """Main loop of the process: videos come, progress and outcomes go, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the first one decides
     os.nice(NICE)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch is imported

@@ -1,4 +1,4 @@
-"""Which videos are to be extracted: of a folder, of a file of tasks, of a known project."""
+"""Videos to extract: of a folder, of a file of tasks, of a known project."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Video:
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """What is to be extracted. unusable: (name, reason) of tasks without a video. notes: what else is to be said.
+    """Videos to extract. unusable: (name, reason) of tasks without a video. notes: what else is to be said.
 
     settings: those under which it may be read.
     """

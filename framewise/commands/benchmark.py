@@ -1,4 +1,4 @@
-"""How fast features are made on this machine, beside the usual way and beside what the machine could do at best.
+"""Speed of extraction on this machine, beside the usual way and beside what the machine could do at best.
 
 All sides take turns on the same video in one run, because machines change their speed by the minute: what counts are the
 ratios. The usual way is Ultralytics' own ``predict``, a picture at a time, with a hook on the last layer. The ceilings are
@@ -54,7 +54,7 @@ class Side:
 
 @dataclass(frozen=True)
 class BenchParts:
-    """What the sides work with."""
+    """Inputs that all sides share."""
 
     video: Path
     backbone: Backbone
@@ -198,7 +198,7 @@ def _row(side: Side, speeds: Sequence[float], reference: Sequence[float]) -> dic
 
 
 def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
-    """How near each of our ways comes to 1 / (1/d + 1/n): decoding and resizing, and the network, share the processors."""
+    """Ratio of each of our ways to 1 / (1/d + 1/n): decoding and resizing, and the network, share the processors."""
     for name, own in speeds.items():
         profile, _, how = name.partition(", ")
         parts = [speeds.get(f"decode and resize alone, {profile}"), speeds.get(f"network alone, {how}")]
@@ -223,7 +223,7 @@ def look_up_share(parts: BenchParts, speeds: dict[str, list[float]]) -> dict[str
 
 
 def machine() -> dict[str, Any]:
-    """What this was measured on."""
+    """Description of the machine that this was measured on."""
     import torch
 
     name = platform.processor() or platform.machine()

@@ -87,7 +87,7 @@ def _backbone_names(settings: Settings) -> dict[str, str]:
 
 
 def _stock(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, str]) -> dict[str, Any]:
-    """What is in the cache, by backbone and preprocessing, the most videos first. Sizes in bytes, times as seconds."""
+    """Contents of the cache, by backbone and preprocessing, the most videos first. Sizes in bytes, times as seconds."""
     stock = housekeeper.stock()
     groups = defaultdict(list)
     for video in stock.videos:  # used longest ago first

@@ -49,7 +49,7 @@ def extract(
 
 
 class _Seen:
-    """What came of the videos so far. failed: (name, reason) of each that cannot be used."""
+    """Outcomes of the videos so far. failed: (name, reason) of each that cannot be used."""
 
     def __init__(self, total: int, failed: Iterable[tuple[str, str]]):
         self.total, self.done = total, 0
@@ -120,7 +120,7 @@ class _Shown:
         self._bar.close()
 
     def in_hand(self, videos: float) -> None:
-        """How much is done of what is not done yet."""
+        """Show the share that is done of videos that are not finished."""
         self._in_hand = videos
 
     def update(self, seen: _Seen) -> None:

@@ -1,4 +1,4 @@
-"""What commands' parsers share: the layout of help, and flags of settings."""
+"""Layout of help and flags of settings, shared by the parsers of all commands."""
 
 import argparse
 import os

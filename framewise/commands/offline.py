@@ -1,4 +1,4 @@
-"""What the command does with files and no Label Studio: learn from an export, say how good that is, predict tasks.
+"""Commands on files, without a Label Studio: learn from an export, say how good that is, predict tasks.
 
 What may be read, what is cached and how versions are made is as in the service; nothing more is allowed from here.
 """

@@ -89,7 +89,7 @@ def _check_files(args: argparse.Namespace, output: Path) -> None:
 
 
 def _settings(args: argparse.Namespace) -> "SeriesSettings":
-    """Of the flags. Raises MediaError, ConfigError."""
+    """Settings by the flags. Raises MediaError, ConfigError."""
     from framewise.core.errors import MediaError
     from framewise.core.time_format import TimeFormat
     from framewise.labeling_config import SeriesSettings, separator_of

@@ -1,4 +1,4 @@
-"""What commands beside a running service share: its database, its use cases, the question before something is removed."""
+"""Parts of commands that run beside a service: its database, its use cases, the question before something is removed."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What commands tell while they work, on standard error."""
+"""Progress of commands while they work, on standard error."""
 
 import sys
 import threading

@@ -44,7 +44,7 @@ def _positive(text: str) -> float:
 
 
 def estimated(paths: Sequence[Path], method: str, max_offset: float) -> "Manifest":
-    """What `framewise sync estimate` finds. Runs in a process of its own."""
+    """Offsets that `framewise sync estimate` finds. Runs in a process of its own."""
     from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
     return estimate_offsets(paths, EstimateOptions(method=method, max_offset=max_offset))

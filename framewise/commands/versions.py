@@ -61,7 +61,7 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _offer(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What to say of a control's versions, newest first, if the one in use is worse than the one before it."""
+    """Advice about a control's versions, newest first, if the one in use is worse than the one before it."""
     if len(versions) < 2 or not versions[0]["current"]:
         return
     newest, before = versions[:2]

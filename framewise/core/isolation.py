@@ -1,4 +1,4 @@
-"""Which errors one task keeps to itself, and which end the work on all of them."""
+"""Errors that concern one task alone, and errors that end the work on all tasks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

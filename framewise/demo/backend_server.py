@@ -69,7 +69,7 @@ class BackendServer:
             stop_child(child, SUPERVISOR_STOP_SECONDS)
 
     def jobs(self) -> dict[str, Any]:
-        """What /jobs answers."""
+        """Answer of /jobs."""
         answer: dict[str, Any] = httpx.get(f"{self.url}/jobs", timeout=10, trust_env=False).raise_for_status().json()
         return answer
 

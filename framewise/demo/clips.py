@@ -35,7 +35,7 @@ SOCK_COLOURS = ((30.0, 40.0, 160.0), (25.0, 25.0, 35.0), (120.0, 20.0, 110.0))
 
 @dataclass(frozen=True)
 class ClipTruth:
-    """What a rendered clip shows.
+    """Truth about a rendered clip.
 
     intervals: by label, runs of Label Studio frames (1-based, both ends included), in order.
     """

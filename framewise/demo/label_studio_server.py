@@ -85,7 +85,7 @@ class LabelStudioServer:
 
     @property
     def running(self) -> bool:
-        """Whether the server process is alive."""
+        """True if the server process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> LabelStudioServer:
@@ -234,7 +234,7 @@ class LabelStudioServer:
 
 
 class LabelStudioApi:
-    """What a user does in Label Studio, over its HTTP interface; answers are its JSON.
+    """Actions of a Label Studio user, over its HTTP interface; answers are its JSON.
 
     url:   address of Label Studio.
     token: legacy token ("Authorization: Token ..").

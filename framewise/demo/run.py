@@ -53,7 +53,8 @@ def run_demo(label_studio: Path, folder: Path, exit_after: bool) -> int:
 
 @dataclass(frozen=True)
 class Demo:
-    """What is running: the clips' tasks, of which the first ANNOTATED are learned from. backend: framewise's address."""
+    """State of a running demo: the clips' tasks, of which the first ANNOTATED are learned from. backend: framewise's
+    address."""
 
     server: LabelStudioServer
     api: LabelStudioApi
@@ -101,7 +102,7 @@ def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> in
 
 
 def true_regions(clip: ClipTruth) -> list[dict[str, Any]]:
-    """What a careful person would draw on a clip."""
+    """Regions that a careful person would draw on a clip."""
     return [
         {**write_region([label], start, end, "timeline", "video"), "origin": "manual"}
         for label, intervals in clip.intervals.items()

@@ -106,7 +106,7 @@ class AutoClassifier:
 
     @classmethod
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
-        """What ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else.
+        """Load what ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else.
 
         Earlier versions have networks over time besides, which are left out, and no limits of novelty.
         """
@@ -143,7 +143,7 @@ class AutoClassifier:
 
 
 def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
-    """Whether the sizes of tensors are those of one classifier."""
+    """True if the sizes of tensors are those of one classifier."""
     fits = [basis.fits_together(), kernel.prior.shape == (num_labels,), len(kernel.blocks) == len(basis.block_names())]
     fits += [block.fits_together(num_labels) for block in kernel.blocks]
     return all(fits)

@@ -1,5 +1,5 @@
-"""Which labels are on when: the most probable course of hidden Markov chains, by what scores say of each row, and by how long
-labels last and what follows them in the annotations.
+"""Labels that are on in each row: the most probable path of hidden Markov chains, by what scores say of each row, and by how
+long labels last and what follows them in the annotations.
 
 Labels that exclude each other are the states of one chain, beside "none of them"; every other label has a chain of its own.
 Source: Rabiner 1989, "A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition".
@@ -104,7 +104,7 @@ def chains_of(
 
 
 def decode(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
-    """Which labels are on, (T, L), by how far each score is above its threshold, (T, L)."""
+    """Labels that are on, (T, L), by how far each score is above its threshold, (T, L)."""
     on = np.zeros(above.shape, dtype=bool)
     for chain in chains:
         on[:, list(chain.labels)] = chain.decode(above, frame_rate)

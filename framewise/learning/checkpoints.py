@@ -51,7 +51,7 @@ def load(folder: Path, classes: Mapping[str, Loadable[T_co]]) -> T_co:
 
 
 def load_cached(folder: Path, load_from: Callable[[Path], T_co]) -> T_co | None:
-    """What ``load_from(folder)`` gives, from memory while the files are the same; None if the folder is not there."""
+    """Result of ``load_from(folder)``, from memory while the files are the same; None if the folder is not there."""
     try:
         key = _cache_key(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""What surrounds a row in time: means and differences over windows of so many seconds, whatever the frame rate.
+"""Surroundings of a row in time: means and differences over windows of so many seconds, whatever the frame rate.
 
 At the ends of a video a window is cut, so nothing tells how far away they are.
 """
@@ -42,7 +42,7 @@ class Around:
 
 
 def cells(track: Track) -> Tensor:
-    """How much moves where, (T, N), as logarithms: of each row of the picture's grid the mean of left and right, and their
+    """Motion by place, (T, N), as logarithms: of each row of the picture's grid the mean of left and right, and their
     difference.
 
     A walk to the left and one to the right look alike, and what happens at one side is still told from both.
@@ -83,7 +83,7 @@ def _moved(x: Tensor, seconds: float, frame_rate: float) -> Tensor:
 
 
 def end_to_end(parts: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
-    """Of parts (n, N) of several matrices the whole ones, (rows, N) each.
+    """Join parts (n, N) of several matrices to whole ones, (rows, N) each.
 
     As ``torch.cat`` of each, but the parts are not kept meanwhile: between small ones that stay, the C library cannot give
     back the memory of large ones that went.
@@ -119,7 +119,7 @@ def blocks(track: Track, where: Tensor, how: Tensor, rows: Tensor) -> list[Tenso
 
 
 def _seen(seen: Around, rows: Tensor) -> list[Tensor]:
-    """What is seen around each row, and how it changes."""
+    """Appearance around each row, and how it changes."""
     appearance = [seen.mean(rows, 0.13, later) for later in (0.0, -0.5, 0.5)] + [seen.mean(rows, 1.0)]
     changes = [seen.change(rows, seconds, later) for seconds, later in ((0.07, 0.1), (0.13, 0.27), (0.27, 0.67))]
     return [torch.cat(appearance, 1), torch.cat(changes, 1)]

@@ -31,7 +31,7 @@ BELOW = float(np.nextafter(0.5, 0))  # the highest score of what is not on
 
 @dataclass(frozen=True)
 class Decision:
-    """Of one label: scores from ``threshold`` on say that it is on."""
+    """Decision on one label: scores from ``threshold`` on say that it is on."""
 
     threshold: float = 0.45
 

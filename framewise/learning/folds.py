@@ -1,4 +1,4 @@
-"""How annotated videos are divided so that every row is scored by a network that did not learn from it."""
+"""Division of annotated videos into folds: every row is scored by a model that did not learn from it."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Fold:
-    """What to learn from and what to score afterwards; both hold rows, and no row is in both."""
+    """Rows to learn from and rows to score afterwards; both hold some, and no row is in both."""
 
     train: list[Piece]
     test: list[Piece]

@@ -50,7 +50,7 @@ class JointRows:
         return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.shares)
 
     def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Of the media that are there, one after the other; the motion last."""
+        """Read the media that are there, one after the other; the motion last."""
         read = [part.read(index) for part in self.parts if part is not None]
         moving = None if self.moving is None else self.parts[self.moving]
         motion = np.zeros((len(index), self.motion_size), np.float32) if moving is None else moving.read(index)
@@ -152,13 +152,13 @@ class JointBasis(TrackMaker):
 
 
 def fit_basis(rows: Sequence[Rows]) -> Basis | JointBasis:
-    """Of a single medium, or of the media of a sync group."""
+    """Fit the basis of a single medium, or of the media of a sync group."""
     joint = [r for r in map(in_groups, rows) if isinstance(r, JointRows)]
     return JointBasis.fit(joint) if joint else Basis.fit(rows)
 
 
 def read_basis(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Basis | JointBasis:
-    """What was saved. Raises KeyError, ValueError or TypeError for something else."""
+    """Load a basis that was saved. Raises KeyError, ValueError or TypeError for something else."""
     if "media" not in description:
         return _read_basis("basis", tensors)
     bases: list[Basis | None] = []

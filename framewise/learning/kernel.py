@@ -38,8 +38,8 @@ EMPTY = 1e-6  # squared length below which a block says nothing
 
 
 class Block(NamedTuple):
-    """What was learned of one kind of evidence: rows (M, B) that were scaled by centre (B,) and scale (B,), and what a row
-    adds to a score by its numbers, linear (B, L), and by its likeness to the rows, gaussian (M, L)."""
+    """Kernel ridge regression of one kind of evidence: rows (M, B) that were scaled by centre (B,) and scale (B,), and what
+    a row adds to a score by its numbers, linear (B, L), and by its likeness to the rows, gaussian (M, L)."""
 
     rows: Tensor
     centre: Tensor
@@ -48,13 +48,13 @@ class Block(NamedTuple):
     gaussian: Tensor
 
     def fits_together(self, num_labels: int) -> bool:
-        """Whether the sizes of the tensors are those of one block."""
+        """True if the sizes of the tensors are those of one block."""
         kept, size = len(self.rows), len(self.centre)
         sizes = [(kept, size), (size,), (size,), (size, num_labels), (kept, num_labels)]
         return [tensor.shape for tensor in self] == sizes
 
     def with_fewer_rows(self) -> "Block":
-        """What the rows left out added is given to those kept, so that the sum is the nearest that can be made of these."""
+        """Give what the rows left out added to those kept, so that the sum is the nearest that can be made of these."""
         # As they will be stored: what is added depends on each of their digits.
         kept = self.rows[_unlike(self.rows)].half().float()
         among = _gaussian(kept, kept).double()
@@ -194,7 +194,7 @@ def _patterns(weights: Tensor, known: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """What was learned of each of the blocks of ``context.blocks``; prior (L,): a score before anything is known."""
+    """Sum of a ``Block`` for each of ``context.blocks``; prior (L,): a score before anything is known."""
 
     blocks: list[Block]
     prior: Tensor
@@ -251,7 +251,7 @@ def _between(rows: Tensor, values: Tensor, length: int) -> Tensor:
 
 
 def _unlike(block: Tensor) -> Tensor:
-    """Which rows of a block (N, B) to keep, so that of the others little is unlike all of them."""
+    """Rows of a block (N, B) to keep, so that of the others little is unlike all of them."""
     alike = _gaussian(block, block)
     most = min(MAX_KEPT, len(block))
     rest, factors = alike.diagonal().clone(), alike.new_zeros(most, len(block))
@@ -267,7 +267,7 @@ def _unlike(block: Tensor) -> Tensor:
 
 
 class _Steadiness:
-    """How steady each number of motion is: its correlation with itself a moment later, over all videos.
+    """Steadiness of each number of motion: its correlation with itself a moment later, over all videos.
 
     What changes by chance from picture to picture is noise: it would count as much as what tells labels apart.
     """

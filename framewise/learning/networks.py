@@ -19,7 +19,7 @@ PREDICT_CHUNKS = 512  # chunks of one forward pass: bounds the memory of a long 
 
 
 class BaseNN(nn.Module):
-    """What every network here can do: name its labels, be saved and loaded."""
+    """Base of networks: names of labels, saving and loading."""
 
     label_map: dict[str, int]
 
@@ -48,7 +48,7 @@ class BaseNN(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """What ``save`` wrote, in eval mode."""
+        """Load what ``save`` wrote, in eval mode."""
         network = cls(**description["hyperparameters"])
         network.load_state_dict(tensors)
         network.set_label_map(description["label_map"])
@@ -103,7 +103,7 @@ class MultiLabelLSTM(BaseNN):
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes; no part of what is saved."""
+        """Device on which the network computes; no part of what is saved."""
         return self.fc.weight.device
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class MultiLabelLSTM(BaseNN):
         return scores / counts.clamp(min=1)
 
     def matches(self, other: Self) -> bool:
-        """Whether training can go on from ``other``: the same shape and the same labels."""
+        """True if training can go on from ``other``: the same shape and the same labels."""
         return self.hyperparameters() == other.hyperparameters() and self.label_map == other.label_map
 
 

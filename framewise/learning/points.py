@@ -117,7 +117,7 @@ class _Finder:
         return intervals
 
     def _is_unlike_marks_between(self) -> bool:
-        """Whether rows between marks are told from marked rows in tracks that were not learned from: then something is there
+        """True if rows between marks are told from marked rows in tracks that were not learned from: then something is there
         that has no label."""
         if len(self.marked) < MIN_TRACKS or not any(m.between.any() for m in self.marked):
             return False
@@ -250,7 +250,7 @@ class _Bound(NamedTuple):
         return 0 <= self.row < len(told) and column >= 0 and bool(told[self.row, column])
 
     def gains(self, above: FloatArray) -> FloatArray | None:
-        """What each of the rows next to it, above (T, L), adds to its interval; None if it has to stay as it is."""
+        """Gain of each of the rows next to an interval, above (T, L); None if it has to stay as it is."""
         return above[:, self.column] if self.grows else None
 
 

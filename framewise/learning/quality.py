@@ -1,4 +1,4 @@
-"""How good a control's predictions are on videos that it did not learn from, in numbers that people are shown.
+"""Quality of a control's predictions on videos that it did not learn from, in numbers that people are shown.
 
 Everything here is about out-of-fold predictions: each video's come from a network that learned from other videos.
 """
@@ -146,7 +146,7 @@ def _precision_recall(frames: FloatArray) -> dict[str, float]:
 
 
 def _videos_with(counts: Counts) -> int:
-    """How many videos have true frames of a label, by its counts (V, F1S, 3)."""
+    """Number of videos that have true frames of a label, by its counts (V, F1S, 3)."""
     return int((counts[:, 0, 0] + counts[:, 0, 2] > 0).sum())
 
 

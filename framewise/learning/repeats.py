@@ -1,4 +1,4 @@
-"""What is in several videos at once, such as a recording and a film cut from it: nothing honest is measured on it.
+"""Material that is in several videos at once, such as a recording and a film cut from it: nothing honest is measured on it.
 
 A learner that learned from one of them knows the other by heart. So where a fold holds out a video, what repeats it is not
 learned from either. Pictures alone are compared: silence, and a sensor that lies still, are the same in all recordings.
@@ -59,7 +59,7 @@ def _pictures(track: Track) -> Tensor | None:
 
 
 def _variance(seen: Sequence[Tensor]) -> Tensor:
-    """Of all rows of all videos, (C,)."""
+    """Variance over all rows of all videos, (C,)."""
     rows = torch.tensor([float(len(s)) for s in seen]).unsqueeze(1)
     means = torch.stack([s.mean(0) for s in seen])
     within = torch.stack([s.var(0, correction=0) for s in seen])
@@ -91,7 +91,7 @@ def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor | None])
 
 
 def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Sequence[Tensor]) -> list[Piece]:
-    """What is left of a piece of a train side."""
+    """Parts that are left of a piece of a train side."""
     step, length = _step(track), piece.stop - piece.start
     same = (
         torch.cat([_nearest(part, held_out) < SAME for part in moments.split(COMPARED_ROWS)])

@@ -1,4 +1,4 @@
-"""How many processors learning takes."""
+"""Number of processors that learning takes."""
 
 import os
 from collections.abc import Iterator

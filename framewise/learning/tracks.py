@@ -133,7 +133,7 @@ class Track:
 
 
 class TrackMaker:
-    """What makes tracks of rows."""
+    """Protocol of makers of tracks from rows."""
 
     layout: Layout | None = None
 
@@ -205,7 +205,7 @@ class Basis(TrackMaker):
         return list(BLOCK_NAMES)
 
     def fits_together(self) -> bool:
-        """Whether the sizes of the tensors are those of one basis."""
+        """True if the sizes of the tensors are those of one basis."""
         size = len(self.mean)
         scaled = self.scale is None or self.scale.shape == (size,)
         return scaled and self.mean.shape == (size,) and self.projection.ndim == 2 and len(self.projection) == size

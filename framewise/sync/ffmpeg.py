@@ -69,7 +69,7 @@ def run(arguments: Sequence[str], name: str, seconds: float, progress: ShareProg
 
 
 def lines_of(arguments: Sequence[str], name: str, told: deque[str]) -> Iterator[str]:
-    """What FFmpeg prints, line by line. told: lines that tell of errors, as the caller finds them. Raises as ``run``."""
+    """Lines that FFmpeg prints. told: lines that tell of errors, as the caller finds them. Raises as ``run``."""
     read_end, write_end = os.pipe()
     with open(read_end, encoding="utf-8", errors="replace") as output:
         with open(write_end, "wb") as log:

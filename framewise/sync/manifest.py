@@ -41,7 +41,7 @@ _CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one method found for one recording. Seconds; None where it abstains or, of drift, does not measure it."""
+    """Result of one method for one recording. Seconds; None where it abstains or, of drift, does not measure it."""
 
     offset: float | None
     confidence: float
@@ -78,7 +78,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Pair:
-    """What was found between two recordings: offset is start of b - start of a. residual: how far it is from the solution."""
+    """Result for two recordings: offset is start of b - start of a. residual: how far it is from the solution."""
 
     a: str
     b: str
@@ -116,7 +116,7 @@ class Manifest:
 
 
 def on_other_clock(seconds: float, rate: float, offset: float, other_rate: float, other_offset: float) -> float:
-    """What is at ``seconds`` of one recording, in seconds of another. rate: of the reference's seconds in a recording's own."""
+    """Map ``seconds`` of one recording to seconds of another. rate: of the reference's seconds in a recording's own."""
     return (rate * seconds + offset - other_offset) / other_rate
 
 
@@ -320,7 +320,7 @@ class _Fields:
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a text may be the name of a file: nothing that leads elsewhere, or that a terminal would obey."""
+    """True if a text may be the name of a file: nothing that leads elsewhere, or that a terminal would obey."""
     plain = text not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", text)
     return plain and len(text.encode(errors="surrogatepass")) <= MAX_NAME_BYTES
 
@@ -371,7 +371,7 @@ def _pair(found: Any, place: int) -> Pair:
 
 
 def _check(manifest: Manifest) -> None:
-    """What no field tells by itself. Raises RequestError."""
+    """Check what no field tells by itself. Raises RequestError."""
     names = [recording.name for recording in manifest.recordings]
     seen: set[str] = set()
     for place, name in enumerate(names):

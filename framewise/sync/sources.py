@@ -1,4 +1,4 @@
-"""What is in the files of recordings, as far as putting them on one clock asks: pictures and how evenly they come, and sound.
+"""Contents of the files of recordings, as far as putting them on one clock asks: pictures and how evenly they come, and sound.
 
 Seconds are those of the file's own timeline, as browsers play it: where its first picture comes late, it comes late.
 """
@@ -50,7 +50,7 @@ class RecordedFile:
 
     @property
     def shown_seconds(self) -> float:
-        """Of pictures, or of sound where there are none."""
+        """Length of the pictures, or of the sound where there are none."""
         return self.pictures.stop_seconds if self.pictures else self.seconds
 
 
@@ -69,7 +69,7 @@ def read_source(recording: Recording) -> RecordedFile:
 
 
 def probe(path: Path) -> RecordedFile:
-    """What is in a file. Reads all of its packets, decodes none. Raises MediaError."""
+    """Find what is in a file. Reads all of its packets, decodes none. Raises MediaError."""
     try:
         with opened(path) as container:
             return _source(container, path)

@@ -125,5 +125,8 @@ def test_what_cannot_be_is_refused(
 
 def test_the_floor_of_the_disk_says_what_is_free_and_how_to_change_it(tmp_path: Path) -> None:
     FreeDisk(tmp_path, 0).check()
-    with pytest.raises(StorageFull, match=rf"GB are free on the disk of {tmp_path} \(CACHE_DIR\), and 1,000 TB .*MIN_FREE"):
+    with pytest.raises(
+        StorageFull,
+        match=rf"only .* GB are free on the disk of {tmp_path} \(CACHE_DIR\), less than MIN_FREE_DISK_BYTES \(1,000 TB",
+    ):
         FreeDisk(tmp_path, 10**15).check()

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from framewise.store.job_words import KINDS
 
 from framewise.commands.cli import framewise_parser, main
 from framewise.commands.flags import Parser
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.job_state import JobStates
-from framewise.store.job_words import KINDS
 
 MAX_HELP_LINES = 40
 LONG_HELP = {"serve", "work"}  # a flag for every setting

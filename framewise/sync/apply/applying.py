@@ -57,8 +57,8 @@ class ApplyOptions:
 
 @dataclass(frozen=True)
 class Output:
-    """What became of a recording. path: None without media. head: how it was moved. how: copied or encoded, with ``settings``.
-    drift_ppm: what was corrected."""
+    """One recording that was written. path: None without media. head: how it was moved. how: copied or encoded, with
+    ``settings``. drift_ppm: what was corrected."""
 
     recording: str
     path: Path | None
@@ -71,7 +71,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Applied:
-    """What was written. frames: of every output with pictures. left_out: recordings whose offset is not known."""
+    """All that was written. frames: of every output with pictures. left_out: recordings whose offset is not known."""
 
     folder: Path
     mode: str
@@ -300,7 +300,7 @@ def drift_rates(rate: float) -> tuple[int, int]:
 
 
 def _may_be_copied(work: _Work, frames: int, rate: Fraction, path: Path) -> bool:
-    """Whether a file already is what would be written: it starts and ends with the result, frame for frame."""
+    """True if a file already is what would be written: it starts and ends with the result, frame for frame."""
     pictures, source = work.source.pictures, work.source
     if not pictures or work.rate != 1 or work.head.frames != 0 or path.suffix.lower() != source.path.suffix.lower():
         return False
@@ -404,7 +404,7 @@ def _left_over(output: Output, manifest: Manifest) -> float:
 
 
 def report(applied: Applied) -> dict[str, Any]:
-    """What was done, as JSON."""
+    """Report of what was done, as JSON."""
     return {
         "mode": applied.mode,
         "frame_rate": f"{applied.frame_rate.numerator}/{applied.frame_rate.denominator}",

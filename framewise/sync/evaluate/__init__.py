@@ -1,1 +1,1 @@
-"""How good estimated offsets are, on pairs whose offsets are known."""
+"""Quality of estimated offsets, on pairs whose offsets are known."""

@@ -1,4 +1,4 @@
-"""How good estimated offsets are: on pairs cut out of given recordings, whose offsets are known."""
+"""Quality of estimated offsets: on pairs cut out of given recordings, whose offsets are known."""
 
 import multiprocessing
 import tempfile

@@ -30,7 +30,7 @@ class EstimateOutcome:
 
 
 def metrics_of(outcomes: Sequence[EstimateOutcome]) -> dict[str, Any]:
-    """What all outcomes say together, as JSON."""
+    """Metrics over all outcomes, as JSON."""
     by_method = {method: [o for o in outcomes if o.method == method] for method in METHODS}
     return {
         "pairs": len(by_method[METHODS[0]]),
@@ -63,7 +63,7 @@ def _grouped(
 
 
 def _errors(outcomes: Sequence[EstimateOutcome]) -> dict[str, Any]:
-    """Of absolute errors in seconds; None where nothing was answered."""
+    """Statistics of absolute errors in seconds; None where nothing was answered."""
     errors = np.array([abs(o.error) for o in outcomes if o.error is not None])
     told: dict[str, Any] = {"asked": len(outcomes), "answered": len(errors)}
     if not len(errors):

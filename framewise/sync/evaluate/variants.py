@@ -19,7 +19,8 @@ TIME_BASE = "1:10000"  # of pictures, so that they keep times between frames; MP
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to the second recording. noise_db: of the sound above white noise. sound, pictures: FFmpeg's filters."""
+    """Changes that are made to the second recording. noise_db: of the sound above white noise. sound, pictures: FFmpeg's
+    filters."""
 
     name: str
     suffix: str

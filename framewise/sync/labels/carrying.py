@@ -41,8 +41,8 @@ class Shown:
 
 @dataclass
 class CarriedLabels:
-    """What was carried to a recording. result: regions; of the newest annotation where they become a prediction. lost: why, of
-    each region that was not carried."""
+    """Labels that were carried to a recording. result: regions; of the newest annotation where they become a prediction.
+    lost: why, of each region that was not carried."""
 
     recording: str
     carried: int = 0

@@ -48,7 +48,7 @@ class LabelTrack:
 
     @property
     def seconds(self) -> float:
-        """How long its timeline is; a series may be shorter than the recording that it belongs to."""
+        """Length of its timeline; a series may be shorter than the recording that it belongs to."""
         return float(self.times.seconds[-1]) if self.times else self.recording.duration
 
 
@@ -90,7 +90,7 @@ def _of_sound(region: AudioRegion) -> LabelSpan:
 
 @dataclass(frozen=True)
 class Carried:
-    """What became of a region on another track: its JSON, None if all of it is outside. cut: whether a part is."""
+    """One region on another track: its JSON, None if all of it is outside. cut: whether a part is."""
 
     region: dict[str, Any] | None
     cut: bool

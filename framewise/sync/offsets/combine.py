@@ -1,4 +1,4 @@
-"""What two recordings tell of each other, method by method: an offset that is sure enough, or in words why there is none."""
+"""Offset of two recordings, method by method: one that is sure enough, or in words why there is none."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""How sure an answer is: the share of answers like it that are right, learned from rendered recordings with a known truth.
+"""Confidence of an answer: the share of answers like it that are right, learned from rendered recordings with a known truth.
 
 0.8 and more is excellent, 0.5 good, 0.2 fair, less is poor. The numbers are those of ``python tools/sync_benchmark.py --fit``,
 those of pictures with ``--strangers`` and a folder of real films that have nothing to do with each other.
@@ -41,12 +41,12 @@ def visual_features(found: Agreement) -> tuple[float, ...]:
 
 
 def audio_confidence(heard: Heard) -> float:
-    """Of the answer of ``phat.hear``, 0 .. 1."""
+    """Confidence of an answer of ``phat.hear``, 0 .. 1."""
     return AUDIO(audio_features(heard))
 
 
 def visual_confidence(found: Agreement) -> float:
-    """Of the answer of ``correlate.correlate``, 0 .. 1: for pictures, and any two signals of happenings."""
+    """Confidence of an answer of ``correlate.correlate``, 0 .. 1: for pictures, and any two signals of happenings."""
     return VISUAL(visual_features(found))
 
 

@@ -34,7 +34,7 @@ STRONGEST = 0.1  # of the overlap: what agrees most, and is left out to see whet
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two signals agree best. offset: positive, the second clock began later; drift: see ``lines``, None if not asked.
+    """Best agreement of two signals. offset: positive, the second clock began later; drift: see ``lines``, None if not asked.
 
     score:     the peak in standard deviations of what signals of this kind reach by chance, at one lag.
     surplus:   the score over what the best of all lags that were tried reaches by chance.

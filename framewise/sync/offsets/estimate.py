@@ -1,4 +1,4 @@
-"""When each of several recordings of one scene started: by sound, by picture, or both. What the command and a page call."""
+"""Start times of several recordings of one scene: by sound, by picture, or both. The command and a page call it."""
 
 import filecmp
 import logging

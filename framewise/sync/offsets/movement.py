@@ -1,4 +1,4 @@
-"""How much moves in each picture of a recording, at the times of its pictures."""
+"""Movement in each picture of a recording, at the times of its pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,12 +66,12 @@ class MovementMeter:
         self._seconds.append(seconds)
 
     def movement(self) -> Movement:
-        """Of three pictures or more."""
+        """Movement of three pictures or more."""
         return _as_movement(np.array(self._seconds), np.array(self._levels))
 
 
 def measure_movement(path: Path, progress: ShareProgress = silent) -> Movement:
-    """How much moves in a file's pictures. Raises MediaError."""
+    """Measure how much moves in a file's pictures. Raises MediaError."""
     meter = MovementMeter()
     for picture in small_pictures(path, progress):
         meter.add(*picture)

@@ -37,7 +37,7 @@ _EVEN_RIVAL = 0.75
 
 @dataclass(frozen=True)
 class Heard:
-    """What two sounds have in common. offset, drift: see ``lines``; None of them is judged here.
+    """Match of two sounds. offset, drift: see ``lines``; None of them is judged here.
 
     score:     the peak of all chunks' correlations together, in standard deviations of the rest.
     contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that peak on the line, of
@@ -101,7 +101,7 @@ def _candidates(reference: Sound, other: Sound) -> list[float]:
 
 
 def _best(reference: Sound, other: Sound, lags: list[float]) -> Heard | None:
-    """Of some rough lags the one that the fine correlation confirms most, with the others that it confirms as much."""
+    """The rough lag that the fine correlation confirms most, with the others that it confirms as much."""
     rough = [line for lag in lags if (line := _rough_line(reference, other, lag))]
     rough.sort(key=lambda item: -item[0])
     found: list[Heard] = []
@@ -130,7 +130,7 @@ def _overlap(reference: Sound, other: Sound, lag: float) -> tuple[float, float]:
 
 
 def _chunk_starts(begin: float, end: float, length: float, hop: float) -> Floats:
-    """When chunks of ``length`` seconds start, MAX_CHUNKS at most, spread evenly."""
+    """Start times of chunks of ``length`` seconds, MAX_CHUNKS at most, spread evenly."""
     last = max(begin, end - length)
     number = int(np.clip(np.floor((last - begin) / hop) + 1, 1, MAX_CHUNKS))
     return np.asarray(np.linspace(begin, last, number), np.float64)

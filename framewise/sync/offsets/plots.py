@@ -1,4 +1,4 @@
-"""What there is to look at after an estimate: what moves at the same instants, sounds and movement before and after, and
+"""Figures of an estimate: what moves at the same instants, sounds and movement before and after, and
 correlations. PNG files, drawn without a screen."""
 
 from collections.abc import Iterator, Sequence
@@ -180,7 +180,7 @@ def _waveforms(heard: Sequence[tuple[Material, Recording]], path: Path) -> Path:
 
 
 def _motion(seen: Sequence[tuple[Material, Recording]], path: Path) -> Path:
-    """How much moves in every recording, on its own clock and on the reference's."""
+    """Plot how much moves in every recording, on its own clock and on the reference's."""
     figure = new_figure(13, 1.15 * len(seen) + 1)
     axes = figure.subplots(len(seen), 2, squeeze=False, sharex="col")
     for row, (material, recording) in zip(axes, seen, strict=True):
@@ -218,7 +218,7 @@ def _outline(sound: Sound) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
 
 
 def _matrix(made: Manifest, path: Path) -> Path:
-    """How sure the offset of every two recordings is, with the offset; the better method where there are two."""
+    """Plot how sure the offset of every two recordings is, with the offset; the better method where there are two."""
     names = [r.name for r in made.recordings][:MAX_DRAWN]
     sure, texts = np.eye(len(names)), [["" for _ in names] for _ in names]
     for pair in sorted(made.pairs, key=lambda p: p.confidence):

@@ -81,14 +81,14 @@ def overlap_correlation(a: Floats, have_a: Floats, b: Floats, have_b: Floats) ->
 
 
 def samples_by_chance(a: Floats, b: Floats) -> float:
-    """How many samples count as one independent value: Bartlett's sum over both autocorrelations."""
+    """Number of samples that count as one independent value: Bartlett's sum over both autocorrelations."""
     size = fft.next_fast_len(2 * max(len(a), len(b)), real=True)
     power_a, power_b = np.abs(fft.rfft(a, size)) ** 2, np.abs(fft.rfft(b, size)) ** 2
     return max(1.0, float((power_a * power_b).mean() / (power_a.mean() * power_b.mean())))
 
 
 def peak_shift(curve: Floats, place: int) -> float:
-    """Where in -0.5 .. 0.5 samples about a place the peak lies, by a parabola."""
+    """Offset of the peak from a place, -0.5 .. 0.5 samples, by a parabola."""
     if not 0 < place < len(curve) - 1:
         return 0.0
     left, middle, right = curve[place - 1 : place + 2]

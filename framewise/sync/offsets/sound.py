@@ -114,7 +114,7 @@ def _silence(out: BinaryIO, count: int) -> int:
 
 
 def analyse(samples: npt.NDArray[np.int16]) -> Sound:
-    """What is known of a sound before it is compared. samples (N,) int16 at SAMPLE_RATE."""
+    """Describe a sound before it is compared. samples (N,) int16 at SAMPLE_RATE."""
     hop = SAMPLE_RATE // ENVELOPE_RATE
     steps = max(1, len(samples) // hop)
     loud = np.empty((len(BAND_EDGES_HERTZ) - 1, steps), np.float32)

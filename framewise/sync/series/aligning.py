@@ -1,4 +1,4 @@
-"""When a sensor's first sample was on a video's clock, from what both tell: the picture is turned, things move, it is loud."""
+"""Time of a sensor's first sample on a video's clock, from what both tell: the picture is turned, things move, it is loud."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Compared:
-    """What one method says: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
+    """Result of one method: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
 
     method: str
     video: tuple[Signal, ...]
@@ -149,7 +149,7 @@ def measure(video: Path, progress: Progress = silent) -> dict[str, tuple[Signal,
 
 
 def compare(video: dict[str, tuple[Signal, ...]], sensor: Sensor, search: float) -> Alignment:
-    """What each method says of what was measured, and all together; at most ``search`` seconds apart."""
+    """Compare by each method what was measured, and combine them; at most ``search`` seconds apart."""
     used = {CAMERA: sensor.channels, SCENE: (sensor.energy,), SOUND: (sensor.energy,)}
     return conclude([_compare(method, signals, used[method], search) for method, signals in video.items()])
 

@@ -1,4 +1,4 @@
-"""What was compared to align a sensor with a video, before and after, and how well every lag fits. A PNG file."""
+"""Figure of the alignment of a sensor with a video, before and after, and of how well every lag fits. A PNG file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How the whole picture moves from each to the next: sideways, up and down, about its middle; and how much moves in it.
+"""Movement of the whole picture from each to the next: sideways, up and down, about its middle; and how much moves in it.
 
 What a camera does to its picture when it is turned or shaken. By phase correlation of small grey pictures, the left and the
 right half apart: what both do is a shift, what they do against each other up and down is a turn.
@@ -46,7 +46,7 @@ class TurningMeter:
         self._seconds.append(seconds)
 
     def turning(self) -> Turning:
-        """Of three pictures or more."""
+        """Turning of three pictures or more."""
         return _as_turning(np.array(self._seconds), np.array(self._shifts))
 
 
@@ -83,7 +83,7 @@ def _phase(before: npt.NDArray[np.complex64], now: npt.NDArray[np.complex64], sh
 
 
 def _place(line: Floats, peak: int) -> float:
-    """Of the peak of a line that is a circle, between its values by a parabola, in -N/2 .. N/2."""
+    """Place of the peak of a line that is a circle, between its values by a parabola, in -N/2 .. N/2."""
     left, middle, right = line[peak - 1], line[peak], line[(peak + 1) % len(line)]
     bend = float(left - 2 * middle + right)
     fine = 0.5 * float(left - right) / bend if bend < 0 else 0.0
