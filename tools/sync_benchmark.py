@@ -1,10 +1,10 @@
 """How good ``framewise sync estimate`` is, on recordings with a known truth, beside what else one could install.
 
-    python tools/sync_benchmark.py                       # sound and pictures that it makes; 200 unrelated pairs of each
-    python tools/sync_benchmark.py --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
-    python tools/sync_benchmark.py --fit                 # the constants of framewise/sync/offsets/confidence.py
-    python tools/sync_benchmark.py --folder FOLDER       # also recordings of your own that started together
-    python tools/sync_benchmark.py --hour                # two recordings of an hour, with time and memory
+    python -m tools.sync_benchmark                       # sound and pictures that it makes; 200 unrelated pairs of each
+    python -m tools.sync_benchmark --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
+    python -m tools.sync_benchmark --fit                 # the constants of framewise/sync/offsets/confidence.py
+    python -m tools.sync_benchmark --folder FOLDER       # also recordings of your own that started together
+    python -m tools.sync_benchmark --hour                # two recordings of an hour, with time and memory
 
 PYTHON is that of an environment of its own with `pip install audio-offset-finder syncstart audalign`, and FFmpeg on the path.
 """
@@ -26,8 +26,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from sync_material import KINDS, Take, make, random_takes, record
-from sync_scenes import film, make_scene, random_camera
 from tqdm import tqdm
 
 from framewise.core.tables import table_lines
@@ -35,6 +33,8 @@ from framewise.sync.offsets.combine import Answer, by_picture, by_sound
 from framewise.sync.offsets.material import Material
 from framewise.sync.offsets.movement import measure_movement
 from framewise.sync.offsets.sound import analyse, decode_sound
+from tools.sync_material import KINDS, Take, make, random_takes, record
+from tools.sync_scenes import film, make_scene, random_camera
 
 REACH = 20.0
 SUFFIXES = (".mp4", ".mp3", ".wav", ".mov", ".mkv", ".webm")

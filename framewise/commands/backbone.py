@@ -7,7 +7,7 @@ from framewise.commands.flags import Commands, add_folders, settings_of
 
 def add_parser(commands: Commands) -> None:
     summary = "fetch an official backbone into the models folder"
-    parser = commands.add("backbone", summary, "framewise backbone yolov8s-cls.pt", "README.md, Backbones")
+    parser = commands.add("backbone", summary, "framewise backbone yolov8s-cls.pt", "docs/backbones.md")
     parser.add_argument("name", nargs="?", metavar="NAME", help="such as yolov8n-cls.pt (default: MODEL_PATH)")
     add_folders(parser, "model_root", "data_dir")
     parser.set_defaults(run=run)

@@ -79,8 +79,8 @@ def framewise_parser() -> Parser:
     """The parser of all commands."""
     parser = Parser(
         prog="framewise",
-        description="A Label Studio ML backend that learns and fills in intervals on video timelines, time series and sound.",
-        epilog="`framewise COMMAND --help` shows flags, defaults and an example. More: README.md and docs/",
+        description="A Label Studio ML backend that learns and fills in intervals on video\ntimelines, time series and sound.",
+        epilog="`framewise COMMAND --help` shows flags, defaults and an example.\nmore: README.md and docs/",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_commands()

@@ -11,8 +11,8 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add(
         "completion",
         "print a script that completes commands and flags in your shell",
-        "framewise completion bash > ~/.local/share/bash-completion/completions/framewise",
-        "docs/operations.md, On the command line",
+        "framewise completion bash > ~/.framewise.bash",
+        "docs/command-line.md, Completion",
     )
     parser.add_argument("shell", choices=SHELLS, help="which shell's script")
     parser.set_defaults(run=run, completed=commands.parser)

@@ -11,7 +11,7 @@ PRINTED = "-"  # the standard output, in place of a file
 def add_parser(commands: Commands) -> None:
     summary = "measure on held-out videos how well an export is learned"
     example = "framewise evaluate EXPORT.json --config config.xml --json scores.json"
-    parser = commands.add("evaluate", summary, example, "docs/operations.md, On the command line")
+    parser = commands.add("evaluate", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help=CONFIG_HELP)
     parser.add_argument(

@@ -8,7 +8,7 @@ from framewise.commands.flags import PROJECT_HELP, Commands, add_folders, check_
 
 def add_parser(commands: Commands) -> None:
     summary = "extract features of many videos ahead of time"
-    parser = commands.add("extract", summary, "framewise extract /srv/videos", "docs/operations.md, Many videos")
+    parser = commands.add("extract", summary, "framewise extract /srv/videos", "docs/many-videos.md")
     videos = "a folder of videos, an export, or a list of {'data': ...} (default: the project's tasks)"
     parser.add_argument("source", type=Path, nargs="?", metavar="FOLDER|TASKS.json", help=videos)
     config = "the labeling config (default: the project's own; a folder needs none)"

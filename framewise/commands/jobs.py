@@ -18,7 +18,7 @@ LIMIT = 20
 
 def add_parser(commands: Commands) -> None:
     summary = "list jobs: running, waiting, done and failed"
-    parser = commands.add("jobs", summary, "framewise jobs 12", "docs/operations.md, Watching")
+    parser = commands.add("jobs", summary, "framewise jobs 12", "docs/operations.md, Monitoring")
     parser.add_argument("project", nargs="?", metavar="PROJECT", help=f"{PROJECT_HELP} (default: all)")
     limit = f"how many jobs to list: unfinished ones first, then the newest {DEFAULT}"
     parser.add_argument("--limit", type=int, default=LIMIT, metavar="N", help=limit)

@@ -17,7 +17,7 @@ from framewise.commands.flags import (
 def add_parser(commands: Commands) -> None:
     summary = "write predictions of tasks, for Label Studio's import"
     example = "framewise predict TASKS.json --project 12 --output predictions.json"
-    parser = commands.add("predict", summary, example, "docs/operations.md, On the command line")
+    parser = commands.add("predict", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="TASKS.json", help="an export, or a list of {'data': ...}")
     parser.add_argument("--config", type=Path, metavar="FILE.xml", help=f"{CONFIG_HELP} (default: the project's own)")
     parser.add_argument("--project", metavar="PROJECT", help=f"whose version predicts: {PROJECT_HELP}")

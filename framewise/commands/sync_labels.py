@@ -20,7 +20,7 @@ SHOWN_LOST = 10  # of one recording; a wrong offset loses all
 
 def add_parser(commands: Commands) -> None:
     summary = "carry labels of one recording to the others"
-    example = "framewise sync labels sync.json EXPORT.json --config config.xml --output tasks.json"
+    example = "framewise sync labels sync.json EXPORT.json --config c.xml --output tasks.json"
     parser = commands.add("labels", summary, example, "docs/sync-apply.md, Carry labels to the other cameras")
     parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` or `apply` writes it")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")

@@ -9,7 +9,7 @@ from framewise.commands.flags import CONFIG_HELP, PROJECT_HELP, Commands, add_fo
 def add_parser(commands: Commands) -> None:
     summary = "learn from an export of Label Studio, and publish the version"
     example = "framewise train EXPORT.json --config config.xml"
-    parser = commands.add("train", summary, example, "docs/operations.md, On the command line")
+    parser = commands.add("train", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
     config = f"{CONFIG_HELP} (default: the project's own)"
     parser.add_argument("--config", type=Path, metavar="FILE.xml", help=config)

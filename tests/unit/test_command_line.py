@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from framewise.store.job_words import KINDS
 
 from framewise.commands.cli import framewise_parser, main
 from framewise.commands.flags import Parser
 from framewise.store.database import DATABASE_NAME, Database
-from framewise.store.job_state import JobStates
+from framewise.store.job_state import TITLES, JobStates
 
 MAX_HELP_LINES = 40
 LONG_HELP = {"serve", "work"}  # a flag for every setting
@@ -43,7 +42,7 @@ def test_help_fits_a_screen_with_an_example_that_parses_and_where_to_read_on(nam
     monkeypatch.setenv("COLUMNS", "80")
     shown = help_of(name, capsys)
     assert name in LONG_HELP or len(shown.splitlines()) <= MAX_HELP_LINES
-    assert max(len(line) for line in shown.splitlines()) <= 90
+    assert max(len(line) for line in shown.splitlines()) <= 80
     (more,) = re.findall(r"^more: (.*)$", shown, flags=re.MULTILINE)
     for place in more.split("; "):
         document, _, heading = place.partition(", ")
@@ -54,6 +53,14 @@ def test_help_fits_a_screen_with_an_example_that_parses_and_where_to_read_on(nam
         words = shlex.split(example.partition(" > ")[0])
         assert " ".join(words).startswith(name)
         framewise_parser().parse_args(words)
+
+
+def test_help_of_all_commands_fits_a_screen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= MAX_HELP_LINES
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("name", only_commands())
@@ -161,6 +168,6 @@ def test_no_versions_as_json_are_an_empty_list(states, capsys, tmp_path, monkeyp
 
 
 def test_every_kind_of_job_that_is_documented_has_words():
-    watching = (DOCUMENTS / "docs" / "operations.md").read_text().partition("## Watching")[2].partition("\n## ")[0]
+    watching = (DOCUMENTS / "docs" / "operations.md").read_text().partition("## Monitoring")[2].partition("\n## ")[0]
     documented = re.findall(r"^\| `(\w+)` \|", watching, flags=re.MULTILINE)
-    assert set(documented) == set(KINDS)
+    assert set(documented) == set(TITLES)
