@@ -1,4 +1,5 @@
-# make demo, make test, make serve. Environments are made where they are missing and kept in .venv*.
+# make demo, make test, make serve. Environments are made where they are missing and kept in .venv*; packages of the distribution
+# that they need are looked for first.
 PYTHON ?= python3
 # "cpu" takes torch from PyTorch's index of CPU builds (no CUDA, several GB less); empty takes the package index's own.
 TORCH ?=
@@ -12,9 +13,9 @@ VENV = .venv
 LS_VENV = .venv-label-studio
 STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
-LABEL_STUDIO = $(CURDIR)/$(LS_VENV)/bin/label-studio
+LS_PROGRAM = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help env label-studio serve demo screenshots test torture load speed bench gpu fuzz lint clean
+.PHONY: help packages env label-studio serve demo screenshots test torture load speed bench gpu fuzz lint clean
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
@@ -29,9 +30,15 @@ help:
 	@echo "make fuzz     half an hour of hostile labeling configs and events (MINUTES=5: less)"
 	@echo "make env      the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
 
+test: NEEDS = browser redis
+screenshots: NEEDS = browser
+
+packages:
+	@PYTHON='$(PYTHON)' sh tools/packages.sh $(NEEDS)
+
 env: $(STAMP)
 
-$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml | packages
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "framewise needs Python 3.11 or later: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(if $(filter cpu,$(TORCH)),$(VENV)/bin/pip install --index-url $(TORCH_CPU_INDEX) $$(grep -E '^torch(vision)?==' requirements.txt))
@@ -41,7 +48,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 
 label-studio: $(LS_STAMP)
 
-$(LS_STAMP):
+$(LS_STAMP): | packages
 	$(PYTHON) -m venv $(LS_VENV)
 	$(LS_VENV)/bin/pip install label-studio==$(LABEL_STUDIO_VERSION)
 	touch $@
@@ -50,13 +57,14 @@ serve: $(STAMP)
 	exec $(VENV)/bin/framewise serve
 
 screenshots: $(STAMP) $(LS_STAMP)
-	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m tools.screenshots $(ARGS)
+	LABEL_STUDIO=$(LS_PROGRAM) $(VENV)/bin/python -m tools.screenshots $(ARGS)
 
-demo: $(STAMP) $(LS_STAMP)
-	exec $(VENV)/bin/framewise demo --label-studio $(LABEL_STUDIO) --folder .demo $(if $(DEMO_EXIT),--exit)
+# It makes a Label Studio in the user's cache folder; that of the tests, where it is there, saves a second gigabyte.
+demo: $(STAMP)
+	exec $(VENV)/bin/framewise demo $(if $(wildcard $(LS_STAMP)),--label-studio $(LS_PROGRAM)) $(if $(DEMO_EXIT),--exit)
 
 test: $(STAMP) $(LS_STAMP) lint
-	LABEL_STUDIO=$(LABEL_STUDIO) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	LABEL_STUDIO=$(LS_PROGRAM) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 torture: $(STAMP)
 	$(VENV)/bin/python -m tools.torture $(ARGS)
@@ -66,8 +74,8 @@ load: $(STAMP)
 
 speed: $(STAMP)
 	$(VENV)/bin/python -m tools.training_speed $(ARGS)
-	$(VENV)/bin/python tools/training_memory.py
-	$(VENV)/bin/python tools/lstm_speed.py
+	$(VENV)/bin/python -m tools.training_memory
+	$(VENV)/bin/python -m tools.lstm_speed
 	$(VENV)/bin/python -m tools.prediction_speed
 
 bench: $(STAMP)
@@ -85,7 +93,7 @@ lint: $(STAMP)
 
 fuzz: $(STAMP)
 	$(VENV)/bin/pip install atheris==3.0.0
-	$(VENV)/bin/python tools/fuzz.py --minutes $(or $(MINUTES),30)
+	$(VENV)/bin/python -m tools.fuzz --minutes $(or $(MINUTES),30)
 
 clean:
-	rm -rf $(VENV) $(LS_VENV) .demo .fuzz
+	rm -rf $(VENV) $(LS_VENV) .fuzz

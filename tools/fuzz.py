@@ -2,7 +2,7 @@
 
 A finding is any exception but an error of ours, an input that takes more than a few seconds, or one that takes much memory.
 What was found to be of interest is kept in .fuzz/corpus, findings in .fuzz/crashes; both are read again by the next run.
-``python tools/fuzz.py --target event FILE`` tries one finding again.
+``python -m tools.fuzz --target event FILE`` tries one finding again.
 """
 
 import argparse
