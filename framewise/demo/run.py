@@ -164,7 +164,7 @@ def _wait_for_training(backend: str) -> None:
             quiet = 0 if jobs["pending"] or jobs["running"] else quiet + 1
             for job in jobs["jobs"][:1]:
                 bar.n = job["progress"]
-                bar.set_postfix_str(f"{job['kind']}: {job['detail']} ")
+                bar.set_postfix_str(f"{job['title']}: {job['detail']} ")
             if time.monotonic() > deadline:
                 raise FramewiseError(f"the training did not end within {WAIT_SECONDS:g} s; see {backend}/jobs")
             time.sleep(POLL_SECONDS)
