@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
 from framewise.commands.flags import Commands
+from framewise.core.errors import SettingsError
 
 
 def add_parser(commands: Commands) -> None:
@@ -19,12 +21,24 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    given = _given_program(args.label_studio)
     from framewise.demo.environment import label_studio_program
     from framewise.demo.run import run_demo
 
-    given = args.label_studio or os.environ.get("LABEL_STUDIO")
-    program = Path(given) if given else label_studio_program(user_cache() / "framewise")
+    program = given or label_studio_program(user_cache() / "framewise")
     return run_demo(program, args.folder or default_folder(), exit_after=args.exit)
+
+
+def _given_program(flag: str | None) -> Path | None:
+    """The program that the flag or the environment names, by its path or as it is on PATH. Raises SettingsError."""
+    given = flag or os.environ.get("LABEL_STUDIO")
+    if not given:
+        return None
+    found = shutil.which(given)
+    if not found:
+        name = "--label-studio" if flag else "LABEL_STUDIO"
+        raise SettingsError(f"{name}: {given} is no program; without it, one is installed into {user_cache() / 'framewise'}")
+    return Path(found)
 
 
 def user_cache() -> Path:

@@ -31,7 +31,7 @@ def label_studio_program(folder: Path) -> Path:
 
 def _make(environment: Path) -> None:
     print(f"Label Studio {LABEL_STUDIO_VERSION} is installed into {environment}: about 1 GB, once, in a few minutes.")
-    log = environment.with_suffix(".log")
+    log = environment.parent / f"{environment.name}.log"
     log.write_bytes(b"")
     _run("making an environment", [sys.executable, "-m", "venv", "--clear", str(environment)], log)
     install = [str(environment / "bin" / "python"), "-m", "pip", "install", f"label-studio=={LABEL_STUDIO_VERSION}"]
@@ -55,8 +55,8 @@ def _run(what: str, command: Sequence[str], log: Path) -> None:
             raise
     if child.returncode:
         tail = log.read_text(errors="replace")[-LOG_TAIL_CHARS:].strip()
-        cure = "on Debian: apt install python3-venv; " if "ensurepip" in tail else ""
-        raise FramewiseError(f"{what} failed; {cure}or name a program with --label-studio. The end of {log}:\n{tail}")
+        cure = "install python3-venv (Debian, Ubuntu)" if "ensurepip" in tail else "try again"
+        raise FramewiseError(f"{what} failed; {cure}, or name a program with --label-studio. The end of {log}:\n{tail}")
 
 
 def _last_line(log: Path) -> str:

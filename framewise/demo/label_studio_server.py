@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 
+from framewise.core.errors import FramewiseError
 from framewise.core.storage import written_atomically
 from framewise.processes import start_child, stop_child
 
@@ -30,7 +31,7 @@ POLL_SECONDS = 0.25
 LOG_TAIL_CHARS = 4000
 
 
-class LabelStudioStartError(RuntimeError):
+class LabelStudioStartError(FramewiseError):
     """Label Studio did not start, or refused a request. The message holds what it said."""
 
 
@@ -96,7 +97,7 @@ class LabelStudioServer:
         self.stop()
 
     def start(self) -> None:
-        """Start and wait until the account can log in. Raises LabelStudioError with the end of the log."""
+        """Start and wait until the account can log in. Raises LabelStudioStartError with the end of the log."""
         if self.running:
             raise LabelStudioStartError(f"this Label Studio is already running at {self.url}")
         if not self.executable.is_file():
@@ -141,7 +142,7 @@ class LabelStudioServer:
         """A personal access token (a JWT refresh token) of the user, the same one at each call, also after a restart.
 
         Label Studio keeps one per user and shows it once, so one left from an earlier run is revoked. None if this
-        version offers none (the interface came with 1.17). Raises LabelStudioError.
+        version offers none (the interface came with 1.17). Raises LabelStudioStartError.
         """
         if self._personal_access_token is None:
             with self._logged_in() as client:
@@ -221,7 +222,7 @@ class LabelStudioServer:
 
     @contextlib.contextmanager
     def _logged_in(self) -> Iterator[httpx.Client]:
-        """A client with the session that the login form gives, as a browser has it. Raises LabelStudioError."""
+        """A client with the session that the login form gives, as a browser has it. Raises LabelStudioStartError."""
         with httpx.Client(base_url=self.url, timeout=30.0, trust_env=False) as client:
             _checked(client.get("/user/login/"))
             form = {"email": self.username, "password": self.password, "persist_session": "on"}
@@ -238,7 +239,7 @@ class LabelStudioApi:
 
     url:   address of Label Studio.
     token: legacy token ("Authorization: Token ..").
-    Every method raises LabelStudioError with Label Studio's answer if that is not 2xx.
+    Every method raises LabelStudioStartError with Label Studio's answer if that is not 2xx.
     """
 
     def __init__(self, url: str, token: str, timeout_seconds: float = 120.0) -> None:
@@ -403,7 +404,7 @@ class LabelStudioApi:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    """The answer itself if it is 2xx. Raises LabelStudioError with request, status and text."""
+    """The answer itself if it is 2xx. Raises LabelStudioStartError with request, status and text."""
     if not answer.is_success:
         request = answer.request
         raise LabelStudioStartError(f"{request.method} {request.url} answered {answer.status_code}: {answer.text[:2000]}")
@@ -413,7 +414,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 def _usable_port(port: int) -> int:
     """`port` itself if nothing listens there, or a free one for 0.
 
-    Label Studio would silently take the next higher port. Raises LabelStudioError.
+    Label Studio would silently take the next higher port. Raises LabelStudioStartError.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from framewise import __version__
+from framewise.demo.environment import LABEL_STUDIO_VERSION, READY
 from framewise.settings import describe_settings
 from tests.integration.service import OFFLINE, OUR_VARIABLES
 
@@ -147,6 +148,25 @@ def test_an_address_of_another_machine_is_one_line_that_names_the_flag(framewise
 def test_a_missing_file_is_said_before_anything_is_downloaded(framewise, tmp_path, args):
     assert_one_line(framewise(*args), "cannot read gone", "No such file or directory")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flags", "variable"), [(["--label-studio", "gone"], ""), ([], "gone")])
+def test_a_demo_without_its_label_studio_is_refused_before_anything_is_made(framewise, tmp_path, flags, variable):
+    done = framewise("demo", *flags, LABEL_STUDIO=variable, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert_one_line(done, "--label-studio" if flags else "LABEL_STUDIO", "gone is no program", str(tmp_path / "cache"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_studio_that_cannot_be_installed_is_told_with_the_cure_and_where_the_log_is(framewise, tmp_path):
+    """pip may ask no index: it stands for a machine without internet."""
+    done = framewise("demo", LABEL_STUDIO="", XDG_CACHE_HOME=str(tmp_path), PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+    assert done.returncode == 2
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("framewise: ")]
+    log = tmp_path / "framewise" / f"label-studio-{LABEL_STUDIO_VERSION}.log"
+    for text in ("installing Label Studio failed", "--label-studio", str(log)):
+        assert text in told
+    assert "No matching distribution found" in done.stderr
+    assert not list(tmp_path.rglob(READY))
 
 
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_downloaded(framewise, tmp_path):
