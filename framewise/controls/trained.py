@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from framewise.learning.comparison import compare
 from framewise.learning.held_out import HeldOut, HeldOutVideo, write_held_out
 from framewise.learning.models import Model, check_model, load_cached_model, scores_of
 from framewise.learning.tracks import LabelledVideo
+from framewise.learning.unmarked import MAX_SHOWN, left_unmarked
 
 logger = logging.getLogger(__name__)
 
@@ -218,8 +219,16 @@ class TrainedModel(Learner):
         videos = [example.video for example in examples]
         classifier, quality, scores, explained, truth = learn_thoroughly(videos, self.settings.label_names, progress)
         measured = quality.to_json() if quality else None
-        about = {"stage": "validated", "quality": measured, "evidence": classifier.evidence(), "explained": explained}
+        about: dict[str, Any] = {
+            "stage": "validated",
+            "quality": measured,
+            "evidence": classifier.evidence(),
+            "explained": explained,
+        }
         held_out = _held_out(examples, scores, truth)
+        if self.settings.parameters["model_unmarked"] != "unknown":  # else nothing that is unmarked is taken as off
+            stretches = left_unmarked(held_out, self.settings.label_names)
+            about["unmarked"] = [asdict(stretch) for stretch in stretches[:MAX_SHOWN]]
         notes = self._fallen(held_out, videos) if quality and not quality.weak else []
         return _Learned(classifier, about, notes, provisional=False, held_out=held_out)
 

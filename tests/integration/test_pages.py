@@ -1,6 +1,7 @@
 """The pages of a service that really trains: rolling back on a page, and the scores of videos that were held out."""
 
 import os
+import re
 
 import httpx
 import pytest
@@ -54,6 +55,23 @@ def test_a_training_leaves_held_out_scores_for_the_timelines_and_predictions_for
     quality = httpx.get(f"{service.url}/projects/{project.key}", headers=HTML).text
     assert "Precision" in quality
     assert "leave one video out" in quality
+
+
+def test_pages_ask_whether_marks_were_left_out(service, make_film):
+    """Four films marked in full, then four in which every second mark is missing: those are asked about."""
+    project = Project(learning_config(model_classifier_type="auto"))
+    films = [make_film() for _ in range(8)]
+    for number, (film, shown) in enumerate(films):
+        regions = regions_of(shown)
+        service.send(project.annotation_event(film, regions[::2] if number >= 4 else regions))
+    service.wait_idle()
+    text = httpx.get(f"{service.url}/projects/{project.key}", headers=HTML).text
+    asked = text.partition("Were marks left out?")[2].partition("</ul>")[0]
+    tasks = [str(film["id"]) for film, _ in films]
+    assert asked
+    found = re.findall(r"task (\d+)</a>", asked)
+    assert len(found) >= 3
+    assert set(found) <= set(tasks[4:])
 
 
 def _next(service, project, task):

@@ -144,6 +144,23 @@ def test_versions_of_before_precision_and_held_out_scores_still_show(made: Calla
     assert "they come with the next training" in client.get(f"/projects/{KEY}/timelines", headers=HTML).text
 
 
+def test_stretches_that_look_like_marks_are_asked_about(made: Callable[..., Any]) -> None:
+    client, assembly = made(label_studio_url="http://ls.example:8080")
+    assembly.annotations.put_project(KEY, 7, labeling_config(), "Gait")
+    assembly.annotations.put_tasks(KEY, [{"id": 4, "data": {"video": "/srv/a.mp4"}}])
+    quality = {"mean": {"f1": 0.5}, "labels": {"Walk": {"f1": 0.5}}}
+    stretches = [{"task": 4, "label": "Walk", "start_seconds": 6.48, "end_seconds": 9.0}, {"task": "4"}, "?"]
+    assembly.registry.publish(KEY, "timeline", "v1-x", {"quality": quality, "unmarked": stretches}, lambda folder: None)
+    shown = client.get(f"/projects/{KEY}", headers=HTML).text
+    assert "Were marks left out?" in shown
+    assert "Walk, 6.5 to 9.0 s of" in shown
+    assert f'href="/projects/{KEY}/tasks/4?control=timeline"' in shown
+    assert "http://ls.example:8080/projects/7/data?task=4" in shown
+    assert 'model_unmarked="after_last"' in shown
+    assembly.registry.publish(KEY, "timeline", "v2-x", {"quality": quality, "unmarked": []}, lambda folder: None)
+    assert "Were marks left out?" not in client.get(f"/projects/{KEY}", headers=HTML).text
+
+
 def test_media_are_read_from_allowed_folders_for_known_tasks_alone(made: Callable[..., Any], tmp_path: Path) -> None:
     videos, uploads = tmp_path / "videos", tmp_path / "label-studio" / "media"
     (uploads / "upload" / "7").mkdir(parents=True)

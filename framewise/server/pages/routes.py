@@ -13,7 +13,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from framewise import __version__
 from framewise.assembly import Assembly
 from framewise.core.frame_grid import seek_times
+from framewise.labeling_config import ControlSettings
 from framewise.media.thumbnails import picture_jpeg, strip_jpeg
+from framewise.server.pages import scores
 from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
 from framewise.server.pages.pictures import Pictures
 from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
@@ -83,7 +85,7 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
     @pages.get("/projects/<name>")
     def project(name: str) -> Response:
         one = views.project(name)
-        cards = [(c, one.quality(c), one.curves(c), one.calibration(c), one.compared(c, *_two())) for c in one.shown]
+        cards = [_card(one, control) for control in one.shown]
         return _page(
             "project.html", project=one, cards=cards, warnings=views.warnings(one.key), live=views.live(one.key),
             stamp=views.stamp(one.key), may_act=may_act(assembly.settings), done=_done(),
@@ -111,6 +113,15 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
         one = views.project(name)
         control = one.control(request.args.get("control"))
         return _page("task.html", project=one, control=control, strip=one.task(control, task))
+
+
+def _card(project: ProjectView, control: ControlSettings) -> tuple[object, ...]:
+    """All that the project page shows of a control."""
+    compared = scores.changes(project, control, *_two())
+    return (
+        control, scores.quality_table(project, control), scores.learning_curves(project, control),
+        scores.calibration_circles(project, control), compared, scores.left_out_marks(project, control),
+    )  # fmt: skip
 
 
 def _add_media(pages: Blueprint, assembly: Assembly) -> None:

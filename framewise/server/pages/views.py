@@ -17,17 +17,15 @@ from framewise.label_studio import HOW_TO_CONNECT
 from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config, sync_groups
 from framewise.learning.held_out import HeldOut, HeldOutVideo
 from framewise.server.pages import drawing
-from framewise.server.pages.drawing import Chart, Ribbon
+from framewise.server.pages.drawing import Ribbon
 from framewise.store.browsing import ProjectLine, Trouble
 from framewise.store.job_state import title_of
 from framewise.store.made import LastPrediction
 
 A_PAGE = 10  # timelines on a page
 PROJECTS_A_PAGE = 20
-VERSIONS_A_PAGE = 50
 TROUBLES_SHOWN = 12
 JOBS_SHOWN = 8
-SCORES = ("f1", "f1@50", "precision", "recall")
 
 Version = Mapping[str, Any]
 
@@ -151,11 +149,11 @@ class Views:
                     about = registry.about(registry.folder(line.key, kept) / use.version)
                 except FramewiseError as error:
                     card.problem = card.problem or str(error)
-                quality = _mapping(about.get("quality"))
+                quality = mapping(about.get("quality"))
                 one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
-                one.f1, one.weak = _number(_mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
-            scores = _mapping(_mapping(about.get("quality")).get("labels"))
-            one.labels = [(x, c, _number(_mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
+                one.f1, one.weak = number(mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
+            scores = mapping(mapping(about.get("quality")).get("labels"))
+            one.labels = [(x, c, number(mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
             card.controls.append(one)
         return card
 
@@ -265,80 +263,6 @@ class ProjectView:
     @property
     def is_pinned(self) -> bool:
         return any(version["pinned"] for version in self.versions)
-
-    def quality(self, control: ControlSettings) -> dict[str, Any] | None:
-        """The scores of the newest version that was measured, as rows a label; None if there is none."""
-        measured = _measured(self.of(control.from_name))
-        if not measured:
-            return None
-        version = measured[0]
-        quality = _mapping(version["quality"])
-        labels, evidence = _mapping(quality.get("labels")), _mapping(version.get("evidence"))
-        rows = [
-            {
-                "label": name,
-                "colour": self.colour(control.from_name, name),
-                "told_by": evidence.get(name),
-                **_row(_mapping(scores)),
-            }
-            for name, scores in labels.items()
-        ]
-        return {
-            "version": version["version"],
-            "current": version["current"],
-            "rows": rows,
-            "mean": _row(_mapping(quality.get("mean"))),
-            "interval": _interval(quality, "f1"),
-            "method": quality.get("method"),
-            "weak": bool(quality.get("weak")),
-            "videos": quality.get("videos"),
-        }
-
-    def curves(self, control: ControlSettings) -> tuple[Chart, Chart] | None:
-        """The learning curve: over versions, and over annotated videos. None if no version was measured."""
-        measured = list(reversed(_measured(self.of(control.from_name))))[-VERSIONS_A_PAGE:]
-        if not measured:
-            return None
-        points = [_point(version) for version in measured]
-        over_versions = [(float(number), *point) for number, point in enumerate(points, 1)]
-        videos = [_number(version.get("videos")) or 0.0 for version in measured]
-        # Of several versions of one number of videos, the newest.
-        newest = {count: point for count, point in zip(videos, points, strict=True)}
-        over_videos = [(count, *newest[count]) for count in sorted(newest)]
-        return drawing.chart(over_versions), drawing.chart(over_videos)
-
-    def calibration(self, control: ControlSettings) -> list[dict[str, Any]]:
-        """Circles of the calibration picture: what the model said, how often it was right, of how many regions."""
-        measured = _measured(self.of(control.from_name))
-        bins = _mapping(measured[0]["quality"]).get("reliability") if measured else None
-        found = []
-        for row in bins if isinstance(bins, list) else []:
-            if not (isinstance(row, list) and len(row) == 3 and all(isinstance(x, int | float) for x in row)):
-                continue
-            said, right, count = row
-            radius = round(3 + 5 * min(1.0, count / 50) ** 0.5, 1)
-            found.append(
-                {"x": round(30 + said * 150, 1), "y": round(160 - right * 150, 1), "r": radius, "said": said, "right": right,
-                 "count": count}
-            )  # fmt: skip
-        return found
-
-    def compared(self, control: ControlSettings, before: str | None, after: str | None) -> dict[str, Any] | None:
-        """Changes between two versions, by default the last two that were measured. None if there are not two."""
-        measured = _measured(self.of(control.from_name))
-        if len(measured) < 2:
-            return None
-        names = [version["version"] for version in measured]
-        new = measured[names.index(after)] if after in names else measured[0]
-        later = names.index(new["version"]) + 1
-        old = measured[names.index(before)] if before in names else measured[later if later < len(names) else 0]
-        then, now = (_mapping(_mapping(v["quality"]).get("labels")) for v in (old, new))
-        rows = []
-        for label in dict.fromkeys([*now, *then]):
-            was, is_ = _row(_mapping(then.get(label))), _row(_mapping(now.get(label)))
-            changes = {name: _change(was[name], is_[name]) for name in (*SCORES, "segments", "videos")}
-            rows.append({"label": label, "colour": self.colour(control.from_name, label), "was": was, "now": is_, **changes})
-        return {"names": names, "old": old, "new": new, "rows": rows, "facts": _facts(old, new)}
 
     # Timelines.
 
@@ -472,43 +396,11 @@ def _warned(trouble: Trouble, titles: Mapping[str, str]) -> Warned:
     return Warned(f"{task}{trouble.text}", f"{where}, {title_of(trouble.kind)}", known, trouble.is_error)
 
 
-def _measured(versions: Sequence[Version]) -> list[Version]:
-    return [version for version in versions if _mapping(_mapping(version.get("quality")).get("mean"))]
-
-
-def _point(version: Version) -> tuple[str, list[float | None], tuple[float | None, float | None]]:
-    quality = _mapping(version["quality"])
-    mean = _mapping(quality.get("mean"))
-    return str(version["version"]), [_number(mean.get("f1")), _number(mean.get("f1@50"))], _interval(quality, "f1")
-
-
-def _row(scores: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of a label that a page shows; None for one that was not measured, as in older versions."""
-    shown = {name: _number(scores.get(name)) for name in SCORES}
-    return {**shown, "segments": _number(scores.get("true_segments")), "videos": _number(scores.get("true_videos"))}
-
-
-def _facts(old: Version, new: Version) -> list[tuple[str, Any, Any]]:
-    """Other differences between two versions: (name, before, now)."""
-    rows = [("videos", old.get("videos"), new.get("videos"))]
-    rows += [("labels", ", ".join(map(str, old.get("labels") or [])), ", ".join(map(str, new.get("labels") or [])))]
-    rows += [("backbone", _mapping(old.get("backbone")).get("name"), _mapping(new.get("backbone")).get("name"))]
-    rows += [("measured by", _mapping(old["quality"]).get("method"), _mapping(new["quality"]).get("method"))]
-    return [row for row in rows if row[1] != row[2]]
-
-
-def _change(before: float | None, now: float | None) -> float | None:
-    return None if before is None or now is None else now - before
-
-
-def _interval(quality: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
-    ends = _mapping(quality.get("interval")).get(name)
-    return (_number(ends[0]), _number(ends[1])) if isinstance(ends, list) and len(ends) == 2 else (None, None)
-
-
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A number of a version's record; None for anything else, and for one that is not finite."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) else None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object of a version's record; an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
