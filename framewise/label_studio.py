@@ -301,7 +301,7 @@ class LabelStudioClient:
             return LabelStudioError(f"{said}; LABEL_STUDIO_URL must be the address to which it redirects")
         if is_untrusted_certificate(error):
             return LabelStudioError(f"{said}; if your own certificate authority signed it, set SSL_CERT_FILE to its file")
-        # An answer that is no JSON is of a proxy in front, while Label Studio restarts, or of something else.
+        # An answer that is not valid JSON is of a proxy in front, while Label Studio restarts, or of something else.
         if isinstance(error, httpx.TransportError | ValueError) or (status and (status >= 500 or status in (408, 429))):
             return LabelStudioUnavailable(f"{said}; is Label Studio running there?")
         return LabelStudioError(f"{said}; is Label Studio running there?")

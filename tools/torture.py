@@ -38,6 +38,7 @@ import httpx
 from tqdm import tqdm
 
 from framewise.core.errors import FramewiseError
+from framewise.core.storage import PARTIAL
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.foundation import QUEUE_NAME
@@ -639,8 +640,9 @@ class Checker:
             _demand(answer and answer["model_version"] == current, f"/predict of a cached video answers {answer}")
 
     def _arrays(self) -> collections.Counter[str]:
-        """SHA-256 of every array in the cache."""
-        return collections.Counter(self._hash(path) for path in self._settings.cache_dir.rglob("*.npy"))
+        """SHA-256 of every array in the cache; what a killed process was writing is none."""
+        whole = (path for path in self._settings.cache_dir.rglob("*.npy") if not path.name.startswith(PARTIAL))
+        return collections.Counter(self._hash(path) for path in whole)
 
     def _hash(self, path: Path) -> str:
         key = (path, path.stat().st_ctime_ns)

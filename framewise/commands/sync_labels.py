@@ -73,7 +73,7 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
     try:
         items = json.loads(read_text(path))
     except (ValueError, RecursionError):
-        raise RequestError(f"{path} is no JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
+        raise RequestError(f"{path} is not valid JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
     if any(

@@ -208,7 +208,7 @@ def read(path: Path) -> Manifest:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise RequestError(f"{path} is no JSON, or nested too deeply; {CURE}") from None
+        raise RequestError(f"{path} is not valid JSON, or nested too deeply; {CURE}") from None
     try:
         return from_json(found, path.absolute().parent)
     except RequestError as error:

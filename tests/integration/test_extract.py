@@ -183,4 +183,4 @@ def test_while_the_disk_has_too_little_room_it_pauses(workplace, folder, add):
         running.send_signal(signal.SIGINT)
         assert "1 not done" in running.communicate(timeout=60)[0]
     assert stored(workplace.folder / "cache") == {}
-    assert workplace.run("extract", folder, "--min-free-disk-bytes", "0").returncode == 0
+    assert workplace.run("extract", folder, MIN_FREE_DISK_BYTES="0").returncode == 0

@@ -36,9 +36,9 @@ class Workplace:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
-    def run(self, *args):
+    def run(self, *args, **settings):
         command = [sys.executable, "-m", "framewise", *map(str, args)]
-        return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=self.env | settings, cwd=self.folder, capture_output=True, text=True, timeout=300)
 
     def annotations(self):
         return Annotations(Database(self.data / "framewise.sqlite"))
@@ -295,7 +295,7 @@ def test_scores_of_a_single_video_are_marked_as_weak_and_have_no_interval(workpl
     ("content", "text"),
     [
         ([{"id": 1, "video": "a.mp4", "tl": [], "annotator": 1, "annotation_id": 3}], "JSON-MIN"),
-        ("id,video\n1,a.mp4\n", "no JSON"),
+        ("id,video\n1,a.mp4\n", "not valid JSON"),
         ({"tasks": []}, "expected a list of tasks"),
         ([{"data": {"video": "a.mp4"}, "annotations": []}], "item 1: expected a number 'id'"),
         ([task(1, "a.mp4"), task(1, "b.mp4")], "a second task 1"),

@@ -108,7 +108,7 @@ def test_what_is_recorded_while_redis_is_away_is_done_when_it_is_there(service, 
     try:
         service.send(project.event("TASKS_CREATED", tasks=[make_task()]))
         service.predict(project, [make_task()])
-        wait_for(lambda: "Redis cannot be asked" in service.log(), "the worker says so")
+        wait_for(lambda: "Redis cannot be reached" in service.log(), "the worker says so")
         assert {job["state"] for job in service.jobs(project)} == {"pending"}
     finally:
         redis.start()

@@ -53,8 +53,8 @@ def test_an_export_comes_out_with_what_was_carried_and_what_was_not_is_named(pro
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("{}", "expected a list of tasks"),
         ("[5]", "expected a list of tasks"),
         ('[{"id": 1, "data": {}, "annotations": 5}]', "expected lists 'annotations' and 'predictions'"),

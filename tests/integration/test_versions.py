@@ -234,7 +234,7 @@ def test_a_number_that_two_projects_had_is_refused_with_their_keys(service, make
     for project in (old, new):
         service.train(project, (make_task(), [region("Walk", (1, 24))]))
     answer = service.client.delete("/versions/current", params={"project": old.id})
-    assert (answer.status_code, answer.json()["error"].endswith(f"say which: {old.key}, {new.key}")) == (404, True)
+    assert (answer.status_code, answer.json()["error"].endswith(f"choose one of: {old.key}, {new.key}")) == (404, True)
 
 
 def test_a_version_whose_files_are_broken_is_not_gone_back_to_and_spoils_only_what_needs_it(service, project, make_task):
@@ -267,7 +267,7 @@ def test_a_version_of_another_backbone_is_not_gone_back_to(service, make_task):
     answer = service.post("/versions/current", {"project": project.key, "version": first})
 
     assert answer.status_code == 400
-    assert "(center), and the labeling config has" in answer.json()["error"]
+    assert "(center), but the labeling config now has" in answer.json()["error"]
     assert service.version(other) == second
     assert [v["pinned"] for v in details(service, project).values()] == [False, False]
 

@@ -103,7 +103,7 @@ def test_prediction_that_came_too_late_is_pushed_once(
         (LABEL_CONFIG.replace(' model_trainable="true"', ""), "none of the labels"),
         (
             '<View><Text name="t" value="$t"/><Choices name="c" toName="t"><Choice value="a"/></Choices></View>',
-            "<TimelineLabels",
+            "expected TimelineLabels on Video",
         ),
     ],
 )

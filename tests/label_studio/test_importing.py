@@ -168,7 +168,7 @@ def test_a_key_of_another_label_studio_or_project_fetches_nothing(
     wait_idle(backend)
     (job,) = [j for j in backend.jobs()["jobs"] if j["project"] == told["project"]]
     assert (job["kind"], job["state"]) == ("import", "failed")
-    assert "does LABEL_STUDIO_URL name the Label Studio in which this backend is connected?" in job["error"]
+    assert "does LABEL_STUDIO_URL point to the Label Studio in which this backend is connected?" in job["error"]
 
 
 def test_label_studio_lets_a_label_in_use_be_renamed_and_removed_and_nothing_is_lost(
