@@ -97,14 +97,14 @@ def _remove_stale(folder: Path) -> None:
 
 
 # joblib takes a change of a memoised function's source for a change of its results, and empties its cache. So these two do
-# nothing but call, and should be left as they are.
+# nothing but call, and are left as they are, to the letter: else everybody's cached features are lost.
 def features_chunk(content: str, backbone: str, preprocessing: str, chunk: int, compute: Callable[[], Any]) -> Any:
     """Features (C, D) float32 of the pictures of one chunk."""
     return compute()
 
 
 def picture_times(content: str, compute: Callable[[], Any]) -> Any:
-    """Presentation times of a video's pictures: see ``extraction.Timeline``."""
+    """When the pictures of a video are shown: see ``extraction.Timeline``."""
     return compute()
 
 

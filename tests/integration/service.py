@@ -24,6 +24,7 @@ IDLE_SECONDS = 120.0
 REQUEST_SECONDS = 100.0  # what Label Studio waits for a prediction
 OUR_VARIABLES = {name for name, _, _ in describe_settings()} | {"LABEL_STUDIO_HOST", "YOLO_CONFIG_DIR"}
 
+REPOSITORY = Path(__file__).parents[2]
 OFFLINE = Path(__file__).parents[1] / "offline"  # with it, a process asks no name server
 
 LABELS = ("Walk", "Run")
@@ -45,11 +46,13 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = IDLE_SECO
 class Service:
     """``framewise serve`` in a folder of its own. Settings are given by their names in the environment.
 
-    ``with`` starts and stops it; with ``start=False`` it only stops it.
+    ``with`` starts and stops it; with ``start=False`` it only stops it. code: folder of the package that runs.
     """
 
-    def __init__(self, folder: Path, backbone: Path, videos: Path, start: bool = True, **settings: str):
-        self.folder, self.videos, self._start = folder, videos, start
+    def __init__(
+        self, folder: Path, backbone: Path, videos: Path, start: bool = True, code: Path = REPOSITORY, **settings: str
+    ):
+        self.folder, self.videos, self._start, self._code = folder, videos, start, code
         self.model_root, self.cache, self.data = folder / "models", folder / "cache", folder / "data"
         self.model_root.mkdir(parents=True, exist_ok=True)
         (self.model_root / backbone.name).write_bytes(backbone.read_bytes())
@@ -91,7 +94,7 @@ class Service:
     def launch(self) -> "subprocess.Popen[bytes]":
         """Start its supervisor, and wait for nothing."""
         command = [sys.executable, "-m", "framewise", "serve"]
-        self._supervisor = start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log)
+        self._supervisor = start_child(command, self.env, cwd=self._code, log=self._log)
         return self._supervisor
 
     def start(self) -> None:
@@ -147,7 +150,7 @@ class Service:
         """Start a further worker with the same settings, and wait until it is ready."""
         ready = self.log().count("worker ready")
         command = [sys.executable, "-m", "framewise", "work"]
-        self._further_workers.append(start_child(command, self.env, cwd=Path(__file__).parents[2], log=self._log))
+        self._further_workers.append(start_child(command, self.env, cwd=self._code, log=self._log))
         wait_for(lambda: self.log().count("worker ready") > ready, "a further worker is ready", START_SECONDS)
 
     def kill_worker(self) -> int:

@@ -1,6 +1,8 @@
 """The cache is kept to a size by whole videos, those used longest ago first, and never by what somebody uses: with real
 processes, which are killed."""
 
+import hashlib
+import inspect
 import os
 import shutil
 import signal
@@ -14,7 +16,7 @@ import pytest
 
 from framewise.core.sizes import format_size, parse_size
 from framewise.features import extraction, housekeeping
-from framewise.features.cache import FeatureCache
+from framewise.features.cache import FeatureCache, features_chunk, picture_times
 from framewise.features.extraction import Extractor, current_preprocessings
 from framewise.features.housekeeping import Housekeeper
 from tests import cache_help
@@ -27,6 +29,12 @@ PATIENCE_SECONDS = 60.0
 def small_chunks(monkeypatch):
     monkeypatch.setattr(extraction, "CHUNK_PICTURES", CHUNK)
     monkeypatch.setattr(housekeeping, "CHUNK_PICTURES", CHUNK)
+
+
+def test_the_source_of_memoised_functions_is_what_it_was():
+    """joblib knows their results by it: with any other, a comment's or a docstring's too, all that is cached is made again."""
+    sources = [inspect.getsource(function) for function in (features_chunk, picture_times)]
+    assert [hashlib.sha256(source.encode()).hexdigest()[:16] for source in sources] == ["61397836148cbaec", "a857edb0dc7f5669"]
 
 
 @pytest.fixture
