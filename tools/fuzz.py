@@ -57,7 +57,7 @@ EVENTS: list[dict[str, Any]] = [
     {"action": "START_TRAINING", "project": PROJECT},
 ]  # fmt: skip
 TAGS = ["View", "TimelineLabels", "Video", "Label", "Audio", "Choices", "a:b"]
-ATTRIBUTES = ["name", "toName", "value", "frameRate", "alias", "predicted_values", *(p.name for p in PARAMETERS)]
+ATTRIBUTES = ["name", "toName", "value", "frameRate", "alias", "predicted_values", "model_role", *(p.name for p in PARAMETERS)]
 VALUES = ["tl", "v", "$video", "$fps", "true", "1", "0.5", "25", "-1", "1e308", "1e-320", "nan", "Infinity", "0x10", "Walk", ""]
 NUMBERS: list[Any] = [0, 1, -1, 2**31, 2**63, 10**40, 0.5, 1e308, float("nan"), float("inf"), True, False, None]
 CLASSES = {0: "dog", 1: "Cat", 2: "soccer_ball"}

@@ -61,20 +61,18 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _offer(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Advice about a control's versions, newest first, if the one in use is worse than the one before it."""
-    if len(versions) < 2 or not versions[0]["current"]:
-        return
-    newest, before = versions[:2]
-    now, then = _mean(newest), _mean(before)
-    fallen = [name for name in ("f1", "f1@50") if name in now and name in then and round(then[name] - now[name], 2) > 0]
-    if not fallen:
-        return
-    scores = " and ".join(f"{name.upper()} {now[name]:.2f}, which was {then[name]:.2f}" for name in fallen)
-    yield f"\nproject {newest['project']}, {newest['control']}: {newest['version']} has {scores} in {before['version']}."
-    methods = [(v.get("quality") or {}).get("method") for v in (newest, before)]
-    if methods[0] != methods[1]:
-        yield f"The two were not measured in the same way: {methods[0]}, and {methods[1]} before."
-    yield f"To go back: framewise roll-back {newest['project']} {before['version']}"
+    """The way back from the version in use, of a control's versions, if its training found it clearly worse than another one."""
+    for version in versions:
+        fallen = version.get("worse_than")
+        if not version["current"] or not isinstance(fallen, dict):
+            continue
+        better, scores = fallen.get("version"), [fallen.get(name) for name in ("now", "then")]
+        if better in [v["version"] for v in versions] and all(isinstance(score, float) for score in scores):
+            yield (
+                f"\nproject {version['project']}, {version['control']}: {version['version']} is worse than {better}: F1@50 "
+                f"{scores[0]:.2f}, which was {scores[1]:.2f} on the same {fallen.get('videos')} videos."
+            )
+            yield f"To go back: framewise roll-back {version['project']} {better}"
 
 
 def _mean(version: dict[str, Any]) -> dict[str, float]:

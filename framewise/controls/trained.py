@@ -229,7 +229,11 @@ class TrainedModel(Learner):
         if self.settings.parameters["model_unmarked"] != "unknown":  # else nothing that is unmarked is taken as off
             stretches = left_unmarked(held_out, self.settings.label_names)
             about["unmarked"] = [asdict(stretch) for stretch in stretches[:MAX_SHOWN]]
-        notes = self._fallen(held_out, videos) if quality and not quality.weak else []
+        fallen = self._fallen(held_out, videos) if quality and not quality.weak else None
+        notes = []
+        if fallen:
+            about["worse_than"] = fallen
+            notes.append(self._told_of(fallen))
         return _Learned(classifier, about, notes, provisional=False, held_out=held_out)
 
     def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
@@ -260,26 +264,29 @@ class TrainedModel(Learner):
             return None
         return model if isinstance(model, AutoClassifier) else None
 
-    def _fallen(self, held_out: Sequence[HeldOutVideo], videos: Sequence[LabelledVideo]) -> list[str]:
-        """A note if a new version, scored by leaving videos out, is clearly worse than the last measured version on the videos
-        that both left out."""
+    def _fallen(self, held_out: Sequence[HeldOutVideo], videos: Sequence[LabelledVideo]) -> dict[str, Any] | None:
+        """Comparison with the last measured version, for the record, if a new version, scored by leaving videos out, is clearly
+        worse on the videos that both left out."""
         before = self._measured()
         quality = before.get("quality")
         if not held_out or not isinstance(quality, Mapping) or quality.get("weak", True):
-            return []
+            return None
         folder = self._parts.registry.folder(self.project, self.name) / before["version"]
         try:
             found = compare(held_out, self.settings.label_names, [video.group for video in videos], HeldOut(folder))
         except (ModelError, OSError) as error:  # also where there is no such file: versions of long ago have none
             logger.info("project %s, %s: not compared with the version before: %s", self.project, self.name, error)
-            return []
+            return None
         if not found.is_worse:
-            return []
-        return [
-            f"{self.name!r}: on videos that it did not learn from, F1@50 is {found.now:.2f}; that of "
-            f"{before['version']} is {found.then:.2f} on the same {found.videos} videos. "
-            f"To go back: framewise roll-back {self.project} {before['version']}"
-        ]
+            return None
+        return {"version": before["version"], "now": found.now, "then": found.then, "videos": found.videos}
+
+    def _told_of(self, fallen: Mapping[str, Any]) -> str:
+        return (
+            f"{self.name!r}: on videos that it did not learn from, F1@50 is {fallen['now']:.2f}; that of "
+            f"{fallen['version']} is {fallen['then']:.2f} on the same {fallen['videos']} videos. "
+            f"To go back: framewise roll-back {self.project} {fallen['version']}"
+        )
 
 
 def learners_of(controls: Iterable[AnyControl]) -> list[Learner]:

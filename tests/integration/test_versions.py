@@ -341,20 +341,21 @@ def test_who_asks_while_the_version_in_use_is_replaced_and_removed_is_answered_b
 # The list.
 
 
-def with_quality(service, project, version, f1, f1_at_50, **more):
-    """Write into a version what a training measured on held-out videos."""
+def with_quality(service, project, version, f1, f1_at_50, about=None, **more):
+    """Write into a version what a training measured on held-out videos. about: what else its record says."""
     (folder,) = service.model_folders(project)
     path = folder / version / "version.json"
     mean = {"f1": f1, "f1@10": None, "f1@25": 0.5, "f1@50": f1_at_50, "average_precision": 0.9}
     labels = {"Walk": {**mean, "true_segments": 12, "predicted_segments": 14}, "Run": {"f1": None}}
     quality = {"method": "leave one video out", "weak": False, "videos": 6, "mean": mean, "labels": labels, **more}
-    path.write_text(json.dumps({**json.loads(path.read_text()), "quality": quality}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "quality": quality, **(about or {})}))
 
 
 def test_the_list_says_what_is_in_use_and_offers_the_way_back_from_a_worse_version(service, project, make_task):
     first, second = annotate_twice(service, project, make_task())
     with_quality(service, project, first, 0.81, 0.6)
-    with_quality(service, project, second, 0.62, 0.655, weak=True)
+    fallen = {"version": first, "now": 0.41, "then": 0.6, "videos": 6}
+    with_quality(service, project, second, 0.62, 0.655, weak=True, about={"worse_than": fallen})
 
     done = command(service, "versions", str(project.id))
 
@@ -366,7 +367,7 @@ def test_the_list_says_what_is_in_use_and_offers_the_way_back_from_a_worse_versi
         (project.key, "tl", second, ["1", "~0.62", "~0.66", "in", "use"]),
         (project.key, "tl", first, ["1", "0.81", "0.60"]),
     ]
-    assert f"{second} has F1 0.62, which was 0.81 in {first}." in done.stdout
+    assert f"{second} is worse than {first}: F1@50 0.41, which was 0.60 on the same 6 videos." in done.stdout
     assert lines[-1] == f"To go back: framewise roll-back {project.key} {first}"
     assert "~: measured on few videos" in done.stdout
 
@@ -378,11 +379,11 @@ def test_the_list_says_what_is_in_use_and_offers_the_way_back_from_a_worse_versi
     assert "To go back" not in again
 
 
-def test_nothing_is_offered_where_nothing_fell_or_nothing_was_measured(service, project, make_task):
+def test_nothing_is_offered_where_no_training_found_that_it_fell(service, project, make_task):
     first, second = annotate_twice(service, project, make_task())
     assert "F1 and F1@50" not in command(service, "versions", project.key).stdout
     with_quality(service, project, first, 0.8, None)
-    with_quality(service, project, second, 0.804, 0.5)
+    with_quality(service, project, second, 0.6, 0.5)  # other videos: lower, and by that not worse
     shown = command(service, "versions", project.key).stdout
     assert "roll-back" not in shown
     assert "To go back" not in shown

@@ -4,6 +4,7 @@ A thorough training is made to see a submit in its middle: its progress is told 
 """
 
 import itertools
+import json
 import re
 
 import numpy as np
@@ -198,6 +199,8 @@ def test_a_version_that_is_clearly_worse_on_the_same_videos_is_told_of_with_the_
         f"'moves': on videos that it did not learn from, F1@50 is {now[1]}; that of {before.name} is 1.00 on the same 4 "
         f"videos. To go back: framewise roll-back {measured.project.key} {before.name}"
     )
+    fallen = json.loads((measured.folders()[0] / "version.json").read_text())["worse_than"]
+    assert (fallen["version"], fallen["then"], fallen["videos"]) == (before.name, 1.0, 4)
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{}")], ids=["none", "broken"])
