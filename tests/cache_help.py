@@ -49,7 +49,7 @@ def get(folder: Path, content: str, weights: str = WEIGHTS) -> VideoFeatures | N
 
 def is_right(features: VideoFeatures, content: str) -> bool:
     pictures = len(features.timeline.pts)
-    return bool(np.array_equal(features.take_all(np.arange(pictures)), unpack(rows_of(content, pictures))))
+    return bool(np.array_equal(np.hstack(features.read(np.arange(pictures))), np.hstack(unpack(rows_of(content, pictures)))))
 
 
 def used(folder: Path, content: str, hours_ago: float, weights: str = WEIGHTS) -> None:

@@ -12,21 +12,22 @@ PLAN = [[(3, 5), (9, 11)], [(6, 8)]]  # seconds in which each label is on
 
 
 class Film:
-    """Rows in memory."""
+    """Rows in memory: what is seen (T, FEATURES), and motion (T, MOTION) or None."""
 
-    motion_size, counts = MOTION, None
+    counts = None
 
-    def __init__(self, values, frame_rate=25.0):
-        self.values, self.frame_rate = values.astype(np.float32), frame_rate
+    def __init__(self, seen, moves, frame_rate=25.0):
+        self.seen, self.frame_rate = seen.astype(np.float32), frame_rate
+        self.moves = None if moves is None else moves.astype(np.float32)
 
     def __len__(self):
-        return len(self.values)
+        return len(self.seen)
 
     def read(self, index):
-        return self.values[index]
+        return self.seen[index], None if self.moves is None else self.moves[index]
 
     def cut(self, start, stop):
-        return Film(self.values[start:stop], self.frame_rate)
+        return Film(self.seen[start:stop], self.moves[start:stop], self.frame_rate)
 
 
 def truth_of(plan, seconds, frame_rate):
@@ -46,7 +47,7 @@ def film(seed, plan=PLAN, seconds=14.0, frame_rate=25.0, shown=True, moved=False
     seen = rng.normal(size=FEATURES) + 0.3 * waves + 2 * (truth * shown) @ DIRECTIONS[: len(plan)]
     moves = 0.02 + 0.01 * np.sin(rng.uniform(1, 8, MOTION) * moments + rng.uniform(0, 6, MOTION))
     moves = moves + (truth * moved) @ MOVES[: len(plan)]
-    return Film(np.concatenate([seen, moves], 1), frame_rate), truth.astype(np.uint8)
+    return Film(seen, moves, frame_rate), truth.astype(np.uint8)
 
 
 def all_known(truth, taught=(True, True)):

@@ -31,10 +31,11 @@ from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor, GridRows
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.networks import MultiLabelLSTM
-from framewise.learning.tracks import LabelledVideo, Rows
+from framewise.learning.tracks import LabelledVideo, Rows, appearance_of
 from framewise.media.library import MediaFile
 
 Array = npt.NDArray[Any]
+Read = tuple[Array, Array | None]  # appearance and motion of rows
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,17 @@ class Data:
 
 
 class Changed:
-    """A video's rows as a variant sees them: ``change`` gets their features, columns of motion last."""
+    """A video's rows as a variant sees them: ``change`` gets their appearance and motion."""
 
-    def __init__(self, rows: Rows, change: Callable[[Array], Array], first: int = 0, stop: int | None = None):
-        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
+    def __init__(self, rows: Rows, change: Callable[[Read], Read], first: int = 0, stop: int | None = None):
+        self.frame_rate, self.counts = rows.frame_rate, rows.counts
         self._rows, self._change, self._first = rows, change, first
         self._stop = len(rows) if stop is None else stop
 
     def __len__(self) -> int:
         return self._stop - self._first
 
-    def read(self, index: Array) -> Array:
+    def read(self, index: Array) -> Read:
         return self._change(self._rows.read(index + self._first))
 
 
@@ -71,18 +72,13 @@ def as_it_is(rows: Rows) -> Rows:
 
 
 def without_motion(rows: Rows) -> Rows:
-    def still(features: Array) -> Array:
-        return np.concatenate(
-            [features[:, : -rows.motion_size], np.zeros((len(features), rows.motion_size), np.float32)], axis=1
-        )
-
-    return Changed(rows, still)
+    return Changed(rows, lambda read: (read[0], None))
 
 
 def motion_alone(rows: Rows) -> Rows:
-    def blind(features: Array) -> Array:
-        noise = np.random.default_rng(0).normal(size=(len(features), features.shape[1] - rows.motion_size)) * 1e-3
-        return np.concatenate([noise.astype(np.float32), features[:, -rows.motion_size :]], axis=1)
+    def blind(read: Read) -> Read:
+        noise = np.random.default_rng(0).normal(size=read[0].shape) * 1e-3
+        return noise.astype(np.float32), read[1]
 
     return Changed(rows, blind)
 
@@ -90,11 +86,12 @@ def motion_alone(rows: Rows) -> Rows:
 def shuffled(data: Data) -> Callable[[Rows], Rows]:
     """Rows of any video in place of a video's own: what is seen tells nothing of what is labelled."""
     random_numbers = np.random.default_rng(2)
-    everything = np.concatenate([rows.read(np.arange(0, len(rows), 10)) for rows in data.rows.values()])
+    read = [rows.read(np.arange(0, len(rows), 10)) for rows in data.rows.values()]
+    appearance, motion = np.concatenate([a for a, _ in read]), np.concatenate([m for _, m in read if m is not None])
 
     def lost(rows: Rows) -> Rows:
-        own = everything[random_numbers.integers(0, len(everything), len(rows))]
-        return Changed(_Whole(own, rows), lambda features: features)
+        own = random_numbers.integers(0, len(appearance), len(rows))
+        return _Whole((appearance[own], motion[own]), rows)
 
     return lost
 
@@ -102,15 +99,15 @@ def shuffled(data: Data) -> Callable[[Rows], Rows]:
 class _Whole:
     """Rows that are in memory."""
 
-    def __init__(self, features: Array, like: Rows):
-        self.frame_rate, self.motion_size, self.counts = like.frame_rate, like.motion_size, like.counts
-        self._features = features
+    def __init__(self, features: tuple[Array, Array], like: Rows):
+        self.frame_rate, self.counts = like.frame_rate, like.counts
+        self._appearance, self._motion = features
 
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._appearance)
 
-    def read(self, index: Array) -> Array:
-        return self._features[index]
+    def read(self, index: Array) -> Read:
+        return self._appearance[index], self._motion[index]
 
 
 def score(data: Data, found: dict[str, Array], cut: dict[str, tuple[int, int]] | None = None) -> tuple[float, float]:
@@ -209,8 +206,7 @@ def _cut_scores(data: Data, model: AutoClassifier) -> Iterator[tuple[str, tuple[
 
 def _lstm_score(data: Data, chosen: list[str]) -> tuple[float, float]:
     def appearance(video: str) -> Array:
-        rows = data.rows[video]
-        return rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+        return appearance_of(data.rows[video])
 
     network = MultiLabelLSTM(appearance(chosen[0]).shape[1], len(data.labels))
     network.fit_videos([(appearance(v), data.truth[v]) for v in chosen])

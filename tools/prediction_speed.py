@@ -132,7 +132,7 @@ def measure_loading(settings: Settings, video: Path, folder: Path, repeats: int)
     def load() -> None:
         found = control.cached_features(content)
         assert isinstance(found, VideoFeatures)
-        found.take_all(np.arange(len(found.timeline.pts)))
+        found.read(np.arange(len(found.timeline.pts)))
 
     found = medians({"ours": load, "pickles": lambda: torch.stack(pickled("features"))}, repeats)
     ours, theirs = found["ours"] * 1e3, found["pickles"] * 1e3

@@ -30,7 +30,7 @@ SAMPLE_SECONDS = 0.02
 class FileRows:
     """Rows of a video in a file, read where they are asked for."""
 
-    frame_rate, motion_size = FRAME_RATE, MOTION_SIZE
+    frame_rate = FRAME_RATE
     counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, path: Path):
@@ -39,8 +39,9 @@ class FileRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return np.asarray(self._rows[index])
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        rows = np.asarray(self._rows[index])
+        return rows[:, :FEATURES], rows[:, FEATURES:]
 
 
 def video(folder: Path, name: str, seconds: float, seed: int) -> LabelledVideo:

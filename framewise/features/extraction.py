@@ -21,7 +21,6 @@ from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, open_array
 from framewise.features.engines import Compute
 from framewise.features.housekeeping import Housekeeper
-from framewise.features.motion import MOTION_SIZE
 from framewise.features.passes import Pass
 from framewise.features.preprocessing import PROFILES
 from framewise.features.rows import unpack
@@ -35,6 +34,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED_VIDEOS = 2000  # whose files were found and looked into: some kilobytes each
 
 Records = npt.NDArray[Any]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Timeline:
 
 
 class VideoFeatures:
-    """Cached features of one video: rows are decoded pictures, D numbers of the backbone and MOTION_SIZE of motion in each.
+    """Cached features of one video: rows are decoded pictures, with D numbers of the backbone and M of motion.
     Chunks stay on disk until they are asked for. They are not removed from the cache as long as this object lives."""
 
     def __init__(self, timeline: Timeline, chunks: list[Records], hold: Hold):
@@ -88,7 +88,7 @@ class VideoFeatures:
         self._chunks = chunks
         self._hold = hold
 
-    def on_grid(self, frame_rate: float) -> npt.NDArray[np.float32]:
+    def on_grid(self, frame_rate: float) -> Floats:
         """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
         return self.take(self.timeline.rows(frame_rate))
 
@@ -96,12 +96,12 @@ class VideoFeatures:
         """Features and motion of each frame that Label Studio shows, to be read in parts."""
         return GridRows(self, frame_rate)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def take(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Features (len(rows), D) of decoded pictures, in the order of ``rows``."""
-        return self.take_all(rows)[:, :-MOTION_SIZE]
+        return self.read(rows)[0]
 
-    def take_all(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """``take`` with the motion, (len(rows), D + MOTION_SIZE)."""
+    def read(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Features (len(rows), D) and motion (len(rows), M) of decoded pictures, in the order of ``rows``."""
         records = np.empty(len(rows), dtype=self._chunks[0].dtype)
         number, inside = np.divmod(rows, CHUNK_PICTURES)
         for chunk in np.unique(number):
@@ -111,10 +111,9 @@ class VideoFeatures:
 
 
 class GridRows:
-    """Rows of a video on Label Studio's frame grid; what is read is (n, D + motion_size)."""
+    """Rows of a video on Label Studio's frame grid."""
 
-    motion_size = MOTION_SIZE
-    counts: npt.NDArray[np.float32] | None = None
+    counts: Floats | None = None
 
     def __init__(self, features: VideoFeatures, frame_rate: float):
         self.frame_rate = frame_rate
@@ -124,8 +123,8 @@ class GridRows:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return self._features.take_all(self._pictures[index])
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        return self._features.read(self._pictures[index])
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,12 @@ def pack(
     return rows
 
 
-def unpack(rows: npt.NDArray[np.void]) -> npt.NDArray[np.float32]:
-    """Features and, in the last MOTION_SIZE columns, motion (P, D + MOTION_SIZE) of records (P,)."""
-    feature_size = rows.dtype["features"].shape[0]
-    out = np.empty((len(rows), feature_size + MOTION_SIZE), dtype=np.float32)
-    features = out[:, :feature_size]
+def unpack(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Features (P, D) and motion (P, MOTION_SIZE) of records (P,)."""
+    features = np.empty(rows["features"].shape, dtype=np.float32)
     np.multiply(rows["features"], rows["step"][:, None], out=features)
     features += rows["low"][:, None]
-    out[:, feature_size:] = rows["motion"]
-    return out
+    return features, rows["motion"].astype(np.float32)
 
 
 def _record(feature_size: int) -> np.dtype[np.void]:

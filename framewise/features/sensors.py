@@ -14,7 +14,6 @@ from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.series_time import SeriesTimes
 from framewise.features.cache import SERIES, FeatureCache, Hold
-from framewise.features.motion import MOTION_SIZE
 from framewise.features.sensor_numbers import (
     PAUSE_SECONDS,
     Channel,
@@ -157,8 +156,6 @@ class SensorRows:
     learner, whose rows are NaN and take neither time nor memory. groups: see ``number_groups``.
     """
 
-    motion_size = MOTION_SIZE
-
     def __init__(self, series: SeriesFeatures, grid: Grid, num_steps: int):
         self.frame_rate = grid.frame_rate
         channels = len(series.measured)
@@ -171,16 +168,15 @@ class SensorRows:
     def __len__(self) -> int:
         return self._num_steps
 
-    def read(self, index: npt.NDArray[np.int64]) -> Floats:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, None]:
         starts, stops = np.array(self.pieces, np.int64).reshape(-1, 2).T
         piece = np.searchsorted(starts, index, side="right") - 1
         inside = np.flatnonzero(piece >= 0)
         inside = inside[index[inside] < stops[piece[inside]]]
         first = np.cumsum(stops - starts) - stops  # of a piece's rows among all of them, less where it begins
-        rows = np.zeros((len(index), self._numbers.shape[1] + MOTION_SIZE), np.float32)
-        rows[:, :-MOTION_SIZE] = np.nan
-        rows[inside, :-MOTION_SIZE] = self._numbers[index[inside] + first[piece[inside]]]
-        return rows
+        rows = np.full((len(index), self._numbers.shape[1]), np.nan, np.float32)
+        rows[inside] = self._numbers[index[inside] + first[piece[inside]]]
+        return rows, None
 
     @cached_property
     def _numbers(self) -> Floats:

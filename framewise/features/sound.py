@@ -10,7 +10,6 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.features.cache import SOUND, FeatureCache, Hold
-from framewise.features.motion import MOTION_SIZE
 from framewise.media.audio import SAMPLE_RATE, decode_audio
 from framewise.media.library import MediaFile
 
@@ -57,7 +56,6 @@ class SoundFeatures:
 class SoundRows:
     """Steps as rows, NUMBERS each; no motion, which is of pictures. Levels count from each band's median."""
 
-    motion_size = MOTION_SIZE
     counts: npt.NDArray[np.float32] | None = None
 
     def __init__(self, mel: npt.NDArray[np.float16], rate: float, num_steps: int):
@@ -68,7 +66,7 @@ class SoundRows:
     def __len__(self) -> int:
         return self._steps
 
-    def read(self, index: npt.NDArray[np.int64]) -> Floats:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, None]:
         per_step = ROWS_PER_SECOND / self.frame_rate
         first = np.clip((index * per_step + 1e-6).astype(np.int64), 0, len(self._mel) - 1)
         stop = np.clip(((index + 1) * per_step + 1e-6).astype(np.int64), first + 1, len(self._mel))
@@ -78,8 +76,7 @@ class SoundRows:
         count = there.sum(axis=1)
         mean = (heard * there).sum(axis=1) / count
         spread = np.sqrt((((heard - mean[:, np.newaxis]) ** 2) * there).sum(axis=1) / count)
-        rows: Floats = np.concatenate([mean, spread, np.zeros((len(index), MOTION_SIZE))], axis=1, dtype=np.float32)
-        return rows
+        return np.concatenate([mean, spread], axis=1, dtype=np.float32), None
 
 
 class SoundReader:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from framewise.core.errors import ModelError
-from framewise.learning.tracks import MOTION_NAMES, Basis, Layout, Part, Rows, TrackMaker, room
+from framewise.learning.tracks import MOTION_NAMES, MOTION_SIZE, Basis, Floats, Layout, Part, Rows, TrackMaker, room
 
 
 class JointRows:
@@ -23,7 +23,7 @@ class JointRows:
     lack. counts: each part has its own.
     """
 
-    counts: npt.NDArray[np.float32] | None = None
+    counts: Floats | None = None
 
     def __init__(
         self,
@@ -34,11 +34,10 @@ class JointRows:
         names: Sequence[str] = (),
         shares: Sequence[float] = (),
     ):
-        there = [part for part in parts if part is not None]
-        if not there or number < 1:
+        if all(part is None for part in parts) or number < 1:
             raise ValueError("expected at least one medium, and a row")
         self.parts = [None if part is None else Part(part, 0, number) for part in parts]
-        self.frame_rate, self.moving, self.motion_size = frame_rate, moving, there[0].motion_size
+        self.frame_rate, self.moving = frame_rate, moving
         self.names = list(names) or [f"medium {number}" for number in range(1, len(parts) + 1)]
         self.shares = tuple(shares)
         self._number = number
@@ -49,28 +48,26 @@ class JointRows:
     def first(self, number: int) -> "JointRows":
         return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.shares)
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Read the media that are there, one after the other; the motion last."""
-        read = [part.read(index) for part in self.parts if part is not None]
-        moving = None if self.moving is None else self.parts[self.moving]
-        motion = np.zeros((len(index), self.motion_size), np.float32) if moving is None else moving.read(index)
-        return np.concatenate([*(r[:, : -self.motion_size] for r in read), motion[:, -self.motion_size :]], axis=1)
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
+        """Read the media that are there, one after the other, and the motion of the one that has it."""
+        read = [None if part is None else part.read(index) for part in self.parts]
+        moving = None if self.moving is None else read[self.moving]
+        return np.concatenate([part[0] for part in read if part is not None], axis=1), moving[1] if moving else None
 
 
 class Columns:
     """A group of features of other rows; motion is none."""
 
     def __init__(self, rows: Rows, columns: slice):
-        self.frame_rate, self.motion_size = rows.frame_rate, rows.motion_size
-        self.counts: npt.NDArray[np.float32] | None = np.ones(columns.stop - columns.start, np.float32)
+        self.frame_rate = rows.frame_rate
+        self.counts: Floats | None = np.ones(columns.stop - columns.start, np.float32)
         self._rows, self._columns = rows, columns
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        own: npt.NDArray[np.float32] = np.pad(self._rows.read(index)[:, self._columns], ((0, 0), (0, self.motion_size)))
-        return own
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, None]:
+        return self._rows.read(index)[0][:, self._columns], None
 
 
 def in_groups(rows: Rows) -> Rows:
@@ -114,7 +111,7 @@ class JointBasis(TrackMaker):
         rows = in_groups(rows)
         if not isinstance(rows, JointRows) or len(rows.parts) != len(self.bases):
             raise ModelError(f"the version learned from {len(self.bases)} media that play in sync, and is asked about others")
-        components, motion = room(len(rows), sum(self.layout.widths)), room(len(rows), rows.motion_size)
+        components, motion = room(len(rows), sum(self.layout.widths)), room(len(rows), MOTION_SIZE)
         motion.fill_(0.0 if self.moving is None else torch.nan)
         column = 0
         for number, (basis, part) in enumerate(zip(self.bases, rows.parts, strict=True)):

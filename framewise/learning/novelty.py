@@ -62,7 +62,7 @@ class Novelty:
         step = _step(rows.frame_rate)
         index = np.arange(0, len(rows), step)
         parts = [index[start : start + READ_ROWS] for start in range(0, len(index), READ_ROWS)]
-        unexplained = torch.cat([_unexplained(basis, torch.from_numpy(rows.read(p)[:, : -rows.motion_size])) for p in parts])
+        unexplained = torch.cat([_unexplained(basis, torch.from_numpy(rows.read(p)[0])) for p in parts])
         novelty = (unexplained / self.spread).clamp(max=MAX_COUNTED * self.limit)
         new = _over_scenes(novelty, rows.frame_rate / step) > self.limit
         whole: npt.NDArray[np.bool_] = new.numpy().repeat(step)[: len(rows)]

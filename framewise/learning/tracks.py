@@ -26,13 +26,16 @@ SPREAD_POWER = 0.5
 MAX_BASIS_ROWS = 3000
 FAR_OUT = 0.001  # of a feature's values, at either end
 MAX_DEVIATION = 10.0  # standard deviations; beyond it, only that it is far
+MOTION_SIZE = 44  # numbers of motion in a row of a track, as features/motion.py makes them; 0 of media that have none
 MOTION_SECONDS = 8 / 30  # between the pictures whose difference is motion, at most
 READ_ROWS = 1024  # of features in memory at once: a video may be hours long
 MAPPED_BYTES = 4 << 20  # from which on a track's numbers lie in a file
 
+Floats = npt.NDArray[np.float32]
+
 
 class Rows(Protocol):
-    """A video's features, read in parts. ``motion_size`` of the last columns are motion, the others the backbone's.
+    """A file's features, read in parts.
 
     counts: of features that have each a unit of its own, and are NaN where nothing is known, how much each counts, (D,); None
     of features that are of one unit and count as they spread.
@@ -41,19 +44,19 @@ class Rows(Protocol):
     """
 
     frame_rate: float
-    motion_size: int
-    counts: npt.NDArray[np.float32] | None
+    counts: Floats | None
 
     def __len__(self) -> int: ...
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """(len(index), D) of these rows, in ascending order."""
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
+        """Appearance (len(index), D) and motion (len(index), M) of these rows, in ascending order; None of media that have no
+        motion."""
         ...
 
 
-def appearance_of(rows: Rows) -> npt.NDArray[np.float32]:
-    """All rows without their motion, (T, D)."""
-    return rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+def appearance_of(rows: Rows) -> Floats:
+    """Appearance of all rows, (T, D)."""
+    return rows.read(np.arange(len(rows)))[0]
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,14 @@ class Part:
     """Rows [start, stop) of others."""
 
     def __init__(self, rows: Rows, start: int, stop: int):
-        self.frame_rate, self.motion_size, self.counts = rows.frame_rate, rows.motion_size, rows.counts
+        self.frame_rate, self.counts = rows.frame_rate, rows.counts
         self.groups = getattr(rows, "groups", None)
         self._rows, self._start, self._stop = rows, start, stop
 
     def __len__(self) -> int:
         return self._stop - self._start
 
-    def read(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
         return self._rows.read(index + self._start)
 
 
@@ -169,7 +172,7 @@ class Basis(TrackMaker):
     def fit(cls, videos: Sequence[Rows]) -> Self:
         """From evenly chosen rows of all videos; labels play no part."""
         step = max(1, math.ceil(sum(len(rows) for rows in videos) / MAX_BASIS_ROWS))
-        chosen = [part[:, : -rows.motion_size].double() for rows in videos for _, part in _in_parts(rows, step)]
+        chosen = [features.double() for rows in videos for _, features, _ in _in_parts(rows, step)]
         centred = torch.cat(chosen)
         del chosen
         counts, scale = videos[0].counts, None
@@ -212,13 +215,12 @@ class Basis(TrackMaker):
 
     def apply(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Components (T, C) and motion (T, M) of a whole video, whose features are never in memory as a whole."""
-        components, moved = room(len(rows), self.projection.shape[1]), room(len(rows), rows.motion_size)
-        for start, part in _in_parts(rows):
-            inside = slice(start, start + len(part))
-            features = part[:, : -rows.motion_size]
+        components, moved = room(len(rows), self.projection.shape[1]), room(len(rows), MOTION_SIZE)
+        for start, features, motion in _in_parts(rows):
+            inside = slice(start, start + len(features))
             centred = features - self.mean if self.scale is None else _in_deviations(features, self.mean, self.scale)
             components[inside] = centred @ self.projection
-            moved[inside] = part[:, -rows.motion_size :]
+            moved[inside] = 0.0 if motion is None else motion
         # A video's first pictures have none as much earlier to compare with, which would tell where a video begins.
         first = min(math.ceil(MOTION_SECONDS * rows.frame_rate), len(rows) - 1)
         moved[:first] = moved[first].clone()
@@ -242,11 +244,12 @@ def _in_deviations(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return ((features - mean) / scale).clamp(-MAX_DEVIATION, MAX_DEVIATION).nan_to_num()
 
 
-def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor]]:
-    """Index of the first row and rows (n, D), each ``step``-th, of one part after the other."""
+def _in_parts(rows: Rows, step: int = 1) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """Index of the first row, appearance (n, D) and motion (n, M) of each ``step``-th row, of one part after the other."""
     index = np.arange(0, len(rows), step)
     for start in range(0, len(index), READ_ROWS):
-        yield start, torch.from_numpy(rows.read(index[start : start + READ_ROWS]))
+        appearance, motion = rows.read(index[start : start + READ_ROWS])
+        yield start, torch.from_numpy(appearance), None if motion is None else torch.from_numpy(motion)
 
 
 def room(rows: int, columns: int) -> Tensor:

@@ -58,7 +58,7 @@ def test_motion_that_changes_by_chance_from_picture_to_picture_counts_less_than_
     """Beside what is seen, noise: it would outweigh it. Where the same numbers move smoothly they keep their weight."""
     rows, truth = film(1)
     noise = np.abs(np.random.default_rng(3).normal(0.02, 0.01, (len(rows), MOTION)))
-    flickers = Film(np.concatenate([rows.values[:, :-MOTION], noise], 1))
+    flickers = Film(rows.seen, noise)
 
     def steadiness(video):
         basis = tracks.Basis.fit([video])
@@ -70,7 +70,7 @@ def test_motion_that_changes_by_chance_from_picture_to_picture_counts_less_than_
     assert max(steadiness(flickers)) < 0.15
     assert steadiness(rows)[1] > 0.4
     other, other_truth = film(2, [[(1, 4)], [(8, 10.5)]])
-    other = Film(np.concatenate([other.values[:, :-MOTION], np.random.default_rng(4).permutation(noise)[: len(other)]], 1))
+    other = Film(other.seen, np.random.default_rng(4).permutation(noise)[: len(other)])
     found = quick([LabelledVideo(flickers, truth, all_known(truth), 0)]).predict(other) >= 0.5
     assert (found == other_truth).mean(axis=0).min() > 0.95
 
@@ -163,7 +163,7 @@ def test_cutting_a_videos_far_ends_changes_nothing_in_its_middle(thorough):
 
 def test_a_video_in_which_nothing_changes_has_the_same_scores_throughout(thorough):
     classifier = thorough.classifier
-    still = Film(np.tile(film(3)[0].values[100], (350, 1)))
+    still = Film(*(np.tile(numbers, (350, 1)) for numbers in film(3)[0].read(100)))
     scores = classifier.kernel.scores(classifier.basis.unlabelled(still, 2))
     assert np.ptp(scores.numpy(), axis=0).max() < 1e-5
 
@@ -171,7 +171,7 @@ def test_a_video_in_which_nothing_changes_has_the_same_scores_throughout(thoroug
 def without_a_picture_before_the_first(rows):
     """As motion is extracted: at the beginning of a video there is no earlier picture to compare with."""
     shares = np.minimum(np.arange(len(rows)) / rows.frame_rate / np.repeat([2 / 30, 8 / 30], MOTION // 2)[:, None], 1).T
-    return Film(np.concatenate([rows.values[:, :-MOTION], rows.values[:, -MOTION:] * shares], 1), rows.frame_rate)
+    return Film(rows.seen, rows.moves * shares, rows.frame_rate)
 
 
 @pytest.mark.parametrize("second", [0, 2])

@@ -79,10 +79,9 @@ def test_evidence_is_found_in_a_group_of_a_sensors_numbers():
 
     def recording(seed, plan):
         rows, truth = film(seed, plan, shown=False)
-        values = rows.values - rows.values.mean(0)
+        values = rows.seen - rows.seen.mean(0)
         values[:, 8:16] += 3 * truth @ np.eye(2, 8)
-        values[:, 24:] = 0
-        sensor = Film(values)
+        sensor = Film(values, None)
         sensor.groups, sensor.counts = groups, np.ones(24, np.float32)
         return LabelledVideo(sensor, truth, all_known(truth), seed)
 

@@ -12,7 +12,7 @@ from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.instants import BESIDE, THRESHOLDS, Instant, instant_labels, near_instants, widened
 from framewise.learning.models import load_model
 from framewise.learning.tracks import LabelledVideo, Track
-from tests.film_help import DIRECTIONS, FEATURES, LABELS, MOTION, Film, all_known, film, plans, quiet
+from tests.film_help import DIRECTIONS, LABELS, MOTION, all_known, film, plans, quiet
 
 RATE = 10.0
 INSTANT = Instant(threshold=0.5, apart_seconds=0.25, seconds=0.1)  # at ten rows a second three rows apart, one row long
@@ -214,13 +214,12 @@ def with_flashes(seed, moments, plan, frame_rate=25.0):
     rows, truth = film(seed, [plan[0], []], frame_rate=frame_rate)
     flashes = np.round(np.asarray(moments) * frame_rate).astype(int)
     truth[flashes, 1] = 1
-    values = rows.values.copy()
-    values[flashes, :FEATURES] += 2 * DIRECTIONS[1]
-    spans = slice(FEATURES, FEATURES + MOTION // 2), slice(FEATURES + MOTION // 2, FEATURES + MOTION)
+    rows.seen[flashes] += 2 * DIRECTIONS[1]
+    spans = slice(MOTION // 2), slice(MOTION // 2, MOTION)
     for span, seconds in zip(spans, (1 / 30, 4 / 30), strict=True):  # between the pictures that are compared
         for row in flashes:
-            values[[row, row + max(1, round(seconds * frame_rate))], span] += 0.05
-    return LabelledVideo(Film(values, frame_rate), truth, all_known(truth), seed)
+            rows.moves[[row, row + max(1, round(seconds * frame_rate))], span] += 0.05
+    return LabelledVideo(rows, truth, all_known(truth), seed)
 
 
 MOMENTS = [(1.2, 4.1, 6.3, 8.8, 12.1), (2.2, 5.3, 7.4, 12.6), (0.8, 3.9, 8.2, 10.7)]

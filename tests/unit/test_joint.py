@@ -16,17 +16,17 @@ LABELS = ["Seen", "Felt"]
 
 
 class Numbers:
-    """Rows of an array, with motion in the last columns."""
+    """Rows of an array; nothing moves."""
 
     def __init__(self, numbers):
-        self.frame_rate, self.motion_size, self.counts = RATE, MOTION, None
-        self._numbers = np.pad(numbers.astype(np.float32), ((0, 0), (0, MOTION)))
+        self.frame_rate, self.counts = RATE, None
+        self._numbers = numbers.astype(np.float32)
 
     def __len__(self):
         return len(self._numbers)
 
     def read(self, index):
-        return self._numbers[index]
+        return self._numbers[index], np.zeros((len(index), MOTION), np.float32)
 
 
 def recording(seed, without=None, rows=ROWS):
@@ -106,8 +106,10 @@ def test_what_was_learned_of_several_media_is_not_used_on_one(classifier):
 def test_media_count_up_to_the_shortest_and_lie_side_by_side():
     long, short = Numbers(np.arange(40).reshape(20, 2)), Numbers(np.arange(30).reshape(10, 3))
     rows = JointRows([long, None, short], 10, RATE, 0)
-    assert (len(rows), rows.first(4).read(np.arange(4)).shape) == (10, (4, 5 + MOTION))
-    assert rows.read(np.array([9]))[0, :5].tolist() == [18, 19, 27, 28, 29]
+    appearance, motion = rows.first(4).read(np.arange(4))
+    assert (len(rows), appearance.shape, motion.shape) == (10, (4, 5), (4, MOTION))
+    assert rows.read(np.array([9]))[0].tolist() == [[18, 19, 27, 28, 29]]
+    assert JointRows([long, None, short], 10, RATE, 1).read(np.array([9]))[1] is None
     with pytest.raises(ValueError, match="at least one medium"):
         JointRows([None, None], 10, RATE, None)
 

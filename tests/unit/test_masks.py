@@ -11,7 +11,7 @@ from framewise.learning import auto
 from framewise.learning.auto import learn_quickly, learn_thoroughly
 from framewise.learning.held_out import FILE, HeldOut, HeldOutTask, HeldOutVideo, write_held_out
 from framewise.learning.tracks import LabelledVideo
-from tests.film_help import LABELS, MOTION, all_known, film, labelled, plans, quiet
+from tests.film_help import LABELS, all_known, film, labelled, plans, quiet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,7 +173,7 @@ def test_a_file_of_an_earlier_version_is_known_everywhere_of_the_labels_that_wer
 class InPieces:
     """Rows of two films with a hole between them, which must not be read."""
 
-    motion_size, counts = MOTION, None
+    counts = None
 
     def __init__(self, first, second, hole):
         self.frame_rate = first.frame_rate
@@ -186,7 +186,8 @@ class InPieces:
     def read(self, index):
         inside = [(index >= start) & (index < stop) for start, stop in self.pieces]
         assert np.logical_or(*inside).all(), f"rows {index[~np.logical_or(*inside)]} lie in the hole"
-        return np.concatenate([film.read(index[own] - start) for own, (start, film) in zip(inside, self._parts, strict=True)])
+        read = [film.read(index[own] - start) for own, (start, film) in zip(inside, self._parts, strict=True)]
+        return tuple(np.concatenate(numbers) for numbers in zip(*read, strict=True))
 
 
 def stretched(first, second, hole):

@@ -10,7 +10,7 @@ from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
 from framewise.features.motion import GRID, MOTION_SIZE, SHAPE_SIZE, Motion, thumbnails_of
-from framewise.learning import context
+from framewise.learning import context, tracks
 from framewise.media.library import MediaFile
 from tests.videos import write_video
 
@@ -138,7 +138,7 @@ def extract(tmp_path, models_folder, quiet):
         file = MediaFile(path, f"content of {path.name}")
         extractor = Extractor(FeatureCache(tmp_path / cache), "fast", Compute("torch", "float32", 2))
         features = extractor.extract(file, "w" * 64, lambda: backbone, "center", on_progress)
-        return features.take_all(np.arange(len(features.timeline.pts)))
+        return features.read(np.arange(len(features.timeline.pts)))
 
     return run
 
@@ -155,9 +155,10 @@ def video(tmp_path):
     return write_video(tmp_path / "jumps.mp4", pictures)
 
 
-def test_the_last_columns_are_motion(extract, video):
-    rows = extract(video, "cache")
-    moved = rows[:, -MOTION_SIZE:].reshape(len(rows), 2, -1)[..., :-SHAPE_SIZE]
+def test_motion_is_read_beside_the_features(extract, video):
+    features, motion = extract(video, "cache")
+    assert motion.shape == (len(features), MOTION_SIZE)
+    moved = motion.reshape(len(motion), 2, -1)[..., :-SHAPE_SIZE]
     assert np.count_nonzero(moved[0]) == 0
     assert (moved[1:].max(axis=(1, 2)) > 0.01).all()
     assert moved.max() <= 1
@@ -167,7 +168,7 @@ def test_the_last_columns_are_motion(extract, video):
 def test_chunks_are_joined_without_a_seam_also_after_an_interruption(monkeypatch, extract, video, kept_pictures):
     """At 25 pictures a second no span has more than 12. The interruption is in the second of three chunks."""
     monkeypatch.setattr(motion_module, "KEPT_PICTURES", kept_pictures)
-    whole = extract(video, "whole")
+    features, motion = extract(video, "whole")
     monkeypatch.setattr(extraction, "CHUNK_PICTURES", 16)
 
     def interrupt(share, detail):
@@ -176,4 +177,10 @@ def test_chunks_are_joined_without_a_seam_also_after_an_interruption(monkeypatch
 
     with pytest.raises(KeyboardInterrupt):
         extract(video, "parts", interrupt)
-    np.testing.assert_array_equal(extract(video, "parts"), whole)
+    again = extract(video, "parts")
+    np.testing.assert_array_equal(again[0], features)
+    np.testing.assert_array_equal(again[1], motion)
+
+
+def test_a_track_has_as_many_numbers_of_motion_as_are_made_of_a_picture():
+    assert (tracks.MOTION_SIZE, context.SHAPE_SIZE) == (MOTION_SIZE, SHAPE_SIZE)

@@ -25,16 +25,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Film:
     """Rows in memory."""
 
-    motion_size, frame_rate = MOTION, FRAME_RATE
+    frame_rate = FRAME_RATE
 
-    def __init__(self, values, counts=None):
-        self.values, self.counts = values.astype(np.float32), counts
+    def __init__(self, seen, moves=None, counts=None):
+        self.seen, self.counts = seen.astype(np.float32), counts
+        self.moves = None if moves is None else moves.astype(np.float32)
 
     def __len__(self):
-        return len(self.values)
+        return len(self.seen)
 
     def read(self, index):
-        return self.values[index]
+        return self.seen[index], None if self.moves is None else self.moves[index]
 
 
 def film(seed, world=0, seconds=14.0, new=0.0):
@@ -52,7 +53,7 @@ def film(seed, world=0, seconds=14.0, new=0.0):
     noise = rng.normal(0, 0.05, (len(truth), FEATURES))
     seen = middle + scene + 0.1 * waves @ differences + truth @ [upright, lying] + noise
     moves = 0.02 + 0.01 * np.sin(np.outer(moments, rng.uniform(1, 8, MOTION)))
-    return Film(np.concatenate([seen, moves], 1)), truth.astype(np.uint8)
+    return Film(seen, moves), truth.astype(np.uint8)
 
 
 def labelled(seed, **more):
@@ -88,7 +89,7 @@ def test_a_version_of_three_annotations_or_more_claims_nothing_of_what_is_far_fr
     for videos in (3, 4):
         classifier = learn_quickly([labelled(seed) for seed in range(videos)], LABELS, None)
         rows, _ = film(9, world=1)
-        far = Film(np.concatenate([5 * rows.values[:, :-MOTION], rows.values[:, -MOTION:]], 1))
+        far = Film(5 * rows.seen, rows.moves)
         assert (classifier.predict(far) >= 0.5).mean() == 0
 
 
@@ -113,8 +114,9 @@ def test_scenes_may_be_as_new_as_those_of_annotated_videos_are_to_each_other():
 def test_part_of_a_video_is_unlike():
     """Around a cut for as long as a scene lasts, half of it on either side."""
     classifier = learn_quickly([labelled(seed) for seed in range(4)], LABELS, None)
-    parts = [film(9)[0].values, film(9, world=1, seconds=30)[0].values, film(9)[0].values]
-    found = (classifier.predict(Film(np.concatenate(parts))) >= 0.5).any(axis=1)
+    parts = [film(9)[0], film(9, world=1, seconds=30)[0], film(9)[0]]
+    whole = Film(np.concatenate([part.seen for part in parts]), np.concatenate([part.moves for part in parts]))
+    found = (classifier.predict(whole) >= 0.5).any(axis=1)
     there = len(parts[0])
     assert found[: there - 125].mean() > 0.9
     assert found[there + 125 : -there - 125].mean() == 0
@@ -124,7 +126,7 @@ def test_part_of_a_video_is_unlike():
 def test_a_glimpse_of_something_else_changes_nothing():
     classifier = learn_quickly([labelled(seed) for seed in range(4)], LABELS, None)
     rows, _ = film(9)
-    rows.values[200:225, :-MOTION] = film(9, world=1)[0].values[200:225, :-MOTION]
+    rows.seen[200:225] = film(9, world=1)[0].seen[200:225]
     assert not unlike(classifier.basis, classifier.limits, rows).any()
 
 
@@ -132,7 +134,7 @@ def test_novelty_is_that_of_the_formula():
     """By numpy: x' (I + C / e)^-1 x as a share of the trace of C, where e is a hundredth of its largest eigenvalue."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, 13, 20)) * np.linspace(1, 5, 20)
-    films = [Film(np.concatenate([v, np.zeros((13, MOTION))], 1)) for v in values]
+    films = [Film(v) for v in values]
     basis = Basis.fit(films)
     found = Novelty.of(basis, [(basis.apply(f)[0], 1.0) for f in films], [0, 1, 2])
 
@@ -152,13 +154,13 @@ def test_novelty_is_that_of_the_formula():
     limit = float(np.median(novelty(new, everything)))
     expected = novelty(new, everything, 2 * limit)
     assert 0 < (expected > limit).sum() < 30
-    whole = Film(np.concatenate([new, np.zeros((30, MOTION))], 1))
+    whole = Film(new)
     whole.frame_rate = 1.0
     np.testing.assert_array_equal(Novelty(found.spread, limit).exceeded(basis, whole), expected > limit)
 
 
 def test_rows_that_are_all_alike_set_no_limit():
-    still = Film(np.ones((50, FEATURES + MOTION)))
+    still = Film(np.ones((50, FEATURES)), np.ones((50, MOTION)))
     video = LabelledVideo(still, np.zeros((50, 2), np.uint8), np.ones((50, 2), bool), 0)
     classifier = learn_quickly([video], LABELS, None)
     assert classifier.limits == [None]
@@ -168,7 +170,7 @@ def test_rows_that_are_all_alike_set_no_limit():
 def test_a_series_sets_no_limit():
     """Each of its features has a unit of its own, and what is far out counts as ten deviations."""
     videos = [labelled(seed) for seed in range(4)]
-    series = [replace(v, rows=Film(v.rows.values, np.ones(FEATURES, np.float32))) for v in videos]
+    series = [replace(v, rows=Film(v.rows.seen, v.rows.moves, np.ones(FEATURES, np.float32))) for v in videos]
     assert learn_quickly(series, LABELS, None).limits == [None]
 
 

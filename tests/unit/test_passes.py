@@ -46,7 +46,7 @@ def extract(tmp_path, tiny, quiet):
     def run(path, cache, compute=PLAIN, backbone=tiny, progress=quiet, profile="fast"):
         extractor = Extractor(FeatureCache(tmp_path / cache), profile, compute)
         features = extractor.extract(MediaFile(path, f"of {path.name}"), "w" * 64, lambda: backbone, "center", progress)
-        return features.take_all(np.arange(len(features.timeline.pts)))
+        return np.hstack(features.read(np.arange(len(features.timeline.pts))))
 
     return run
 
@@ -304,10 +304,10 @@ def test_what_is_kept_is_within_half_a_step_of_what_was_computed():
     motion = rng.random((50, passes.Motion().of(np.zeros((1, 56, 56), np.float32), np.zeros(1)).shape[1])).astype(np.float32)
     records = pack(np.arange(50), features, motion)
     assert records.dtype.itemsize < 1400
-    back = unpack(records)
+    kept, moved = unpack(records)
     steps = (features.max(axis=1) - features.min(axis=1)) / 255
-    assert (np.abs(back[:, :1280] - features) <= steps[:, None] / 2 + 1e-6).all()
-    np.testing.assert_allclose(back[:, 1280:], motion, atol=1e-3)
+    assert (np.abs(kept - features) <= steps[:, None] / 2 + 1e-6).all()
+    np.testing.assert_allclose(moved, motion, atol=1e-3)
 
 
 def test_nothing_is_under_way_after_the_caller_lost_interest(tmp_path, tiny):

@@ -23,7 +23,7 @@ from framewise.features.sensor_numbers import (
 from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
 from framewise.labeling_config import SeriesSettings
 from framewise.learning.auto import learn_quickly
-from framewise.learning.tracks import Basis, LabelledVideo
+from framewise.learning.tracks import MOTION_SIZE, Basis, LabelledVideo
 from framewise.media.library import MediaFile
 
 
@@ -32,7 +32,7 @@ def series(native, *channels):
 
 
 def numbers_of(rows):
-    return rows.read(np.arange(len(rows)))[:, : -rows.motion_size]
+    return rows.read(np.arange(len(rows)))[0]
 
 
 def steps(native, *channels, rate):
@@ -236,9 +236,10 @@ def test_a_pause_parts_a_series_and_costs_nothing(pause):
     second = round((40 + pause) * 25)
     assert len(rows) == second + 1000
     assert rows.pieces == [(0, 1000), (second, second + 1000)]
-    np.testing.assert_allclose(rows.read(np.arange(1000)), alone.read(np.arange(1000)), rtol=1e-5)
-    np.testing.assert_allclose(rows.read(np.arange(second, second + 1000)), alone.read(np.arange(1000)), rtol=1e-3, atol=1e-3)
-    assert np.isnan(rows.read(np.array([1000, 1100, second - 1]))[:, : -rows.motion_size]).all()
+    first, again, own = rows.read(np.arange(1000))[0], rows.read(np.arange(second, second + 1000))[0], numbers_of(alone)
+    np.testing.assert_allclose(first, own[:1000], rtol=1e-5)
+    np.testing.assert_allclose(again, own[:1000], rtol=1e-3, atol=1e-3)
+    assert np.isnan(rows.read(np.array([1000, 1100, second - 1]))[0]).all()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
@@ -316,10 +317,12 @@ def test_a_series_of_too_many_steps_is_refused():
 
 def test_rows_have_no_motion_and_a_rate_that_the_learner_can_work_with():
     rows = series(np.arange(7) * 3600.0, np.arange(7), np.arange(7)).rows(1 / 3600)
-    read = rows.read(np.array([2, 5]))
-    assert (len(rows), rows.frame_rate, read.shape) == (7, 10.0, (2, len(rows.counts) + rows.motion_size))
+    read, motion = rows.read(np.array([2, 5]))
+    assert (len(rows), rows.frame_rate, read.shape) == (7, 10.0, (2, len(rows.counts)))
     assert read[:, 0].tolist() == [-1, 2]
-    assert (read[:, -rows.motion_size :] == 0).all()
+    assert motion is None
+    track = Basis.fit([rows]).unlabelled(rows, 1)
+    assert (track.motion.shape, track.motion.any()) == ((7, MOTION_SIZE), False)
 
 
 def test_parts_are_all_numbers_and_those_of_each_channel_come_last():
@@ -343,7 +346,7 @@ def test_a_series_is_read_once_for_all_that_know_its_content(tmp_path):
     path.unlink()
     again = SeriesReader(FeatureCache(tmp_path / "cache")).cached("c" * 64, SETTINGS)
     assert again.times.seconds.tolist() == [0, 1, 2]
-    np.testing.assert_array_equal(again.rows(1.0).read(np.arange(3)), first.read(np.arange(3)))
+    np.testing.assert_array_equal(numbers_of(again.rows(1.0)), numbers_of(first))
     assert reader.cached("c" * 64, SeriesSettings("time", "", False, ",", False, ("y",))) is None
     assert not list((tmp_path / "cache").rglob("*.pkl"))
 

@@ -30,8 +30,8 @@ def tone(hertz, start, end, seconds=3.0):
 def test_a_tone_is_in_its_band_and_its_steps():
     """1 kHz is 1000 mel, and 40 bands from 60 to 7600 Hz have middles 65.7 mel apart, from 158.4 on: the 13th after it."""
     rows = SoundFeatures(spectrogram(tone(1000, 1.0, 2.0)), 3.0).rows(25.0)
-    read = rows.read(np.arange(75))
-    assert (len(rows), read.shape) == (75, (75, 2 * BANDS + rows.motion_size))
+    read, motion = rows.read(np.arange(75))
+    assert (len(rows), read.shape, motion) == (75, (75, 2 * BANDS), None)
     loud = read[:, :BANDS].max(axis=1) > 3
     assert np.flatnonzero(loud).tolist() == list(range(25, 50))
     assert read[30:45, :BANDS].argmax(axis=1).tolist() == [13] * 15
@@ -52,7 +52,7 @@ def test_steps_of_any_rate_are_read_in_any_order(rate):
     rows = SoundFeatures(spectrogram(tone(500, 0.5, 1.5)), 3.0).rows(rate)
     assert len(rows) == np.ceil(3 * rate)
     chosen = np.arange(0, len(rows), 3)
-    np.testing.assert_allclose(rows.read(np.arange(len(rows)))[chosen], rows.read(chosen), atol=1e-5)
+    np.testing.assert_allclose(rows.read(np.arange(len(rows)))[0][chosen], rows.read(chosen)[0], atol=1e-5)
 
 
 def test_decoded_sound_is_what_was_written(tmp_path):
@@ -73,7 +73,7 @@ def test_sound_is_read_once_for_all_that_know_its_content(tmp_path):
     path.unlink()
     again = SoundReader(FeatureCache(tmp_path / "cache")).cached("c" * 64)
     assert again.duration_seconds == first.duration_seconds == pytest.approx(2.0, abs=0.1)
-    np.testing.assert_array_equal(again.rows(25.0).read(np.arange(40)), first.rows(25.0).read(np.arange(40)))
+    np.testing.assert_array_equal(again.rows(25.0).read(np.arange(40))[0], first.rows(25.0).read(np.arange(40))[0])
 
 
 def test_sound_that_ends_before_its_header_says_is_refused(tmp_path):
