@@ -8,7 +8,7 @@ from typing import Any
 
 from framewise.assembly import Assembly
 from framewise.backend.identifiers import NO_PROJECT, file_name, is_id
-from framewise.controls import VideoControl
+from framewise.controls import AnyControl
 from framewise.core.errors import RequestError, brief
 from framewise.exports import labeling_config_of, read_tasks
 from framewise.features.backbone import Backbones
@@ -66,14 +66,14 @@ def find(settings: Settings, source: Path | None, config: Path | None, project: 
     return _of_tasks(settings, known if tasks is None else tasks, controls)
 
 
-def _controls(settings: Settings, config: Path | None, project: str | None) -> tuple[list[VideoControl], list[Any]]:
+def _controls(settings: Settings, config: Path | None, project: str | None) -> tuple[list[AnyControl], list[Any]]:
     """Controls on videos of the labeling config, and the tasks of the project."""
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
     learners = assembly.backend.learners(key, labeling_config_of(assembly, key, config))
     controls = [control for learner in learners for control in learner.controls]
     # A series or a sound is read in a moment.
-    return [control for control in controls if isinstance(control, VideoControl)], assembly.annotations.tasks(key)
+    return [control for control in controls if control.settings.is_on_video], assembly.annotations.tasks(key)
 
 
 def _default(settings: Settings) -> Wanted:
@@ -81,8 +81,12 @@ def _default(settings: Settings) -> Wanted:
     return _wanted(settings, settings.model_path, str(crop))
 
 
-def _wanted_of(settings: Settings, controls: Sequence[VideoControl]) -> tuple[Wanted, ...]:
-    return tuple(dict.fromkeys(_wanted(settings, c.front_end, c.crop) for c in controls))
+def _wanted_of(settings: Settings, controls: Sequence[AnyControl]) -> tuple[Wanted, ...]:
+    return tuple(dict.fromkeys(_wanted_by(settings, control) for control in controls))
+
+
+def _wanted_by(settings: Settings, control: AnyControl) -> Wanted:
+    return _wanted(settings, control.front_end, str(control.settings.parameters["model_crop"]))
 
 
 def _wanted(settings: Settings, backbone: str, crop: str) -> Wanted:
@@ -117,9 +121,9 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[VideoControl]) -> FoundVideos:
+def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[AnyControl]) -> FoundVideos:
     videos, unusable = [], []
-    kinds = [(control, _wanted(settings, control.front_end, control.crop)) for control in controls]
+    kinds = [(control, _wanted_by(settings, control)) for control in controls]
     for place, task in enumerate(tasks, 1):
         number = task["id"] if isinstance(task, Mapping) and is_id(task.get("id")) else None
         name = f"item {place}" if number is None else f"task {number}"

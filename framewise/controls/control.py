@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+import numpy.typing as npt
 
 from framewise.core.converter import Segment
 from framewise.core.errors import ConfigError
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
-from framewise.features.backbone import Backbones
+from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.labeling_config import DEFAULTS, ControlSettings
@@ -36,6 +38,16 @@ class Parts:
     extractor: Extractor
     cache: FeatureCache
     registry: Registry
+
+
+class Classes(Protocol):
+    """A backbone's own classes, which simple mode predicts."""
+
+    def backbone(self) -> BackboneFile: ...
+
+    def class_scores(self, rows: Rows) -> tuple[list[str], npt.NDArray[Any]]:
+        """Labels that stand for classes, and their probabilities (T, L)."""
+        ...
 
 
 class Control(ABC, Generic[F, P]):
@@ -67,18 +79,29 @@ class Control(ABC, Generic[F, P]):
 
     def check(self) -> None:
         """Raises ConfigError or BackboneError for settings that cannot work; here those of a medium without pictures."""
-        where, parameters = f"<{self.type} name={self.settings.from_name!r}>", self.settings.parameters
-        tag = f"{'an' if self.media_tag[0] in 'AEIOU' else 'a'} <{self.media_tag}>"
+        parameters = self.settings.parameters
         if not self.settings.trainable:
-            raise ConfigError(
-                f"{where}: simple mode is of pictures, and {tag} has none; set "
-                'model_trainable="true", or model_skip="true" to leave it alone'
-            )
+            self.own_classes()
         if parameters["model_classifier_type"] != "auto":
-            raise ConfigError(f"{where}: model_classifier_type must be auto on {tag}")
+            raise ConfigError(f"{self._where}: model_classifier_type must be auto on {self._tag}")
         for name in ("model_path", "model_crop"):
             if parameters[name] != DEFAULTS[name]:
-                raise ConfigError(f"{where}: {name} is of pictures, and {tag} has none; remove it")
+                raise ConfigError(f"{self._where}: {name} is of pictures, and {self._tag} has none; remove it")
+
+    def own_classes(self) -> Classes:
+        """Classes that simple mode predicts. Raises ConfigError for a medium without pictures."""
+        raise ConfigError(
+            f"{self._where}: simple mode is of pictures, and {self._tag} has none; set "
+            'model_trainable="true", or model_skip="true" to leave it alone'
+        )
+
+    @property
+    def _where(self) -> str:
+        return f"<{self.type} name={self.settings.from_name!r}>"
+
+    @property
+    def _tag(self) -> str:
+        return f"{'an' if self.media_tag[0] in 'AEIOU' else 'a'} <{self.media_tag}>"
 
     # Features.
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from framewise.controls.control import AnyControl, Identity
 from framewise.controls.examples import Medium, Profiles
-from framewise.controls.video import VideoControl
 from framewise.core.converter import Segment, scores_to_segments
 from framewise.core.errors import RequestError
 from framewise.core.intervals import Intervals
@@ -168,18 +167,18 @@ class Learner(ABC):
 
 
 class SimpleMode(Learner):
-    """The backbone's own classes, of a single video: nothing is learned."""
+    """A backbone's own classes, of a single medium: nothing is learned. Raises ConfigError for a medium without pictures."""
 
-    def __init__(self, control: VideoControl):
+    def __init__(self, control: AnyControl):
         super().__init__([control])
-        self._control = control
+        self._classes = control.own_classes()
 
     def version(self) -> str:
-        return f"simple-{self._control.backbone().content[:8]}-{self.prediction_key()}"
+        return f"simple-{self._classes.backbone().content[:8]}-{self.prediction_key()}"
 
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
         grid = self.on_grid(media, task_data, {})
-        return self.predicted(media, task_data, grid, *self._control.class_scores(grid.rows))
+        return self.predicted(media, task_data, grid, *self._classes.class_scores(grid.rows))
 
 
 def sources_of(learners: Iterable[Learner], task_data: Mapping[str, Any]) -> list[Source]:

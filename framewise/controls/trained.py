@@ -15,7 +15,6 @@ from framewise.controls.control import AnyControl
 from framewise.controls.examples import Example, Medium, Profiles, completed, example_of, notes_on, profiles_of
 from framewise.controls.learner import Learner, Predicted, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
-from framewise.controls.video import VideoControl
 from framewise.core.converter import Segment
 from framewise.core.errors import ModelError
 from framewise.core.progress import Progress
@@ -303,10 +302,7 @@ def learners_of(controls: Iterable[AnyControl]) -> list[Learner]:
 
 
 def _alone(control: AnyControl) -> Learner:
-    if control.settings.trainable:
-        return TrainedModel([control])
-    assert isinstance(control, VideoControl), "simple mode is of pictures; other controls refuse it"
-    return SimpleMode(control)
+    return TrainedModel([control]) if control.settings.trainable else SimpleMode(control)
 
 
 def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:

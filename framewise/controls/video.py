@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.control import Control, Identity
+from framewise.controls.control import Classes, Control, Identity
 from framewise.core.converter import Segment, on_grid, regridded, segments_to_regions
 from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.progress import Progress
@@ -45,7 +45,7 @@ class VideoControl(Control[VideoFeatures, None]):
         chosen = self.settings.parameters["model_path"]
         if chosen and not self.parts.settings.allow_custom_model_path and chosen != self.parts.settings.model_path:
             raise ConfigError(
-                f"<{self.type} name={self.settings.from_name!r}>: model_path may not be set here (ALLOW_CUSTOM_MODEL_PATH is "
+                f"{self._where}: model_path may not be set here (ALLOW_CUSTOM_MODEL_PATH is "
                 "false); remove it from the labeling config"
             )
         self.parts.backbones.check(self.front_end)
@@ -94,8 +94,11 @@ class VideoControl(Control[VideoFeatures, None]):
     def rows(self, features: VideoFeatures, rate: float, profile: None, beside: bool) -> GridRows:
         return features.rows_on_grid(rate)
 
+    def own_classes(self) -> Classes:
+        return self
+
     def class_scores(self, rows: Rows) -> tuple[list[str], npt.NDArray[Any]]:
-        """Labels that stand for classes of the backbone, and their probabilities (T, L): those of simple mode."""
+        """Labels that stand for classes of the backbone, and their probabilities (T, L)."""
         head = self.parts.backbones.head(self.backbone())
         matched = match_classes(self.settings, head.names)
         probabilities = head.probabilities(appearance_of(rows))

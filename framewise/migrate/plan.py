@@ -17,7 +17,7 @@ from framewise.migrate.files import Durations, Folder, Media
 from framewise.migrate.findings import NeedsReview, shown
 from framewise.migrate.player import Player, has_player, read_player
 from framewise.migrate.regions import remapped
-from framewise.migrate.series import JsonColumns, Series, SeriesTag, inline_series, read_series
+from framewise.migrate.series import Series, SeriesTag, inline_series, read_series
 from framewise.migrate.times import WARN_SCALE, PlayerTimes, TimeMap, parser, read_times
 
 CONVERTED, RESCALED, UNCHANGED, NEEDS_REVIEW = "converted", "rescaled", "unchanged", "needs review"
@@ -233,11 +233,10 @@ def _rewritten(found: _Found, time_map: TimeMap, name: str, options: MigrationOp
     """The series' new value in the task, and the file that it names, if it is in one."""
     seconds = time_map(found.times.native)
     series = found.series
-    if isinstance(series, JsonColumns) and series.file is None:
+    if series.file is None:
         return series.rewritten(seconds), None
-    assert series.file is not None
     stem = "".join(c if c.isalnum() and c.isascii() or c in "-_" else "-" for c in f"{name} {series.file.stem}")[:100]
-    file = NewFile(f"{stem}{'.json' if isinstance(series, JsonColumns) else '.csv'}", series, seconds)
+    file = NewFile(f"{stem}{series.suffix}", series, seconds)
     return options.series_address + quote(file.name), file
 
 

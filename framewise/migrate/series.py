@@ -39,6 +39,7 @@ class JsonColumns:
     columns: dict[str, Any]
     key: str
     file: Path | None
+    suffix = ".json"
 
     def cells(self) -> Sequence[Any]:
         """The time column."""
@@ -62,6 +63,7 @@ class CsvFile:
     separator: str
     index: int
     header: bool
+    suffix = ".csv"
 
     def cells(self) -> Sequence[str]:
         """The time column. Raises NeedsReview for a row without one."""
