@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from framewise.controls import Medium, Parts, SimpleMode, TrainedModel, VideoControl
 from framewise.core.frame_grid import DEFAULT_FRAME_RATE
+from framewise.core.media_kinds import VIDEO
 from framewise.labeling_config import ControlSettings
 
 __all__ = ["TimelineLabelsModel"]
@@ -23,7 +24,7 @@ class TimelineLabelsModel:
     A video's path is that of a file which framewise may read, see LOCAL_FILES_ROOTS.
     """
 
-    type = VideoControl.type
+    type = VIDEO.control
 
     def __init__(self, control: ControlSettings, project: str, parts: Parts):
         self.control = control
@@ -35,7 +36,7 @@ class TimelineLabelsModel:
     def is_control_matched(cls, control: Any) -> bool:
         """True if this class is the one for a control tag, of framewise's settings or of Label Studio's SDK."""
         objects = getattr(control, "objects", None)
-        return control.tag == cls.type and (not objects or objects[0].tag == VideoControl.media_tag)
+        return control.tag == cls.type and (not objects or objects[0].tag == VIDEO.object)
 
     @classmethod
     def create(cls, control: ControlSettings, project: str, parts: Parts) -> Self:

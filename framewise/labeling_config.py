@@ -20,6 +20,7 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.known import UNMARKED
+from framewise.core.media_kinds import MEDIA, MediaKind, expected_controls
 from framewise.core.series_time import MILLISECONDS, SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.settings import parse_bool
@@ -30,10 +31,6 @@ MARKS = ("intervals", "points")
 UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
 MAX_CONFIG_CHARS = 1_000_000
-# The controls that are filled in, and the tag that each must be on.
-OBJECTS = {"TimelineLabels": "Video", "TimeSeriesLabels": "TimeSeries", "Labels": "Audio"}
-ANYWHERE = {"Labels"}  # which are on text and other things as well, and are then left alone
-WHOSE = {"TimelineLabels": "video's", "TimeSeriesLabels": "series'", "Labels": "audio's"}
 VALUE_TYPES = ("url", "json")
 # The names that the editor has for separators of columns; of another text it takes the first character.
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
@@ -201,8 +198,7 @@ class SeriesSettings:
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """A <TimelineLabels> on a <Video>, a <TimeSeriesLabels> on a <TimeSeries>, which ``series`` then describes, or a
-    <Labels> on an <Audio>.
+    """A control tag on a medium: ``tag`` is one of ``MEDIA``. frame_rate_text: of a video. series: of a time series.
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
@@ -234,8 +230,13 @@ class ControlSettings:
         return bool(self.parameters["model_trainable"])
 
     @property
+    def kind(self) -> MediaKind:
+        """The kind of media that it is on."""
+        return MEDIA[self.tag]
+
+    @property
     def is_on_video(self) -> bool:
-        return OBJECTS[self.tag] == "Video"
+        return self.kind.unit == "frames"
 
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
@@ -256,7 +257,7 @@ class ControlSettings:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
             raise RequestError(
-                f"task data: expected the {WHOSE[self.tag]} address in {self.value_key!r}, found {brief(source)}"
+                f"task data: expected the {self.kind.possessive} address in {self.value_key!r}, found {brief(source)}"
             )
         return source.strip()
 
@@ -286,8 +287,7 @@ class ControlSettings:
 
 
 def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
-    """Settings of every <TimelineLabels> on a <Video>, <TimeSeriesLabels> on a <TimeSeries> and <Labels> on an <Audio> that is
-    not skipped.
+    """Settings of every control on a medium, see ``MEDIA``, that is not skipped.
 
     Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
     """
@@ -297,7 +297,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
     active = [c for c in controls if not c.parameters["model_skip"]]
     # A <Labels> on an <Audio> is in many configs for people alone.
-    active = [c for c in active if c.tag not in ANYWHERE or c.trainable] or active
+    active = [c for c in active if c.kind.only_here or c.trainable] or active
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
             f"expected at most {MAX_CONTROLS} controls, found {len(active)} {' and '.join(sorted({c.tag for c in active}))}; "
@@ -305,9 +305,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
         )
     if not active:
         hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
-        raise ConfigError(
-            f"the labeling config: expected TimelineLabels on Video, Labels on Audio or TimeSeriesLabels on TimeSeries, {hint}"
-        )
+        raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for members in sync_groups(active):
         _check_together(members)
     return active
@@ -327,10 +325,11 @@ def _objects(root: Element) -> dict[Any, Element]:
 
 
 def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
-    if element.tag not in OBJECTS:
+    kind = MEDIA.get(element.tag)
+    if kind is None:
         return False
     media = objects.get(attributes_of(element).get("toname"))
-    return element.tag not in ANYWHERE or (media is not None and media.tag == OBJECTS[element.tag])
+    return kind.only_here or (media is not None and media.tag == kind.object)
 
 
 def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSettings]]:
@@ -412,20 +411,20 @@ def attributes_of(element: Element) -> dict[str, str]:
 def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
     attributes = attributes_of(element)
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
-    where, wanted = f"{element.tag} {from_name!r}", OBJECTS[element.tag]
+    where, kind = f"{element.tag} {from_name!r}", MEDIA[element.tag]
     media = objects.get(to_name)
-    if not from_name or media is None or media.tag != wanted:
+    if not from_name or media is None or media.tag != kind.object:
         what = "there is no tag of that name" if media is None else f"that is the {media.tag}"
-        raise ConfigError(f"{where}: expected toName to be the name of a {wanted}, found {to_name!r}; {what}")
+        raise ConfigError(f"{where}: expected toName to be the name of a {kind.object}, found {to_name!r}; {what}")
     parameters = _read_parameters(attributes, where)
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
-    of_media, about = attributes_of(media), f"{wanted} {to_name!r}"
-    rate = of_media.get("framerate") if wanted == "Video" else None
+    of_media, about = attributes_of(media), f"{kind.object} {to_name!r}"
+    rate = of_media.get("framerate") if kind.unit == "frames" else None
     labels, unreviewed = _read_labels(element, where)
     control = ControlSettings(
         element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, labels, parameters,
-        of_media.get("sync") or None, _read_series(media, about) if wanted == "TimeSeries" else None, unreviewed,
+        of_media.get("sync") or None, _read_series(media, about) if kind.unit == "samples" else None, unreviewed,
     )  # fmt: skip
     if rate and not rate.startswith("$"):
         _checked_frame_rate(rate, to_name)
@@ -570,7 +569,7 @@ def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
 
 
 def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:
-    """from_name -> (name, other attributes) of each <Label>, in order, of every control in OBJECTS; None for what is no XML.
+    """from_name -> (name, other attributes) of each <Label>, in order, of every control on a medium; None for what is no XML.
 
     Whether the rest of the labeling config can work does not matter: annotations are made all the same.
     """

@@ -9,7 +9,7 @@ from framewise.controls.series import SeriesControl
 from framewise.controls.trained import Trained, TrainedModel, learners_of
 from framewise.controls.video import VideoControl
 
-CONTROLS: dict[str, type[AnyControl]] = {c.type: c for c in (VideoControl, SeriesControl, AudioControl)}
+CONTROLS: dict[str, type[AnyControl]] = {c.kind.control: c for c in (VideoControl, SeriesControl, AudioControl)}
 
 __all__ = [
     "CONTROLS", "AnyControl", "AudioControl", "Control", "Example", "Learner", "Medium", "Parts", "Predicted", "SeriesControl",

@@ -6,6 +6,7 @@ from typing import Any
 from framewise.controls.control import Control, Identity
 from framewise.core.audio_regions import audio_region_frames, read_audio_regions, write_audio_region
 from framewise.core.converter import Segment
+from framewise.core.media_kinds import SOUND
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.features.sound import LOG_MEL, SoundFeatures, SoundReader, SoundRows
@@ -16,8 +17,7 @@ from framewise.media.library import MediaFile
 class AudioControl(Control[SoundFeatures, None]):
     """A <Labels> control on an <Audio>."""
 
-    type = "Labels"
-    media_tag = "Audio"
+    kind = SOUND
 
     @property
     def front_end(self) -> str:

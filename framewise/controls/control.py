@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from framewise.core.converter import Segment
 from framewise.core.errors import ConfigError
+from framewise.core.media_kinds import MediaKind
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.features.backbone import BackboneFile, Backbones
@@ -56,8 +57,7 @@ class Control(ABC, Generic[F, P]):
     A *profile* is what a project's files of a medium are usually like, where their rows depend on that.
     """
 
-    type: ClassVar[str]
-    media_tag: ClassVar[str]
+    kind: ClassVar[MediaKind]
     # True for a medium whose frames are the grid of its sync group, also for a task that lacks it; motion is of this medium.
     leads: ClassVar[bool] = False
 
@@ -83,25 +83,21 @@ class Control(ABC, Generic[F, P]):
         if not self.settings.trainable:
             self.own_classes()
         if parameters["model_classifier_type"] != "auto":
-            raise ConfigError(f"{self._where}: model_classifier_type must be auto on {self._tag}")
+            raise ConfigError(f"{self._where}: model_classifier_type must be auto on {self.kind.tag}")
         for name in ("model_path", "model_crop"):
             if parameters[name] != DEFAULTS[name]:
-                raise ConfigError(f"{self._where}: {name} is of pictures, and {self._tag} has none; remove it")
+                raise ConfigError(f"{self._where}: {name} is of pictures, and {self.kind.tag} has none; remove it")
 
     def own_classes(self) -> Classes:
         """Classes that simple mode predicts. Raises ConfigError for a medium without pictures."""
         raise ConfigError(
-            f"{self._where}: simple mode is of pictures, and {self._tag} has none; set "
+            f"{self._where}: simple mode is of pictures, and {self.kind.tag} has none; set "
             'model_trainable="true", or model_skip="true" to leave it alone'
         )
 
     @property
     def _where(self) -> str:
-        return f"<{self.type} name={self.settings.from_name!r}>"
-
-    @property
-    def _tag(self) -> str:
-        return f"{'an' if self.media_tag[0] in 'AEIOU' else 'a'} <{self.media_tag}>"
+        return f"<{self.kind.control} name={self.settings.from_name!r}>"
 
     # Features.
 

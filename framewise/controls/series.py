@@ -11,6 +11,7 @@ from typing import Any
 
 from framewise.controls.control import Control, Identity
 from framewise.core.converter import Segment
+from framewise.core.media_kinds import SERIES
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
@@ -26,8 +27,7 @@ logger = logging.getLogger(__name__)
 class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
     """A <TimeSeriesLabels> control. Its rows are steps of the one grid of all the project's series."""
 
-    type = "TimeSeriesLabels"
-    media_tag = "TimeSeries"
+    kind = SERIES
 
     @property
     def _series(self) -> SeriesSettings:

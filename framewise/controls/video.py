@@ -9,6 +9,7 @@ import numpy.typing as npt
 from framewise.controls.control import Classes, Control, Identity
 from framewise.core.converter import Segment, on_grid, regridded, segments_to_regions
 from framewise.core.errors import ConfigError, MediaError, RequestError
+from framewise.core.media_kinds import VIDEO
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion, read_regions
 from framewise.features.backbone import BackboneFile
@@ -24,8 +25,7 @@ from framewise.media.video import probe
 class VideoControl(Control[VideoFeatures, None]):
     """A <TimelineLabels> control."""
 
-    type = "TimelineLabels"
-    media_tag = "Video"
+    kind = VIDEO
     leads = True
 
     @property

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
+from framewise.core.media_kinds import SOUND
 from framewise.core.regions import TimelineRegion, labelled_values, predicted_region
 
-AUDIO_REGION_TYPE = "labels"
 # Browsers and decoders differ about a file's length: by the padding that encoders add.
 TOLERANCE_SECONDS = 0.25
 SLACK_FRAMES = 1e-6  # what float64 may not resolve: frame 3 ends at 0.12 s, which times 25 is 3.0000000000000004
@@ -30,7 +30,7 @@ def read_audio_regions(result: Sequence[Any], from_name: str) -> list[AudioRegio
     Raises RegionError for a region of this control that has no seconds or labels.
     """
     regions = []
-    for name, value, labels in labelled_values(result, AUDIO_REGION_TYPE, from_name, "start, end"):
+    for name, value, labels in labelled_values(result, SOUND.region, from_name, "start, end"):
         start, end = (_seconds(value.get(edge), edge, name) for edge in ("start", "end"))
         if end < start:
             raise RegionError(f"region {name!r}: starts at {start:g} s and ends before it, at {end:g} s")
@@ -78,4 +78,4 @@ def audio_region(
     """A region of the seconds from start to end, as the editor writes it: ``original_length`` stands beside ``value``, and the
     channel is that of a file whose channels are not split."""
     value = {"start": start, "end": end, "channel": 0}
-    return predicted_region(AUDIO_REGION_TYPE, *names, value, labels, score) | {"original_length": duration_seconds}
+    return predicted_region(SOUND.region, *names, value, labels, score) | {"original_length": duration_seconds}

@@ -6,9 +6,7 @@ A *label set* is what one labeling config says of labels: from_name -> [(name, t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from framewise.core.audio_regions import AUDIO_REGION_TYPE
-from framewise.core.regions import REGION_TYPE
-from framewise.core.series_regions import SERIES_REGION_TYPE
+from framewise.core.media_kinds import MEDIA
 
 Label = tuple[str, dict[str, str]]
 LabelSet = Mapping[str, Sequence[Label]]
@@ -68,9 +66,9 @@ def _renamed_region(item: Any, names: Names) -> Any:
     value = item.get("value") if isinstance(item, Mapping) else None
     if not isinstance(value, Mapping):
         return item
-    kind = next((k for k in (REGION_TYPE, SERIES_REGION_TYPE, AUDIO_REGION_TYPE) if isinstance(value.get(k), list)), None)
-    known = names.get(str(item["from_name"])) if kind and "from_name" in item else None
-    if not known or not kind:
+    field = next((kind.region for kind in MEDIA.values() if isinstance(value.get(kind.region), list)), None)
+    known = names.get(str(item["from_name"])) if field and "from_name" in item else None
+    if not known or not field:
         return item
-    now = [known.get(label, label) if isinstance(label, str) else label for label in value[kind]]
-    return {**item, "value": {**value, kind: now}}
+    now = [known.get(label, label) if isinstance(label, str) else label for label in value[field]]
+    return {**item, "value": {**value, field: now}}

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
-
-REGION_TYPE = "timelinelabels"
+from framewise.core.media_kinds import VIDEO
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[Ti
     Raises RegionError for a region of this control that is no interval.
     """
     regions = []
-    for region_id, value, labels in labelled_values(result, REGION_TYPE, from_name, "ranges"):
+    for region_id, value, labels in labelled_values(result, VIDEO.region, from_name, "ranges"):
         ranges = value.get("ranges")
         if not isinstance(ranges, list):
             raise RegionError(f"region {region_id!r}: expected a list of ranges, found {brief(ranges)}")
@@ -90,7 +89,7 @@ def write_region(
 ) -> dict[str, Any]:
     """One predicted region. The editor cannot open a task with a fractional frame in it, so frames are made int here."""
     value = {"ranges": [{"start": int(start), "end": int(end)}]}
-    return predicted_region(REGION_TYPE, from_name, to_name, value, labels, score)
+    return predicted_region(VIDEO.region, from_name, to_name, value, labels, score)
 
 
 def predicted_region(

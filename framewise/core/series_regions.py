@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
+from framewise.core.media_kinds import SERIES
 from framewise.core.regions import TimelineRegion, labelled_values, predicted_region
 from framewise.core.series_time import SeriesTimes
-
-SERIES_REGION_TYPE = "timeserieslabels"
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def read_series_regions(result: Sequence[Any], from_name: str) -> list[SeriesReg
 
     Raises RegionError for a region of this control that has no times or labels.
     """
-    found = labelled_values(result, SERIES_REGION_TYPE, from_name, "start, end", required=("start", "end"))
+    found = labelled_values(result, SERIES.region, from_name, "start, end", required=("start", "end"))
     return [SeriesRegion(labels, value["start"], value["end"], name) for name, value, labels in found]
 
 
@@ -69,4 +68,4 @@ def write_series_region(
     if instant:
         first = last = (first + last) // 2
     value = {"start": times.written(first), "end": times.written(last), "instant": first == last}
-    return predicted_region(SERIES_REGION_TYPE, from_name, to_name, value, labels, score)
+    return predicted_region(SERIES.region, from_name, to_name, value, labels, score)

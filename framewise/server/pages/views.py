@@ -344,7 +344,7 @@ class ProjectView:
         note: str,
     ) -> Strip:  # fmt: skip
         is_video = control.is_on_video
-        name, at_hand = "a video" if is_video else "a series" if control.series else "a sound", False
+        name, at_hand = f"a {control.kind.noun}", False
         try:
             source = control.media_source(data)
             name = name if control.series and control.series.inline else file_name(source)

@@ -18,13 +18,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.core.errors import ConfigError, MediaError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
+from framewise.core.media_kinds import MEDIA_TAGS, expected_controls
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
 from framewise.sync.labels.regions import LabelTrack, carried_id, carry, read_track
 from framewise.sync.manifest import Manifest, Recording
 
 ANNOTATIONS, PREDICTIONS = "annotations", "predictions"
-MEDIA_TAGS = ("Video", "Audio", "AudioPlus", "TimeSeries")
 # Label Studio puts eight characters before the names of uploads: /data/upload/3/1a2b3c4d-clip.mp4
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
@@ -206,10 +206,7 @@ class _Places:
         self._folder = media_folder
         self.controls = read_interval_controls(config)
         if not self.controls:
-            raise ConfigError(
-                "expected <TimelineLabels> on a <Video>, <Labels> on an <Audio> or <TimeSeriesLabels> on a <TimeSeries> in the "
-                "labeling config, found none"
-            )
+            raise ConfigError(f"expected {expected_controls()} in the labeling config, found none")
         media = [attributes_of(e) for e in parse_xml(config).iter() if e.tag in MEDIA_TAGS]
         self._objects = {a.get("name", ""): (a.get("value", "")[1:], a.get("sync") or None) for a in media}
         self._recordings = {recording.name: recording for recording in manifest.recordings}
