@@ -13,6 +13,7 @@ from framewise.core.errors import ConfigError
 from framewise.core.media_kinds import MediaKind
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
+from framewise.core.timeline import Axis
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
@@ -165,14 +166,18 @@ class Control(ABC, Generic[F, P]):
     # Regions.
 
     @abstractmethod
+    def axis(self, features: F, task_data: Mapping[str, Any]) -> Axis:
+        """Time axis of a file, in the unit of the control's regions. Raises MediaError, RequestError."""
+
     def frames_of(self, result: Sequence[Any], features: F, rate: float, task_data: Mapping[str, Any]) -> list[TimelineRegion]:
         """An annotation's regions of this control as frames at ``rate``. Raises RegionError."""
+        return self.axis(features, task_data).frames(result, self.settings.from_name, rate)
 
-    @abstractmethod
     def regions_of(
         self, segments: Sequence[Segment], labels: Sequence[str], features: F, rate: float, task_data: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         """Segments of rows at ``rate`` as Label Studio's JSON, in the control's own units."""
+        return self.axis(features, task_data).regions(segments, labels, (self.settings.from_name, self.to_name), rate)
 
 
 AnyControl = Control[Any, Any]

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from framewise.controls.control import Control, Identity
-from framewise.core.converter import Segment
 from framewise.core.media_kinds import SERIES
 from framewise.core.progress import Progress
-from framewise.core.regions import TimelineRegion
-from framewise.core.series_regions import read_series_regions, series_region_frames, write_series_region
+from framewise.core.timeline import SampleAxis
 from framewise.features.sensors import SENSORS, SensorRows, SeriesFeatures, SeriesProfile, SeriesReader, series_key
 from framewise.labeling_config import SeriesSettings
 from framewise.media.advice import Channels, channel_advice, series_advice
@@ -95,32 +93,8 @@ class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
         sample_rate = profile.grid.sample_rate if profile else None
         return features.rows(rate, features.num_steps_beside(rate) if beside else None, sample_rate)
 
-    def frames_of(
-        self, result: Sequence[Any], features: SeriesFeatures, rate: float, task_data: Mapping[str, Any]
-    ) -> list[TimelineRegion]:
-        regions = read_series_regions(result, self.settings.from_name)
-        return [series_region_frames(region, features.times, rate) for region in regions]
-
-    def regions_of(
-        self,
-        segments: Sequence[Segment],
-        labels: Sequence[str],
-        features: SeriesFeatures,
-        rate: float,
-        task_data: Mapping[str, Any],
-    ) -> list[dict[str, Any]]:
-        regions, name = [], (self.settings.from_name, self.settings.to_name)
-        for segment in segments:
-            label, frames = labels[segment.label_index], (segment.index + 1, segment.stop)
-            # A region needs a sample to begin at. Between two samples of a slow sensor there is none, nor in a gap.
-            samples = features.times.samples_in(*frames, rate)
-            if samples is None and rate != features.own_rate():
-                samples = features.times.instant_in(*frames, rate)
-            if samples is None:
-                logger.info("%r: %r in steps %d-%d has no sample", name[0], label, *frames)
-                continue
-            regions.append(write_series_region([label], samples, features.times, *name, segment.score, segment.instant))
-        return regions
+    def axis(self, features: SeriesFeatures, task_data: Mapping[str, Any]) -> SampleAxis:
+        return features.axis
 
 
 def _content(inline: str) -> str:

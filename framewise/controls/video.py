@@ -1,17 +1,16 @@
 """<TimelineLabels> on <Video>: what is seen in each frame that Label Studio shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from framewise.controls.control import Classes, Control, Identity
-from framewise.core.converter import Segment, on_grid, regridded, segments_to_regions
 from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.media_kinds import VIDEO
 from framewise.core.progress import Progress
-from framewise.core.regions import TimelineRegion, read_regions
+from framewise.core.timeline import FrameAxis
 from framewise.features.backbone import BackboneFile
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
@@ -105,22 +104,5 @@ class VideoControl(Control[VideoFeatures, None]):
         # Classes exclude each other, so a label that stands for several is as probable as all of them together.
         return list(matched), np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
 
-    def frames_of(
-        self, result: Sequence[Any], features: VideoFeatures, rate: float, task_data: Mapping[str, Any]
-    ) -> list[TimelineRegion]:
-        own = self.settings.frame_rate(task_data)
-        num_frames = features.timeline.num_frames(own)
-        return [regridded(region, own, num_frames, rate) for region in read_regions(result, self.settings.from_name)]
-
-    def regions_of(
-        self,
-        segments: Sequence[Segment],
-        labels: Sequence[str],
-        features: VideoFeatures,
-        rate: float,
-        task_data: Mapping[str, Any],
-    ) -> list[dict[str, Any]]:
-        own = self.settings.frame_rate(task_data)
-        if own != rate:
-            segments = [moved for s in segments if (moved := on_grid(s, rate, own, features.timeline.num_frames(own)))]
-        return segments_to_regions(segments, labels, self.settings.from_name, self.settings.to_name)
+    def axis(self, features: VideoFeatures, task_data: Mapping[str, Any]) -> FrameAxis:
+        return features.timeline.axis(self.settings.frame_rate(task_data))

@@ -45,6 +45,11 @@ def _seconds(value: Any, edge: str, name: str) -> float:
     return float(value)
 
 
+def audio_frames(duration_seconds: float, rate: float) -> int:
+    """Frames at ``rate`` that sound touches; at least one."""
+    return max(math.ceil(duration_seconds * rate - SLACK_FRAMES), 1)
+
+
 def audio_region_frames(region: AudioRegion, duration_seconds: float, rate: float) -> TimelineRegion:
     """A region as the frames at ``rate`` that it touches; at least one. Raises RangeOutsideVideo."""
     if region.start >= duration_seconds + TOLERANCE_SECONDS or region.end < 0:
@@ -52,7 +57,7 @@ def audio_region_frames(region: AudioRegion, duration_seconds: float, rate: floa
             f"region {region.id!r}: {region.start:g} to {region.end:g} s are outside sound of {duration_seconds:.2f} s; is it "
             "the file that was annotated?"
         )
-    last = max(math.ceil(duration_seconds * rate - SLACK_FRAMES), 1)
+    last = audio_frames(duration_seconds, rate)
     start = min(max(math.floor(region.start * rate + SLACK_FRAMES) + 1, 1), last)
     end = min(max(math.ceil(region.end * rate - SLACK_FRAMES), start), last)
     return TimelineRegion(region.labels, ((start, end),), region.id)

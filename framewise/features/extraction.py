@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.core.errors import MediaError
-from framewise.core.frame_grid import MAX_FRAMES, count_frames, picture_rows
+from framewise.core.frame_grid import MAX_FRAMES, picture_rows
 from framewise.core.progress import Progress
+from framewise.core.timeline import FrameAxis
 from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, open_array
 from framewise.features.engines import Compute
@@ -52,15 +53,19 @@ class Timeline:
         duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
         return cls(np.array(pts, dtype=np.int64), info.time_base, duration)
 
-    def num_frames(self, frame_rate: float) -> int:
-        """Frames on Label Studio's timeline at the labeling config's frame rate; at least one. Raises MediaError if the file or
-        the config asks for more than can be."""
+    def axis(self, frame_rate: float) -> FrameAxis:
+        """Label Studio's timeline at the labeling config's frame rate. Raises MediaError if the file or the config asks for
+        more frames than can be."""
         if not self.duration_seconds * frame_rate <= MAX_FRAMES:
             raise MediaError(
                 f"a video of {self.duration_seconds:.0f} s at frameRate {frame_rate:g} would have more than {MAX_FRAMES} "
                 "frames; is the file damaged, or frameRate in the <Video> tag too high? Else cut the video into parts"
             )
-        return max(count_frames(self.duration_seconds, frame_rate), 1)
+        return FrameAxis(frame_rate, self.duration_seconds)
+
+    def num_frames(self, frame_rate: float) -> int:
+        """Frames on Label Studio's timeline, at least one. Raises MediaError, see ``axis``."""
+        return self.axis(frame_rate).num_frames(frame_rate)
 
     def rows(self, frame_rate: float) -> npt.NDArray[np.int64]:
         """For each frame 1..num_frames the row of the picture on screen, (num_frames,)."""

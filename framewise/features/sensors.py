@@ -13,6 +13,7 @@ import numpy.typing as npt
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.series_time import SeriesTimes
+from framewise.core.timeline import SampleAxis
 from framewise.features.cache import SERIES, FeatureCache, Hold
 from framewise.features.sensor_numbers import (
     PAUSE_SECONDS,
@@ -79,6 +80,10 @@ class SeriesFeatures:
         rate = self.sample_rate
         most = min(MAX_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
         return rate / max(1, math.ceil(rate / most - 1e-6))
+
+    @property
+    def axis(self) -> SampleAxis:
+        return SampleAxis(self.times, self.own_rate())
 
     def own_grid(self) -> Grid:
         return Grid(self.own_rate(), self.sample_rate)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
+from framewise.core.timeline import SecondsAxis
 from framewise.features.cache import SOUND, FeatureCache, Hold
 from framewise.media.audio import SAMPLE_RATE, decode_audio
 from framewise.media.library import MediaFile
@@ -38,9 +39,13 @@ class SoundFeatures:
     def own_rate(self) -> float:
         return STEPS_PER_SECOND
 
+    @property
+    def axis(self) -> SecondsAxis:
+        return SecondsAxis(self.duration_seconds)
+
     def num_steps(self, rate: float) -> int:
         """Steps from the first sample to the last, at least one. Raises MediaError for more than can be."""
-        steps = max(int(np.ceil(self.duration_seconds * rate - 1e-6)), 1)
+        steps = self.axis.num_frames(rate)
         if steps > MAX_FRAMES:
             raise MediaError(
                 f"sound of {self.duration_seconds:.0f} s with {rate:g} steps a second has more than {MAX_FRAMES} of them; cut "

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from framewise.core.errors import ConfigError, FramewiseError, MediaError, RequestError
 from framewise.core.series_time import SeriesTimes
+from framewise.core.timeline import FrameAxis, SampleAxis, TimeSpan
 from framewise.labeling_config import ControlSettings, LabelSettings
 from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarriedLabels, carry_labels
-from framewise.sync.labels.regions import LabelSpan, LabelTrack, carry, frames_of, read_track
+from framewise.sync.labels.regions import LabelTrack, carry
 from framewise.sync.manifest import Manifest, Recording
 
 LABELS = '<Label value="Kick"/><Label value="Run"/>'
@@ -36,7 +37,7 @@ def manifest(*recordings: Recording) -> Manifest:
 def track(of: Recording, frame_rate: float = 25.0, times: SeriesTimes | None = None) -> LabelTrack:
     tag = "TimeSeriesLabels" if times else "TimelineLabels"
     control = ControlSettings(tag, "l", "v", "v", None, (LabelSettings("Kick", ()), LabelSettings("Run", ())), {})
-    return LabelTrack(control, of, frame_rate, times)
+    return LabelTrack(control, of, SampleAxis(times) if times else FrameAxis(frame_rate, of.duration))
 
 
 def timeline(start: int, end: int | None, name: str = "r1", label: str = "Kick", control: str = "l") -> dict[str, Any]:
@@ -45,7 +46,7 @@ def timeline(start: int, end: int | None, name: str = "r1", label: str = "Kick",
 
 
 def frames_carried(region: dict[str, Any], source: LabelTrack, target: LabelTrack) -> list[tuple[int, int]] | None:
-    (found,) = read_track([region], source)
+    (found,) = source.read([region])
     carried = carry(found, source.recording, target, None)
     return [(r["start"], r["end"]) for r in carried.region["value"]["ranges"]] if carried.region else None
 
@@ -115,7 +116,7 @@ def test_whole_frames_come_back_as_they_were(start: int, more: int, shift: int, 
 @given(st.lists(st.floats(0.01, 20), min_size=2, max_size=6, unique=True), RATES)
 def test_spans_that_meet_still_meet_unless_one_is_shorter_than_a_frame(edges: list[float], rate: float) -> None:
     edges = sorted(edges)
-    spans = [frames_of(LabelSpan(a, b), rate, 1000) for a, b in zip(edges, edges[1:], strict=False)]
+    spans = [FrameAxis(rate, 1000).from_seconds(TimeSpan(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
 
     for (_, end), (start, _), length in zip(spans, spans[1:], np.diff(edges), strict=False):
         if length > 1 / rate and edges[-1] - edges[-2] > 1 / rate:
@@ -129,14 +130,14 @@ def test_frames_to_a_series_and_back_are_the_same_frames(rate: float, start: int
     """A series of milliseconds that plays in sync with each of two cameras, two seconds apart."""
     times = SeriesTimes(np.round(np.arange(2000) / rate, 3))
     camera, sensor = track(recording("a", 0, 15), 25.0), track(recording("b", -2.0, 19), times=times)
-    (found,) = read_track([timeline(start, start + more)], camera)
+    (found,) = camera.read([timeline(start, start + more)])
 
     there = carry(found, camera.recording, sensor, 0.5).region
 
     assert there
     assert there["value"]["start"] == pytest.approx((start - 1) / 25 + 2, abs=1 / rate)
     assert there["value"]["end"] < (start + more) / 25 + 2
-    (again,) = read_track([{**there, "from_name": "l"}], sensor)
+    (again,) = sensor.read([{**there, "from_name": "l"}])
     back = carry(again, sensor.recording, camera, 0.5).region
     assert back
     assert back["value"]["ranges"] == [{"start": start, "end": start + more}]

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.core.errors import ConfigError, MediaError, RequestError, brief
-from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.media_kinds import MEDIA_TAGS, expected_controls
 from framewise.core.series_time import SeriesTimes
+from framewise.core.timeline import Axis, FrameAxis, SampleAxis, SecondsAxis
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
-from framewise.sync.labels.regions import LabelTrack, carried_id, carry, read_track
+from framewise.sync.labels.regions import LabelTrack, carried_id, carry
 from framewise.sync.manifest import Manifest, Recording
 
 ANNOTATIONS, PREDICTIONS = "annotations", "predictions"
@@ -143,7 +143,7 @@ def _regions(
     """Regions carried, and the ids of all that could have been."""
     regions, ids = list[dict[str, Any]](), set[str]()
     for from_track in source.tracks:
-        for found in read_track(result, from_track):
+        for found in from_track.read(result):
             label = ", ".join(found.labels)
             where = f"{brief(found.id)} ({label}, {found.spans[0].start:.2f} s to {found.spans[-1].stop:.2f} s)"
             track = _track_for(from_track, found.labels, target.tracks)
@@ -237,7 +237,7 @@ class _Places:
             in_sync = groups.get(control.sync or "", [])
             recording = direct.get(control.to_name) or (in_sync[0] if len({r.name for r in in_sync}) == 1 else None)
             if recording:
-                yield self._track(control, recording, data)
+                yield LabelTrack(control, recording, self._axis(control, recording, data))
 
     def _recording(self, address: Any) -> Recording | None:
         for name in _names(address):
@@ -246,11 +246,12 @@ class _Places:
                 return recording
         return None
 
-    def _track(self, control: ControlSettings, recording: Recording, data: Mapping[str, Any]) -> LabelTrack:
+    def _axis(self, control: ControlSettings, recording: Recording, data: Mapping[str, Any]) -> Axis:
         if control.series:
-            return LabelTrack(control, recording, times=self._times(control, data))
-        rate = control.frame_rate(data) if control.is_on_video else parse_frame_rate(None)
-        return LabelTrack(control, recording, rate)
+            return SampleAxis(self._times(control, data))
+        if control.is_on_video:
+            return FrameAxis(control.frame_rate(data), recording.duration)
+        return SecondsAxis(recording.duration)
 
     def _times(self, control: ControlSettings, data: Mapping[str, Any]) -> SeriesTimes:
         from framewise.media.series import read_series  # pandas, for those who need it
