@@ -77,13 +77,13 @@ def _size(text: str) -> int:
 
 
 def _backbone_names(settings: Settings) -> dict[str, str]:
-    """Name of each backbone that there is, by the content of its weights; and of what has one's place for series and sound."""
+    """Name of each backbone that there is, by the content of its weights; and of what stands in its place."""
     from framewise.features.backbone import SHIPPED_NAME, Backbones
-    from framewise.features.cache import SERIES, SOUND
+    from framewise.features.cache import NO_BACKBONES
 
     backbones = Backbones(settings.model_root, settings.data_dir)
     found = [SHIPPED_NAME, *(path.name for path in settings.model_root.glob("[!.]*.pt"))]
-    return {SERIES: SERIES, SOUND: SOUND, **{backbones.find(name).content: name for name in found}}
+    return {**{name: name for name in NO_BACKBONES}, **{backbones.find(name).content: name for name in found}}
 
 
 def _stock(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, str]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ class MediaKind:
     """A kind of media.
 
     control: tag of controls on it. object: tag that shows it; older_objects: earlier tags for the same. region: type of its
-    regions, and the field of their labels. unit: of its regions' ends. noun: for people. only_here: False for a control that
-    is also on text and other things, where it is left alone.
+    regions, and the field of their labels. unit: of its regions' ends. noun: for people. cached_as: stands in the cache's keys
+    where others have the content of a backbone; "" for media whose features are of one. only_here: False for a control that is
+    also on text and other things, where it is left alone.
     """
 
     control: str
@@ -20,6 +21,7 @@ class MediaKind:
     region: str
     unit: Unit
     noun: str
+    cached_as: str = ""
     older_objects: tuple[str, ...] = ()
     only_here: bool = True
 
@@ -34,8 +36,8 @@ class MediaKind:
 
 
 VIDEO = MediaKind("TimelineLabels", "Video", "timelinelabels", "frames", "video")
-SOUND = MediaKind("Labels", "Audio", "labels", "seconds", "sound", older_objects=("AudioPlus",), only_here=False)
-SERIES = MediaKind("TimeSeriesLabels", "TimeSeries", "timeserieslabels", "samples", "series")
+SOUND = MediaKind("Labels", "Audio", "labels", "seconds", "sound", "sound", ("AudioPlus",), only_here=False)
+SERIES = MediaKind("TimeSeriesLabels", "TimeSeries", "timeserieslabels", "samples", "series", "time series")
 
 MEDIA = {kind.control: kind for kind in (VIDEO, SOUND, SERIES)}  # by the tag of the control
 MEDIA_TAGS = tuple(tag for kind in MEDIA.values() for tag in (kind.object, *kind.older_objects))

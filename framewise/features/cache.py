@@ -25,6 +25,7 @@ import numpy.typing as npt
 from joblib import Memory, register_store_backend
 from joblib._store_backends import FileSystemStoreBackend
 
+from framewise.core.media_kinds import MEDIA
 from framewise.core.storage import PARTIAL, acquire, locked, written_atomically
 
 CHUNK_PICTURES = 1024
@@ -108,8 +109,8 @@ def picture_times(content: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
-# In a key, where a video has its backbone's content: a series as it was read, and what is heard.
-SERIES, SOUND = "time series", "sound"
+# In a key, where a video has its backbone's content: of media that are kept as they were read.
+NO_BACKBONES = frozenset(kind.cached_as for kind in MEDIA.values() if kind.cached_as)
 
 
 class Hold:

@@ -23,8 +23,7 @@ from framewise.features.cache import (
     ABOUT,
     ARRAY,
     CHUNK_PICTURES,
-    SERIES,
-    SOUND,
+    NO_BACKBONES,
     STALE_SECONDS,
     FeatureCache,
     Key,
@@ -253,7 +252,7 @@ class Housekeeper:
 def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
     """Kind of leftover that a video's features are; "" for none."""
     _, backbone, preprocessing = video.key
-    if backbone in (SERIES, SOUND):
+    if backbone in NO_BACKBONES:
         return ""
     if backbone not in weights:
         return OTHER_WEIGHTS

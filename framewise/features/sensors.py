@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
+from framewise.core.media_kinds import SERIES
 from framewise.core.series_time import SeriesTimes
 from framewise.core.timeline import SampleAxis
-from framewise.features.cache import SERIES, FeatureCache, Hold
+from framewise.features.cache import FeatureCache, Hold
 from framewise.features.sensor_numbers import (
     PAUSE_SECONDS,
     Channel,
@@ -230,7 +231,7 @@ def series_key(settings: SeriesSettings) -> str:
 
 
 def _key(content: str, settings: SeriesSettings) -> tuple[str, str, str]:
-    return content, SERIES, series_key(settings)
+    return content, SERIES.cached_as, series_key(settings)
 
 
 def _not_cached() -> npt.NDArray[np.float64]:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import MAX_FRAMES
+from framewise.core.media_kinds import SOUND
 from framewise.core.timeline import SecondsAxis
-from framewise.features.cache import SOUND, FeatureCache, Hold
+from framewise.features.cache import FeatureCache, Hold
 from framewise.media.audio import SAMPLE_RATE, decode_audio
 from framewise.media.library import MediaFile
 
@@ -170,7 +171,7 @@ def _hertz(mel: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 
 
 def _key(content: str) -> tuple[str, str, str]:
-    return content, SOUND, json.dumps([LOG_MEL])
+    return content, SOUND.cached_as, json.dumps([LOG_MEL])
 
 
 def _not_cached() -> npt.NDArray[np.float64]:
