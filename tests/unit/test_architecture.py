@@ -173,6 +173,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(f"these import each other in a circle: {' <- '.join(error.args[1])}")
 
 
+def test_a_medium_is_three_modules_of_which_each_is_known_to_the_next_alone() -> None:
+    """Of sound, which docs/architecture.md has as the example of a medium."""
+    names = {dotted(path) for path in modules()}
+    imports = {dotted(path): modules_imported_by(path, names) for path in modules()}
+    chain = ["media.audio", "features.sound", "controls.audio", "controls"]
+
+    for lower, upper in zip(chain, chain[1:], strict=False):
+        assert [name for name, found in imports.items() if f"framewise.{lower}" in found] == [f"framewise.{upper}"]
+
+
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_private_names_stay_in_their_module(path: Path) -> None:
     assert not list(private_names_of_others(path))
