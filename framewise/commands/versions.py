@@ -61,7 +61,7 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _offer(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The way back from the version in use, of a control's versions, if its training found it clearly worse than another one."""
+    """The way back from the version in use, of a control's versions, if its training found it clearly worse than another."""
     for version in versions:
         fallen = version.get("worse_than")
         if not version["current"] or not isinstance(fallen, dict):
