@@ -1,0 +1,180 @@
+"""Settings of a control tag, as they were read from the labeling config."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from framewise.core.errors import ConfigError, RequestError, brief
+from framewise.core.frame_grid import parse_frame_rate
+from framewise.core.media_kinds import MEDIA, MediaKind
+from framewise.core.series_time import MILLISECONDS, SeriesTimes
+from framewise.core.time_format import TimeFormat
+
+# What a change of does not make a trained version another one: how long to train, and what is done with its scores.
+OF_NO_VERSION = (
+    "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
+    "model_score_threshold", "model_skip",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """A label as annotations name it (its alias, if it has one) and the backbone's classes that stand for it."""
+
+    name: str
+    predicted_values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeriesSettings:
+    """Settings of a <TimeSeries>. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
+    counted in milliseconds. sep: between columns, "" if that is to be found out. inline: whether the task's data holds the
+    series itself (valueType="json"), not its address. channels: their columns, by name or number."""
+
+    time_column: str
+    time_format: str
+    is_date: bool
+    sep: str
+    inline: bool
+    channels: tuple[str, ...]
+
+    def times(self, native: npt.NDArray[np.float64]) -> SeriesTimes:
+        """Times of a series that was read in this way, from their native values (N,)."""
+        form = TimeFormat(self.time_format) if self.time_format else None
+        return SeriesTimes(native, MILLISECONDS if self.is_date else 1.0, form, whole=not self.time_column)
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """A control tag on a medium: ``tag`` is one of ``MEDIA``. frame_rate_text: of a video. series: of a time series.
+
+    value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
+    labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
+    learning.
+    """
+
+    tag: str
+    from_name: str
+    to_name: str
+    value_key: str
+    frame_rate_text: str | None
+    labels: tuple[LabelSettings, ...]
+    parameters: Mapping[str, Any] = field(hash=False)
+    sync: str | None = None
+    series: SeriesSettings | None = None
+    unreviewed: tuple[str, ...] = ()
+
+    @property
+    def label_names(self) -> list[str]:
+        return [label.name for label in self.labels]
+
+    @property
+    def region_names(self) -> list[str]:
+        """All labels that a region may have, those that are not learned included."""
+        return [*self.label_names, *self.unreviewed]
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.parameters["model_trainable"])
+
+    @property
+    def kind(self) -> MediaKind:
+        """The kind of media that it is on."""
+        return MEDIA[self.tag]
+
+    @property
+    def is_on_video(self) -> bool:
+        return self.kind.unit == "frames"
+
+    def frame_rate(self, task_data: Mapping[str, Any]) -> float:
+        """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
+        text: Any = self.frame_rate_text
+        if text and text.startswith("$"):
+            text = task_data.get(text[1:])
+        if not isinstance(text, str | int | float | None):
+            raise RequestError(f"Video {self.to_name!r}: frameRate must be a number, found {brief(text)}")
+        try:
+            return parse_frame_rate(text)
+        except ValueError as error:
+            raise RequestError(f"Video {self.to_name!r}: {error}") from None
+
+    def media_source(self, task_data: Mapping[str, Any]) -> str:
+        """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
+        source = task_data.get(self.value_key)
+        if self.series and self.series.inline:
+            return _inline(source, self.value_key)
+        if not isinstance(source, str) or not source.strip():
+            raise RequestError(
+                f"task data: expected the {self.kind.possessive} address in {self.value_key!r}, found {brief(source)}"
+            )
+        return source.strip()
+
+    def group_value(self, task_data: Mapping[str, Any]) -> str | None:
+        """Value of the field that ``model_group`` names, as text; None where it names none or the task has no value there."""
+        name = self.parameters["model_group"]
+        value = task_data.get(name[1:]) if name else None
+        # A number in an import of JSON is text in one of CSV.
+        text = value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True)
+        return text or None
+
+    def training_key(self) -> str:
+        """Changes when a version that was trained before is not the one that a training would begin with now."""
+        parameters = {name: value for name, value in self.parameters.items() if name not in OF_NO_VERSION}
+        learned = [self.from_name, self.value_key, self.frame_rate_text, self.label_names, self.unreviewed, parameters]
+        return json.dumps(learned + self._of_series(), sort_keys=True)
+
+    def prediction_key(self) -> str:
+        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        names = ("model_score_threshold", "model_path", "model_crop", "model_trainable")
+        shape = [self.from_name, self.to_name, self.frame_rate_text, [(x.name, x.predicted_values) for x in self.labels]]
+        shape += self._of_series()
+        return hashlib.sha256(json.dumps([shape, [self.parameters[n] for n in names]]).encode()).hexdigest()[:6]
+
+    def _of_series(self) -> list[Any]:
+        return [asdict(self.series)] if self.series else []
+
+
+def _inline(value: Any, key: str) -> str:
+    """A series in a task's data as JSON text, the same for equal ones. Raises RequestError."""
+    try:
+        columns = json.loads(value) if isinstance(value, str) else value
+        if isinstance(columns, Mapping):
+            return json.dumps(columns)
+    except (ValueError, RecursionError):
+        pass
+    raise RequestError(
+        f'task data: expected the series itself in {key!r} (valueType="json"), an object with a list of numbers for each '
+        f"column, found {brief(value)}"
+    )
+
+
+def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> dict[str, list[int]]:
+    """For simple mode: label name -> the backbone's classes that stand for it, compared without case; ``_`` is a space.
+
+    Raises ConfigError if not one label matches.
+    """
+    by_name = {_plain(name): index for index, name in class_names.items()}
+    matched = {
+        label.name: indices
+        for label in control.labels
+        if (indices := [by_name[_plain(v)] for v in label.predicted_values if _plain(v) in by_name])
+    }
+    if matched:
+        return matched
+    wanted = control.labels[0].predicted_values[0]
+    near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=0.5)
+    hint = f"near {wanted!r} are {near}" if near else f"its classes begin {list(class_names.values())[:5]}"
+    raise ConfigError(
+        f"TimelineLabels {control.from_name!r}: simple mode, but none of the labels {brief(control.label_names)} is a "
+        f'class of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
+    )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ")

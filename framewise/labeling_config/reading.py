@@ -1,0 +1,258 @@
+"""A project's labeling config, read into typed settings of the controls that this backend fills in."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
+
+from framewise.core.errors import ConfigError, brief
+from framewise.core.frame_grid import parse_frame_rate
+from framewise.core.media_kinds import MEDIA, expected_controls
+from framewise.core.time_format import TimeFormat
+from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings
+from framewise.labeling_config.groups import check_together, sync_groups
+from framewise.labeling_config.parameters import DEFAULTS, read_parameters
+
+UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
+# A labeling config is written by hand; this is far above any, and far below what would take long to parse.
+MAX_CONFIG_CHARS = 1_000_000
+VALUE_TYPES = ("url", "json")
+# The names that the editor has for separators of columns; of another text it takes the first character.
+SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
+MAX_CHANNELS = 200
+# A label is a column of arrays with a row a frame, and a control is a network: far above any that people annotate with.
+MAX_LABELS = 1000
+MAX_CONTROLS = 20
+
+
+def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
+    """Settings of every control on a medium, see ``MEDIA``, that is not skipped.
+
+    Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
+    """
+    root = parse_xml(xml)
+    objects = _objects(root)
+    found = [e for e in root.iter() if _is_control(e, objects)]
+    controls = [_read_control(e, objects, default_score_threshold) for e in found]
+    active = [c for c in controls if not c.parameters["model_skip"]]
+    # A <Labels> on an <Audio> is in many configs for people alone.
+    active = [c for c in active if c.kind.only_here or c.trainable] or active
+    if len(active) > MAX_CONTROLS:
+        raise ConfigError(
+            f"expected at most {MAX_CONTROLS} controls, found {len(active)} {' and '.join(sorted({c.tag for c in active}))}; "
+            'set model_skip="true" on the others'
+        )
+    if not active:
+        hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
+        raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
+    for members in sync_groups(active):
+        check_together(members)
+    return active
+
+
+def read_interval_controls(xml: str) -> list[ControlSettings]:
+    """Settings of every control whose regions are intervals in time, those that ``read_labeling_config`` skips as well. May be
+    empty. Raises ConfigError."""
+    root = parse_xml(xml)
+    objects = _objects(root)
+    return [_read_control(e, objects, 0.5) for e in root.iter() if _is_control(e, objects)]
+
+
+def _objects(root: Element) -> dict[Any, Element]:
+    """Tags that show something of a task's data, by name."""
+    return {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
+
+
+def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
+    kind = MEDIA.get(element.tag)
+    if kind is None:
+        return False
+    media = objects.get(attributes_of(element).get("toname"))
+    return kind.only_here or (media is not None and media.tag == kind.object)
+
+
+def parse_xml(xml: str, with_comments: bool = False) -> Element:
+    """The root of a labeling config. Raises ConfigError for what is no XML, or has what is not allowed."""
+    if not isinstance(xml, str) or not xml.strip():
+        raise ConfigError("the labeling config is empty; expected XML with TimelineLabels on a Video")
+    if len(xml) > MAX_CONFIG_CHARS:
+        raise ConfigError(f"the labeling config has {len(xml)} characters; at most {MAX_CONFIG_CHARS} are read")
+    try:
+        parser = DefusedXMLParser(target=TreeBuilder(insert_comments=with_comments), forbid_dtd=True)
+        parser.feed(xml)
+        root: Element = parser.close()
+    except ParseError as error:
+        raise ConfigError(f"the labeling config is not XML: {error}") from None
+    except (DefusedXmlException, ValueError) as error:
+        raise ConfigError(f"the labeling config has a DTD, entities or other things that are not allowed: {error}") from None
+    return root
+
+
+def _tag_list(root: Element) -> str:
+    tags = sorted({e.tag for e in root.iter() if isinstance(e.tag, str)})
+    return "only " + ", ".join(tags[:12])
+
+
+def attributes_of(element: Element) -> dict[str, str]:
+    """Attributes by lower-case name: Label Studio's editor does not look at case (frameRate is framerate)."""
+    return {name.lower(): value for name, value in element.attrib.items()}
+
+
+def _read_control(element: Element, objects: Mapping[Any, Element], default_threshold: float) -> ControlSettings:
+    attributes = attributes_of(element)
+    from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
+    where, kind = f"{element.tag} {from_name!r}", MEDIA[element.tag]
+    media = objects.get(to_name)
+    if not from_name or media is None or media.tag != kind.object:
+        what = "there is no tag of that name" if media is None else f"that is the {media.tag}"
+        raise ConfigError(f"{where}: expected toName to be the name of a {kind.object}, found {to_name!r}; {what}")
+    parameters = read_parameters(attributes, where)
+    if "model_score_threshold" not in attributes:
+        parameters["model_score_threshold"] = default_threshold
+    of_media, about = attributes_of(media), f"{kind.object} {to_name!r}"
+    rate = of_media.get("framerate") if kind.unit == "frames" else None
+    labels, unreviewed = _read_labels(element, where)
+    control = ControlSettings(
+        element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, labels, parameters,
+        of_media.get("sync") or None, _read_series(media, about) if kind.unit == "samples" else None, unreviewed,
+    )  # fmt: skip
+    if rate and not rate.startswith("$"):
+        _checked_frame_rate(rate, to_name)
+    _check_classifier(control)
+    return control
+
+
+def _check_classifier(control: ControlSettings) -> None:
+    """Raises ConfigError for frames to be left out of the learning of a network that cannot leave any out."""
+    if not control.trainable or control.parameters["model_classifier_type"] == "auto":
+        return
+    given = {name: control.parameters[name] for name in ("model_unmarked", "model_marks")}
+    asked = [f'{name}="{value}"' for name, value in given.items() if value != DEFAULTS[name]]
+    if control.unreviewed:
+        asked.append(f'model_role="{UNREVIEWED}"')
+    if asked:
+        raise ConfigError(
+            f'{control.tag} {control.from_name!r}: {asked[0]} needs model_classifier_type="auto"; the lstm network cannot '
+            "leave frames out"
+        )
+
+
+def _read_series(element: Element, where: str) -> SeriesSettings:
+    attributes = attributes_of(element)
+    column, time_format = attributes.get("timecolumn", "").strip(), attributes.get("timeformat", "")
+    value_type = attributes.get("valuetype", "url") or "url"
+    if value_type not in VALUE_TYPES:
+        raise ConfigError(f"{where}: valueType must be {' or '.join(VALUE_TYPES)}, found {value_type!r}")
+    if time_format:
+        if not column:
+            raise ConfigError(f"{where}: timeFormat needs timeColumn; name the column of the times")
+        _checked_time_format(time_format, where)
+    channels = [attributes_of(e).get("column", "").strip() for e in element.iter("Channel")]
+    if not channels:
+        raise ConfigError(f"{where}: expected at least one Channel inside it, found none")
+    if "" in channels:
+        raise ConfigError(f"{where}: expected a column on each Channel, found one without")
+    if len(channels) > MAX_CHANNELS:
+        raise ConfigError(f"{where}: expected at most {MAX_CHANNELS} channels, found {len(channels)}")
+    return SeriesSettings(
+        column,
+        time_format,
+        has_dates(attributes),
+        separator_of(attributes.get("sep", "")),
+        value_type == "json",
+        tuple(dict.fromkeys(channels)),
+    )
+
+
+def has_dates(attributes: Mapping[str, str]) -> bool:
+    """True if the editor takes the times of a <TimeSeries> for dates, and counts in milliseconds. By lower-case names."""
+    return bool(attributes.get("timeformat")) or attributes.get("timedisplayformat", "")[:1].isalpha()
+
+
+def separator_of(text: str) -> str:
+    """The character between columns, as the editor reads ``sep``; "" where it is to be found out."""
+    if len(text) > 1:
+        return SEPARATORS.get(text, text[0])
+    return text or ","
+
+
+def _checked_time_format(text: str, where: str) -> None:
+    try:
+        TimeFormat(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _checked_frame_rate(rate: str, to_name: str) -> None:
+    try:
+        parse_frame_rate(rate)
+    except ValueError as error:
+        raise ConfigError(f"Video {to_name!r}: {error}") from None
+
+
+def _value_key(value: str, where: str) -> str:
+    if not value.startswith("$") or len(value) < 2:
+        raise ConfigError(f'{where}: expected value="$field" with a field of the task data, found {value!r}')
+    return value[1:]
+
+
+def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...], tuple[str, ...]]:
+    """Labels that are learned, and names of those that are unreviewed."""
+    labels, unreviewed = [], []
+    for child in element.iter("Label"):
+        attributes = attributes_of(child)
+        name = attributes.get("alias") or attributes.get("value")
+        if not name:
+            raise ConfigError(f"{where}: expected a value on each Label, found one without")
+        predicted = tuple(v.strip() for v in attributes.get("predicted_values", "").split(",") if v.strip())
+        labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
+        if _is_unreviewed(attributes, f"{element.tag} {attributes_of(element).get('name', '')!r}: label {brief(name)}"):
+            unreviewed.append(name)
+    if not labels:
+        raise ConfigError(f"{where}: expected at least one Label with a value, found none")
+    if len(labels) > MAX_LABELS:
+        raise ConfigError(f"{where}: expected at most {MAX_LABELS} labels, found {len(labels)}")
+    names = [label.name for label in labels]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{where}: two labels have the same name, in {brief(names)}")
+    if len(unreviewed) == len(names):
+        raise ConfigError(
+            f"{element.tag} {attributes_of(element).get('name', '')!r}: expected at least one label that is learned, found "
+            f'model_role="{UNREVIEWED}" on all of {brief(names)}'
+        )
+    return tuple(label for label in labels if label.name not in unreviewed), tuple(unreviewed)
+
+
+def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
+    """True if a label's regions hide what they cover. Raises ConfigError for another role, or a misspelt attribute."""
+    for name in attributes:
+        # Other attributes of that beginning, such as Label Studio's own model_index, are left alone.
+        if name != "model_role" and difflib.get_close_matches(name, ["model_role"], cutoff=0.8):
+            raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean 'model_role'?")
+    role = attributes.get("model_role", "").strip().lower()
+    if role not in ("", UNREVIEWED):
+        raise ConfigError(f"{where}: model_role must be {UNREVIEWED!r}, or left out, found {brief(attributes['model_role'])}")
+    return role == UNREVIEWED
+
+
+def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:
+    """from_name -> (name, other attributes) of each <Label>, in order, of every control on a medium; None for what is no XML.
+
+    Whether the rest of the labeling config can work does not matter: annotations are made all the same.
+    """
+    try:
+        root = parse_xml(xml)
+    except ConfigError:
+        return None
+    objects = _objects(root)
+    controls = ((attributes_of(e).get("name", ""), e) for e in root.iter() if _is_control(e, objects))
+    return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
+
+
+def _label_tag(element: Element) -> tuple[str, dict[str, str]]:
+    attributes = attributes_of(element)
+    naming = "alias" if attributes.get("alias") else "value"
+    return attributes.pop(naming, ""), attributes
