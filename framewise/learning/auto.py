@@ -1,7 +1,7 @@
 """The default learner: in closed form, with kinds of evidence that count as much as they help on videos that were left out."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -268,13 +268,8 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
     plain = AutoClassifier(labels, taught.basis, kernel, shares, supposed, chains, instants, limits=taught.limits())
     if not folds.folds:
         return Thorough(plain, None, [], explained, [])
-    scored = [np.zeros(t.frame_labels.shape) for t in tracks]
-    for number, (fold, part) in enumerate(zip(folds.folds, parts, strict=True)):
-        told = f"scoring videos that it did not learn from, part {number + 1} of {len(parts)}"
-        progress(0.6 + 0.4 * number / len(parts), told)
-        without = KernelRidge.of(sample, weights, part)
-        for track, start, stop in fold.test:
-            scored[track][start:stop] = _in_unit(without.scores(tracks[track].cut(start, stop), bool(instants)))
+    without = (KernelRidge.of(sample, weights, part) for part in parts)  # one at a time: each is large
+    scored = _scored_without(folds, without, tracks, bool(instants), progress)
     # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
     decisions = supposed if folds.weak else _decisions(scored, tracks, supposed, folds.unmeasured)
     if not folds.weak:
@@ -302,6 +297,19 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         folds.learned,
     )
     return Thorough(classifier, quality, of_videos, explained, truth)
+
+
+def _scored_without(
+    folds: Folds, kernels: Iterable[KernelRidge], tracks: Sequence[Track], fine: bool, progress: Progress
+) -> list[FloatArray]:
+    """Scores (T, L) of each track's rows by the kernel of the fold that leaves them out."""
+    scored = [np.zeros(track.frame_labels.shape) for track in tracks]
+    for number, (fold, kernel) in enumerate(zip(folds.folds, kernels, strict=True)):
+        told = f"scoring videos that it did not learn from, part {number + 1} of {len(folds.folds)}"
+        progress(0.6 + 0.4 * number / len(folds.folds), told)
+        for track, start, stop in fold.test:
+            scored[track][start:stop] = _in_unit(kernel.scores(tracks[track].cut(start, stop), fine))
+    return scored
 
 
 def _claim_nothing(found: FloatArray, rows: npt.NDArray[np.bool_]) -> None:
