@@ -1,6 +1,6 @@
 """How well ``framewise series align`` finds a GoPro's own sensors on its video's clock, and refuses unrelated ones.
 
-    python tools/align_benchmark.py gopro_karma.mp4 [--cuts 20]
+    python -m tools.align_benchmark gopro_karma.mp4 [--cuts 20]
 
 The file has both on one clock, so the truth is known. Video and sensor are cut at points up to 6 s apart, with at least 5 s of
 overlap; the video part is encoded anew, the sensor part written as CSV on a clock of its own. +-20 s are searched. Beside each:

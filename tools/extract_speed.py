@@ -1,6 +1,6 @@
 """How fast many videos are extracted: a process for each processor, against one process with a thread for each.
 
-    python tools/extract_speed.py --videos 24 --rounds 3
+    python -m tools.extract_speed --videos 24 --rounds 3
 
 Renders clips, and extracts them by the processes of ``framewise extract``, both ways in turn, into an empty cache each. Prints
 the median of pictures a second of each way, processes' start included, and the ratio.

@@ -1,6 +1,6 @@
 """Peak memory of extracting videos of different lengths: it should not depend on the length.
 
-    python tools/extraction_memory.py [--minutes 1,10,60] [--backbone framewise-n-cls] [--models models]
+    python -m tools.extraction_memory [--minutes 1,10,60] [--backbone framewise-n-cls] [--models models]
 
 Makes videos of 1920x1080 at 30 pictures a second, each in a process of its own, and prints peaks in MiB and pictures a second.
 An hour takes about ten minutes on two processors.

@@ -1,7 +1,7 @@
 """What one model of a sync group finds, beside a model of each medium: the experiment of docs/decisions/0022.
 
-    python tools/joint_learning.py
-    python tools/joint_learning.py --annotated 3,10 --seeds 2 --stage quick
+    python -m tools.joint_learning
+    python -m tools.joint_learning --annotated 3,10 --seeds 2 --stage quick
 
 Recordings are rendered: a video, in which a red ball passes now and then (and a green one, which is no label), a sensor that is
 shaken now and then, and sound in which somebody whistles now and then, each at times of its own. So each label can be seen in

@@ -1,9 +1,9 @@
 """Compare learners and their parts on annotated videos that they have not seen: the experiments of docs/decisions/0012.
 
-    python tools/learners.py --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
-    python tools/learners.py ... --what honesty      # what it says of itself, against what is true of new videos
-    python tools/learners.py ... --what score --profile exact    # the default learner alone, on features made in another way
-    python tools/learners.py ... --what retention    # whether what was learned is kept while more is learned
+    python -m tools.learners --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
+    python -m tools.learners ... --what honesty      # what it says of itself, against what is true of new videos
+    python -m tools.learners ... --what score --profile exact    # the default learner alone, on features made in another way
+    python -m tools.learners ... --what retention    # whether what was learned is kept while more is learned
 
 labels.json: {"labels": [..], "frame_rate": 30, "videos": {path: {"segments": {label: [[start, end], ..]}}},
 "pool": [path, ..], "test": [path, ..]}; frames count from 1, both ends are included, paths are relative to the file. For each

@@ -1,6 +1,6 @@
 """How fast MultiLabelLSTM learns one video, beside the plain way, which is that of Label Studio's example backend.
 
-    python tools/lstm_speed.py [--threads 1,2] [--frames 500] [--labels 2] [--epochs 20] [--rounds 9]
+    python -m tools.lstm_speed [--threads 1,2] [--frames 500] [--labels 2] [--epochs 20] [--rounds 9]
 
 The plain way: chunks are cut out and padded beforehand and go through a shuffled DataLoader; the whole network sees each chunk;
 Adam as it comes; and after each epoch all chunks pass once more, for precision, recall, F1 and accuracy. Both learn the same

@@ -1,8 +1,8 @@
 """How good the default learner is on time series, beside the example backend `timeseries_segmenter` of Label Studio.
 
-    python tools/series_benchmark.py
-    python tools/series_benchmark.py --annotated 1,3 --seeds 1 --data rendered
-    python tools/series_benchmark.py --unlike --annotated 1,3 --seeds 4 --test 6
+    python -m tools.series_benchmark
+    python -m tools.series_benchmark --annotated 1,3 --seeds 1 --data rendered
+    python -m tools.series_benchmark --unlike --annotated 1,3 --seeds 4 --test 6
 
 That backend (label-studio-ml-backend, examples/timeseries_segmenter) is written anew here by its description: a bidirectional
 LSTM of two layers on windows of 50 samples, half overlapping; raw values; one label or none a sample; trained until the score

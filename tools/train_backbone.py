@@ -12,7 +12,7 @@ Two files are written, by default below ``framewise/features/weights``:
 * ``framewise-n-cls.safetensors``: the network's state, in half precision;
 * ``framewise-n-cls.json``: architecture, class names, picture size, held-out accuracy, checksum.
 
-Run ``python tools/train_backbone.py`` to train, save and check, and ``python tools/train_backbone.py --check-only`` to
+Run ``python -m tools.train_backbone`` to train, save and check, and ``python -m tools.train_backbone --check-only`` to
 check the saved files again.  ``--effort 0.01`` makes a quick trial run of everything.
 """
 

@@ -1,6 +1,6 @@
 """Peak memory of a training and a prediction on one long video and four short ones, by the length of the long one.
 
-    python tools/training_memory.py [--minutes 1,10,60]
+    python -m tools.training_memory [--minutes 1,10,60]
 
 Features lie in a file, as in the cache, and are made up; each length is measured in a process of its own. The file's pages
 that are in memory are the system's to take back, and are counted apart.

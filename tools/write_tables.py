@@ -1,6 +1,6 @@
 """Rewrite the tables of the documentation that the code knows: the parameters of a control tag and the settings.
 
-A table stands between ``<!-- name -->`` and ``<!-- /name -->``. Run ``python tools/write_tables.py`` after a change; a test
+A table stands between ``<!-- name -->`` and ``<!-- /name -->``. Run ``python -m tools.write_tables`` after a change; a test
 compares.
 """
 

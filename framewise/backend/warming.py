@@ -46,7 +46,7 @@ class Warming:
                     not_tried = left
                     self._annotations.end_warming(job.project)
                     break
-                progress(extracted / (extracted + left), f"{left} videos of new tasks left to extract")
+                progress(extracted / (extracted + left), f"{left} video{'s' * (left != 1)} of new tasks left to extract")
                 problem = self._extract(job, learners, task, data, progress)
                 extracted, in_a_row = (extracted, in_a_row + 1) if problem else (extracted + 1, 0)
                 problems += [problem] if problem else []

@@ -47,7 +47,7 @@ def code_of(text: str) -> str:
 def test_tables_are_what_the_code_generates(name: str) -> None:
     text = (REPOSITORY / name).read_text()
 
-    assert with_tables(text) == text, "run: python tools/write_tables.py"
+    assert with_tables(text) == text, "run: python -m tools.write_tables"
 
 
 def test_both_tables_are_in_the_documentation() -> None:

@@ -1,6 +1,6 @@
 """Confidence of an answer: the share of answers like it that are right, learned from rendered recordings with a known truth.
 
-0.8 and more is excellent, 0.5 good, 0.2 fair, less is poor. The numbers are those of ``python tools/sync_benchmark.py --fit``,
+0.8 and more is excellent, 0.5 good, 0.2 fair, less is poor. The numbers are those of ``python -m tools.sync_benchmark --fit``,
 those of pictures with ``--strangers`` and a folder of real films that have nothing to do with each other.
 """
 
