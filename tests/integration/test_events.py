@@ -125,7 +125,7 @@ def test_a_bad_video_among_new_tasks_leaves_the_others_alone(service, make_task)
     service.send(project.event("TASKS_CREATED", tasks=tasks))
     service.wait_idle()
     (warm,) = service.jobs(project, "warm")
-    assert f"1 videos of new tasks could not be extracted ahead; the first: task {tasks[1]['id']}" in warm["warnings"][0]
+    assert f"1 video of new tasks could not be extracted ahead; the first: task {tasks[1]['id']}" in warm["warnings"][0]
     service.train(project, (tasks[2], [region("Walk", (1, 9))]))
     assert service.predict(project, [tasks[0]]) != [[]]
     assert service.jobs(project, "extract") == []
