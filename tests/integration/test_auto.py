@@ -29,12 +29,12 @@ def project():
 
 @pytest.fixture(scope="session")
 def make_film(videos, make_task):
-    """Makes a task with a film of 4 seconds and what it shows, label -> (first frame, last frame); each film differs. A longer
-    one is grey in the end."""
+    """Makes a task with a film of 4 seconds and what it shows, label -> (first frame, last frame); each film differs, and those
+    of one seed are the same in every run. A longer one is grey in the end."""
 
-    def make(*labels, frames=FRAMES):
-        number = next(_films)
-        rng = np.random.default_rng(number)
+    def make(*labels, frames=FRAMES, seed=None):
+        number = next(_films) if seed is None else f"seed-{seed}"
+        rng = np.random.default_rng(number if seed is None else seed)
         shown, pictures = {}, []
         for place, label in enumerate(labels or ("Walk", "Run")):
             start = 33 * place + int(rng.integers(3, 8))
