@@ -67,7 +67,7 @@ def test_pages_ask_whether_marks_were_left_out(service, make_film):
     service.wait_idle()
     text = httpx.get(f"{service.url}/projects/{project.key}", headers=HTML).text
     asked = text.partition("Were marks left out?")[2].partition("</ul>")[0]
-    found = re.findall(r"Run, [\d.]+ to [\d.]+ s of <a href=\"[^\"]+\">task (\d+)</a>", asked)
+    found = re.findall(r'Run, [\d.]+ to [\d.]+ s of <a href="[^"]+">task (\d+)</a>', asked)
     assert len(found) >= 3
     assert set(found) <= {str(film["id"]) for film, _ in films[6:]}
 
