@@ -57,7 +57,8 @@ class Warming:
     def _tell(self, job: Job, problems: list[str], not_tried: int) -> None:
         if problems:
             rest = f", and {not_tried} more were not tried" if not_tried else ""
-            note = f"{len(problems)} video{'s' * (len(problems) != 1)} of new tasks could not be extracted ahead{rest}; the first: {problems[0]}"
+            videos = f"{len(problems)} video{'s' * (len(problems) != 1)} of new tasks"
+            note = f"{videos} could not be extracted ahead{rest}; the first: {problems[0]}"
             logger.warning("project %s: %s", job.project, note)
             self._jobs.states.warn(job.id, f"{note}. Each is retried when it is needed")
 

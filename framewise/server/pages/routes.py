@@ -21,6 +21,7 @@ from framewise.server.pages.pictures import Pictures
 from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
 from framewise.server.pieces import media_response
 from framewise.server.protocol import HEALTH
+from framewise.store.job_state import state_title_of
 
 PICTURE_HEIGHT = 180
 PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says which version of the file it is of
@@ -57,6 +58,7 @@ def pages_blueprint(assembly: Assembly) -> Blueprint:
     pages.after_request(secured)
     pages.add_app_template_filter(_score, "score")
     pages.add_app_template_filter(_change, "change")
+    pages.add_app_template_filter(state_title_of, "state_title")
     _add_reading(pages, assembly)
     _add_media(pages, assembly)
     _add_buttons(pages, assembly)
