@@ -55,6 +55,8 @@ NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
 # Run by a server or as a program: importing them is what starts something.
 ENTRY_POINTS = {"framewise.__main__", "framewise.server.wsgi"}
 
+MAX_MODULE_LINES, MAX_FUNCTION_LINES = 500, 60
+
 IMPORT_ALL = """
 import importlib, os, sys
 done = []
@@ -186,6 +188,15 @@ def test_a_medium_is_three_modules_of_which_each_is_known_to_the_next_alone() ->
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_private_names_stay_in_their_module(path: Path) -> None:
     assert not list(private_names_of_others(path))
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {n.name: (n.end_lineno or n.lineno) - n.lineno + 1 for n in functions}
+    assert len(text.splitlines()) < MAX_MODULE_LINES
+    assert not {name: lines for name, lines in lengths.items() if lines >= MAX_FUNCTION_LINES}
 
 
 def test_no_two_public_classes_have_one_name() -> None:
