@@ -1,4 +1,4 @@
-"""Where users of such backends look for a server: ``app`` for gunicorn, and a program for ``label-studio-ml start``.
+"""Server where users of such backends look for one: ``app`` for gunicorn, and a program for ``label-studio-ml start``.
 
 ``framewise serve`` starts the same ``app`` with its worker. As the main program, this file serves the class of ``model.py`` in
 label-studio-ml's own server: ``label-studio-ml start .`` runs it so, and passes its arguments on.

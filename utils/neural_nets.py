@@ -57,7 +57,7 @@ def cached_yolo_predict(yolo_model: Any, video_path: str | Path, cache_params: s
 
 @dataclass(frozen=True)
 class _Network:
-    """What makes features. content: the identity of its weights; probabilities: (T, K) of features (T, D)."""
+    """Network that makes features. content: the identity of its weights; probabilities: (T, K) of features (T, D)."""
 
     content: str
     load: Callable[[], Backbone]

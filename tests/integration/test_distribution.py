@@ -50,7 +50,7 @@ def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pip made of the wheel, without framewise's dependencies."""
+    """Folder that pip installed the wheel into, without framewise's dependencies."""
     folder = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", folder, *built.glob("*.whl"))
     return folder

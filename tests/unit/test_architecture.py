@@ -176,7 +176,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def test_a_medium_is_three_modules_of_which_each_is_known_to_the_next_alone() -> None:
-    """Of sound, which docs/architecture.md has as the example of a medium."""
+    """Sound's modules, which docs/architecture.md has as the example of a medium."""
     names = {dotted(path) for path in modules()}
     imports = {dotted(path): modules_imported_by(path, names) for path in modules()}
     chain = ["media.audio", "features.sound", "controls.audio", "controls"]

@@ -1,4 +1,4 @@
-"""Which errors one task keeps to itself, and how they are told."""
+"""Errors that one task keeps to itself, and their messages."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ class OthersWait(Interruption):
 
 
 def outcome(error, **rules):
-    """How the failure of a task is told."""
+    """Message of a task's failure."""
     told = []
     with isolate_errors(told.append, **rules):
         raise error

@@ -45,7 +45,7 @@ class Machine:
         return self.run("/bin/sh", REPOSITORY / "tools" / "packages.sh", *needs, **environment)
 
     def done(self) -> list[str]:
-        """What apt-get and sudo were called with."""
+        """Calls of apt-get and sudo."""
         return self.log.read_text().splitlines()
 
 
@@ -56,7 +56,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What make needs of the project, without an environment."""
+    """Copy of the files that make needs, without an environment."""
     folder = tmp_path / "checkout"
     (folder / "tools").mkdir(parents=True)
     for name in ("Makefile", "tools/packages.sh", "requirements.txt", "requirements-dev.txt", "pyproject.toml"):
