@@ -27,7 +27,7 @@ MIN_SECONDS = 4.0
 MIN_SHARE = 0.2  # of the shorter signal
 PART_SECONDS = 5.0
 MIN_DRIFT_SECONDS = 120.0  # a drift is asked of signals that overlap for as long
-EVEN_RIVAL = 0.85
+EVEN_RIVAL, MAX_RIVALS = 0.85, 8
 LOBE_SECONDS = 0.35  # half width of a peak, seconds, when nothing else is known
 STRONGEST = 0.1  # of the overlap: what agrees most, and is left out to see whether the rest agrees as well
 
@@ -75,17 +75,40 @@ def correlate(reference: Signal, other: Signal, max_offset: float, min_overlap_s
     rate = common_rate(reference.rate, other.rate)
     (a, have_a, start_a), (b, have_b, start_b) = on_grid(reference, rate), on_grid(other, rate)
     a, b = flatten(a, have_a, rate), flatten(b, have_b, rate)
-    enough = max(min_overlap_seconds, MIN_SHARE * min(len(a), len(b)) / rate) * rate
     steps, correlation, overlap = overlap_correlation(a, have_a, b, have_b)
     lags = steps / rate + start_a - start_b
-    usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
-    if not usable.any():
-        shorter = min(len(a), len(b)) / rate
-        least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
-        return f"the shorter one tells of {shorter:.1f} s, and {least}"
+    usable = usable_lags(lags, overlap, min(len(a), len(b)), rate, max_offset, min_overlap_seconds)
+    if isinstance(usable, str):
+        return usable
     spread = samples_by_chance(a, b)
     score = np.where(usable, correlation * np.sqrt(np.maximum(overlap, 1) / spread), -np.inf)
     return _peak(a, have_a, b, have_b, rate, lags, steps, correlation, score, overlap, spread)
+
+
+def usable_lags(
+    lags: Floats, overlap: Floats, shorter: int, rate: float, max_offset: float, min_overlap_seconds: float
+) -> npt.NDArray[np.bool_] | str:
+    """Lags (L,) within +-max_offset seconds at which enough overlaps, or in words why there are none.
+
+    overlap (L,), shorter: values at ``rate`` in the overlap, and in the shorter signal.
+    """
+    enough = max(min_overlap_seconds, MIN_SHARE * shorter / rate) * rate
+    usable: npt.NDArray[np.bool_] = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
+    if usable.any():
+        return usable
+    least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
+    return f"the shorter one tells of {shorter / rate:.1f} s, and {least}"
+
+
+def rivals_of(score: Floats, place: int, rate: float) -> tuple[float, list[int]]:
+    """Highest score (L,) outside of the peak at ``place``, at least 0, and the places of peaks that fit as well, MAX_RIVALS at
+    most."""
+    lobe = max(round(LOBE_SECONDS * rate), 2)
+    rest = np.isfinite(score)
+    rest[max(0, place - lobe) : place + lobe + 1] = False
+    even = np.flatnonzero(rest & (score >= EVEN_RIVAL * score[place]))
+    peaks = [int(i) for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
+    return float(score[rest].max(initial=0.0)), peaks[:MAX_RIVALS]
 
 
 def _peak(
@@ -94,15 +117,11 @@ def _peak(
 ) -> Agreement:  # fmt: skip
     place = int(np.argmax(score))
     tried = max(float(np.isfinite(score).sum()) / spread, 2.0)
-    lobe = max(round(LOBE_SECONDS * rate), 2)
-    rest = np.isfinite(score)
-    rest[max(0, place - lobe) : place + lobe + 1] = False
     # Played backwards, the second signal has nothing to do with the first, and is as rough or as smooth as it was.
     _, backwards, overlap_backwards = overlap_correlation(a, have_a, b[::-1], have_b[::-1])
     by_chance = (backwards * np.sqrt(np.maximum(overlap_backwards, 1) / spread))[np.isfinite(score)]
-    second = max(float(score[rest].max(initial=0.0)), float(by_chance.max(initial=0.0)))
-    even = np.flatnonzero(rest & (score >= EVEN_RIVAL * score[place]))
-    rivals = [i for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
+    beside, rivals = rivals_of(score, place, rate)
+    second = max(beside, float(by_chance.max(initial=0.0)))
     exact = peak_shift(correlation, place)
     parts, agreement, drift, moved = _parts(a * have_a, b * have_b, rate, int(steps[place]), exact)
     top = float(score[place])
@@ -117,7 +136,7 @@ def _peak(
         agreement=agreement,
         parts=parts,
         overlap_seconds=float(overlap[place]) / rate,
-        rivals=tuple(float(lags[i]) for i in rivals[:8]),
+        rivals=tuple(float(lags[i]) for i in rivals),
         lags=lags[np.isfinite(score)],
         curve=correlation[np.isfinite(score)],
     )

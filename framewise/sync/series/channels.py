@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.sync.offsets.correlate import (
-    EVEN_RIVAL,
-    LOBE_SECONDS,
     MIN_DRIFT_SECONDS,
     MIN_SECONDS,
-    MIN_SHARE,
     PART_SECONDS,
     STRONGEST,
     Agreement,
+    rivals_of,
+    usable_lags,
 )
 from framewise.sync.offsets.lines import USUAL_DRIFT, robust_line
 from framewise.sync.offsets.signals import (
@@ -64,14 +63,11 @@ def correlate_channels(
             return f"{name} does not change at all"
     rate = common_rate(references[0].rate, others[0].rate)
     a, b = _prepared(references, rate), _prepared(others, rate)
-    enough = max(min_overlap_seconds, MIN_SHARE * min(len(a.values), len(b.values)) / rate) * rate
     steps, overlap, score = _scores(a, b)
     lags = steps / rate + a.start - b.start
-    usable = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
-    if not usable.any():
-        shorter = min(len(a.values), len(b.values)) / rate
-        least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
-        return f"the shorter one tells of {shorter:.1f} s, and {least}"
+    usable = usable_lags(lags, overlap, min(len(a.values), len(b.values)), rate, max_offset, min_overlap_seconds)
+    if isinstance(usable, str):
+        return usable
     _, _, backwards = _scores(a, _Set(b.values[::-1], b.have[::-1], b.start))
     return _peak(a, b, rate, lags, steps, overlap, np.where(usable, score, -np.inf), backwards[usable])
 
@@ -113,12 +109,8 @@ def _peak(
     place = int(np.argmax(score))
     top, step = float(score[place]), int(steps[place])
     spread = float(np.mean([samples_by_chance(x, y) for x in a.values.T for y in b.values.T]))
-    lobe = max(round(LOBE_SECONDS * rate), 2)
-    rest = np.isfinite(score)
-    rest[max(0, place - lobe) : place + lobe + 1] = False
-    second = max(float(score[rest].max(initial=0.0)), float(backwards.max(initial=0.0)))
-    even = np.flatnonzero(rest & (score >= EVEN_RIVAL * top))
-    rivals = [i for i in even if score[i] == score[max(0, i - lobe) : i + lobe + 1].max()]
+    beside, rivals = rivals_of(score, place, rate)
+    second = max(beside, float(backwards.max(initial=0.0)))
     first, last = max(0, -step), min(len(b.values), len(a.values) - step)
     products = np.einsum("np,nq->npq", a.values[first + step : last + step], b.values[first:last])
     mixed = b.values @ _unit(products.sum(0)).T
@@ -136,7 +128,7 @@ def _peak(
         agreement=agreement,
         parts=parts,
         overlap_seconds=float(overlap[place]) / rate,
-        rivals=tuple(float(lags[i]) for i in rivals[:8]),
+        rivals=tuple(float(lags[i]) for i in rivals),
         lags=lags[np.isfinite(score)],
         curve=score[np.isfinite(score)],
     )
