@@ -87,11 +87,11 @@ def compare(commit: str, folder: Path) -> list[str]:
     stored = _stored(place)
     found = []
     with _service(place, folder, REPOSITORY) as service:
-        jobs = len(service.overview()["jobs"])
+        before_it = {job["id"] for job in service.jobs()}
         for name, (project, tasks) in samples.projects.items():
             found += _differences(name, told[name], _told(service, project, tasks))
-        if more := [j for j in service.overview()["jobs"][: len(service.overview()["jobs"]) - jobs] if j["kind"] == "extract"]:
-            found.append(f"extracted again: {[job['task'] for job in more]}")
+        if more := [job["task"] for job in service.jobs(kind="extract") if job["id"] not in before_it]:
+            found.append(f"extracted again: {more}")
         found += [f"{path} changed" for path, size in _stored(place).items() if stored.get(path, size) != size]
         for name, (project, tasks) in samples.projects.items():
             found += _goes_on(name, service, project, tasks, told[name])

@@ -109,9 +109,9 @@ class Backend:
         """Record a webhook's event and start what follows from it. Raises RequestError for one that cannot be read."""
         return self._events.record(event)
 
-    def versions(self, project: str = "") -> list[dict[str, Any]]:
-        """Every trained version, of one project if it is named, newest first. Raises NotKnown."""
-        return self._versions.all(project)
+    def versions(self, project: str = "") -> dict[str, Any]:
+        """Every trained version, of one project if it is named, newest first: see ``Registry.overview``. Raises NotKnown."""
+        return self._versions.overview(project)
 
     def roll_back(self, project: str, version: str) -> dict[str, Any]:
         """Make an earlier version the one in use: see ``Versions.roll_back``."""

@@ -30,9 +30,9 @@ class Versions:
         self._projects = projects
         self._changed = changed
 
-    def all(self, project: str = "") -> list[dict[str, Any]]:
-        """Every trained version, of one project if it is named, newest first. Raises NotKnown."""
-        return self._registry.versions(self._known.find(project) if project else None)
+    def overview(self, project: str = "") -> dict[str, Any]:
+        """Every trained version, of one project if it is named, newest first: see ``Registry.overview``. Raises NotKnown."""
+        return self._registry.overview(self._known.find(project) if project else None)
 
     def roll_back(self, project: str, version: str) -> dict[str, Any]:
         """Make an earlier version the one in use, and keep it so until somebody trains or unpins it; what is in use now.

@@ -28,12 +28,11 @@ def run(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     database = service_database(settings)
     key = KnownProjects(database).find(args.project) if args.project else None
-    versions = Registry(settings.model_root, database).versions(key)
+    registry = Registry(settings.model_root, database)
     if args.json:
-        names = list(dict.fromkeys(v["version"] for v in versions))
-        print(json.dumps({"versions": names, "details": versions}, indent=2, ensure_ascii=False))
+        print(json.dumps(registry.overview(key), indent=2, ensure_ascii=False))
     else:
-        _print(versions)
+        _print(registry.versions(key))
 
 
 def _print(versions: Sequence[dict[str, Any]]) -> None:

@@ -45,8 +45,7 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
 
     @protocol.get("/versions")
     def versions() -> Response:
-        found = backend.versions(request.args.get("project", ""))
-        return jsonify({"versions": list(dict.fromkeys(v["version"] for v in found)), "details": found})
+        return jsonify(backend.versions(request.args.get("project", "")))
 
     @protocol.post("/versions/current")
     def roll_back() -> Response:

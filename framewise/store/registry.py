@@ -247,6 +247,11 @@ class Registry:
                 found.append((order, {**about, **names, "current": current, "pinned": current and bool(row["pinned"])}))
         return [about for _, about in sorted(found, key=lambda item: item[0], reverse=True)]
 
+    def overview(self, project: str | None = None) -> dict[str, Any]:
+        """Answer of /versions: the names of ``versions``, each once, and what is known of each."""
+        found = self.versions(project)
+        return {"versions": list(dict.fromkeys(version["version"] for version in found)), "details": found}
+
     def _names(self, project: str, control: str) -> list[str]:
         """Names of a control's versions, newest first."""
         found = sorted(self._read_all(self.folder(project, control)), key=lambda item: item[0], reverse=True)

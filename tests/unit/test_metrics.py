@@ -13,6 +13,7 @@ from framewise.core.metrics import (
     best_matches,
     f1_of_counts,
     frame_f1,
+    mean_frame_f1,
     runs,
     segment_counts,
 )
@@ -50,6 +51,15 @@ def test_a_label_in_neither_has_no_f1():
     scores = frame_f1(columns("0110", "0000"), columns("0110", "0000"))
     assert scores[0] == 1.0
     assert math.isnan(scores[1])
+
+
+def test_the_mean_is_over_labels_of_the_reference():
+    # first: 1 hit, 1 missed: 2 / 3; second is found but does not occur, third is in neither
+    assert mean_frame_f1(columns("1100", "0000", "0000"), columns("1000", "1111", "0000")) == pytest.approx(2 / 3)
+
+
+def test_the_mean_over_no_label_is_not_a_number():
+    assert math.isnan(mean_frame_f1(columns("0000"), columns("0110")))
 
 
 def test_f1_of_counts_of_nothing_is_not_a_number():
