@@ -6,7 +6,8 @@ TORCH ?=
 # Where the CPU builds are.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 LABEL_STUDIO_VERSION = 1.23.2
-# That share the tests, by file; each has a Label Studio of its own.
+# That share the tests, by file; each has a Label Studio of its own. Files in their order: the long ones, of processes and
+# browsers, come before the short ones, so that none ends last and alone.
 TEST_PROCESSES ?= 2
 
 VENV = .venv
@@ -64,7 +65,7 @@ demo: $(STAMP)
 	exec $(VENV)/bin/framewise demo $(if $(wildcard $(LS_STAMP)),--label-studio $(LS_PROGRAM)) $(if $(DEMO_EXIT),--exit)
 
 test: $(STAMP) $(LS_STAMP) lint
-	LABEL_STUDIO=$(LS_PROGRAM) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	LABEL_STUDIO=$(LS_PROGRAM) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: $(STAMP)
 	$(VENV)/bin/python -m tools.torture $(ARGS)

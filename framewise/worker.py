@@ -5,15 +5,13 @@ import os
 import sys
 
 from framewise.assembly import Assembly
-from framewise.processes import allow_open_files
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
 def work(settings: Settings) -> None:
-    """Do jobs until told to stop; then the process ends. Logging is set up by the caller."""
-    allow_open_files()
+    """Do jobs until told to stop; then the process ends. settings: as ``working_settings`` makes them."""
     assembly = Assembly(settings)
     assembly.parts.media.sweep()
     assembly.backend.register()

@@ -43,7 +43,7 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.foundation import QUEUE_NAME
 from framewise.learning.models import load_model
-from framewise.processes import stop_child
+from framewise.processes import start_child, stop_child
 from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME
 from framewise.store.registry import ABOUT, WRITING
@@ -247,16 +247,20 @@ class Victims:
 
     def __init__(self, settings: Settings, log: Path, further_workers: int):
         self.backend = BackendServer(settings, log)
+        self._settings, self._log, self._started = settings, log, False
         self._number = further_workers
         self._further: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Start what does not run, and wait until the service answers."""
-        if not self.backend.is_running():
+        if not (self._started and is_alive(self.backend.pid)):
             self.backend.start()
+            self._started = True
         self._further = [w for w in self._further if w.poll() is None]
         while len(self._further) < self._number:
-            self._further.append(self.backend.start_worker())
+            with self._log.open("ab") as log:
+                env = {**os.environ, **self._settings.to_env()}
+                self._further.append(start_child([sys.executable, "-m", "framewise", "work"], env, log=log))
 
     def stop(self) -> None:
         self.backend.stop()
@@ -291,7 +295,7 @@ class Victims:
 
     def _recover(self, below: dict[int, str], ended: bool) -> None:
         if ended:
-            _wait(lambda: not self.backend.is_running(), END_SECONDS, "the supervisor ends when the web master was killed")
+            _wait(lambda: not is_alive(self.backend.pid), END_SECONDS, "the supervisor ends when the web master was killed")
             _wait(lambda: not any(is_alive(p) for p in below), END_SECONDS, "no process is left of a service that was killed")
         self.start()
 

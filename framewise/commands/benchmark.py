@@ -5,7 +5,6 @@ ratios. The usual way is Ultralytics' own ``predict``, a picture at a time, with
 parts of the work alone, each on all processors.
 """
 
-import json
 import os
 import platform
 import statistics
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from framewise.core.progress import silent
+from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.cache import FeatureCache
@@ -75,7 +75,7 @@ def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None,
         report = about | measure(BenchParts(path, backbone, Path(name), settings.extraction_threads), rounds)
     print("\n".join(lines_of(report)))
     if out:
-        out.write_text(json.dumps(report, indent=2) + "\n")
+        write_readable_json(out, report)
     if picture:
         draw(report, picture)
     return 0

@@ -104,18 +104,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings.from_env(os.environ, {name: value for name, value in given.items() if value is not None})
 
 
-def working_settings(args: argparse.Namespace, log_level: str) -> Settings:
-    """Settings of a command that extracts: folders are made, the default backbone is fetched.
+def working_settings(args: argparse.Namespace, log_level: str | None = None) -> Settings:
+    """Settings of a process that extracts: logging is set up, folders are made, the default backbone is fetched.
 
-    log_level: in place of LOG_LEVEL, for somebody watches, and the log should not tell again how far things are. Raises
-    SettingsError, BackboneError.
+    log_level: in place of LOG_LEVEL, of a command with a progress bar, which the log would repeat. Raises SettingsError,
+    BackboneError.
     """
     from framewise.foundation import check_folders, configure_logging, with_default_backbone
     from framewise.processes import allow_open_files
 
     allow_open_files()
     settings = settings_of(args)
-    configure_logging(log_level)
+    configure_logging(log_level or settings.log_level)
     check_folders(settings)
     return with_default_backbone(settings)
 

@@ -9,11 +9,10 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
-from framewise.core.storage import folder_written_atomically
+from framewise.core.storage import folder_written_atomically, write_readable_json
 from framewise.core.tables import table_lines
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
@@ -89,16 +88,12 @@ def _write(done: MigrationPlan, output: Path) -> None:
     """Write all, then give it its name: a folder that is there is whole."""
     with folder_written_atomically(output.absolute()) as folder:
         (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
-        _write_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
+        write_readable_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
         if left := [o.task for o in done.outcomes if o.status == NEEDS_REVIEW]:
-            _write_json(folder / REVIEW, left)
+            write_readable_json(folder / REVIEW, left)
         for file in (outcome.file for outcome in done.outcomes if outcome.file):
             (folder / SERIES).mkdir(exist_ok=True)
             file.series.write(file.seconds, folder / SERIES / file.name)
-
-
-def _write_json(path: Path, items: Any) -> None:
-    path.write_text(json.dumps(items, indent=2) + "\n", encoding="utf-8")
 
 
 def _print_report(done: MigrationPlan) -> None:

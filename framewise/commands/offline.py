@@ -23,6 +23,7 @@ from framewise.core.errors import ConfigError, NotKnown, RequestError, brief
 from framewise.core.files import read_text
 from framewise.core.isolation import isolate_errors
 from framewise.core.progress import Progress, part_of
+from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
 from framewise.exports import annotated_tasks, labeling_config_of, learned_from, read_tasks, store_export
 from framewise.learning.auto import learn_thoroughly
@@ -93,11 +94,10 @@ def evaluate(
             print(f"{name}: {len(examples)} annotated videos")
             _print_quality(measured[name])
             _print_evidence(learned.classifier.evidence(), learned.explained)
-    text = json.dumps(measured, indent=2, ensure_ascii=False)
     if print_json:
-        print(text)
+        print(json.dumps(measured, indent=2, ensure_ascii=False))
     if as_json:
-        as_json.write_text(text + "\n", encoding="utf-8")
+        write_readable_json(as_json, measured)
     told = {name: quality for name, quality in measured.items() if quality}
     if picture and told:
         draw_reliability(told, picture)
@@ -126,7 +126,7 @@ def predict(
         for place, task in enumerate(items):
             with _isolated(task, place):
                 predicted.append(_predicted(assembly, learners, task, place, part_of(progress, place, len(items))))
-    output.write_text(json.dumps(predicted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_readable_json(output, predicted)
     print(f"{output}: predictions of {len(predicted)} of {len(items)} tasks, {model_version(learners)}")
     return 0 if len(predicted) == len(items) else 1
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from framewise.commands.flags import Commands, add_settings, settings_of
+from framewise.commands.flags import Commands, add_settings, settings_of, working_settings
 from framewise.core.errors import SettingsError
 from framewise.processes import start_child, stop_children
 from framewise.settings import Settings
@@ -30,13 +30,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. A worker that dies is started again; when the web server ends, all ends."""
-    from framewise.foundation import check_folders, configure_logging, open_database, open_queue, with_default_backbone
+    from framewise.foundation import open_database, open_queue
 
-    settings = settings_of(args)
-    check_address(settings.host, settings.port)
-    configure_logging(settings.log_level)
-    check_folders(settings)
-    settings = with_default_backbone(settings)
+    check_address(settings_of(args))  # before a backbone is downloaded
+    settings = working_settings(args)
     open_queue(settings, open_database(settings))  # made here, before several processes would at once
     _warn_of_open_doors(settings)
     env = {**os.environ, **settings.to_env()}
@@ -73,8 +70,9 @@ def web_command(settings: Settings) -> list[str]:
     ]  # fmt: skip
 
 
-def check_address(host: str, port: int) -> None:
+def check_address(settings: Settings) -> None:
     """Raises SettingsError for an address at which nothing can listen now: gunicorn would try again and again."""
+    host, port = settings.host, settings.port
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, kind) as probe:

@@ -9,11 +9,12 @@ from typing import Any
 from framewise.commands.flags import DEFAULT, Commands, check_there, check_writable
 from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
+from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarryResult, carry_labels
-from framewise.sync.manifest import read, write_json
+from framewise.sync.manifest import read
 
 SHOWN_LOST = 10  # of one recording; a wrong offset loses all
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         read(args.manifest), read_text(args.config), read_tasks(args.tasks), args.source, kind, args.media_folder
     )
     if args.output:
-        write_json(args.output, done.tasks)
+        write_readable_json(args.output, done.tasks)
     if client:
         push(client, done)
     _print(done)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from framewise.commands.flags import Commands, add_settings, settings_of
+from framewise.commands.flags import Commands, add_settings, working_settings
 
 
 def add_parser(commands: Commands) -> None:
@@ -13,9 +13,6 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from framewise.foundation import configure_logging, with_default_backbone
     from framewise.worker import work
 
-    settings = settings_of(args)
-    configure_logging(settings.log_level)
-    work(with_default_backbone(settings))
+    work(working_settings(args))

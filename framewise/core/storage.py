@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from framewise.core.errors import StorageFull, is_disk_full
+from framewise.core.errors import RequestError, StorageFull, is_disk_full
 
 PARTIAL = ".part-"  # names of files and folders that are being written begin with it
 
@@ -61,6 +61,18 @@ def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as part:
         part.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_readable_json(path: Path, value: object) -> None:
+    """Write a JSON file for people, indented, in their own letters; atomically. Raises RequestError, StorageFull."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):  # a file's name may be no text
+        text = json.dumps(value, indent=2) + "\n"
+    try:
+        with written_atomically(path) as part:
+            part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextlib.contextmanager

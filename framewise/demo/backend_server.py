@@ -41,16 +41,14 @@ class BackendServer:
     def start(self) -> None:
         """Start it and wait until it answers. Raises FramewiseError with the end of its log."""
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._child = self._start_command("serve")
+        with self._log_path.open("ab") as log:
+            env = {**os.environ, **self.settings.to_env()}
+            self._child = start_child([sys.executable, "-m", "framewise", "serve"], env, log=log)
         try:
             self._wait_until_up(self._child)
         except BaseException:  # Ctrl-C as well: nobody else would stop it
             self.stop()
             raise
-
-    def start_worker(self) -> "subprocess.Popen[bytes]":
-        """Start a further worker with the same settings, and wait for nothing. Who asks for it stops it."""
-        return self._start_command("work")
 
     @property
     def pid(self) -> int:
@@ -58,9 +56,6 @@ class BackendServer:
         if self._child is None:
             raise FramewiseError(f"framewise at {self.url} was not started")
         return self._child.pid
-
-    def is_running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
 
     def stop(self) -> None:
         """End it and everything it started. May be repeated."""
@@ -72,11 +67,6 @@ class BackendServer:
         """Answer of /jobs."""
         answer: dict[str, Any] = httpx.get(f"{self.url}/jobs", timeout=10, trust_env=False).raise_for_status().json()
         return answer
-
-    def _start_command(self, command: str) -> "subprocess.Popen[bytes]":
-        with self._log_path.open("ab") as log:
-            env = {**os.environ, **self.settings.to_env()}
-            return start_child([sys.executable, "-m", "framewise", command], env, log=log)
 
     def _wait_until_up(self, child: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -275,21 +275,13 @@ class LabelStudioApi:
         """Add an ML backend; Label Studio asks its /health and /setup at once and creates a webhook to it.
 
         basic_auth: user and password that Label Studio sends to /setup, /predict and START_TRAINING (not with the
-        annotation events: see `set_webhook_headers`).
+        annotation events: those carry a webhook's own headers).
         """
         body: dict[str, Any] = {"project": project_id, "url": url, "title": title}
         if basic_auth:
             user, password = basic_auth
             body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
         return self.request("POST", "/api/ml/", json=body)
-
-    def list_backends(self, project_id: int) -> list[dict]:
-        """Backends of a project with their state; Label Studio asks each one's /health and /setup for it."""
-        return self.request("GET", "/api/ml/", params={"project": project_id})
-
-    def start_training(self, backend_id: int) -> Any:
-        """The "Start training" button; Label Studio answers 200 whether or not the backend agreed."""
-        return self.request("POST", f"/api/ml/{backend_id}/train", json={})
 
     def import_files(self, project_id: int, paths: Sequence[str | Path]) -> list[dict]:
         """Upload files, one task each; the tasks in the order of `paths`."""
@@ -303,40 +295,11 @@ class LabelStudioApi:
                 params={"return_task_ids": "true"},
                 files={"file": (path.name, file)},
             )
-        return self._tasks_by_id(project_id, answer["task_ids"])[0]
+        return self.tasks_by_id(project_id, answer["task_ids"])[0]
 
-    def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[dict]:
-        """Import tasks as dictionaries (`{"video": url}` or `{"data": .., "annotations": ..}`); in their order."""
-        answer = self.request(
-            "POST",
-            f"/api/projects/{project_id}/import",
-            params={"return_task_ids": "true"},
-            json=list(tasks),
-        )
-        return self._tasks_by_id(project_id, answer["task_ids"])
-
-    def _tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[dict]:
+    def tasks_by_id(self, project_id: int, task_ids: Sequence[int]) -> list[dict]:
         by_id = {task["id"]: task for task in self.tasks(project_id)}
         return [by_id[task_id] for task_id in task_ids]
-
-    def add_local_storage(self, project_id: int, path: str | Path, title: str = "local files") -> dict:
-        """Connect a folder and sync it: one task a file, then shown by `tasks`.
-
-        path: absolute, below the server's document root and not that root itself.
-        """
-        body = {
-            "project": project_id,
-            "path": str(path),
-            "title": title,
-            "use_blob_urls": True,
-            "regex_filter": ".*",
-            "recursive_scan": True,
-        }
-        storage = self.request("POST", "/api/storages/localfiles/", json=body)
-        synced = self.request("POST", f"/api/storages/localfiles/{storage['id']}/sync", json={})
-        if synced.get("status") == "failed":
-            raise LabelStudioStartError(f"Label Studio could not sync {path}: {synced.get('traceback') or synced}")
-        return synced
 
     def tasks(self, project_id: int) -> list[dict]:
         """All tasks of a project with annotations and predictions, by id; asks no backend for predictions."""
@@ -356,21 +319,6 @@ class LabelStudioApi:
         """The "Submit" button: a new annotation with these regions."""
         return self.request("POST", f"/api/tasks/{task_id}/annotations/", json={"result": list(result)})
 
-    def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> dict:
-        """The "Update" button: the annotation's regions become these."""
-        return self.request("PATCH", f"/api/annotations/{annotation_id}/", json={"result": list(result)})
-
-    def delete_annotation(self, annotation_id: int) -> None:
-        """Delete an annotation."""
-        self.request("DELETE", f"/api/annotations/{annotation_id}/")
-
-    def create_prediction(
-        self, task_id: int, result: Sequence[Mapping[str, Any]], model_version: str, score: float | None = None
-    ) -> dict:
-        """Store a prediction as a backend that pushes would. Label Studio does not check the regions."""
-        body = {"task": task_id, "result": list(result), "model_version": model_version, "score": score}
-        return self.request("POST", "/api/predictions/", json=body)
-
     def predictions(self, task_id: int) -> list[dict]:
         """The stored predictions of a task, oldest first."""
         stored = self.request("GET", "/api/predictions/", params={"task": task_id})
@@ -384,23 +332,6 @@ class LabelStudioApi:
             params={"id": "retrieve_tasks_predictions", "project": project_id},
             json={"selectedItems": {"all": False, "included": list(task_ids)}, "project": str(project_id)},
         )
-
-    def next_task(self, project_id: int) -> dict:
-        """The label stream's next task ("Label All Tasks"), with the predictions it would show."""
-        return self.request(
-            "POST", "/api/dm/actions/", params={"id": "next_task", "project": project_id}, json={"project": project_id}
-        )
-
-    def webhooks(self, project_id: int) -> list[dict]:
-        """The webhooks of a project."""
-        return self.request("GET", "/api/webhooks/", params={"project": project_id})
-
-    def set_webhook_headers(self, project_id: int, headers: Mapping[str, str]) -> list[dict]:
-        """Give every webhook of the project these request headers; the changed webhooks."""
-        return [
-            self.request("PATCH", f"/api/webhooks/{webhook['id']}/", json={"headers": dict(headers)})
-            for webhook in self.webhooks(project_id)
-        ]
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

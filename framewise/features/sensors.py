@@ -86,9 +86,6 @@ class SeriesFeatures:
     def axis(self) -> SampleAxis:
         return SampleAxis(self.times, self.own_rate())
 
-    def own_grid(self) -> Grid:
-        return Grid(self.own_rate(), self.sample_rate)
-
     def profile(self) -> SeriesProfile:
         return SeriesProfile.of([self])
 

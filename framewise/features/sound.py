@@ -22,7 +22,6 @@ BANDS, LOWEST_HZ, HIGHEST_HZ = 40, 60.0, 7600.0
 FLOOR = 1e-8  # of a band's power: what is quieter is silence
 ROWS_AT_ONCE = 4096
 MEDIAN_ROWS = 20_000  # of which a band's usual level is told
-NUMBERS = 2 * BANDS  # of a step: mean and standard deviation of each band
 LOG_MEL = "log-mel 1"  # changes when the numbers become other ones: models that learned from those before are then outdated
 
 Floats = npt.NDArray[np.float32]
@@ -60,7 +59,7 @@ class SoundFeatures:
 
 
 class SoundRows:
-    """Steps as rows, NUMBERS each; no motion, which is of pictures. Levels count from each band's median."""
+    """Steps as rows: mean and standard deviation of each band, levels from the band's median; no motion."""
 
     counts: npt.NDArray[np.float32] | None = None
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from framewise.core.errors import RequestError, brief
 from framewise.core.files import read_text
-from framewise.core.storage import written_atomically
+from framewise.core.storage import write_readable_json
 
 FORMAT, VERSION = "framewise-sync", 1
 METHODS = ("audio", "visual", "both")
@@ -154,19 +154,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 def write(manifest: Manifest, path: Path) -> None:
     """Write a manifest under a temporary name, then rename: one that is there is whole. Raises RequestError, StorageFull."""
-    write_json(path, to_json(manifest, path.absolute().parent))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file that is whole, or not there. Raises RequestError, StorageFull."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):  # names of files may be no text
-        text = json.dumps(value, indent=2) + "\n"
-    try:
-        with written_atomically(path) as part:
-            part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {path}: {error.strerror}") from None
+    write_readable_json(path, to_json(manifest, path.absolute().parent))
 
 
 def to_json(manifest: Manifest, folder: Path) -> dict[str, Any]:

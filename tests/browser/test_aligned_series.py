@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from framewise.commands.cli import main
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from tests.align_help import EARLY, RATE, shake, write_series
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 CONFIG = """<View>
@@ -25,7 +26,7 @@ SERIES = 'const series = () => annotation()?.names?.get("ts");'
 
 
 @pytest.fixture
-def aligned(label_studio: LabelStudioServer, api: LabelStudioApi) -> tuple[int, int]:
+def aligned(label_studio: LabelStudioServer, api: AnnotatorApi) -> tuple[int, int]:
     """Project and task. The sensor's clock says 1000 s where it begins, two seconds after the film does."""
     folder = label_studio.document_root / "aligned"
     folder.mkdir()

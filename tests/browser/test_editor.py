@@ -6,16 +6,16 @@ import numpy as np
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi
 from framewise.demo.run import true_regions
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import wait_for_version
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 
 
 def test_predicted_regions_are_drawn_at_the_frames_that_were_sent(
-    editor: Editor, api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    editor: Editor, api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """The whole way once more, ending in front of a person's eyes."""
     api.connect_backend(project, backend.url, "framewise")

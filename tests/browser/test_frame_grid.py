@@ -17,12 +17,13 @@ import numpy.typing as npt
 import pytest
 
 from framewise.core.frame_grid import parse_frame_rate, seek_times
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.features.extraction import Timeline
 from framewise.media.video import decode, probe
 from tests.browser.driver import Editor
 from tests.browser.files import encode_again, remux
 from tests.index_clips import make_index_clip, read_index
+from tests.label_studio.api import AnnotatorApi
 
 FILE_RATES = ("15", "24000/1001", "25", "30000/1001", "30", "50", "60000/1001")
 CONFIG_RATES = ("24", "25", "29.97", "30")
@@ -75,7 +76,7 @@ def read_clip(path: Path, index_of: Callable[[np.ndarray], int] = read_index) ->
 
 
 @pytest.fixture(scope="session")
-def folder(label_studio: LabelStudioServer, api: LabelStudioApi) -> Path:
+def folder(label_studio: LabelStudioServer, api: AnnotatorApi) -> Path:
     """A folder that Label Studio serves as local files: it lets nobody upload .mkv, but plays it from a storage."""
     folder = label_studio.document_root / "frame-grid"
     folder.mkdir()
@@ -94,7 +95,7 @@ def clips(folder: Path) -> dict[str, Clip]:
 
 
 @pytest.fixture(scope="session")
-def open_clip(editor: Editor, api: LabelStudioApi, folder: Path) -> Open:
+def open_clip(editor: Editor, api: AnnotatorApi, folder: Path) -> Open:
     """Opens a file of the folder in the editor, in the one project with this attribute of the <Video> tag."""
     projects: dict[str, int] = {}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.legacy import GUIDE_CONFIG, exported, player, region, write_series, write_tasks
 from tests.videos import colour_pictures, write_video
 
@@ -22,7 +23,7 @@ OVERVIEW, REGION = ".htx-timeseries-overview rect.overlay", ".htx-timeseries-ove
 
 
 @pytest.fixture
-def migrated(label_studio: LabelStudioServer, api: LabelStudioApi) -> tuple[int, int]:
+def migrated(label_studio: LabelStudioServer, api: AnnotatorApi) -> tuple[int, int]:
     """Project and task: five seconds of a series stretched over ten of a video, as the script did, with one region."""
     folder = label_studio.document_root / "legacy"
     (folder / "media").mkdir(parents=True)
@@ -43,7 +44,7 @@ def migrated(label_studio: LabelStudioServer, api: LabelStudioApi) -> tuple[int,
 
 
 def test_the_migrated_project_plays_in_sync_and_its_region_sits_where_it_sat(
-    editor: Editor, api: LabelStudioApi, migrated: tuple[int, int]
+    editor: Editor, api: AnnotatorApi, migrated: tuple[int, int]
 ) -> None:
     """The region was at a fifth of the series to a half of it, and the script showed the video's fifth and half there."""
     project, task = migrated

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from framewise.demo.backend_server import BackendServer
-from framewise.demo.label_studio_server import LabelStudioApi
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import wait_for_version, wait_until
 from tests.series_help import record, series_config
 
@@ -16,7 +16,7 @@ SERIES = 'const series = () => [...(annotation()?.names?.values() ?? [])].find(t
 
 @pytest.mark.parametrize("kind", ["date", "number", "index"])
 def test_the_editor_takes_predicted_regions_and_saves_them_as_they_were(
-    editor: Editor, api: LabelStudioApi, backend: BackendServer, kind: str
+    editor: Editor, api: AnnotatorApi, backend: BackendServer, kind: str
 ) -> None:
     project = int(api.create_project("sensors", series_config(kind, inline=True))["id"])
     api.connect_backend(project, backend.url, "framewise")

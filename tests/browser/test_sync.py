@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.sync_help import Filmed, read_clock, write_manifest
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
@@ -26,7 +27,7 @@ FIRST, LAST = 51, 75  # of camera 1 at 25 frames a second: [2, 3) s, seconds 102
 
 
 @pytest.fixture
-def cameras(label_studio: LabelStudioServer, api: LabelStudioApi) -> tuple[int, list[int], Path]:
+def cameras(label_studio: LabelStudioServer, api: AnnotatorApi) -> tuple[int, list[int], Path]:
     """A project with a task for each camera, and a folder with their manifest, export and labeling config."""
     folder = label_studio.document_root / "cameras"
     folder.mkdir(parents=True)
@@ -49,7 +50,7 @@ def shown_seconds(editor: Editor, frame: int) -> float:
 
 
 def test_a_region_of_one_camera_is_at_the_same_instant_of_another(
-    editor: Editor, api: LabelStudioApi, label_studio: LabelStudioServer, cameras: tuple[int, list[int], Path]
+    editor: Editor, api: AnnotatorApi, label_studio: LabelStudioServer, cameras: tuple[int, list[int], Path]
 ) -> None:
     project, (first, second), folder = cameras
     value = {"ranges": [{"start": FIRST, "end": LAST}], "timelinelabels": ["Jump"]}

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from framewise.demo.backend_server import BackendServer
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from tests.audio_help import RATE, Sound
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import wait_for_version, wait_until
 from tests.videos import colour_pictures, write_video
 
@@ -105,7 +106,7 @@ def media(label_studio: LabelStudioServer) -> list[dict[str, str]]:
 
 
 def connect(
-    api: LabelStudioApi, label_studio: LabelStudioServer, backend: BackendServer, config: str, data: list[dict[str, Any]]
+    api: AnnotatorApi, label_studio: LabelStudioServer, backend: BackendServer, config: str, data: list[dict[str, Any]]
 ) -> tuple[int, list[int]]:
     project = int(api.create_project("in sync", config)["id"])
     storage = {
@@ -119,7 +120,7 @@ def connect(
     return project, [task["id"] for task in api.import_tasks(project, data)]
 
 
-def predicted(api: LabelStudioApi, backend: BackendServer, project: int, task: int) -> list[dict[str, Any]]:
+def predicted(api: AnnotatorApi, backend: BackendServer, project: int, task: int) -> list[dict[str, Any]]:
     wait_for_version(api, project, other_than="untrained")
     wait_until(lambda: not (backend.jobs()["pending"] or backend.jobs()["running"]), "the end of all jobs")
     api.retrieve_predictions(project, [task])
@@ -153,7 +154,7 @@ def timeline_spans(regions: list[dict[str, Any]]) -> list[tuple[str, float, floa
     return [(label, (s["start"] - 1) / FRAME_RATE, s["end"] / FRAME_RATE) for label, s in spans]
 
 
-def open_and_submit(editor: Editor, api: LabelStudioApi, project: int, task: int, name: str) -> list[dict[str, Any]]:
+def open_and_submit(editor: Editor, api: AnnotatorApi, project: int, task: int, name: str) -> list[dict[str, Any]]:
     """What the editor holds is saved by it; and what that looks like is kept."""
     editor.open_task(project, task)
     loaded = '[...annotation().names.values()].filter(t => t.type === "timeseries").every(t => t.keysRange?.length === 2)'
@@ -169,7 +170,7 @@ def open_and_submit(editor: Editor, api: LabelStudioApi, project: int, task: int
 
 
 def test_time_based_annotated_on_the_series_and_predicted_on_all_media(
-    editor: Editor, api: LabelStudioApi, label_studio: LabelStudioServer, backend: BackendServer, media: list[dict[str, str]]
+    editor: Editor, api: AnnotatorApi, label_studio: LabelStudioServer, backend: BackendServer, media: list[dict[str, str]]
 ) -> None:
     """A on the accelerometer's series, B on the gyroscope's."""
     project, tasks = connect(api, label_studio, backend, TIME_BASED, list(media))
@@ -207,7 +208,7 @@ def test_time_based_annotated_on_the_series_and_predicted_on_all_media(
 
 
 def test_index_based_annotated_on_the_video_and_predicted_on_the_series(
-    editor: Editor, api: LabelStudioApi, label_studio: LabelStudioServer, backend: BackendServer, media: list[dict[str, str]]
+    editor: Editor, api: AnnotatorApi, label_studio: LabelStudioServer, backend: BackendServer, media: list[dict[str, str]]
 ) -> None:
     """A row is a second. Values are high in action and low in pauses."""
     truths = [

@@ -18,9 +18,10 @@ import pytest
 from framewise.core.storage import locked
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.demo.run import LABEL_CONFIG as DEMO_CONFIG
 from framewise.settings import Settings
+from tests.label_studio.api import AnnotatorApi
 
 NUM_CLIPS = 4
 PATIENCE_SECONDS = 240.0
@@ -69,7 +70,7 @@ def label_studio(
 
 
 @pytest.fixture(scope="session")
-def api(label_studio: LabelStudioServer) -> Iterator[LabelStudioApi]:
+def api(label_studio: LabelStudioServer) -> Iterator[AnnotatorApi]:
     with label_studio.api() as api:
         yield api
 
@@ -122,11 +123,11 @@ def clips(label_studio: LabelStudioServer) -> list[ClipTruth]:
 
 
 @pytest.fixture
-def project(api: LabelStudioApi) -> int:
+def project(api: AnnotatorApi) -> int:
     return int(api.create_project("football", LABEL_CONFIG)["id"])
 
 
-def project_key(api: LabelStudioApi, project: int) -> str:
+def project_key(api: AnnotatorApi, project: int) -> str:
     """Label Studio's name of a project for its backends."""
     created = datetime.datetime.fromisoformat(api.project(project)["created_at"])
     return f"{project}.{int(created.timestamp())}"
@@ -142,7 +143,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
     pytest.fail(f"waited {PATIENCE_SECONDS:g} s for {what}")
 
 
-def wait_for_version(api: LabelStudioApi, project: int, other_than: str) -> str:
+def wait_for_version(api: AnnotatorApi, project: int, other_than: str) -> str:
     """The model version that Label Studio is told of, once it is another one."""
 
     def version() -> str | None:

@@ -13,9 +13,10 @@ import pytest
 
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.demo.run import true_regions
 from framewise.settings import Settings
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 from tests.process_tree import worker_pids
 
@@ -27,7 +28,7 @@ Start = Callable[..., BackendServer]
 
 
 @pytest.fixture
-def project(api: LabelStudioApi) -> int:
+def project(api: AnnotatorApi) -> int:
     assert CONFIG != LABEL_CONFIG
     return int(api.create_project("arriving", CONFIG)["id"])
 
@@ -55,7 +56,7 @@ def settings_for(clips: list[ClipTruth]) -> dict[str, Any]:
     return {"push_quiet_seconds": QUIET_SECONDS, "local_files_roots": (Path(clips[0].path).parent,)}
 
 
-def import_clips(api: LabelStudioApi, project: int, clips: list[ClipTruth], times: int = 1) -> list[int]:
+def import_clips(api: AnnotatorApi, project: int, clips: list[ClipTruth], times: int = 1) -> list[int]:
     """Tasks of the clips, each as often as is said: their ids."""
     return [task["id"] for task in api.import_tasks(project, [{"video": str(clip.path)} for clip in clips] * times)]
 
@@ -72,7 +73,7 @@ def wait_until_idle(backend: BackendServer) -> None:
     wait_until(idle, "no job waits, runs or is to come")
 
 
-def train(api: LabelStudioApi, backend: BackendServer, project: int, task: int, clip: ClipTruth) -> str:
+def train(api: AnnotatorApi, backend: BackendServer, project: int, task: int, clip: ClipTruth) -> str:
     """Submit a task's annotation, and wait until all that follows from it is done; the version."""
     before = str(api.list_backends(project)[0]["model_version"])
     api.submit_annotation(task, true_regions(clip))
@@ -81,11 +82,11 @@ def train(api: LabelStudioApi, backend: BackendServer, project: int, task: int, 
     return version
 
 
-def versions_of(api: LabelStudioApi, tasks: list[int]) -> list[list[str]]:
+def versions_of(api: AnnotatorApi, tasks: list[int]) -> list[list[str]]:
     return [[p["model_version"] for p in api.predictions(task)] for task in tasks]
 
 
-def ask(api: LabelStudioApi, backend: BackendServer, project: int) -> dict[int, Any]:
+def ask(api: AnnotatorApi, backend: BackendServer, project: int) -> dict[int, Any]:
     """The backend's own predictions of all tasks, by task."""
     tasks = api.tasks(project)
     asked = {"tasks": tasks, "project": project_key(api, project), "label_config": CONFIG}
@@ -93,7 +94,7 @@ def ask(api: LabelStudioApi, backend: BackendServer, project: int) -> dict[int, 
     return {task["id"]: prediction for task, prediction in zip(tasks, answer["results"], strict=True)}
 
 
-def ordered_by_score(api: LabelStudioApi, project: int) -> list[tuple[int, float | None]]:
+def ordered_by_score(api: AnnotatorApi, project: int) -> list[tuple[int, float | None]]:
     """(task, score) as the Data Manager shows them."""
     query = json.dumps({"ordering": ["tasks:predictions_score"]})
     answer = api.request("GET", "/api/tasks/", params={"project": project, "query": query})
@@ -101,7 +102,7 @@ def ordered_by_score(api: LabelStudioApi, project: int) -> list[tuple[int, float
 
 
 def test_each_task_without_annotation_has_one_prediction_of_the_newest_version(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     api.connect_backend(project, backend.url, "framewise")
     annotated, again, *others = import_clips(api, project, clips)
@@ -120,7 +121,7 @@ def test_each_task_without_annotation_has_one_prediction_of_the_newest_version(
 
 
 def test_predictions_of_others_and_parents_of_annotations_stay(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """Annotations came from two predictions; one of them says that the task was skipped, which leaves it without annotation."""
     api.connect_backend(project, backend.url, "framewise")
@@ -147,7 +148,7 @@ def test_predictions_of_others_and_parents_of_annotations_stay(
 
 
 def test_no_more_tasks_than_allowed_and_what_fell_out_of_the_round_is_removed(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, start: Start, clips: list[ClipTruth], project: int
 ) -> None:
     """Of those the ones with the lowest score; a task with a draft keeps what its editor may show."""
     backend = start(push_max_tasks=3)
@@ -176,7 +177,7 @@ def test_no_more_tasks_than_allowed_and_what_fell_out_of_the_round_is_removed(
 
 
 def test_the_version_that_is_chosen_to_prelabel_moves_along(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """With it Label Studio's uncertainty sampling, and ordering by prediction score, go by the scores of the version in use."""
     api.connect_backend(project, backend.url, "framewise")
@@ -196,7 +197,7 @@ def test_the_version_that_is_chosen_to_prelabel_moves_along(
     assert scores[shown["id"]] == by_score[0]
 
 
-def test_a_project_that_is_left_alone(api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int) -> None:
+def test_a_project_that_is_left_alone(api: AnnotatorApi, start: Start, clips: list[ClipTruth], project: int) -> None:
     backend = start(push_predictions=False)
     api.connect_backend(project, backend.url, "framewise")
     annotated, *others = import_clips(api, project, clips)
@@ -206,7 +207,7 @@ def test_a_project_that_is_left_alone(api: LabelStudioApi, start: Start, clips: 
 
 
 def test_tasks_from_before_the_project_was_connected(
-    api: LabelStudioApi, start: Start, clips: list[ClipTruth], project: int, tmp_path: Path
+    api: AnnotatorApi, start: Start, clips: list[ClipTruth], project: int, tmp_path: Path
 ) -> None:
     """Their videos are extracted first: only then are they asked for."""
     tasks = import_clips(api, project, clips)
@@ -220,7 +221,7 @@ def test_tasks_from_before_the_project_was_connected(
 
 
 def test_label_studio_is_away_meanwhile(
-    api: LabelStudioApi, label_studio: LabelStudioServer, start: Start, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, label_studio: LabelStudioServer, start: Start, clips: list[ClipTruth], project: int
 ) -> None:
     backend = start(push_quiet_seconds=3.0)
     api.connect_backend(project, backend.url, "framewise")
@@ -243,7 +244,7 @@ def test_label_studio_is_away_meanwhile(
 
 
 def test_a_worker_is_killed_in_the_middle_of_a_round(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     api.connect_backend(project, backend.url, "framewise")
     annotated, *others = import_clips(api, project, clips, times=4)

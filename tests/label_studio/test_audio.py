@@ -3,12 +3,12 @@
 from label_studio_sdk.label_interface import LabelInterface
 
 from framewise.demo.backend_server import BackendServer
-from framewise.demo.label_studio_server import LabelStudioApi
 from tests.audio_help import audio_config, sound
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import wait_for_version
 
 
-def test_sound_is_annotated_learned_and_predicted(api: LabelStudioApi, backend: BackendServer, tmp_path) -> None:
+def test_sound_is_annotated_learned_and_predicted(api: AnnotatorApi, backend: BackendServer, tmp_path) -> None:
     """Uploaded files, which the backend fetches with its own key."""
     project = int(api.create_project("sounds", audio_config())["id"])
     assert api.connect_backend(project, backend.url, "framewise")["readable_state"] == "Connected"

@@ -10,8 +10,9 @@ import pytest
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer, LabelStudioStartError
+from framewise.demo.label_studio_server import LabelStudioServer, LabelStudioStartError
 from framewise.demo.run import true_regions
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 
 
@@ -21,7 +22,7 @@ def _regions_of(prediction: dict[str, Any]) -> list[tuple[str, int, int]]:
 
 
 def test_submit_and_update_reach_the_next_task(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """Connect, upload, submit, train, next task with the prediction; update, train, next task with the new version's."""
     connected = api.connect_backend(project, backend.url, "framewise")
@@ -51,7 +52,7 @@ def test_submit_and_update_reach_the_next_task(
 
 
 def test_local_files_and_a_legacy_token(
-    api: LabelStudioApi,
+    api: AnnotatorApi,
     label_studio: LabelStudioServer,
     other_backend: Callable[..., BackendServer],
     clips: list[ClipTruth],
@@ -72,7 +73,7 @@ def test_local_files_and_a_legacy_token(
 
 
 def test_prediction_that_came_too_late_is_pushed_once(
-    api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int, tmp_path: Path
+    api: AnnotatorApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int, tmp_path: Path
 ) -> None:
     """Nothing waits here, so every new video is answered "not yet" and pushed when its features are there."""
     # Nor is anything extracted ahead, or sent that was not asked for: that may be there earlier than the question.
@@ -108,7 +109,7 @@ def test_prediction_that_came_too_late_is_pushed_once(
     ],
 )
 def test_label_studio_shows_why_a_config_is_refused(
-    api: LabelStudioApi, backend: BackendServer, config: str, message: str
+    api: AnnotatorApi, backend: BackendServer, config: str, message: str
 ) -> None:
     project = api.create_project("refused", config)["id"]
     with pytest.raises(LabelStudioStartError) as refused:
@@ -117,7 +118,7 @@ def test_label_studio_shows_why_a_config_is_refused(
 
 
 def test_basic_auth_and_a_webhook_header(
-    api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
+    api: AnnotatorApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
 ) -> None:
     backend = other_backend(basic_auth_user="annotator", basic_auth_pass="secret", webhook_token="token")
     with pytest.raises(LabelStudioStartError, match=r"authentication|Unauthorized|401"):
@@ -129,7 +130,7 @@ def test_basic_auth_and_a_webhook_header(
     assert wait_for_version(api, project, other_than="untrained").startswith("v1-")
 
 
-def test_start_training_button(api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int) -> None:
+def test_start_training_button(api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int) -> None:
     model = api.connect_backend(project, backend.url, "framewise")
     task = api.import_files(project, [clips[3].path])[0]
     api.submit_annotation(task["id"], true_regions(clips[3]))
@@ -139,7 +140,7 @@ def test_start_training_button(api: LabelStudioApi, backend: BackendServer, clip
 
 
 def test_version_survives_a_restart(
-    api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
+    api: AnnotatorApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
 ) -> None:
     backend = other_backend()
     api.connect_backend(project, backend.url, "framewise")

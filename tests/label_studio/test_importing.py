@@ -8,23 +8,24 @@ import pytest
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer, LabelStudioStartError
+from framewise.demo.label_studio_server import LabelStudioServer, LabelStudioStartError
 from framewise.demo.run import true_regions
 from framewise.label_studio import LabelStudioClient
 from framewise.settings import Settings
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import DATABASE_NAME, Database
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 
 QUICK = LABEL_CONFIG.replace('model_trainable="true"', 'model_trainable="true" model_classifier_epochs="5"')
 
 
 @pytest.fixture
-def project(api: LabelStudioApi) -> int:
+def project(api: AnnotatorApi) -> int:
     return int(api.create_project("labelled before", QUICK)["id"])
 
 
-def learned(backend: BackendServer, api: LabelStudioApi, project: int) -> list[AnnotatedTask]:
+def learned(backend: BackendServer, api: AnnotatorApi, project: int) -> list[AnnotatedTask]:
     store = Annotations(Database(backend.settings.data_dir / DATABASE_NAME))
     return store.training_set(project_key(api, project))
 
@@ -33,7 +34,7 @@ def drawn(items: list[AnnotatedTask]) -> list[set[str]]:
     return [{name for region in item.result for name in region["value"]["timelinelabels"]} for item in items]
 
 
-def jobs(backend: BackendServer, api: LabelStudioApi, project: int, kind: str) -> list[dict[str, Any]]:
+def jobs(backend: BackendServer, api: AnnotatorApi, project: int, kind: str) -> list[dict[str, Any]]:
     key = project_key(api, project)
     return [job for job in backend.jobs()["jobs"] if (job["project"], job["kind"]) == (key, kind)]
 
@@ -42,14 +43,14 @@ def wait_idle(backend: BackendServer) -> None:
     wait_until(lambda: not (backend.jobs()["pending"] or backend.jobs()["running"]), "the end of all jobs")
 
 
-def current_videos(backend: BackendServer, api: LabelStudioApi, project: int) -> int:
+def current_videos(backend: BackendServer, api: AnnotatorApi, project: int) -> int:
     found = httpx.get(f"{backend.url}/versions", timeout=10, trust_env=False).json()["details"]
     key = project_key(api, project)
     return next(int(v["videos"]) for v in found if v["project"] == key and v["current"])
 
 
 def test_pages_of_all_annotations_ask_no_backend_for_predictions(
-    api: LabelStudioApi,
+    api: AnnotatorApi,
     label_studio: LabelStudioServer,
     base_settings: Settings,
     backend: BackendServer,
@@ -78,7 +79,7 @@ def test_pages_of_all_annotations_ask_no_backend_for_predictions(
 
 
 def test_a_page_begins_after_the_last_task_also_when_tasks_are_deleted_meanwhile(
-    api: LabelStudioApi, base_settings: Settings, project: int
+    api: AnnotatorApi, base_settings: Settings, project: int
 ) -> None:
     tasks = api.import_tasks(project, [{"video": f"http://nowhere.invalid/{n}.mp4"} for n in range(6)])
     pages = LabelStudioClient(base_settings.label_studio_url, base_settings.label_studio_api_key).task_pages(project, 2)
@@ -89,7 +90,7 @@ def test_a_page_begins_after_the_last_task_also_when_tasks_are_deleted_meanwhile
 
 
 def test_a_project_that_was_labelled_before_it_was_connected_is_learned(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     tasks = api.import_files(project, [clip.path for clip in clips])
     for task, clip in zip(tasks[:3], clips, strict=False):
@@ -104,12 +105,12 @@ def test_a_project_that_was_labelled_before_it_was_connected_is_learned(
     assert len(jobs(backend, api, project, "train")) == 1
 
 
-def press_start_training(api: LabelStudioApi, backend: BackendServer, project: int, model: int) -> None:
+def press_start_training(api: AnnotatorApi, backend: BackendServer, project: int, model: int) -> None:
     """Label Studio's button."""
     api.start_training(model)
 
 
-def press_train_now(api: LabelStudioApi, backend: BackendServer, project: int, model: int) -> None:
+def press_train_now(api: AnnotatorApi, backend: BackendServer, project: int, model: int) -> None:
     """The button on framewise's own page."""
     address = f"/projects/{project_key(api, project)}/do/train"
     headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
@@ -120,7 +121,7 @@ def press_train_now(api: LabelStudioApi, backend: BackendServer, project: int, m
 
 @pytest.mark.parametrize("press", [press_start_training, press_train_now])
 def test_start_training_brings_what_is_known_up_to_what_label_studio_has(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int, press: Callable[..., None]
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int, press: Callable[..., None]
 ) -> None:
     """Without its webhook, Label Studio tells of nothing."""
     model = api.connect_backend(project, backend.url, "framewise")
@@ -149,7 +150,7 @@ def test_start_training_brings_what_is_known_up_to_what_label_studio_has(
 
 
 def test_a_task_that_was_imported_with_its_annotation_is_learned(
-    api: LabelStudioApi, label_studio: LabelStudioServer, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, label_studio: LabelStudioServer, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     api.connect_backend(project, backend.url, "framewise")
     source = api.import_files(project, [clips[0].path])[0]["data"]["video"]
@@ -160,7 +161,7 @@ def test_a_task_that_was_imported_with_its_annotation_is_learned(
 
 
 def test_a_key_of_another_label_studio_or_project_fetches_nothing(
-    api: LabelStudioApi, backend: BackendServer, project: int
+    api: AnnotatorApi, backend: BackendServer, project: int
 ) -> None:
     """A project of the same number, made at another time."""
     told = {"project": f"{project}.1000000000", "schema": QUICK, "hostname": "", "access_token": "", "extra_params": None}
@@ -172,7 +173,7 @@ def test_a_key_of_another_label_studio_or_project_fetches_nothing(
 
 
 def test_label_studio_lets_a_label_in_use_be_renamed_and_removed_and_nothing_is_lost(
-    api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
+    api: AnnotatorApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int
 ) -> None:
     """It refuses only to take away a control that annotations use."""
     backend = other_backend()

@@ -13,10 +13,11 @@ import pytest
 from framewise.core.errors import MediaError, MediaForbidden
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.demo.run import true_regions
 from framewise.label_studio import LabelStudioClient
 from framewise.media.library import MediaLibrary
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, wait_for_version
 from tests.media_help import downloaded, read
 from tests.web_server import Page, Server
@@ -65,7 +66,7 @@ def bucket(clips: list[ClipTruth]) -> Iterator[Bucket]:
     started.close()
 
 
-def add_bucket(api: LabelStudioApi, project: int, bucket: Bucket, presign: bool) -> None:
+def add_bucket(api: AnnotatorApi, project: int, bucket: Bucket, presign: bool) -> None:
     """What a user does in Settings > Cloud Storage."""
     storage = {
         "project": project,
@@ -93,7 +94,7 @@ def library(request: Any, label_studio: LabelStudioServer, tmp_path: Path) -> Me
 
 
 def test_uploads_and_local_files(
-    api: LabelStudioApi, clips: list[ClipTruth], project: int, library: MediaLibrary, tmp_path: Path
+    api: AnnotatorApi, clips: list[ClipTruth], project: int, library: MediaLibrary, tmp_path: Path
 ) -> None:
     (upload,) = api.import_files(project, [clips[0].path])
     api.add_local_storage(project, Path(clips[1].path).parent)
@@ -109,7 +110,7 @@ def test_uploads_and_local_files(
 
 @pytest.mark.parametrize("presign", [True, False])
 def test_a_file_in_a_bucket(
-    api: LabelStudioApi, clips: list[ClipTruth], project: int, library: MediaLibrary, bucket: Bucket, presign: bool
+    api: AnnotatorApi, clips: list[ClipTruth], project: int, library: MediaLibrary, bucket: Bucket, presign: bool
 ) -> None:
     """With presign Label Studio redirects to the bucket, without it hands the file on, in parts if that takes it too long."""
     add_bucket(api, project, bucket, presign)
@@ -125,7 +126,7 @@ def test_a_file_in_a_bucket(
 
 
 def test_a_bucket_that_is_not_of_the_tasks_project_is_refused(
-    api: LabelStudioApi, clips: list[ClipTruth], project: int, library: MediaLibrary, bucket: Bucket
+    api: AnnotatorApi, clips: list[ClipTruth], project: int, library: MediaLibrary, bucket: Bucket
 ) -> None:
     other = int(api.create_project("another", LABEL_CONFIG)["id"])
     add_bucket(api, other, bucket, presign=True)
@@ -139,7 +140,7 @@ def test_a_bucket_that_is_not_of_the_tasks_project_is_refused(
 
 
 def test_a_bucket_in_this_network_has_to_be_listed(
-    api: LabelStudioApi, label_studio: LabelStudioServer, clips: list[ClipTruth], project: int, bucket: Bucket, tmp_path: Path
+    api: AnnotatorApi, label_studio: LabelStudioServer, clips: list[ClipTruth], project: int, bucket: Bucket, tmp_path: Path
 ) -> None:
     add_bucket(api, project, bucket, presign=True)
     (task,) = api.import_tasks(project, [{"video": uris(clips)[0]}])
@@ -151,7 +152,7 @@ def test_a_bucket_in_this_network_has_to_be_listed(
 
 
 def test_videos_in_a_bucket_are_learned_from_and_predicted(
-    api: LabelStudioApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int, bucket: Bucket
+    api: AnnotatorApi, other_backend: Callable[..., BackendServer], clips: list[ClipTruth], project: int, bucket: Bucket
 ) -> None:
     backend = other_backend(media_hosts=("127.0.0.1",))
     add_bucket(api, project, bucket, presign=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi
 from framewise.demo.run import LABEL_CONFIG, true_regions
 from framewise.settings import Settings
+from tests.label_studio.api import AnnotatorApi
 
 
 def test_what_label_studio_exports_is_learned_and_the_predictions_are_imported(
-    api: LabelStudioApi, base_settings: Settings, clips: list[ClipTruth], tmp_path: Path
+    api: AnnotatorApi, base_settings: Settings, clips: list[ClipTruth], tmp_path: Path
 ) -> None:
     project = int(api.create_project("exported", LABEL_CONFIG)["id"])
     tasks = api.import_files(project, [clip.path for clip in clips])

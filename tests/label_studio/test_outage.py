@@ -7,13 +7,14 @@ import httpx
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.demo.run import true_regions
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
 
 
 def test_fetches_and_pushes_resume(
-    api: LabelStudioApi,
+    api: AnnotatorApi,
     label_studio: LabelStudioServer,
     other_backend: Callable[..., BackendServer],
     clips: list[ClipTruth],

@@ -5,14 +5,15 @@ import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
 from framewise.demo.backend_server import BackendServer
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import project_key, wait_until
 from tests.series_help import record, series_config
 
 
 @pytest.mark.parametrize(("kind", "inline"), [("date", False), ("index", True)])
 def test_a_series_is_annotated_learned_and_predicted(
-    api: LabelStudioApi, label_studio: LabelStudioServer, backend: BackendServer, kind: str, inline: bool
+    api: AnnotatorApi, label_studio: LabelStudioServer, backend: BackendServer, kind: str, inline: bool
 ) -> None:
     """CSV files in a storage (one that is uploaded becomes a task a row), or inside the tasks."""
     config = series_config(kind, inline)
@@ -54,7 +55,7 @@ def test_a_series_is_annotated_learned_and_predicted(
     assert wrong == []
 
 
-def test_label_studio_shows_why_a_series_is_refused(api: LabelStudioApi, backend: BackendServer) -> None:
+def test_label_studio_shows_why_a_series_is_refused(api: AnnotatorApi, backend: BackendServer) -> None:
     project = api.create_project("refused", series_config().replace('model_trainable="true"', ""))["id"]
     with pytest.raises(Exception, match=r"simple mode is of pictures, and a (<|&lt;)TimeSeries(>|&gt;) has none"):
         api.connect_backend(int(project), backend.url, "framewise")

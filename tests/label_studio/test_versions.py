@@ -4,13 +4,13 @@ import httpx
 
 from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi
 from framewise.demo.run import true_regions
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import project_key, wait_for_version, wait_until
 
 
 def test_label_studio_follows_a_roll_back_and_its_end(
-    api: LabelStudioApi, backend: BackendServer, clips: list[ClipTruth], project: int
+    api: AnnotatorApi, backend: BackendServer, clips: list[ClipTruth], project: int
 ) -> None:
     """The label stream shows the predictions of the version that was gone back to, under its own name and once."""
     api.connect_backend(project, backend.url, "framewise")
@@ -38,7 +38,7 @@ def test_label_studio_follows_a_roll_back_and_its_end(
     assert shown_to_the_user(api, project, third) == 1
 
 
-def shown_to_the_user(api: LabelStudioApi, project: int, version: str) -> int:
+def shown_to_the_user(api: AnnotatorApi, project: int, version: str) -> int:
     """How many predictions of a version the next task of the label stream has; asked for twice, as users do."""
     api.next_task(project)
     return [p["model_version"] for p in api.next_task(project)["predictions"]].count(version)

@@ -8,6 +8,7 @@ import pytest
 from framewise.controls import Example, Medium, SeriesControl
 from framewise.controls.examples import on_one_grid, profiles_of
 from framewise.core.series_time import SeriesTimes
+from framewise.features.sensor_numbers import Grid
 from framewise.features.sensors import SeriesFeatures
 from framewise.labeling_config import read_labeling_config
 from tests.series_help import series_config
@@ -20,7 +21,7 @@ def example(sample_rate, task):
     features = SeriesFeatures(times, np.random.default_rng(task).normal(0, 1, (len(times), 2)).astype(np.float32))
 
     def on_grid(profiles):
-        grid = profiles["sensor"].grid if profiles else features.own_grid()
+        grid = profiles["sensor"].grid if profiles else Grid(features.own_rate(), sample_rate)
         rows = features.rows(grid.rate, sample_rate=grid.sample_rate)
         nothing, all_rows = np.zeros((len(rows), 1), np.uint8), np.ones(len(rows), bool)
         return Example(rows, nothing, all_rows, np.ones(1, bool), str(task), [])

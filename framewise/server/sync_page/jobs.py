@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import RequestError
-from framewise.core.storage import try_acquire
+from framewise.core.storage import try_acquire, write_readable_json
 from framewise.processes import start_child, stop_child
 from framewise.server.sync_page.sessions import BUSY, JOB, JOB_LOCK, LOG, STATE, STOP, Session
-from framewise.sync.manifest import write_json
 
 SLOTS = 2
 CHECK_SECONDS = 0.2
@@ -34,7 +33,7 @@ def start(session: Session, kind: str, options: dict[str, Any]) -> None:
     try:
         (session.folder / STOP).unlink(missing_ok=True)
         (session.folder / LOG).unlink(missing_ok=True)
-        write_json(session.folder / JOB, {"kind": kind, **options})
+        write_readable_json(session.folder / JOB, {"kind": kind, **options})
         write_state(session, kind, "waiting")
         os.utime(session.folder / "session.json")
         threading.Thread(target=_run, args=(session, kind, lock), name=f"sync {session.id[:8]}", daemon=True).start()
@@ -60,7 +59,7 @@ def stop(session: Session) -> None:
 
 def write_state(session: Session, kind: str, state: str, steps: dict[str, float] | None = None, error: str = "") -> None:
     told = {"kind": kind, "state": state, "steps": list((steps or {}).items()), "error": error}
-    write_json(session.folder / STATE, told)
+    write_readable_json(session.folder / STATE, told)
 
 
 def _run(session: Session, kind: str, lock: int) -> None:

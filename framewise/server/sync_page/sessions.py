@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from framewise.core.errors import NotKnown, RequestError, StorageFull, brief
-from framewise.core.storage import full_disk_explained, locked, part_in, try_acquire
+from framewise.core.storage import full_disk_explained, locked, part_in, try_acquire, write_readable_json
 from framewise.sync import manifest as manifests
 from framewise.sync.manifest import Manifest
 
@@ -66,7 +66,7 @@ class Sessions:
             raise StorageFull(f"there are {MAX_SESSIONS} comparisons already; remove some of them")
         session = Session(self.root / secrets.token_hex(16))
         session.folder.mkdir(parents=True)
-        manifests.write_json(session.folder / SESSION, {"next": 1, "recordings": []})
+        write_readable_json(session.folder / SESSION, {"next": 1, "recordings": []})
         return session
 
     def open(self, name: str) -> "Session":
@@ -155,7 +155,7 @@ class Session:
             os.replace(part, self.folder / file)
             told["recordings"].append({"number": number, "name": shown, "file": file, "size": size})
             told["next"] = number + 1
-            manifests.write_json(self.folder / SESSION, told)
+            write_readable_json(self.folder / SESSION, told)
         return self.recording(number)
 
     def drop(self, number: int) -> None:
@@ -163,7 +163,7 @@ class Session:
         with self.editing():
             stored, told = self.recording(number), self._read(SESSION)
             told["recordings"] = [item for item in told["recordings"] if item["number"] != number]
-            manifests.write_json(self.folder / SESSION, told)
+            write_readable_json(self.folder / SESSION, told)
             stored.path.unlink(missing_ok=True)
             for name in (MANIFEST, STATE, LOG):
                 (self.folder / name).unlink(missing_ok=True)

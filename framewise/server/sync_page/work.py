@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framewise.core.errors import FramewiseError
+from framewise.core.storage import write_readable_json
 from framewise.server.sync_page.jobs import write_state
 from framewise.server.sync_page.sessions import JOB, LOG, MANIFEST, PICTURES, RESULTS, SYNCED, Session
 from framewise.sync import manifest as manifests
@@ -100,7 +101,7 @@ def apply(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
     progress.tell(0.0, "ZIP")
     _zip(session, new, outputs)
     progress.tell(1.0, "ZIP")
-    manifests.write_json(new / RESULTS, results)
+    write_readable_json(new / RESULTS, results)
     shutil.rmtree(session.folder / SYNCED, ignore_errors=True)
     new.rename(session.folder / SYNCED)
 

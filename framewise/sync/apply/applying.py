@@ -19,10 +19,10 @@ import numpy as np
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull, brief
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.progress import Progress, ShareProgress, named, part_of, silent
-from framewise.core.storage import folder_written_atomically, full_disk_explained, written_atomically
+from framewise.core.storage import folder_written_atomically, full_disk_explained, write_readable_json, written_atomically
 from framewise.sync import ffmpeg
 from framewise.sync.apply.timeline import MODES, Head, Plan, Span, plan, samples_of
-from framewise.sync.manifest import Manifest, Recording, unique_names, write, write_json
+from framewise.sync.manifest import Manifest, Recording, unique_names, write
 from framewise.sync.sources import RecordedFile, probe, read_source
 
 MANIFEST, SYNCED_MANIFEST, REPORT, ARCHIVE = "sync.json", "synced.json", "applied.json", "synced_videos.zip"
@@ -369,7 +369,7 @@ def _describe(manifest: Manifest, applied: Applied, folder: Path) -> None:
     synced = synced_manifest(manifest, applied, folder)
     if synced:
         write(synced, folder / SYNCED_MANIFEST)
-    write_json(folder / REPORT, report(applied))
+    write_readable_json(folder / REPORT, report(applied))
 
 
 def synced_manifest(manifest: Manifest, applied: Applied, folder: Path) -> Manifest | None:

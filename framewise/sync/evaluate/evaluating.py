@@ -13,9 +13,10 @@ import psutil
 
 from framewise.core.errors import FramewiseError, RequestError
 from framewise.core.progress import Progress, silent
+from framewise.core.storage import write_readable_json
 from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome, metrics_of
 from framewise.sync.evaluate.variants import Case, make_cases
-from framewise.sync.manifest import Manifest, write_json
+from framewise.sync.manifest import Manifest
 
 # Of two recordings, by "audio" or "visual", searched so many seconds each way: a function of a module, for another process.
 Estimator = Callable[[Sequence[Path], str, float], Manifest]
@@ -49,7 +50,7 @@ def evaluate_offsets(
         raise RequestError(f"{originals}: not one pair could be made: {'; '.join(notes)}")
     metrics = {**metrics_of(outcomes), "notes": notes, "results": [asdict(outcome) for outcome in outcomes]}
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / METRICS, metrics)
+    write_readable_json(output / METRICS, metrics)
     from framewise.sync.evaluate.plots import draw_all
 
     draw_all(outcomes, output)
