@@ -23,7 +23,7 @@ GUIDE_CONFIG = """<View>
 
 
 def script(series: str = "ts", column: str = "time_column", tag: str = "video", every: int = 300, after: int = 3000) -> str:
-    """What moved the player when the view of the series was moved."""
+    """A script that moves the player when the view of the series was moved."""
     return (
         f"setTimeout(function(){{ts=Htx.annotationStore.selected.names.get('{series}');t=ts.data.{column};"
         f"v=document.getElementsByTagName('{tag}')[0];w=parseInt(t.length*(5/v.duration));l=t.length-w;"

@@ -14,7 +14,7 @@ LEGACY_KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass(frozen=True)
 class Read:
-    """What was in a file while it was open."""
+    """Contents of a file while it was open."""
 
     path: Path
     content: str

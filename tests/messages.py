@@ -1,4 +1,4 @@
-"""What a Label Studio sends about a project: bodies of /setup and /predict, and the events of its webhooks."""
+"""Messages of Label Studio about a project: bodies of /setup and /predict, and the events of its webhooks."""
 
 import datetime
 import itertools

@@ -24,7 +24,7 @@ class Recording:
     truth: list[tuple[str, int, int]]
 
     def times(self, kind: str) -> list[Any]:
-        """Of each sample as it stands in a file: "date", "number" of seconds, or "index"."""
+        """The time of each sample as it stands in a file: "date", "number" of seconds, or "index"."""
         if kind == "date":
             moments = [START + datetime.timedelta(milliseconds=round(s * 1000)) for s in self.seconds]
             return [m.strftime("%Y-%m-%d %H:%M:%S.") + f"{m.microsecond // 1000:03d}" for m in moments]

@@ -102,13 +102,13 @@ def read_clock(picture: npt.NDArray[np.uint8]) -> float | None:
 
 
 def clocks(path: Path) -> list[float | None]:
-    """What the pictures of a file show, one after the other."""
+    """Times that the pictures of a file show, one after the other."""
     with av.open(str(path)) as container:
         return [read_clock(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
 def started(path: Path, method: str) -> float:
-    """When a file starts in the scene, by the clock in its pictures; for "audio" to what its ticks say."""
+    """Start of a file in the scene, by the clock in its pictures; for "audio" to what its ticks say."""
     with av.open(str(path)) as container:
         seen = [(float(f.time or 0), read_clock(f.to_ndarray(format="rgb24"))) for f in container.decode(video=0)]
     coarse = float(np.median([clock - seconds for seconds, clock in seen if clock is not None]))
@@ -141,7 +141,7 @@ def sound_of(path: Path) -> tuple[npt.NDArray[np.float32], int]:
 
 
 def tick_seconds(path: Path, channel_seconds: float = 0.003) -> npt.NDArray[np.float64]:
-    """When the sound of a file ticks, to a fraction of a sample."""
+    """Times of ticks in the sound of a file, to a fraction of a sample."""
     samples, rate = sound_of(path)
     half = round(channel_seconds * rate)
     shape = tick(np.arange(-half, half + 1) / rate)
@@ -156,7 +156,7 @@ def tick_seconds(path: Path, channel_seconds: float = 0.003) -> npt.NDArray[np.f
 
 
 def manifest_of(paths: Sequence[Path], offsets: Sequence[float | None], drifts: Sequence[float] = ()) -> Manifest:
-    """What would be known of some files, the first of them the reference."""
+    """A manifest of some files, the first of them the reference."""
     drifts = drifts or [0.0] * len(paths)
     recordings = tuple(
         Recording(

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Page:
-    """What a server answers for a path.
+    """The answer of a server for a path.
 
     cut: close the connection after so many bytes of the body. wait: called before the answer. send: writes the whole answer
     itself.

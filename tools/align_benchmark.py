@@ -1,4 +1,4 @@
-"""How well ``framewise series align`` finds a GoPro's own sensors on its video's clock, and refuses unrelated ones.
+"""Measure how well ``framewise series align`` finds a GoPro's own sensors on its video's clock and refuses unrelated ones.
 
     python -m tools.align_benchmark gopro_karma.mp4 [--cuts 20]
 

@@ -1,4 +1,4 @@
-"""How fast many videos are extracted: a process for each processor, against one process with a thread for each.
+"""Measure how fast many videos are extracted: a process for each processor, against one process with a thread for each.
 
     python -m tools.extract_speed --videos 24 --rounds 3
 

@@ -1,4 +1,4 @@
-"""What one model of a sync group finds, beside a model of each medium: the experiment of docs/decisions/0022.
+"""Compare one model of a sync group with a model of each medium: the experiment of docs/decisions/0022.
 
     python -m tools.joint_learning
     python -m tools.joint_learning --annotated 3,10 --seeds 2 --stage quick
@@ -53,7 +53,7 @@ class Recording:
     truth: Array
 
     def seen_by(self, media: Sequence[str], noise: "Recording | None" = None) -> Rows:
-        """What a model of these media is given; where there is noise, media that are not the first are the noise's."""
+        """Input of a model of these media; where there is noise, media that are not the first are the noise's."""
         given = [self.rows[m] if noise is None or n == 0 else noise.rows[m] for n, m in enumerate(media)]
         if len(media) == 1:
             return given[0]
@@ -66,7 +66,7 @@ class Recording:
 
 
 def events(random: np.random.Generator, seconds: float) -> list[tuple[float, float]]:
-    """When something happens, in seconds."""
+    """Times of events, in seconds."""
     found, start = [], float(random.uniform(0.5, 3))
     while (end := start + float(random.uniform(0.8, 2.2))) < seconds - 0.5:
         found.append((start, end))

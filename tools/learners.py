@@ -174,7 +174,7 @@ def honesty(data: Data, orders: dict[int, list[list[str]]]) -> None:
 
 
 def retention(data: Data, orders: list[list[str]]) -> None:
-    """How much worse a video that was learned from is labelled after the last submit than right after its own: the largest
+    """Loss in score of a video that was learned from, after the last submit than right after its own: the largest
     fall and the mean change, in points of frame F1, mean of the labels that occur in it."""
     print("| order | submits | score when learned | at the end | largest fall, points |\n|---|---|---|---|---|")
     for number, order in enumerate(orders):

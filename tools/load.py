@@ -1,4 +1,4 @@
-"""How fast the service answers many clients while it extracts and trains, and whether its memory stays as it is.
+"""Measure answers to many clients while the service extracts and trains, and its memory.
 
 python -m tools.load [--seconds 600] [--clients 20] [--seed 3] [--picture memory.png]
 
@@ -52,7 +52,7 @@ MIB = 2**20
 
 @dataclass
 class Answers:
-    """What became of all requests, by what was asked."""
+    """Outcomes of all requests, by kind."""
 
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
     errors: dict[str, list[str]] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class Memory:
         return {pid: name for pid, name in {**others, **names}.items() if pid}
 
     def trend(self, process: str, warm_up_seconds: float) -> tuple[float, float, float]:
-        """Of a straight line through the samples after the warm-up: mean in bytes, slope in bytes a second, growth in bytes.
+        """Straight line through the samples after the warm-up: mean in bytes, slope in bytes a second, growth in bytes.
 
         NaN if there are too few samples, of a process that was started again.
         """
@@ -242,7 +242,7 @@ def watch(memory: Memory, seconds: float) -> None:
 
 
 def faults(answers: Answers, memory: Memory, seconds: float) -> list[str]:
-    """What is not as it should be, in words."""
+    """Faults, in words."""
     found = [f"{path}: {len(errors)} requests failed; the first: {errors[0]}" for path, errors in answers.errors.items()]
     for path, limit in ((p, ms) for p, ms in LIMITS_MS.items() if p in answers.milliseconds):
         p99 = answers.p99(path)

@@ -1,4 +1,4 @@
-"""How fast MultiLabelLSTM learns one video, beside the plain way, which is that of Label Studio's example backend.
+"""Measure how fast MultiLabelLSTM learns one video, beside the plain way, which is that of Label Studio's example backend.
 
     python -m tools.lstm_speed [--threads 1,2] [--frames 500] [--labels 2] [--epochs 20] [--rounds 9]
 

@@ -1,4 +1,4 @@
-"""How fast pages answer for a project of 1,000 tasks and 50 versions: medians, beside the 100 ms that are allowed.
+"""Measure how fast pages answer for a project of 1,000 tasks and 50 versions: medians, beside the 100 ms that are allowed.
 
 The project is made in a folder of its own: its tasks, annotations and predictions in the database, its versions as a training
 publishes them, with held-out scores of every annotated video. Then each page is asked for by HTTP from one web process.

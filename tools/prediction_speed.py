@@ -1,4 +1,4 @@
-"""How long predictions take whose features are cached, and how long it takes to load features.
+"""Measure how long predictions from cached features take, and loading the features.
 
     python -m tools.prediction_speed [--annotated 6,20] [--repeats 50] [--tasks 300] [--classifier auto]
 
@@ -43,7 +43,7 @@ PATIENCE_SECONDS = 1800.0
 
 
 class LabelStudio:
-    """What Label Studio sends."""
+    """Requests as Label Studio sends them."""
 
     def __init__(self, url: str, classifier: str):
         self._client = httpx.Client(base_url=url, timeout=1000, trust_env=False)

@@ -1,4 +1,4 @@
-"""How good the default learner is on time series, beside the example backend `timeseries_segmenter` of Label Studio.
+"""Measure the default learner on time series, beside the example backend `timeseries_segmenter` of Label Studio.
 
     python -m tools.series_benchmark
     python -m tools.series_benchmark --annotated 1,3 --seeds 1 --data rendered

@@ -1,4 +1,4 @@
-"""How good ``framewise sync estimate`` is, on recordings with a known truth, beside what else one could install.
+"""Measure ``framewise sync estimate`` on recordings with a known truth, beside other tools that one could install.
 
     python -m tools.sync_benchmark                       # sound and pictures that it makes; 200 unrelated pairs of each
     python -m tools.sync_benchmark --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
@@ -58,7 +58,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Row:
-    """What was said of a pair. error: seconds, None if the two have nothing to do with each other or nothing was answered."""
+    """Answer about a pair. error: seconds, None if the two have nothing to do with each other or nothing was answered."""
 
     related: bool
     kind: str
@@ -105,7 +105,7 @@ def _material(item: Item, scratch: Path) -> Material:
 
 
 def judge(one: Item, two: Item, a: Material, b: Material) -> Row:
-    """What is said of two recordings, and the truth."""
+    """Answer about two recordings, beside the truth."""
     related = one.scene == two.scene
     true = (two.offset - one.offset) / (1 + one.drift_ppm * 1e-6)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How exactly sound is stretched to another clock: by rates, as ``framewise sync apply --correct-drift`` does, and by atempo.
+"""Measure the stretching of sound to another clock: by rates, as ``framewise sync apply --correct-drift`` does, and by atempo.
 
 Prints, for tones and drifts, decibels of the tone above what differs from the right one, and microseconds that it is off at
 the end.

@@ -108,7 +108,7 @@ def _normal(sound: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Take:
-    """How one recording is made. offset: when it starts on the sound's own clock. decibels: signal over noise, or None."""
+    """Recipe of one recording. offset: its start on the sound's own clock. decibels: signal over noise, or None."""
 
     offset: float
     seconds: float

@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 192, 144
 
 @dataclass(frozen=True)
 class Scene:
-    """What moves: places (A, N, 2) in about -1 .. 1 and sizes (A, N) of A figures, at N instants of WORLD_RATE."""
+    """Moving figures: places (A, N, 2) in about -1 .. 1 and sizes (A, N) of A figures, at N instants of WORLD_RATE."""
 
     places: Floats
     sizes: Floats

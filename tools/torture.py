@@ -81,8 +81,8 @@ class Violation(Exception):
 
 
 class LabelStudioStandIn(ThreadingHTTPServer):
-    """What framewise needs of a Label Studio, behind a legacy token: projects, tasks with their annotations in pages, and
-    predictions. A real one starts for a minute."""
+    """The part of Label Studio that framewise needs, behind a legacy token: projects, tasks with their annotations in
+    pages, and predictions. A real one starts for a minute."""
 
     daemon_threads = True
 
@@ -302,7 +302,7 @@ class Victims:
 
 @dataclass
 class Told:
-    """What was told to the service, and what it answered."""
+    """Messages sent to the service, and its answers."""
 
     events: list[str] = field(default_factory=list)  # recorded: answered with 200
     # (project, annotation) -> its results since the one that was answered last, oldest first. Any may be the one in the store.
@@ -611,7 +611,7 @@ class Checker:
         )
 
     def _features(self) -> None:
-        """What is in the cache is what was extracted undisturbed, of every video that was learned from or asked for."""
+        """Check that the cache holds what is extracted undisturbed, of every video that was learned from or asked for."""
         tasks = {r["task"] for r in self._rows("SELECT DISTINCT task FROM annotations")} | self._told.asked.keys()
         expected: collections.Counter[str] = collections.Counter()
         for task in tasks:

@@ -833,7 +833,7 @@ LARGEST_COUNT = 4
 
 @dataclass
 class Target:
-    """What a picture shows.  Where ``has_object`` or ``has_pair`` is false the values below it mean nothing."""
+    """Targets of a picture. Where ``has_object`` or ``has_pair`` is false the values below it mean nothing."""
 
     label: int
     background: int
@@ -1071,7 +1071,7 @@ def scene_pair(rng: Rng, canvas: Picture, target: Target, smallest: float) -> No
 
 
 def _spoil(rng: Rng, picture: Picture) -> Picture:
-    """What a camera and a codec do to a picture."""
+    """Spoil a picture as a camera and a codec do."""
     side = picture.shape[0]
     if rng.random() < 0.3:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), side * rng.uniform(0.001, 0.009)), np.uint8)
@@ -1179,7 +1179,7 @@ def features_of(network: nn.Module, pictures: Tensor) -> Tensor:
 
 
 class Parts:
-    """Where each auxiliary target lies in the auxiliary layer's output."""
+    """Places of auxiliary targets in the auxiliary layer's output."""
 
     PRESENT = slice(0, len(CLASS_NAMES))
     PLACE = slice(PRESENT.stop, PRESENT.stop + 3)
@@ -1305,7 +1305,7 @@ class Trainer:
         self._start, self._seconds = time.monotonic(), minutes * 60 if minutes else math.inf
 
     def late(self, until: float) -> bool:
-        """Whether this share of the time limit is over."""
+        """True if this share of the time limit is over."""
         return time.monotonic() - self._start > until * self._seconds
 
     def _rate(self) -> float:

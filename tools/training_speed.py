@@ -38,7 +38,7 @@ POLL_SECONDS = 0.02
 
 
 class Annotators:
-    """What Label Studio sends while clips are annotated, and what it is answered."""
+    """Messages of Label Studio while clips are annotated, and the answers."""
 
     def __init__(self, url: str, clips: list[ClipTruth]):
         self._client = httpx.Client(base_url=url, timeout=100, trust_env=False)
@@ -46,7 +46,7 @@ class Annotators:
         self._client.post("/setup", json=self._project.setup_body()).raise_for_status()
 
     def submit(self, number: int, action: str = "ANNOTATION_CREATED") -> None:
-        """Of another number of regions each time, so that there is something to learn."""
+        """Submit another number of regions each time, so that there is something to learn."""
         regions = true_regions(self._clips[number])
         kept = regions if action == "ANNOTATION_CREATED" else regions[: max(1, len(regions) - 1)]
         event = self._project.annotation_event(task_of(number, str(self._clips[number].path)), kept, action, number + 1)

@@ -413,7 +413,7 @@ class Editor:
             raise EditorError(f"{failure} after {self._timeout_seconds:g} s; {self._state()}") from error
 
     def _state(self) -> str:
-        """What the page shows, for an error message."""
+        """The page as it is now, for an error message."""
         try:
             return self._run("""
                 const v = element();

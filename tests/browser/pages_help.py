@@ -29,7 +29,7 @@ def filled_server(root: Path, fill: Callable[[Assembly], None], **settings: obje
 
 
 def watched(page: Page) -> list[str]:
-    """What the page complains of from now on: errors of scripts, refusals of the Content-Security-Policy."""
+    """Complaints of the page from now on: errors of scripts, refusals of the Content-Security-Policy."""
     told: list[str] = []
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("console", lambda m: told.append(m.text) if m.type == "error" and "503" not in m.text else None)

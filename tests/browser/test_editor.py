@@ -1,4 +1,4 @@
-"""What a person sees: predicted regions in Label Studio's own editor, in a real Chromium; a screenshot stays in artifacts/."""
+"""Predicted regions as a person sees them, in Label Studio's own editor (real Chromium); a screenshot stays in artifacts/."""
 
 from pathlib import Path
 

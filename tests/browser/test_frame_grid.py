@@ -115,7 +115,7 @@ def microseconds(pts: Sequence[int] | npt.NDArray[np.int64], time_base: Fraction
 
 
 def seek_microseconds(timeline: Timeline, frame_rate: float) -> npt.NDArray[np.float64]:
-    """Where the editor seeks for each frame 1 .. num_frames."""
+    """The times to which the editor seeks for frames 1 .. num_frames."""
     return seek_times(np.arange(1, timeline.num_frames(frame_rate) + 1), frame_rate) * 1e6
 
 

@@ -155,7 +155,7 @@ def timeline_spans(regions: list[dict[str, Any]]) -> list[tuple[str, float, floa
 
 
 def open_and_submit(editor: Editor, api: AnnotatorApi, project: int, task: int, name: str) -> list[dict[str, Any]]:
-    """What the editor holds is saved by it; and what that looks like is kept."""
+    """Submit what the editor holds, and keep a picture of it."""
     editor.open_task(project, task)
     loaded = '[...annotation().names.values()].filter(t => t.type === "timeseries").every(t => t.keysRange?.length === 2)'
     editor._wait(loaded, "not all series were loaded")

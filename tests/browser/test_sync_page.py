@@ -127,7 +127,7 @@ def new_comparison(page: Page, served: Served) -> str:
 
 
 def scene_seconds(page: Page) -> list[float | None]:
-    """What the clocks in the pictures of all cameras say."""
+    """Times that the clocks in the pictures of all cameras show."""
     page.wait_for_function(
         """() => [...document.querySelectorAll(".camera:not(.outside) video")].every(v => !v.seeking && v.readyState >= 2)"""
     )

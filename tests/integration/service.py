@@ -104,7 +104,7 @@ class Service:
         wait_for(lambda: self.is_up() and self.log().count("worker ready") > ready, "the service is up", START_SECONDS)
 
     def is_up(self) -> bool:
-        """Whether it answers; fails if it ended."""
+        """True if it answers; fails if it ended."""
         assert self._supervisor.poll() is None, f"the service ended:\n{self.log()}"
         with contextlib.suppress(httpx.TransportError):
             return self.client.get("/health").status_code == 200

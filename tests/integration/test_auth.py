@@ -1,4 +1,4 @@
-"""Who may call: basic auth for Label Studio's calls, a bearer token for its webhooks."""
+"""Authentication: basic auth for Label Studio's calls, a bearer token for its webhooks."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def agreement(prediction, shown, *labels):
 
 
 def versions(service, project):
-    """Of a project, newest first."""
+    """Versions of a project, newest first."""
     return [v for v in service.client.get("/versions").json()["details"] if v["project"] == project.key]
 
 

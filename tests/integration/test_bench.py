@@ -13,7 +13,7 @@ from tests.videos import colour_pictures, write_video
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What was printed, the figures, and the picture's bytes."""
+    """The printed text, the figures, and the picture's bytes."""
     folder = tmp_path_factory.mktemp("bench")
     video = write_video(folder / "clip.mp4", colour_pictures(40, size=(320, 180)))
     env = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}

@@ -132,7 +132,7 @@ def found(settings, folder, add):
 
 @pytest.fixture
 def share(found):
-    """What a client tells its workers."""
+    """The numbers that a client tells its workers."""
     run = found.settings.cache_dir / "runs" / "1"
     run.mkdir(parents=True)
     (run / TOKEN).write_text("x")

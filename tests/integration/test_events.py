@@ -1,4 +1,4 @@
-"""What follows from each event of Label Studio, through the running service and its worker."""
+"""Consequences of each event of Label Studio, through the running service and its worker."""
 
 import random
 
@@ -144,7 +144,7 @@ def test_extraction_ahead_goes_on_after_its_worker_was_killed(start_service, mak
 
 
 def test_what_is_asked_for_goes_before_extraction_ahead(start_service, make_clip, make_task):
-    """Of a worker's two threads one trains and one extracts ahead: a request for a further video takes the second."""
+    """One of a worker's two threads trains and one extracts ahead: a request for a further video takes the second."""
     service = start_service(PREDICT_WAIT_SECONDS="0")
     start_endless_training(service, Project(learning_config(
         model_classifier_epochs="100000", model_classifier_f1_threshold="1.0", model_classifier_accuracy_threshold="1.0",

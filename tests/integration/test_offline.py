@@ -49,7 +49,7 @@ class Workplace:
         return {name: number for name, number in counts.items() if number}
 
     def progress(self):
-        """What is shown of its jobs."""
+        """The progress of its jobs as shown."""
         if not (self.data / "framewise.sqlite").exists():
             return ""
         return " ".join(row["detail"] for row in Database(self.data / "framewise.sqlite").read("SELECT detail FROM jobs"))
@@ -235,7 +235,7 @@ def test_what_counts_of_an_export_is_what_counts_in_the_service(workplace, make_
 
 
 def test_recordings_that_are_marked_in_part_are_learned(workplace, make_clip):
-    """Of four tasks one has no region, one is partly skipped, and one has no person."""
+    """One of four tasks has no region, one is partly skipped, and one has no person."""
     skipped = '<Label value="Skipped" model_role="unreviewed"/>'
     parameters = {"model_trainable": "true", "model_unmarked": "unknown", "model_group": "$person"}
     config = workplace.file("c.xml", labeling_config("Walk", "Run", skipped, **parameters))

@@ -1,4 +1,4 @@
-"""What is answered for which videos: cold, cached, replaced, bad; simple mode."""
+"""Answers by the state of videos: cold, cached, replaced, bad; simple mode."""
 
 import json
 import os

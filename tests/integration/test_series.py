@@ -161,7 +161,7 @@ def test_series_of_an_export_are_learned_and_predicted_on_the_command_line(tmp_p
 
 
 def test_two_series_of_one_group_that_begin_apart_are_told_of(service, videos):
-    """Of the second, the first two seconds are missing."""
+    """The first two seconds of the second one are missing."""
     config = series_config("number").replace('name="sensor" value', 'name="sensor" sync="all" value')
     other = config.removeprefix("<View>").removesuffix("</View>").replace("moves", "others").replace("sensor", "second")
     project = Project(config.replace("</View>", other.replace("$series", "$other") + "</View>"))

@@ -150,7 +150,7 @@ def test_predictions_of_others_and_parents_of_annotations_stay(
 def test_no_more_tasks_than_allowed_and_what_fell_out_of_the_round_is_removed(
     api: AnnotatorApi, start: Start, clips: list[ClipTruth], project: int
 ) -> None:
-    """Of those the ones with the lowest score; a task with a draft keeps what its editor may show."""
+    """Those with the lowest score are kept; a task with a draft keeps what its editor may show."""
     backend = start(push_max_tasks=3)
     api.connect_backend(project, backend.url, "framewise")
     annotated, again, *others = import_clips(api, project, clips, times=3)

@@ -67,7 +67,7 @@ def bucket(clips: list[ClipTruth]) -> Iterator[Bucket]:
 
 
 def add_bucket(api: AnnotatorApi, project: int, bucket: Bucket, presign: bool) -> None:
-    """What a user does in Settings > Cloud Storage."""
+    """Connect a bucket as Settings > Cloud Storage does."""
     storage = {
         "project": project,
         "title": "clips",

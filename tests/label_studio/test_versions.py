@@ -39,6 +39,6 @@ def test_label_studio_follows_a_roll_back_and_its_end(
 
 
 def shown_to_the_user(api: AnnotatorApi, project: int, version: str) -> int:
-    """How many predictions of a version the next task of the label stream has; asked for twice, as users do."""
+    """Number of predictions of a version in the label stream's next task; asked for twice, as users do."""
     api.next_task(project)
     return [p["model_version"] for p in api.next_task(project)["predictions"]].count(version)

@@ -1,4 +1,4 @@
-"""What users are told of their files' timing, on real files: what was found, what it means, and a cure to be pasted."""
+"""Advice about files' timing, on real files: the finding, its meaning, and a cure to be pasted."""
 
 import re
 import shlex

@@ -100,7 +100,7 @@ def test_the_same_videos_give_the_same_scores(three, thorough):
 
 
 def test_fewer_rows_give_nearly_the_same_scores():
-    """Of every kind of evidence only rows that are unlike each other are kept, and what the others added is not lost."""
+    """Only rows unlike each other are kept of every kind of evidence, and what the others added is not lost."""
     videos = [labelled(seed, plan) for seed, plan in enumerate(plans(6))]
     basis = tracks.Basis.fit([v.rows for v in videos])
     sample = kernel.Sample([t for v in videos for t in basis.tracks(v)], [torch.zeros(350, dtype=torch.bool)] * 6)
@@ -176,7 +176,7 @@ def without_a_picture_before_the_first(rows):
 
 @pytest.mark.parametrize("second", [0, 2])
 def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(second):
-    """Where only the place could tell it, all of a new video gets about the same score."""
+    """All of a new video gets about the same score if only the place could tell it."""
     videos, plan = [], [[(second, second + 2)], []]
     for seed in range(3):
         rows, truth = film(seed, plan, seconds=6, shown=False)
@@ -195,7 +195,7 @@ def test_that_a_label_is_always_at_the_same_place_of_a_video_is_not_learned(seco
 
 
 def test_a_label_learns_nothing_from_a_video_in_which_it_is_not_taught():
-    """Of three videos that show it, one has it annotated. Where the others count as without it, it is not found."""
+    """One of three videos that show it has it annotated. Where the others count as without it, it is not found."""
     none = [[], PLAN[1]]
 
     def films(told):

@@ -1,4 +1,4 @@
-"""Which videos ``framewise extract`` finds."""
+"""Videos that ``framewise extract`` finds."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which labels are on when: chains that are counted in annotations, and the most probable course; expected values are worked by
+"""Chains that are counted in annotations, and the most probable course of labels; expected values are worked by
 hand or by trying all courses."""
 
 import itertools
@@ -191,7 +191,7 @@ def test_how_long_annotated_labels_last_is_what_scores_are_worth():
 
 
 def test_a_long_state_is_not_cut_where_its_scores_fall_for_a_while():
-    """Of two minutes half a second is .3 below the threshold: a label of half seconds ends there and begins again."""
+    """Half a second of two minutes is .3 below the threshold: a label of half seconds ends there and begins again."""
     truth = timeline((None, 600), (0, 1200), (None, 600), labels=1)
     chain = Chain.of([0], [truth], [np.ones(truth.shape, dtype=bool)], [RATE])
     scores = above(truth)

@@ -27,7 +27,7 @@ def to_frame_labels(intervals: list[tuple[int, int]], num_frames: int) -> np.nda
 
 
 def near_an_edge(labels: np.ndarray, reach: int) -> np.ndarray:
-    """Where the label changes within `reach` frames."""
+    """True in frames that have a change of the label within `reach` frames."""
     padded = np.pad(labels, reach, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     return windows.any(axis=1) & ~windows.all(axis=1)

@@ -23,7 +23,8 @@ def documented(path: Path) -> Iterator[tuple[str, str]]:
 
 def modules() -> list[Path]:
     beside = PACKAGE.parent
-    return [*sorted(PACKAGE.rglob("*.py")), *sorted(beside.glob("*.py")), *sorted((beside / "utils").glob("*.py"))]
+    folders = (PACKAGE, *(beside / name for name in ("utils", "tools", "tests")))
+    return [*sorted(beside.glob("*.py")), *(path for folder in folders for path in sorted(folder.rglob("*.py")))]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE.parent)))

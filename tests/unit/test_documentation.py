@@ -1,4 +1,4 @@
-"""What the documentation says is what the code does, where a test can tell."""
+"""Statements of the documentation that a test can compare with the code."""
 
 import re
 from collections.abc import Iterator

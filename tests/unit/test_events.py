@@ -40,7 +40,7 @@ def label_of(item):
 
 
 class Story:
-    """What happens in a project, told by Label Studio's clock: every second something else."""
+    """A project's events, by Label Studio's clock: every second something else."""
 
     def __init__(self, project):
         self.project, self.events = project, []

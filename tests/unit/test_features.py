@@ -76,7 +76,7 @@ def video(tmp_path):
 
 @pytest.fixture(scope="module")
 def ultralytics_answers(tiny_checkpoint):
-    """What ``YOLO.predict`` computes, a picture at a time: inputs of the last linear layer, and probabilities."""
+    """Results of ``YOLO.predict``, a picture at a time: inputs of the last linear layer, and probabilities."""
     from ultralytics import YOLO
 
     def ask(pictures):
@@ -93,7 +93,7 @@ def ultralytics_answers(tiny_checkpoint):
 
 
 def step(features):
-    """What numbers of each picture (P, D) may be off by: they are kept in 256 steps between its lowest and its highest."""
+    """Largest error of the numbers of each picture (P, D): they are kept in 256 steps between its lowest and its highest."""
     return (features.max(axis=1, keepdims=True) - features.min(axis=1, keepdims=True)) / 255
 
 

@@ -1,4 +1,4 @@
-"""What labels are called now: what counts as a rename, and what does not."""
+"""Present names of labels: renames, and what is none."""
 
 import pytest
 

@@ -26,7 +26,7 @@ class Calls:
 
 @pytest.fixture
 def content(tiny_checkpoint):
-    """What is in the tiny checkpoint, as Ultralytics reads it; to be changed and written again."""
+    """Contents of the tiny checkpoint, as Ultralytics reads it; to be changed and written again."""
     import torch
 
     return torch.load(tiny_checkpoint, map_location="cpu", weights_only=False)
@@ -196,7 +196,7 @@ def test_a_network_that_contains_itself_is_refused(load, content):
 
 
 def same_answers(path, tmp_path):
-    """Whether a checkpoint's network is, bit by bit, the one that Ultralytics reads; its classes and size too."""
+    """True if a checkpoint's network is, bit by bit, the one that Ultralytics reads; its classes and size too."""
     import torch
 
     prepare_ultralytics(tmp_path / "ultralytics")

@@ -149,7 +149,7 @@ def test_a_playlist_is_refused_and_opens_nothing(tmp_path, listener, kind, suffi
 
 
 def test_without_the_list_of_containers_a_playlist_would_be_read(tmp_path):
-    """That the tests above can tell: FFmpeg itself does open the other file, whatever the playlist's name."""
+    """Proof that the tests above can tell: FFmpeg itself does open the other file, whatever the playlist's name."""
     secret = write_video(tmp_path / "secret.mp4", colour_pictures(5))
     path = tmp_path / "clip.mp4"
     path.write_text(playlists(secret, 9)["concat-file"])

@@ -138,7 +138,7 @@ def test_held_out_predictions_keep_in_which_rows_labels_are_known(tmp_path):
 
 
 def test_unknown_cells_are_no_disagreement():
-    """Of the six known cells, row 1 of the first label and row 4 of the second differ."""
+    """Row 1 of the first label and row 4 of the second differ, of six known cells."""
     video = HeldOutVideo.of(1, 2.0, SCORES, TRUTH, PARTLY)
     assert asdict(video.summary(LABELS)) == {
         "task": 1,

@@ -1,4 +1,4 @@
-"""Which hosts and addresses media come from: what is listed, what is public, and nothing by a trick.
+"""Hosts and addresses that media may come from: what is listed, what is public, and nothing by a trick.
 
 Names are resolved by the tests, and every connection goes to a loopback port.
 """

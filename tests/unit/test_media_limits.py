@@ -1,4 +1,4 @@
-"""What a server may cost: time, bytes, room on the disk. And the ways to it: proxies, certificates of an own authority."""
+"""Limits of what a server may cost (time, bytes, room on the disk), proxies, and certificates of an own authority."""
 
 import gzip
 import hashlib

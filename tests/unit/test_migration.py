@@ -37,7 +37,7 @@ SECONDS = [row / 10 for row in range(100)]  # 9.9 s
 def planned(
     tasks: Any, config: str = GUIDE_CONFIG, seconds: float = 10.0, rate: float | None = 25.0, **options: Any
 ) -> MigrationPlan:
-    """What becomes of tasks whose media are all as long as ``seconds``."""
+    """The plan for tasks whose media are all as long as ``seconds``."""
     sources = ["/static/samples/clip.mp4", "/static/samples/other.mp4", "/static/samples/sound.mp3", "s3://bucket/clip.mp4"]
     return plan(
         LabelingConfig(config), tasks, MigrationOptions(durations={s: Media(seconds, rate) for s in sources}, **options)

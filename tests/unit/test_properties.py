@@ -1,4 +1,4 @@
-"""What holds for any input: round trips are exact, and whatever cannot be used is refused by an error of our own."""
+"""Properties that hold for any input: round trips are exact, and whatever cannot be used is refused by an error of our own."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What is said of the quality of out-of-fold predictions."""
+"""The reported quality of out-of-fold predictions."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a fold holds out is not learned from another copy of it either."""
+"""Copies of what a fold holds out are not learned from either."""
 
 import numpy as np
 import pytest

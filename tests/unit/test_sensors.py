@@ -1,4 +1,4 @@
-"""What describes a step of a series, worked by hand; series that are unlike the others of a project; and the cache."""
+"""Numbers of a step of a series, worked by hand; series that are unlike the others of a project; and the cache."""
 
 import time
 import tracemalloc

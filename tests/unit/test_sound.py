@@ -1,4 +1,4 @@
-"""What is heard in each step, regions of sound, and files whose sound cannot be had."""
+"""Numbers of each step of sound, regions of sound, and files whose sound cannot be had."""
 
 import av
 import numpy as np

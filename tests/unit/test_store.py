@@ -1,4 +1,4 @@
-"""What is remembered: annotations whose events come twice, late and out of order; jobs whose workers die; versions."""
+"""The store: annotations whose events come twice, late and out of order; jobs whose workers die; versions."""
 
 import contextlib
 import json
@@ -279,7 +279,7 @@ def states(store):
 
 
 def only(*living):
-    """Whether an owner of a job is one of these."""
+    """True if an owner of a job is one of these."""
     return lambda owner: owner in living
 
 
