@@ -136,7 +136,7 @@ class Trainings:
                     read.append(source)
                     content, features = self._videos.features(job, source, task.task, step)
                     media.append(Medium(source.control, features, content))
-                example = learner.task_example(media, task.data, task.result, task.labels)
+                example = learner.task_example(media, task.data, task.result, task.labels, task.frame_rates)
                 examples.append(replace(example, task=task.task))
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")

@@ -169,7 +169,7 @@ def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[Annotated
             for source in learner.sources(task.data):
                 content, features = backend.features_now(source, task.task, part_of(progress, done, len(tasks)))
                 media.append(Medium(source.control, features, content))
-            example = learner.task_example(media, task.data, task.result, task.labels)
+            example = learner.task_example(media, task.data, task.result, task.labels, task.frame_rates)
             examples.append(example)
             for note in example.notes:
                 say(f"task {task.task}: {note}")

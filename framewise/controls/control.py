@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy.typing as npt
@@ -99,6 +99,13 @@ class Control(ABC, Generic[F, P]):
     @property
     def _where(self) -> str:
         return f"<{self.kind.control} name={self.settings.from_name!r}>"
+
+    def as_annotated(self, frame_rates: Mapping[str, str | None] | None) -> Self:
+        """The control when an annotation was made, by the frame rates of that time (from_name -> frameRate), if known."""
+        then = (frame_rates or {}).get(self.settings.from_name, self.settings.frame_rate_text)
+        if then == self.settings.frame_rate_text:
+            return self
+        return type(self)(replace(self.settings, frame_rate_text=then), self.project, self.parts)
 
     # Features.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from framewise.controls.control import AnyControl
 from framewise.controls.examples import Example, Medium, Profiles, completed, example_of, notes_on, profiles_of
-from framewise.controls.learner import Learner, Predicted, SimpleMode
+from framewise.controls.learner import Learner, OnGrid, Predicted, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
 from framewise.core.converter import Segment
 from framewise.core.errors import ModelError
@@ -131,41 +131,47 @@ class TrainedModel(Learner):
         return bool(self.settings.parameters["model_classifier_type"] == "auto")
 
     def task_example(
-        self, media: Sequence[Medium], task_data: Mapping[str, Any], result: Sequence[Any], labels: Labels | None
+        self,
+        media: Sequence[Medium],
+        task_data: Mapping[str, Any],
+        result: Sequence[Any],
+        labels: Labels | None = None,
+        frame_rates: Mapping[str, str | None] | None = None,
     ) -> Example:
         """An annotation's ``result`` as an example; what several controls say of the same label is joined.
 
-        labels: of each control, as the labeling config had them when it was annotated, None if that is not known. Raises
-        RegionError, NothingMarked, MediaError, RequestError.
+        labels, frame_rates: of each control, as the labeling config had them when it was annotated, None if that is not known.
+        Raises RegionError, NothingMarked, MediaError, RequestError.
         """
         names = [control.settings.from_name for control in self.controls]
         told = [labels[name] for name in names if name in labels] if labels else []
         known = sorted({label for names in told for label in names}) if told else None
+        controls = [control.as_annotated(frame_rates) for control in self.controls]
 
         def on_grid(profiles: Profiles) -> Example:
-            return self._example(media, profiles, task_data, result, known)
+            grid = self.on_grid(media, task_data, profiles)
+            features = {medium.control.to_name: medium.features for medium in media}
+            frames = [
+                region
+                for control in controls
+                if control.to_name in features
+                for region in control.frames_of(result, features[control.to_name], grid.rate, task_data)
+            ]
+            return self._example(grid, frames, media[0].content, known, task_data)
 
         return replace(on_grid({}), media=tuple(media), on_grid=on_grid)
 
     def _example(
         self,
-        media: Sequence[Medium],
-        profiles: Profiles,
-        task_data: Mapping[str, Any],
-        result: Sequence[Any],
+        grid: OnGrid,
+        frames: Sequence[TimelineRegion],
+        content: str,
         told: Sequence[str] | None,
+        task_data: Mapping[str, Any],
     ) -> Example:
-        grid = self.on_grid(media, task_data, profiles)
-        features = {medium.control.to_name: medium.features for medium in media}
-        frames = [
-            region
-            for control in self.controls
-            if control.to_name in features
-            for region in control.frames_of(result, features[control.to_name], grid.rate, task_data)
-        ]
         number = len(grid.rows)
         inside = [cut for region in frames if (cut := _cut(region, number))]
-        example = example_of(self.settings, grid.rows, inside, media[0].content, told)
+        example = example_of(self.settings, grid.rows, inside, content, told)
         example = replace(example, group=self.settings.group_value(task_data))
         if len(inside) < len(frames):
             end = f"{number / grid.rate:.2f} s, where the shortest medium of the sync group ends"

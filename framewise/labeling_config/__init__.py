@@ -9,6 +9,7 @@ from framewise.labeling_config.reading import (
     attributes_of,
     has_dates,
     parse_xml,
+    read_frame_rates,
     read_interval_controls,
     read_label_tags,
     read_labeling_config,
@@ -17,6 +18,6 @@ from framewise.labeling_config.reading import (
 
 __all__ = [
     "CROPS", "DEFAULTS", "MAX_CONTROLS", "MAX_LABELS", "PARAMETERS", "ControlSettings", "LabelSettings", "SeriesSettings",
-    "attributes_of", "has_dates", "match_classes", "parse_xml", "read_interval_controls", "read_label_tags",
+    "attributes_of", "has_dates", "match_classes", "parse_xml", "read_frame_rates", "read_interval_controls", "read_label_tags",
     "read_labeling_config", "separator_of", "sync_groups", "training_keys",
 ]  # fmt: skip

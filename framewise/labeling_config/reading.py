@@ -10,7 +10,7 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from framewise.core.errors import ConfigError, brief
 from framewise.core.frame_grid import parse_frame_rate
-from framewise.core.media_kinds import MEDIA, expected_controls
+from framewise.core.media_kinds import MEDIA, VIDEO, expected_controls
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings
 from framewise.labeling_config.groups import check_together, sync_groups
@@ -250,6 +250,18 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
     objects = _objects(root)
     controls = ((attributes_of(e).get("name", ""), e) for e in root.iter() if _is_control(e, objects))
     return {name: [_label_tag(child) for child in element.iter("Label")] for name, element in controls}
+
+
+def read_frame_rates(xml: str) -> dict[str, str | None]:
+    """from_name -> ``frameRate`` of the video that a control is on, as it is written, None where it is not; {} for no XML."""
+    try:
+        root = parse_xml(xml)
+    except ConfigError:
+        return {}
+    objects = _objects(root)
+    videos = {name: attributes_of(e).get("framerate") for name, e in objects.items() if e.tag == VIDEO.object}
+    controls = [attributes_of(element) for element in root.iter() if _is_control(element, objects)]
+    return {c.get("name", ""): videos[c["toname"]] for c in controls if c.get("toname") in videos}
 
 
 def _label_tag(element: Element) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from framewise.core.errors import ProjectForgotten
 from framewise.store.database import Database
 from framewise.store.job_state import DUE_PROMISES
-from framewise.store.label_sets import LabelSets
+from framewise.store.label_sets import FrameRates, LabelSets
 
 KEPT_EVENTS = 10_000
 # In the column "deleted": told by an event, which is final; or missing when Label Studio was asked for all there is.
@@ -37,6 +37,7 @@ class AnnotatedTask:
 
     labels: from_name -> labels that the labeling config had when the annotation was submitted, by the names that they have
     now. Of other labels the annotation says nothing, not even that they are absent. None if that is not known.
+    frame_rates: from_name -> the frameRate at that time, by which its frames are counted. None if that is not known.
     """
 
     task: int
@@ -44,6 +45,7 @@ class AnnotatedTask:
     annotation: int
     result: list[Any]
     labels: dict[str, list[str]] | None = None
+    frame_rates: FrameRates | None = None
 
 
 class Annotations:
@@ -91,8 +93,8 @@ class Annotations:
                 f"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {keep}",
                 (key, label_studio_id, label_config, title, hostname, told_at),
             )
-            if before and self.label_sets.number(key) is None:
-                self.label_sets.put(key, before)  # from before label sets were kept
+            if before:
+                self.label_sets.begin(key, before)
             if label_config and (told_at or label_config != before):
                 self.label_sets.put(key, label_config, told_at)
         return before if before and label_config and label_config != before else None
@@ -224,9 +226,16 @@ class Annotations:
             AnnotatedTask(
                 task, json.loads(r["data"]), r["annotation"],
                 history.result(r["label_set"], json.loads(r["result"])), history.labels(r["label_set"]),
+                history.frame_rates(r["label_set"]),
             )
             for task, r in chosen.items()
         ]  # fmt: skip
+
+    def annotations_by_frame_rates(self, project: str) -> list[tuple[FrameRates, int]]:
+        """(from_name -> frameRate, number of annotations that were made while the labeling config had it), as far as known."""
+        rows = self._database.read(f"SELECT a.label_set, count(*) AS n FROM {COUNTED} GROUP BY a.label_set", (project,))
+        history = self.label_sets.read(project)
+        return [(rates, row["n"]) for row in rows if (rates := history.frame_rates(row["label_set"])) is not None]
 
     def is_annotated(self, project: str) -> bool:
         """True if there is anything to learn from."""

@@ -75,6 +75,10 @@ MIGRATIONS = (
         PRIMARY KEY (project, task));
     CREATE INDEX made_by_score ON made_predictions (project, score, task);
     """,
+    # NULL: not known of labeling configs that were told of before.
+    """
+    ALTER TABLE label_sets ADD COLUMN frame_rates TEXT;
+    """,
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0

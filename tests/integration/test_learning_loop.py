@@ -61,6 +61,21 @@ def test_a_clip_labelled_at_another_frame_rate_than_its_own_has_frames_of_the_co
     assert frames_of(service.predict(project, [task])[0], "Walk") == set(range(1, 11))
 
 
+def test_a_changed_frame_rate_leaves_annotations_at_the_times_that_their_annotators_saw(service, project, make_task):
+    """Frames 1 to 12 at 25 per second are the first half of a clip of 0.96 s; at 50 per second, frames 1 to 24."""
+    project, task = project.with_config(THOROUGH), make_task()
+    service.train(project, (task, halves()))
+
+    changed = project.with_config(THOROUGH.replace('frameRate="25"', 'frameRate="50"'))
+    service.send(changed.event("PROJECT_UPDATED"))
+    service.wait_idle()
+
+    prediction = service.predict(changed, [task])[0]
+    assert frames_of(prediction, "Walk") >= set(range(1, 17))
+    assert frames_of(prediction, "Run") >= set(range(33, 49))
+    assert not frames_of(prediction, "Walk") & set(range(33, 49))
+
+
 def test_an_update_is_learned_and_makes_another_version(service, project, make_task):
     task = make_task()
     created = project.annotation_event(task, [region("Walk", (1, 24))])

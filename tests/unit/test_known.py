@@ -287,3 +287,14 @@ def test_marks_of_a_sync_group_are_joined(video):
     found = learner.task_example([Medium(moves, series, "s"), Medium(timeline, video, "v")], {"person": "Ann"}, result, None)
     np.testing.assert_array_equal(found.known, np.repeat(rows((0, 4), (8, 20))[:, None], found.frame_labels.shape[1], 1))
     assert (found.video.group, found.notes) == ("group Ann", [])
+
+
+def test_an_annotation_from_before_a_change_of_the_frame_rate_is_at_the_times_that_its_annotator_saw(tmp_path):
+    """At 50 frames a second, frames 6 to 10 last from .1 to .2 s; at 25 that touches frames 3 (.08 to .12 s) to 5."""
+    cache_help.put(tmp_path, "film", ROWS)
+    features = cache_help.get(tmp_path, "film")
+    timeline = model()
+    media = [Medium(timeline.controls[0], features, "film")]
+    for rates, expected in (({"tl": "50"}, (2, 5)), ({"tl": "25"}, (5, 10)), ({"other": "50"}, (5, 10)), (None, (5, 10))):
+        found = timeline.task_example(media, {}, [region("Walk", (6, 10))], frame_rates=rates)
+        np.testing.assert_array_equal(found.frame_labels[:, 0].astype(bool), rows(expected), str(rates))

@@ -13,6 +13,7 @@ from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import SCHEMA, Database
 from framewise.store.job_state import GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS, MAX_ATTEMPTS, JobStates
 from framewise.store.registry import Registry
+from tests.messages import labeling_config
 
 PROJECT = "1.1795200057"
 EARLY, LATER, LAST = "2025-01-01T10:00:00.100000Z", "2025-01-01T10:00:00.900000Z", "2025-01-01T10:00:01.500000Z"
@@ -53,6 +54,37 @@ def chosen(store, project=PROJECT):
 def test_an_annotated_task_is_in_the_training_set(annotations):
     annotations.put_annotation(PROJECT, annotation(5), task=10)
     assert annotations.training_set(PROJECT) == [AnnotatedTask(10, {"video": "a.mp4"}, 5, [{"label": "Rain"}])]
+
+
+def frame_rates(store):
+    """annotation -> frame rates of its time."""
+    return {item.annotation: item.frame_rates for item in store.training_set(PROJECT)}
+
+
+def put_annotated(store, number, moment):
+    store.put_task(PROJECT, number, {})
+    store.put_annotation(PROJECT, annotation(number, updated_at=moment), number, store.label_sets.number(PROJECT))
+
+
+def test_annotations_know_the_frame_rate_of_their_time(database):
+    store = Annotations(database)
+    for number, (rate, moment) in enumerate((("25", EARLY), ("$fps", LATER), ("25", LAST)), 1):
+        store.put_project(PROJECT, 1, labeling_config("Rain", frame_rate=rate), told_at=moment)
+        put_annotated(store, number, moment)
+    assert frame_rates(store) == {1: {"tl": "25"}, 2: {"tl": "$fps"}, 3: {"tl": "25"}}
+    assert store.annotations_by_frame_rates(PROJECT) == [({"tl": "25"}, 1), ({"tl": "$fps"}, 1), ({"tl": "25"}, 1)]
+
+
+def test_annotations_from_before_frame_rates_were_kept_have_that_of_the_labeling_config_then(database):
+    store = Annotations(database)
+    store.put_project(PROJECT, 1, labeling_config("Rain", frame_rate="25"), told_at=EARLY)
+    put_annotated(store, 1, EARLY)
+    with database.transaction() as connection:
+        connection.execute("UPDATE label_sets SET frame_rates = NULL")  # as an upgrade leaves them
+    assert frame_rates(store) == {1: None}
+    store.put_project(PROJECT, 1, labeling_config("Rain", frame_rate="30"), told_at=LATER)
+    put_annotated(store, 2, LATER)
+    assert frame_rates(store) == {1: {"tl": "25"}, 2: {"tl": "30"}}
 
 
 def test_an_update_takes_the_place_of_what_was(annotations):
