@@ -13,6 +13,7 @@ from framewise.settings import Settings
 from framewise.store.annotations import Annotations
 from framewise.store.browsing import Browsing
 from framewise.store.made import LastPredictions
+from framewise.store.media_facts import MediaFacts
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import Registry
@@ -42,8 +43,9 @@ class Assembly:
         )
         pushed = PushedPredictions(database)
         self.made = LastPredictions(database)
+        self.facts = MediaFacts(database)
         self.backend = Backend(
-            self.parts, self.annotations, self.known, pushed, self.made, self.jobs, self.label_studio, waiting_slots
+            self.parts, self.annotations, self.known, self.facts, pushed, self.made, self.jobs, self.label_studio, waiting_slots
         )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
@@ -40,6 +40,14 @@ def _filter(column: str, operator: str, type: str, value: Any) -> dict[str, Any]
 
 
 NOT_ANNOTATED = _filter("total_annotations", "equal", "Number", 0)
+
+
+class ProjectState(NamedTuple):
+    """created: in Unix seconds. model_version: that prelabels tasks, "" for none."""
+
+    created: int
+    title: str
+    model_version: str
 
 
 class LabelStudioClient:
@@ -157,12 +165,12 @@ class LabelStudioClient:
         with self._asking(f"asking for the annotations of task {task_id}"):
             return any(not a.was_cancelled for a in self._sdk.annotations.list(task_id))
 
-    def project_state(self, project_id: int) -> tuple[int, str]:
-        """Creation time of a project, in Unix seconds, and the model version that is chosen in it to prelabel tasks, or "".
-        Raises LabelStudioError."""
+    def project_state(self, project_id: int) -> "ProjectState":
+        """State of a project. Raises LabelStudioError."""
         with self._asking(f"asking for project {project_id}"):
             project = self._sdk.projects.get(project_id)
-            return int(project.created_at.timestamp()), project.model_version or ""
+            created = int(project.created_at.timestamp())
+            return ProjectState(created, str(project.title or ""), project.model_version or "")
 
     def choose_version(self, project_id: int, model_version: str) -> None:
         """Choose the model version that prelabels a project's tasks. Raises LabelStudioError."""

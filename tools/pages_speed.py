@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.quality import measure
+from framewise.media.advice import VideoFacts
+from framewise.media.video import VideoInfo
 from framewise.settings import Settings
 from framewise.store.made import LastPrediction
+from framewise.store.media_facts import FileFacts
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +60,10 @@ def fill(
     assembly.annotations.put_project(key, number, labeling_config(), f"Gait study {number}")
     data = [{"id": n, "data": {"video": video or f"/srv/videos/walk-{n:04}.mp4"}} for n in range(1, tasks + 1)]
     assembly.annotations.put_tasks(key, data)
+    facts = _facts(frames / RATE).to_json()
+    with assembly.annotations.together():
+        for task in data:
+            assembly.facts.put(key, FileFacts(int(str(task["id"])), "video", f"walk-{task['id']:04}.mp4", facts, {}))
     truths = [_truth(random, frames) for _ in range(count)]
     with assembly.annotations.together():
         for task, truth in zip(data, truths, strict=False):
@@ -69,6 +77,13 @@ def fill(
         for task in data[count:]
     ]
     assembly.made.put(key, made)
+
+
+def _facts(seconds: float) -> VideoFacts:
+    """Facts of a video of 30 pictures a second, which the labeling config's frame rate does not fit."""
+    container, base = "mov,mp4,m4a,3gp,3g2,mj2", Fraction(1, 15360)
+    info = VideoInfo(64, 64, "h264", "yuv420p", container, Fraction(30), base, seconds, 0.0, seconds)
+    return VideoFacts(info, round(30 * seconds), 30.0, True, seconds, seconds, (RATE, round(seconds * RATE)))
 
 
 def _truth(random: np.random.Generator, frames: int) -> Array:

@@ -27,6 +27,7 @@ from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 from framewise.store.made import LastPredictions
+from framewise.store.media_facts import MediaFacts
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import forget_project
@@ -44,6 +45,7 @@ class Backend:
         parts: Parts,
         annotations: Annotations,
         known: KnownProjects,
+        facts: MediaFacts,
         pushed: PushedPredictions,
         made: LastPredictions,
         jobs: Jobs,
@@ -55,7 +57,7 @@ class Backend:
         self._known = known
         self._jobs = jobs
         self._projects = Projects(parts, annotations, jobs.states)
-        self._videos = Videos(annotations, jobs, self._projects)
+        self._videos = Videos(annotations, facts, jobs, self._projects)
         self._predictions = Predictions(annotations, made, jobs, self._videos, waiting_slots)
         self._importing = Importing(annotations, jobs, self._projects, label_studio)
         free_disk = FreeDisk(parts.settings.cache_dir, parts.settings.min_free_disk_bytes)

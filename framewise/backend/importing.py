@@ -84,7 +84,8 @@ class Importing:
         LabelStudioError, also where LABEL_STUDIO_URL leads to another project of the same number.
         """
         number, began = project_id(job.project), time.time()
-        self._check(job.project, number)
+        title = self._checked_title(job.project, number)
+        self._annotations.put_project(job.project, number, "", title)
         tasks: set[int] = set()
         annotations: set[int] = set()
         changed = False
@@ -102,13 +103,15 @@ class Importing:
         # A host that tells projects by number alone does not say when they were made: it could be any Label Studio's.
         return self._label_studio.connected and not project.endswith(".0")
 
-    def _check(self, project: str, number: int) -> None:
-        created, _ = self._label_studio.project_state(number)
+    def _checked_title(self, project: str, number: int) -> str:
+        """Title of a project. Raises LabelStudioError where LABEL_STUDIO_URL leads to another one."""
+        created, title, _ = self._label_studio.project_state(number)
         if project != f"{number}.{created}":
             raise LabelStudioError(
                 f"project {number} at LABEL_STUDIO_URL was created at another time than {project}, so it is another project, "
                 "and nothing is fetched; does LABEL_STUDIO_URL point to the Label Studio in which this backend is connected?"
             )
+        return title
 
     def _store(self, job: Job, page: Sequence[Mapping[str, Any]]) -> bool:
         """Remember a page of tasks with their annotations, and the training that is to follow from it, as a whole."""

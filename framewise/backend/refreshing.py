@@ -112,7 +112,7 @@ class Refresh:
 
     def _chosen_version(self, project: str, number: int) -> str:
         """The model version that is chosen in Label Studio's project. Raises LabelStudioError if that is another project."""
-        created, chosen = self._label_studio.project_state(number)
+        created, _, chosen = self._label_studio.project_state(number)
         if project != f"{number}.{created}":
             raise LabelStudioError(
                 f"project {number} at LABEL_STUDIO_URL was created at another time than {project}, so it is another project, "

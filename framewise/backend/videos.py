@@ -1,18 +1,20 @@
 """A task's video or series: its features from the cache, or fetched and extracted by a job."""
 
 import logging
-from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from framewise.backend.file_notes import FileNotes
 from framewise.backend.identifiers import file_name
 from framewise.backend.projects import Projects
-from framewise.controls import AnyControl, Source
+from framewise.controls import Source
 from framewise.core.errors import FramewiseError
 from framewise.core.progress import Progress
 from framewise.jobs import Jobs
-from framewise.media.group_advice import Played, group_advice
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
+from framewise.store.media_facts import FileFacts, MediaFacts
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +22,9 @@ logger = logging.getLogger(__name__)
 class Videos:
     """Features of tasks' videos and series, and the job ``extract``."""
 
-    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects):
+    def __init__(self, annotations: Annotations, facts: MediaFacts, jobs: Jobs, projects: Projects):
         self._annotations = annotations
+        self._facts = facts
         self._jobs = jobs
         self._projects = projects
 
@@ -53,32 +56,24 @@ class Videos:
         content = control.known_content(source.address, task)
         cached = control.cached_features(content) if content else None
         if content and cached:
+            if task is not None and not self._facts.are_known(job.project, task, control.to_name):
+                with suppress(FramewiseError):  # it was extracted for another task, and may be gone by now
+                    self._note(job, source, task, control.at_hand(source.address), cached)
             return content, cached
         with control.opened(source.address, task, progress) as file:
             features = control.features(file, progress)
-            data = self._annotations.task_data(job.project, task) if task is not None else None
-            profile = source.learner.profiles.get(control.to_name)
-            told = control.advice(file, file_name(source.address), features, data or {}, profile)
-            told += self._group_advice(control, features, task, data or {})
-            for advice in told:
-                logger.warning("project %s, task %s: %s", job.project, task, advice)
-                self._jobs.states.warn(job.id, f"task {task}: {advice}")
+            if task is not None:
+                self._note(job, source, task, file.path, features)
             return file.content, features
 
-    def _group_advice(self, control: AnyControl, features: Any, task: int | None, data: Mapping[str, Any]) -> list[str]:
-        """Advice on a file beside those of its sync group that were read before it."""
-        sync = control.settings.sync
-        if not sync:
-            return []
-        others: dict[str, Played] = {}
-        try:
-            own = control.played(features, data)
-            for other in (one for learner in self._projects.learners(control.project) for one in learner.controls):
-                if other.settings.sync == sync and other.to_name != control.to_name:
-                    content = other.known_content(other.settings.media_source(data), task)
-                    theirs = other.cached_features(content) if content else None
-                    if theirs:
-                        others[other.to_name] = other.played(theirs, data)
-        except FramewiseError:
-            return []  # said where the other one is used
-        return group_advice(own, list(others.values()))
+    def _note(self, job: Job, source: Source, task: int, path: Path | None, features: Any) -> None:
+        """Note the facts of a task's file, and say what they mean for its annotators."""
+        control, data = source.control, self._annotations.task_data(job.project, task) or {}
+        name = f"the {control.kind.noun}" if control.settings.is_inline else file_name(source.address)
+        facts = {**control.facts(path, features, data), "played": control.played(features).to_json()}
+        file, others = FileFacts(task, control.to_name, name, facts, data), self._facts.of(job.project, task)
+        self._facts.put(job.project, file)
+        notes = FileNotes(self._projects.learners(job.project), self._annotations.annotated_tasks(job.project))
+        for note in notes.on(file, others):
+            logger.warning("project %s, task %s: %s", job.project, task, note.about(name))
+            self._jobs.states.warn(job.id, f"task {task}: {note.about(name)}")

@@ -33,7 +33,7 @@ class AudioControl(Control[SoundFeatures, None]):
     def subject(self, source: str) -> str:
         return f"{LOG_MEL} {self.parts.media.stamp(source)}"
 
-    def played(self, features: SoundFeatures, task_data: Mapping[str, Any]) -> Played:
+    def played(self, features: SoundFeatures) -> Played:
         return Played(self.to_name, features.duration_seconds)
 
     def rate(self, features: SoundFeatures | None, task_data: Mapping[str, Any], profile: None) -> float | None:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from framewise.labeling_config import DEFAULTS, ControlSettings
 from framewise.learning.tracks import Rows
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile, MediaLibrary
+from framewise.media.notes import Note
 from framewise.settings import Settings
 from framewise.store.registry import Registry
 
@@ -28,6 +30,7 @@ F = TypeVar("F")  # features of a file
 P = TypeVar("P")  # profile of a project's files; None for media that have none
 
 Identity = dict[str, str | None]
+Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,22 @@ class Control(ABC, Generic[F, P]):
         """A task's file, there as long as the context lasts: see ``MediaLibrary.opened``."""
         return self.parts.media.opened(source, task, progress)
 
-    def advice(self, file: MediaFile, name: str, features: F, task_data: Mapping[str, Any], profile: P | None) -> list[str]:
-        """Notes on a file, for the user before it is annotated. name: of the file, for messages. profile: of the files
-        that the version in use learned from."""
-        return []
+    def at_hand(self, source: str) -> Path | None:
+        """A task's file if it can be read at once: see ``MediaLibrary.at_hand``."""
+        return self.parts.media.at_hand(source)
 
     @abstractmethod
-    def played(self, features: F, task_data: Mapping[str, Any]) -> Played:
+    def played(self, features: F) -> Played:
         """The file as one medium of its sync group."""
+
+    def facts(self, path: Path | None, features: F, task_data: Mapping[str, Any]) -> Facts:
+        """Facts of a file, as JSON, that notes on it are made from. path: None if it is not at hand any more."""
+        return {}
+
+    def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: P | None, annotated: int) -> list[Note]:
+        """Notes on a file for its annotators. name: of the file. profile: of the files that the version in use learned from.
+        annotated: number of the project's annotations."""
+        return []
 
     # The grid.
 

@@ -9,15 +9,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from framewise.controls.control import Control, Identity
+from framewise.controls.control import Control, Facts, Identity
 from framewise.core.media_kinds import SERIES
 from framewise.core.progress import Progress
 from framewise.core.timeline import SampleAxis
 from framewise.features.sensors import SENSORS, SensorRows, SeriesFeatures, SeriesProfile, SeriesReader, series_key
 from framewise.labeling_config import SeriesSettings
-from framewise.media.advice import Channels, channel_advice, series_advice
-from framewise.media.group_advice import Played
+from framewise.media.advice import SeriesFacts, series_notes
+from framewise.media.group_advice import Clock, Played
 from framewise.media.library import MediaFile
+from framewise.media.notes import Note
 
 logger = logging.getLogger(__name__)
 
@@ -55,26 +56,21 @@ class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
     def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
         return _written(source) if self._series.inline else super().opened(source, task, progress)
 
-    def advice(
-        self,
-        file: MediaFile,
-        name: str,
-        features: SeriesFeatures,
-        task_data: Mapping[str, Any],
-        profile: SeriesProfile | None,
-    ) -> list[str]:
-        found = Channels(
-            features.ranges,
-            features.profile().spreads,
-            features.sample_rate,
-            profile.spreads if profile else (),
-            profile.grid.sample_rate if profile else None,
-        )
-        return [*series_advice(features.times, self._series), *channel_advice(found, self._series)]
+    def at_hand(self, source: str) -> Path | None:
+        return None if self._series.inline else super().at_hand(source)
 
-    def played(self, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Played:
+    def played(self, features: SeriesFeatures) -> Played:
         times = features.times
-        return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, times=times)
+        return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, Clock.of(times))
+
+    def facts(self, path: Path | None, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Facts:
+        return SeriesFacts.of(features.times, features.ranges, features.profile().spreads).to_json()
+
+    def notes(
+        self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: SeriesProfile | None, annotated: int
+    ) -> list[Note]:
+        usual = (profile.spreads, profile.grid.sample_rate) if profile else ((), None)
+        return series_notes(SeriesFacts.from_json(facts), self._series, *usual) if "ranges" in facts else []
 
     def profile_of(self, features: Sequence[SeriesFeatures]) -> SeriesProfile:
         return SeriesProfile.of(features)

@@ -1,12 +1,13 @@
 """<TimelineLabels> on <Video>: what is seen in each frame that Label Studio shows."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from framewise.controls.control import Classes, Control, Identity
+from framewise.controls.control import Classes, Control, Facts, Identity
 from framewise.core.errors import ConfigError, MediaError, RequestError
 from framewise.core.media_kinds import VIDEO
 from framewise.core.progress import Progress
@@ -15,9 +16,10 @@ from framewise.features.backbone import BackboneFile
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
 from framewise.learning.tracks import Rows, appearance_of
-from framewise.media.advice import timing_advice
+from framewise.media.advice import VideoFacts, timing_notes
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile
+from framewise.media.notes import Note
 from framewise.media.video import probe
 
 
@@ -72,19 +74,25 @@ class VideoControl(Control[VideoFeatures, None]):
     def subject(self, source: str) -> str:
         return f"{self.front_end} {self.crop} {self.parts.media.stamp(source)}"
 
-    def advice(
-        self, file: MediaFile, name: str, features: VideoFeatures, task_data: Mapping[str, Any], profile: None
-    ) -> list[str]:
+    def played(self, features: VideoFeatures) -> Played:
+        return Played(self.to_name, features.timeline.duration_seconds)
+
+    def facts(self, path: Path | None, features: VideoFeatures, task_data: Mapping[str, Any]) -> Facts:
+        if path is None:
+            return {}
         try:
             frame_rate = self.settings.frame_rate(task_data)
             features.timeline.num_frames(frame_rate)
         except (RequestError, MediaError):
-            return []  # a rate that cannot be is said where the features are used
-        return timing_advice(name, probe(file.path), features.timeline.pts, frame_rate)
+            return {}  # a rate that cannot be is said where the features are used
+        return VideoFacts.of(probe(path), features.timeline.pts, frame_rate).to_json()
 
-    def played(self, features: VideoFeatures, task_data: Mapping[str, Any]) -> Played:
-        frame_rate = self.settings.frame_rate(task_data)
-        return Played(self.to_name, features.timeline.duration_seconds, frame_rate=frame_rate)
+    def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: None, annotated: int) -> list[Note]:
+        try:
+            frame_rate = self.settings.frame_rate(task_data)
+        except RequestError:
+            return []
+        return timing_notes(name, VideoFacts.from_json(facts), frame_rate, annotated) if "info" in facts else []
 
     def rate(self, features: VideoFeatures | None, task_data: Mapping[str, Any], profile: None) -> float:
         """The frame rate of the labeling config. Raises RequestError."""

@@ -92,6 +92,11 @@ class ControlSettings:
     def is_on_video(self) -> bool:
         return self.kind.unit == "frames"
 
+    @property
+    def is_inline(self) -> bool:
+        """True if the task's data holds the media itself."""
+        return bool(self.series and self.series.inline)
+
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
         text: Any = self.frame_rate_text
@@ -107,7 +112,7 @@ class ControlSettings:
     def media_source(self, task_data: Mapping[str, Any]) -> str:
         """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
         source = task_data.get(self.value_key)
-        if self.series and self.series.inline:
+        if self.is_inline:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
             raise RequestError(

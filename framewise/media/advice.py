@@ -1,13 +1,14 @@
-"""Advice on a video or series before labels are drawn on it: rates that do not match, files no browser plays.
+"""Notes on videos and series, from facts that are kept: rates that do not match, files that no browser plays.
 
-Every advice names the file, what was found, what that means for labels, and a cure that can be pasted into a shell.
+Files need not be there any more when notes are made, so they are true of the labeling config and the annotations of now.
 """
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import PurePath
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from framewise.core.errors import brief
 from framewise.core.frame_grid import count_frames, picture_rows
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
+from framewise.media.notes import Note
 from framewise.media.video import VideoInfo
 
 # 29.97 and 30000/1001 differ by 0.0001 %, a tenth of a frame an hour; 23.976 and 24 by 0.1 %, a frame in 42 s.
@@ -41,15 +43,63 @@ OTHER_SPREAD, OTHER_RATE = 5.0, 1.5  # from so many times, or a fraction, on: of
 H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
 
 
-def timing_advice(name: str, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> list[str]:
-    """Advice on a video's timing, most important first; nothing of a file that fits.
+@dataclass(frozen=True)
+class VideoFacts:
+    """Facts of a video that notes on it are made from.
 
-    name:       of the file, for the text and its ffmpeg lines.
-    pts:        (P,) times of all decoded pictures, ascending, in units of info.time_base; P >= 1.
-    frame_rate: frames per second of the labeling config, as `parse_frame_rate` has it.
+    pictures:        number of decoded pictures.
+    rate, constant:  see ``picture_rate``.
+    span_seconds:    from the first picture to the last.
+    longest_seconds: what a browser reports once it has read all pictures.
+    shown:           frame rate of a labeling config, and number of pictures that Label Studio shows at it.
     """
-    found = (_playing_advice(name, info), _late_advice(name, info, pts, frame_rate), _rate_advice(name, info, pts, frame_rate))
-    return [advice for advice in found if advice]
+
+    info: VideoInfo
+    pictures: int
+    rate: float
+    constant: bool
+    span_seconds: float
+    longest_seconds: float
+    shown: tuple[float, int]
+
+    @classmethod
+    def of(cls, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> Self:
+        """pts: (P,) times of all decoded pictures, ascending, in units of info.time_base; P >= 1."""
+        rate, constant = picture_rate(pts, info.time_base)
+        longest = max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
+        seconds = pts.astype(np.float64) * info.time_base.numerator / info.time_base.denominator
+        rows = picture_rows(seconds, frame_rate, max(count_frames(longest, frame_rate), 1))
+        span = float(int(pts[-1] - pts[0]) * info.time_base)
+        return cls(info, len(pts), rate, constant, span, longest, (frame_rate, len(np.unique(rows))))
+
+    def to_json(self) -> dict[str, Any]:
+        info = {name: str(x) if isinstance(x, Fraction) else x for name, x in asdict(self.info).items()}
+        return {**asdict(self), "info": info}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        info = dict(written["info"])
+        for name in ("average_rate", "time_base"):
+            info[name] = None if info[name] is None else Fraction(info[name])
+        own = {field.name: written[field.name] for field in fields(cls)}
+        return cls(**{**own, "info": VideoInfo(**info), "shown": tuple(written["shown"])})
+
+    def shown_at(self, frame_rate: float) -> int | None:
+        """Number of pictures that Label Studio shows; None if that is not known, of a variable rate."""
+        if frame_rate == self.shown[0]:
+            return self.shown[1]
+        return min(self.pictures, max(count_frames(self.longest_seconds, frame_rate), 1)) if self.constant else None
+
+
+def timing_notes(name: str, facts: VideoFacts, frame_rate: float, annotated: int = 0) -> list[Note]:
+    """Notes on a video's timing, most important first; nothing of a file that fits.
+
+    name:       of the file, for ffmpeg lines.
+    frame_rate: frames per second of the labeling config, as `parse_frame_rate` has it.
+    annotated:  number of annotations of the project: a change of frameRate would move their regions.
+    """
+    playing, late = _playing_note(name, facts.info), _late_note(name, facts, frame_rate)
+    return [note for note in (playing, late, _rate_note(name, facts, frame_rate, annotated)) if note]
 
 
 def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float, bool]:
@@ -67,89 +117,100 @@ def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float
     return float(1 / (step * time_base)), float(np.mean(usual)) >= REGULAR_SHARE
 
 
-def _playing_advice(name: str, info: VideoInfo) -> str | None:
+def _playing_note(name: str, info: VideoInfo) -> Note | None:
     """A file that some browser does not play."""
-    cure = f"Convert it before you annotate: ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'h264')}"
+    convert, command = "Convert it before you annotate", f"ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'h264')}"
     what = [f"the codec {NAMES.get(info.codec, info.codec)}"] * (info.codec not in PLAYED)
     what += [f"the container {info.container}"] * (info.container not in OPENED)
     if info.codec == "hevc" and len(what) == 1:
-        return (
-            f"{name}: {what[0]} plays in some browsers only (Safari; Chrome and Edge where the machine has a decoder for it; "
-            f"not in Debian's Chromium): where it does not, Label Studio shows no picture and no timeline. {cure}"
-        )
+        return Note(
+            f"{what[0]} plays in some browsers only (Safari; Chrome and Edge where the machine has a decoder for it; not in "
+            "Debian's Chromium)",
+            "Where it does not, Label Studio shows no picture and no timeline", convert, command=command,
+        )  # fmt: skip
     if what:
-        return (
-            f"{name}: browsers do not play {' nor '.join(what)}: Label Studio shows no picture and no timeline, so nobody can "
-            f"annotate it or see predictions. {cure}"
-        )
+        return Note(
+            f"browsers do not play {' nor '.join(what)}",
+            "Label Studio shows no picture and no timeline, so nobody can annotate it or see predictions",
+            convert, command=command,
+        )  # fmt: skip
     if info.codec == "h264" and info.pixel_format not in PLAYED_EVERYWHERE:
-        return (
-            f"{name}: H.264 with the pixel format {info.pixel_format} plays in Chromium and Chrome, but not in Firefox and "
-            f"Safari: there Label Studio shows no picture and no timeline. {cure}"
-        )
-    return _opening_advice(name, info)
+        return Note(
+            f"H.264 with the pixel format {info.pixel_format} plays in Chromium and Chrome, but not in Firefox and Safari",
+            "There Label Studio shows no picture and no timeline", convert, command=command,
+        )  # fmt: skip
+    return _opening_note(name, info)
 
 
-def _opening_advice(name: str, info: VideoInfo) -> str | None:
+def _opening_note(name: str, info: VideoInfo) -> Note | None:
     """A file that browsers play and Label Studio does not."""
     copy = f"ffmpeg -i {shlex.quote(name)} -c copy"
     if info.duration_seconds == 0:
         # Chromium's duration is then Infinity; Label Studio 1.23.2: "RangeError: Invalid time value", and an empty page
-        return (
-            f"{name}: its header does not say how long it is, as in recordings that a browser made: Label Studio's editor ends "
-            "in an error and shows nothing, so nobody can annotate it or see predictions. Have the length written before you "
-            f"annotate: {copy} {_new_name(name, 'copy', PurePath(name).suffix)}"
+        return Note(
+            "the header does not say how long it is, as in recordings that a browser made",
+            "Label Studio's editor ends in an error and shows nothing, so nobody can annotate it or see predictions",
+            "Have the length written before you annotate",
+            command=f"{copy} {_new_name(name, 'copy', PurePath(name).suffix)}",
         )
     if PurePath(name).suffix.lower() in QUICKTIME_SUFFIXES:
-        return (
-            f"{name}: Label Studio asks the browser about video/quicktime, by the file's name, and Chromium says no, though it "
-            "would play it: an error is shown in place of the video. Give it a name in .mp4, before you annotate: "
-            f"{copy} -movflags +faststart {_new_name(name, 'copy')}"
-        )
+        return Note(
+            "Label Studio asks the browser about video/quicktime, by the file's name, and Chromium says no, though it would "
+            "play it",
+            "An error is shown in place of the video", "Give it a name in .mp4 before you annotate",
+            command=f"{copy} -movflags +faststart {_new_name(name, 'copy')}",
+        )  # fmt: skip
     return None
 
 
-def _late_advice(name: str, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> str | None:
+def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
     """A file in which nothing begins at 0: the browser's duration then depends on how far it has read."""
-    short = count_frames(info.duration_seconds, frame_rate)
-    long = count_frames(_longest(info, pts), frame_rate)
+    info = facts.info
+    short, long = (count_frames(seconds, frame_rate) for seconds in (info.duration_seconds, facts.longest_seconds))
     if info.start_seconds <= 0 or info.duration_seconds == 0 or short == long:
         return None
-    return (
-        f"{name}: it starts at {info.start_seconds:.3f} s, with nothing in the file before: in a browser it is {short} or "
-        f"{long} frames long, by chance, and frames before its first picture show that one: regions at both ends are unsure. "
-        f"Let it start at 0: ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'from-0')}"
-    )
+    return Note(
+        "nothing in the file begins at 0 s, so browsers disagree about its length",
+        "Frames before its first picture show that one, and regions at both ends are unsure", "Let it begin at 0",
+        f"it begins at {info.start_seconds:.3f} s and is {short} or {long} frames long",
+        f"ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'from-0')}",
+    )  # fmt: skip
 
 
-def _rate_advice(name: str, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> str | None:
+def _rate_note(name: str, facts: VideoFacts, frame_rate: float, annotated: int) -> Note | None:
     """Frames of Label Studio that are not the file's own pictures, one by one."""
-    rate, constant = picture_rate(pts, info.time_base)
+    rate = facts.rate
     if rate == 0:
         return None
-    span = float(int(pts[-1] - pts[0]) * info.time_base)
-    tolerance = SAME_RATE + float(info.time_base) / span  # what is known of the rate, if times are rounded
-    if constant and abs(rate - frame_rate) <= tolerance * frame_rate:
+    tolerance = SAME_RATE + float(facts.info.time_base) / facts.span_seconds  # what is known of the rate, if times are rounded
+    if facts.constant and abs(rate - frame_rate) <= tolerance * frame_rate:
         return None
-    text = f"{_plain(rate)} pictures a second" if constant else f"a variable rate (about {_plain(rate)} pictures a second)"
-    convert = f"ffmpeg -i {shlex.quote(name)} -vf fps={_plain(frame_rate)} {H264} {_new_name(name, _plain(frame_rate) + 'fps')}"
-    cure = f'write frameRate="{_plain(rate)}" into the <Video> tag, or convert the file: ' if constant else "convert the file: "
-    return (
-        f"{name}: it has {text}, the labeling config's frameRate is {_plain(frame_rate)}: {_effect(info, pts, frame_rate)}. "
-        "Regions are right as they are drawn, but no finer, and their frame numbers are not those of other tools. "
-        f"Before you annotate, since regions that are there keep their frame numbers: {cure}{convert}"
-    )
+    variable = "" if facts.constant else f"about {_plain(rate)} pictures a second; "
+    cure = "Before you annotate, convert it"
+    if facts.constant and rate >= 1:  # below 1, frameRate is seconds a frame
+        cure = f'Before you annotate, write frameRate="{_plain(rate)}" into the Video tag, or convert the file'
+    if annotated:
+        cure = (
+            f"Convert it. Leave frameRate as it is: another one would move the regions of {annotated} "
+            f"annotation{'s' * (annotated != 1)} in Label Studio"
+        )
+        cure += f", at {_plain(rate)} from 60 s to {60 * frame_rate / rate:.0f} s" * (facts.constant and rate >= 1)
+    what = f"{_plain(rate)} pictures a second" if facts.constant else "a variable number of pictures a second"
+    return Note(
+        f"{what}, but the labeling config's frameRate is {_plain(frame_rate)}",
+        "Regions are right as they are drawn, but no finer, and their frame numbers are not those of other tools", cure,
+        variable + _effect(facts, frame_rate),
+        f"ffmpeg -i {shlex.quote(name)} -vf fps={_plain(frame_rate)} {H264} {_new_name(name, _plain(frame_rate) + 'fps')}",
+    )  # fmt: skip
 
 
-def _effect(info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> str:
+def _effect(facts: VideoFacts, frame_rate: float) -> str:
     """Number of pictures that are never shown, and of frames that show none of their own."""
-    num_frames = max(count_frames(_longest(info, pts), frame_rate), 1)
-    seconds = pts.astype(np.float64) * info.time_base.numerator / info.time_base.denominator
-    seen = len(np.unique(picture_rows(seconds, frame_rate, num_frames)))
-    return (
-        f"of its {len(pts)} pictures Label Studio never shows {len(pts) - seen}, and {num_frames - seen} of its {num_frames} "
-        "frames show a picture once more"
-    )
+    num_frames, seen = max(count_frames(facts.longest_seconds, frame_rate), 1), facts.shown_at(frame_rate)
+    if seen is None:
+        return f"{facts.pictures} pictures, {num_frames} frames"
+    never = f"of its {facts.pictures} pictures Label Studio never shows {facts.pictures - seen}"
+    return f"{never}, and {num_frames - seen} of its {num_frames} frames show a picture once more"
 
 
 def _plain(rate: float) -> str:
@@ -161,71 +222,98 @@ def _new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
     return shlex.quote(f"{PurePath(name).stem}-{addition}{suffix}")
 
 
-def _longest(info: VideoInfo, pts: npt.NDArray[np.int64]) -> float:
-    """Seconds that a browser reports once it has read all pictures."""
-    return max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
-
-
 @dataclass(frozen=True)
-class Channels:
-    """Channels of a series beside those of the annotated series. ranges (C, 2): minimum and maximum of each, NaN for one
-    without a number. spreads (C,), sample_rate: see ``features.sensors.SeriesProfile``; usual: of the annotated, if known.
+class SeriesFacts:
+    """Facts of a series that notes on it are made from.
+
+    ranges (C, 2):  minimum and maximum of each channel, None for one without a number.
+    spreads (C,):   see ``features.sensors.SeriesProfile``.
+    sample_rate:    samples a second, leaving out gaps.
+    first, written: the first time, as a number and as it is written.
+    repeated:       number of samples that have the time of the one before.
     """
 
-    ranges: npt.NDArray[np.float64]
-    spreads: Sequence[float | None]
+    ranges: Sequence[tuple[float | None, float | None]]
+    spreads: list[float | None]
     sample_rate: float
-    usual_spreads: Sequence[float | None] = ()
-    usual_rate: float | None = None
+    samples: int
+    first: float
+    written: str
+    repeated: int
+
+    @classmethod
+    def of(cls, times: SeriesTimes, ranges: npt.NDArray[np.float64], spreads: Sequence[float | None]) -> Self:
+        known = [(None, None) if np.isnan(least) else (float(least), float(most)) for least, most in ranges]
+        repeated = int((np.diff(times.native) == 0).sum())
+        first, written = float(times.native[0]), str(times.written(0))
+        return cls(known, list(spreads), 1 / times.period_seconds, len(times), first, written, repeated)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Self:
+        own = {field.name: written[field.name] for field in fields(cls)}
+        return cls(**{**own, "ranges": [tuple(channel) for channel in written["ranges"]]})
 
 
-def channel_advice(found: Channels, settings: SeriesSettings) -> list[str]:
-    """Notes on channels that are not measured, and on units and rates unlike those of the annotated series."""
-    said = []
-    names = settings.channels
-    missing = [name for name, (least, _) in zip(names, found.ranges, strict=True) if np.isnan(least)]
-    if missing:
-        said.append(
-            f"{_channels(missing)} no numbers in this series: predictions for it rely on the other channels; check the column"
+def series_notes(
+    facts: SeriesFacts, settings: SeriesSettings, usual_spreads: Sequence[float | None] = (), usual_rate: float | None = None
+) -> list[Note]:
+    """Notes on a series. usual_spreads, usual_rate: of the annotated series, if known."""
+    return [*_time_notes(facts, settings), *_channel_notes(facts, settings, usual_spreads, usual_rate)]
+
+
+def _time_notes(facts: SeriesFacts, settings: SeriesSettings) -> Iterator[Note]:
+    if not settings.time_column:
+        yield Note(
+            "the series has no timeColumn",
+            "Label Studio takes each row as a second, whatever its true rate",
+            "Name the column of the times if it is to play together with a video",
         )
-    constant = {name: least for name, (least, most) in zip(names, found.ranges, strict=True) if least == most}
+    if settings.time_column and not settings.is_date and facts.first > 1e11:
+        yield Note(
+            "the times look like milliseconds since 1970",
+            "Label Studio takes numbers as seconds", 'Set timeFormat="%Q"', f"they begin at {facts.written}",
+        )  # fmt: skip
+    if facts.repeated:
+        yield Note(
+            "samples have the time of the one before",
+            cure="Does the time column tell them apart as finely as they were taken?",
+            detail=f"{facts.repeated} of {facts.samples} samples",
+        )
+
+
+def _channel_notes(
+    facts: SeriesFacts, settings: SeriesSettings, usual_spreads: Sequence[float | None], usual_rate: float | None
+) -> Iterator[Note]:
+    """Channels that are not measured, and units and rates unlike those of the annotated series."""
+    names = settings.channels
+    missing = [name for name, (least, _) in zip(names, facts.ranges, strict=True) if least is None]
+    if missing:
+        yield Note(
+            f"{_channels(missing)} no numbers in this series",
+            "Predictions for it rely on the other channels",
+            "Check the column",
+        )
+    constant = {n: least for n, (least, most) in zip(names, facts.ranges, strict=True) if least is not None and least == most}
     if constant and len(constant) + len(missing) < len(names):
         values = ", ".join(sorted({f"{value:g}" for value in constant.values()}))
-        said.append(f"{_channels(list(constant))} one value throughout ({values}), treated as not measured; was the sensor on?")
-    for name, own, usual in zip(names, found.spreads, found.usual_spreads, strict=False):
-        if own and usual and not 1 / OTHER_SPREAD < own / usual < OTHER_SPREAD:
-            said.append(
-                f"channel {name!r} spreads {own / usual:.2g} times as far as in the annotated series: is it in another unit?"
-            )
-    if found.usual_rate and not 1 / OTHER_RATE <= found.sample_rate / found.usual_rate <= OTHER_RATE:
-        said.append(
-            f"the series has {found.sample_rate:.4g} samples a second, the annotated ones {found.usual_rate:.4g}: what is fast "
-            "may be recognised less well"
+        yield Note(
+            f"{_channels(list(constant))} one value throughout, treated as not measured", "", "Was the sensor on?", values
         )
-    return said
+    for name, own, usual in zip(names, facts.spreads, usual_spreads, strict=False):
+        if own and usual and not 1 / OTHER_SPREAD < own / usual < OTHER_SPREAD:
+            yield Note(
+                f"channel {name!r} spreads unlike the annotated series", "", "Is it in another unit?",
+                f"{own / usual:.2g} times as far",
+            )  # fmt: skip
+    if usual_rate and not 1 / OTHER_RATE <= facts.sample_rate / usual_rate <= OTHER_RATE:
+        yield Note(
+            f"another sampling rate than the annotated series, which have {usual_rate:.4g} samples a second",
+            "What is fast may be recognised less well", "", f"{facts.sample_rate:.4g} samples a second",
+        )  # fmt: skip
 
 
 def _channels(names: Sequence[str]) -> str:
     return f"channel {names[0]!r} has" if len(names) == 1 else f"channels {brief(list(names))} have"
-
-
-def series_advice(times: SeriesTimes, settings: SeriesSettings) -> list[str]:
-    """Advice on a series before it is annotated."""
-    said = []
-    if not settings.time_column and times.sample_rate:
-        said.append(
-            "the series has no timeColumn: Label Studio takes each row as a second, whatever its true rate; name the column of "
-            "the times if it is to play together with a video"
-        )
-    if settings.time_column and not settings.is_date and times.native[0] > 1e11:
-        said.append(
-            f"the times begin at {times.written(0)}, which looks like milliseconds since 1970; Label Studio takes numbers as "
-            'seconds: set timeFormat="%Q"'
-        )
-    same = int((np.diff(times.native) == 0).sum())
-    if same:
-        said.append(
-            f"{same} of {len(times)} samples have the time of the one before; does the time column tell them apart as finely "
-            "as they were taken?"
-        )
-    return said

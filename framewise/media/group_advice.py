@@ -1,71 +1,95 @@
-"""Advice on media that play in sync, before they are annotated, with the cure."""
+"""Notes on media that play in sync."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from framewise.core.series_time import SeriesTimes
+from framewise.media.notes import Note
 
 SAME_SPAN = 0.02  # of the longer one; a difference of less is how recorders end
 SAME_RATIO = 0.01  # of a whole number; 29.97 and 30 are told of where they drift apart, as spans
 
 
 @dataclass(frozen=True)
+class Clock:
+    """Times of a series. first: of the first sample, in seconds. period: seconds from sample to sample. unit: native units a
+    second. whole: see ``SeriesTimes``."""
+
+    first: float
+    period: float
+    unit: float
+    whole: bool
+
+    @classmethod
+    def of(cls, times: SeriesTimes) -> Self:
+        first = float(times.native[0]) / times.units_per_second
+        return cls(first, times.period_seconds, times.units_per_second, times.whole)
+
+
+@dataclass(frozen=True)
 class Played:
-    """A medium of a sync group. name: of its tag. times: of a series. frame_rate: of the labeling config, of a video."""
+    """A medium of a sync group. name: of its tag. clock: of a series. frame_rate: of the labeling config, of a video."""
 
     name: str
     seconds: float
-    times: SeriesTimes | None = None
+    clock: Clock | None = None
     frame_rate: float | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "clock": asdict(self.clock) if self.clock else None}
 
-def group_advice(own: Played, others: Sequence[Played]) -> list[str]:
-    """Advice on a medium beside those that were read before it, most important first."""
-    said = []
-    for other in others:
-        said += [advice for look in (_starts, _spans, _rates) if (advice := look(own, other))]
-    return said
+    @classmethod
+    def from_json(cls, name: str, written: Mapping[str, Any], frame_rate: float | None = None) -> Self:
+        return cls(name, written["seconds"], Clock(**written["clock"]) if written["clock"] else None, frame_rate)
 
 
-def _starts(own: Played, other: Played) -> str | None:
+def group_notes(own: Played, others: Sequence[Played]) -> list[Note]:
+    """Notes on a medium beside others of its task's sync group, most important first."""
+    return [note for other in others for look in (_starts, _spans, _rates) if (note := look(own, other))]
+
+
+def _starts(own: Played, other: Played) -> Note | None:
     """Two series that do not begin together: Label Studio plays their first samples together."""
-    a, b = own.times, other.times
-    if a is None or b is None or a.whole or b.whole or a.units_per_second != b.units_per_second:
+    a, b = own.clock, other.clock
+    if a is None or b is None or a.whole or b.whole or a.unit != b.unit:
         return None  # nothing says that they have one clock
-    later = float(a.native[0] - b.native[0]) / a.units_per_second
-    if abs(later) <= 1 / max(a.sample_rate, b.sample_rate, 1.0):
+    later = a.first - b.first
+    if abs(later) <= 1 / max(1 / a.period, 1 / b.period, 1.0):
         return None
-    early = other.name if later > 0 else own.name
-    return (
-        f"series {own.name!r} begins {abs(later):.3f} s {'after' if later > 0 else 'before'} series {other.name!r} of the same "
-        "sync group; Label Studio plays their first samples together, so one of them is shown that much too early: cut the "
-        f"first {abs(later):.3f} s of {early!r}, so that both begin at the same time"
-    )
+    early, late = (other.name, own.name) if later > 0 else (own.name, other.name)
+    return Note(
+        f"series {late!r} begins after series {early!r} of the same sync group",
+        "Label Studio plays their first samples together, so one of them is shown too early",
+        f"Cut the beginning of {early!r}, so that both begin at the same time", f"{abs(later):.3f} s later",
+    )  # fmt: skip
 
 
-def _spans(own: Played, other: Played) -> str | None:
+def _spans(own: Played, other: Played) -> Note | None:
     longer, shorter = sorted((own, other), key=lambda medium: medium.seconds, reverse=True)
     if longer.seconds - shorter.seconds <= SAME_SPAN * longer.seconds:
         return None
-    return (
-        f"{longer.name!r} lasts {longer.seconds:.2f} s and {shorter.name!r}, of the same sync group, {shorter.seconds:.2f} s: "
-        "what lies beyond the shorter one is neither learned nor predicted; are they of one recording, and is the time column "
-        "in seconds?"
+    return Note(
+        f"{longer.name!r} lasts longer than {shorter.name!r}, of the same sync group",
+        "What lies beyond the shorter one is neither learned nor predicted",
+        "Are they of one recording, and is the time column in seconds?",
+        f"{longer.seconds:.2f} s and {shorter.seconds:.2f} s",
     )
 
 
-def _rates(own: Played, other: Played) -> str | None:
+def _rates(own: Played, other: Played) -> Note | None:
     """A sensor and a video of which neither has a whole number of the other's."""
-    video, series = sorted((own, other), key=lambda medium: medium.times is not None)
-    if video.frame_rate is None or series.times is None or series.times.whole:
+    video, series = sorted((own, other), key=lambda medium: medium.clock is not None)
+    if video.frame_rate is None or series.clock is None or series.clock.whole:
         return None
-    rate = 1 / series.times.period_seconds
+    rate = 1 / series.clock.period
     ratio = max(rate / video.frame_rate, video.frame_rate / rate)
     if abs(ratio - round(ratio)) <= SAME_RATIO * ratio:
         return None
     best = round(rate / video.frame_rate) * video.frame_rate if rate > video.frame_rate else video.frame_rate
-    return (
-        f"series {series.name!r} has {rate:.6g} samples a second and video {video.name!r} {video.frame_rate:.6g} frames: "
-        f"neither is a whole number of the other, so regions move by up to a sample ({series.times.period_seconds:.3f} s) "
-        f"between the two; resample the series to {best:.6g} a second"
-    )
+    names = f"series {series.name!r} and the {video.frame_rate:.6g} frames a second of video {video.name!r}"
+    return Note(
+        f"the rate of {names} are no whole multiples of each other",
+        "Regions move by up to a sample between the two", f"Resample the series to {best:.6g} a second",
+        f"{rate:.6g} samples a second, {series.clock.period:.3f} s apart",
+    )  # fmt: skip

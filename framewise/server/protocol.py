@@ -56,10 +56,6 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
     def unpin() -> Response:
         return jsonify(backend.unpin(_project(request.args.get("project"))))
 
-    @protocol.get("/jobs")
-    def jobs() -> Response:
-        return jsonify(assembly.jobs.states.overview())
-
     return protocol
 
 

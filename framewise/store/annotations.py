@@ -241,6 +241,10 @@ class Annotations:
         """True if there is anything to learn from."""
         return bool(self._database.read(f"SELECT 1 FROM {COUNTED} LIMIT 1", (project,)))
 
+    def annotated_tasks(self, project: str) -> int:
+        """Number of annotated tasks."""
+        return int(self._database.read(f"SELECT count(DISTINCT a.task) AS n FROM {COUNTED}", (project,))[0]["n"])
+
     def renames(self, project: str) -> dict[str, dict[str, str]]:
         """from_name -> {an earlier name: the name now}, of the labels of a project that were renamed."""
         return self.label_sets.read(project).renames()

@@ -55,16 +55,25 @@ class Browsing:
         row = self._database.read("SELECT label_studio_id, title FROM projects WHERE key = ?", (key,))[0]
         return self._line(key, row["label_studio_id"], row["title"])
 
-    def troubles(self, project: str | None, limit: int) -> list[Trouble]:
-        """Errors and warnings, the latest first, each text once."""
+    def errors(self, project: str | None, limit: int) -> list[Trouble]:
+        """Failures, the latest first, each text once."""
+        return self._troubles(project, "error IS NOT NULL", limit)
+
+    def warnings(self, project: str | None, limit: int) -> list[Trouble]:
+        """Warnings, the latest first, each text once. Not those of files whose facts are known: notes on them are
+        made anew whenever somebody looks."""
+        noted = "EXISTS (SELECT 1 FROM media_facts f WHERE f.project = jobs.project AND f.task = jobs.task)"
+        return self._troubles(project, f"warnings <> '[]' AND NOT (kind = 'extract' AND {noted})", limit)
+
+    def _troubles(self, project: str | None, of: str, limit: int) -> list[Trouble]:
         rows = self._database.read(
-            f"SELECT kind, project, task, error, warnings FROM jobs WHERE project = coalesce(?, project) AND {TROUBLES} "
-            "ORDER BY coalesce(finished, created) DESC LIMIT ?",
+            "SELECT kind, project, task, error, warnings FROM jobs "
+            f"WHERE project = coalesce(?, project) AND {TROUBLES} AND {of} ORDER BY coalesce(finished, created) DESC LIMIT ?",
             (project, limit),
         )
         found: dict[tuple[str, str], Trouble] = {}
         for row in rows:
-            for text in ([row["error"]] if row["error"] else []) + json.loads(row["warnings"]):
+            for text in [row["error"]] if of.startswith("error") else json.loads(row["warnings"]):
                 trouble = Trouble(row["kind"], row["project"], row["task"], str(text), text == row["error"])
                 found.setdefault((row["project"], str(text)), trouble)
         return list(found.values())[:limit]

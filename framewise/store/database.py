@@ -78,6 +78,9 @@ MIGRATIONS = (
     # NULL: not known of labeling configs that were told of before.
     """
     ALTER TABLE label_sets ADD COLUMN frame_rates TEXT;
+    CREATE TABLE media_facts (
+        project TEXT NOT NULL, task INTEGER NOT NULL, medium TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL,
+        PRIMARY KEY (project, task, medium));
     """,
 )
 DATABASE_NAME = "framewise.sqlite"

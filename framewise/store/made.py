@@ -13,8 +13,7 @@ from framewise.store.database import Database
 from framewise.store.projects import is_forgotten
 
 UNANNOTATED = (
-    "NOT t.deleted AND NOT EXISTS (SELECT 1 FROM annotations a WHERE a.project = t.project AND a.task = t.id "
-    "AND NOT a.deleted AND NOT a.was_cancelled)"
+    "NOT t.deleted AND NOT EXISTS (SELECT 1 FROM annotations a WHERE a.project = t.project AND a.task = t.id AND NOT a.deleted)"
 )
 
 WITH_TASKS = "made_predictions m JOIN tasks t ON t.project = m.project AND t.id = m.task"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -72,7 +73,7 @@ def test_no_page_has_a_serious_violation_or_scrolls_sideways(
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     told, axe = watched(page), Axe()
-    for path in ["/", *of_projects]:
+    for path in ["/", "/jobs", *of_projects]:
         page.goto(site.url + path)
         violations = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [(v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in ("serious", "critical")]
@@ -95,11 +96,40 @@ def test_nothing_of_a_task_or_a_config_is_taken_for_html(page: Page, site: Simpl
     assert told == []
 
 
+def test_a_note_is_dismissed_and_comes_back_when_asked_for(page: Page, site: SimpleNamespace) -> None:
+    page.goto(site.url + project(BIG))
+    note = page.locator("[data-topic]", has_text="60 files: 30 pictures a second")
+    expect(note).to_have_count(1)
+    note.locator("summary").click()
+    expect(note.get_by_role("link", name="walk-0007.mp4")).to_be_visible()
+    note.get_by_role("button", name="Dismiss").click()
+    expect(note).to_be_hidden()
+    page.reload()
+    expect(note).to_be_hidden()
+    page.get_by_role("button", name="Show 1 dismissed note").click()
+    expect(note).to_be_visible()
+
+
+def test_all_jobs_are_a_page_for_people_and_json_for_scripts(page: Page, site: SimpleNamespace) -> None:
+    page.goto(site.url)
+    page.get_by_role("link", name="all jobs").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.locator(".jobs li").first).to_be_visible()
+    assert httpx.get(f"{site.url}/jobs").json().keys() == {"pending", "running", "scheduled", "jobs"}
+
+
+def test_pages_lead_to_the_project_in_label_studio(page: Page, site: SimpleNamespace) -> None:
+    for path in ("/", project(BIG)):
+        page.goto(site.url + path)
+        link = page.get_by_role("link", name="Open in Label Studio").first
+        assert str(link.get_attribute("href")).startswith("http://127.0.0.1:8080/projects/")
+
+
 def test_pages_work_without_scripts(browser: Browser, site: SimpleNamespace) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(site.url + "/")
-    page.get_by_role("link", name="Gait study 7", exact=True).click()
+    page.get_by_role("article").get_by_role("link", name="Gait study 7", exact=True).click()
     expect(page.get_by_role("table").first).to_contain_text("Stand still")
     page.get_by_role("link", name="Timelines").click()
     assert page.locator("svg.ribbon").count() == 30

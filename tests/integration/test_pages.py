@@ -54,7 +54,7 @@ def test_a_training_leaves_held_out_scores_for_the_timelines_and_predictions_for
     assert "certainty 0." in shown or "certainty 1." in shown
     quality = httpx.get(f"{service.url}/projects/{project.key}", headers=HTML).text
     assert "Precision" in quality
-    assert "leave one video out" in quality
+    assert "each by a model that learned from all others" in quality
 
 
 def test_pages_ask_whether_marks_were_left_out(service, make_film):

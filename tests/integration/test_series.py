@@ -92,7 +92,7 @@ def test_a_series_of_half_the_rate_and_without_a_channel_is_predicted_and_told_o
     assert right.mean(axis=0) == pytest.approx([1, 1], abs=0.1)
     told = "\n".join(warning for job in service.jobs(project) for warning in job["warnings"])
     assert "channel 'z' has no numbers in this series" in told
-    assert "the series has 25 samples a second, the annotated ones 50" in told
+    assert "another sampling rate than the annotated series, which have 50 samples a second (25 samples a second)" in told
 
 
 def test_a_renamed_label_keeps_its_regions(service, videos):
@@ -172,7 +172,7 @@ def test_two_series_of_one_group_that_begin_apart_are_told_of(service, videos):
     (videos / f"late-{both['id']}.csv").write_text("".join([lines[0], *lines[101:]]))
     service.train(project, (both, recording.regions("number")))
     told = [warning for job in service.jobs(project) for warning in job["warnings"]]
-    expected = "series 'second' begins 2.000 s after series 'sensor' of the same sync group"
+    expected = "series 'second' begins after series 'sensor' of the same sync group (2.000 s later)"
     assert any(expected in warning for warning in told), told
 
 

@@ -1,7 +1,9 @@
 """Advice about files' timing, on real files: the finding, its meaning, and a cure to be pasted."""
 
+import json
 import re
 import shlex
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,15 +11,22 @@ import av
 import numpy as np
 import pytest
 
-from framewise.media.advice import picture_rate, timing_advice
+from framewise.media.advice import VideoFacts, picture_rate, timing_notes
 from framewise.media.video import decode, probe
 from tests.index_clips import make_index_clip
 
 NTSC = Fraction(30000, 1001)
 
 
-def advice(path: Path, frame_rate: float) -> list[str]:
-    return timing_advice(path.name, probe(path), np.array([picture.pts for picture in decode(path)]), frame_rate)
+def facts(path: Path, frame_rate: float) -> VideoFacts:
+    """As they are kept in the database."""
+    found = VideoFacts.of(probe(path), np.array([picture.pts for picture in decode(path)]), frame_rate)
+    return VideoFacts.from_json(json.loads(json.dumps(found.to_json())))
+
+
+def advice(path: Path, frame_rate: float, annotated: int = 0) -> list[str]:
+    notes = timing_notes(path.name, facts(path, frame_rate), frame_rate, annotated)
+    return [note.about(path.name) for note in notes]
 
 
 def write(path: Path, codec: str, pixel_format: str = "yuv420p", **options: str) -> Path:
@@ -59,10 +68,10 @@ def test_a_file_of_another_rate_is_named_with_both_rates_the_effect_and_two_cure
     # 300 pictures in 10.01 s are 250 frames at 25 a second: 50 pictures have none
     (text,) = advice(make_index_clip(tmp_path / "my clip.mp4", 300, NTSC, size=(64, 64)), 25.0)
     assert text.startswith(
-        "my clip.mp4: it has 29.97 pictures a second, the labeling config's frameRate is 25: "
-        "of its 300 pictures Label Studio never shows 50, and 0 of its 250 frames show a picture once more. "
+        "my clip.mp4: 29.97 pictures a second, but the labeling config's frameRate is 25 "
+        "(of its 300 pictures Label Studio never shows 50, and 0 of its 250 frames show a picture once more). "
     )
-    assert 'frameRate="29.97" into the <Video> tag' in text
+    assert 'Before you annotate, write frameRate="29.97" into the Video tag' in text
     line = "ffmpeg -i 'my clip.mp4' -vf fps=25 -c:v libx264 -pix_fmt yuv420p -movflags +faststart 'my clip-25fps.mp4'"
     assert line in text
 
@@ -76,9 +85,37 @@ def test_a_variable_rate_is_called_one_and_not_put_into_the_config(tmp_path):
     steps = [Fraction(step, 1000) for step in (40, 40, 80, 40, 20, 40, 160, 40, 33)]
     times = [sum(steps[:index], Fraction(0)) for index in range(10)]
     (text,) = advice(make_index_clip(tmp_path / "clip.mp4", 10, 25, size=(64, 64), presentation_times=times), 25.0)
-    assert "it has a variable rate (about 25 pictures a second)" in text
-    assert "into the <Video> tag" not in text
+    assert "a variable number of pictures a second" in text
+    assert "(about 25 pictures a second; " in text
+    assert "into the Video tag" not in text
     assert "ffmpeg -i clip.mp4 -vf fps=25 " in text
+
+
+def test_with_annotations_nobody_is_told_to_change_the_frame_rate(tmp_path):
+    """Followed, it would move every region: at 30 a second, what was drawn at 60 s with 25 a second is shown at 50 s."""
+    (text,) = advice(make_index_clip(tmp_path / "clip.mp4", 30, 30, size=(64, 64)), 25.0, annotated=5)
+    assert "Before you annotate" not in text
+    assert "Convert it. Leave frameRate as it is: another one would move the regions of 5 annotations in Label Studio" in text
+    assert "at 30 from 60 s to 50 s" in text
+
+
+def test_a_frame_rate_below_one_is_never_advised(tmp_path):
+    """frameRate="0.5" would be two frames a second to Label Studio."""
+    clip = facts(make_index_clip(tmp_path / "clip.mp4", 10, 25, size=(64, 64)), 25.0)
+    slow = replace(clip, rate=0.5, span_seconds=18.0, longest_seconds=20.0)
+    for annotated in (0, 5):
+        (note,) = timing_notes("clip.mp4", slow, 25.0, annotated)
+        assert note.found == "0.5 pictures a second, but the labeling config's frameRate is 25"
+        assert 'frameRate="' not in note.cure
+        assert " at 0.5" not in note.cure
+
+
+def test_notes_are_of_the_labeling_config_of_now(tmp_path):
+    """Facts that were noted at 25 a second, looked at with other rates."""
+    known = facts(make_index_clip(tmp_path / "clip.mp4", 300, 30, size=(64, 64)), 25.0)
+    assert timing_notes("clip.mp4", known, 30.0) == []
+    (note,) = timing_notes("clip.mp4", known, 15.0)
+    assert note.detail == "of its 300 pictures Label Studio never shows 150, and 0 of its 150 frames show a picture once more"
 
 
 def test_a_dropped_picture_makes_no_variable_rate(tmp_path):
@@ -102,10 +139,10 @@ def test_one_picture_has_no_rate_to_speak_of(tmp_path):
     ("file", "codec", "pixel_format", "what"),
     [
         ("clip.mp4", "mpeg4", "yuv420p", "the codec MPEG-4 Part 2, which OpenCV writes"),
-        ("clip.mov", "mjpeg", "yuvj420p", "the codec mjpeg: "),
-        ("clip.avi", "libx264", "yuv420p", "the container avi: "),
-        ("clip.avi", "mpeg4", "yuv420p", "nor the container avi: "),
-        ("clip.ts", "libx264", "yuv420p", "the container mpegts: "),
+        ("clip.mov", "mjpeg", "yuvj420p", "the codec mjpeg. "),
+        ("clip.avi", "libx264", "yuv420p", "the container avi. "),
+        ("clip.avi", "mpeg4", "yuv420p", "nor the container avi. "),
+        ("clip.ts", "libx264", "yuv420p", "the container mpegts. "),
     ],
 )
 def test_what_no_browser_plays_is_named_with_its_cure(tmp_path, file, codec, pixel_format, what):
@@ -123,7 +160,7 @@ def test_a_name_that_label_studio_takes_for_unplayable_is_to_be_changed(tmp_path
 
 def test_a_recording_without_a_length_ends_the_editor(tmp_path):
     (text,) = advice(write(tmp_path / "clip.webm", "libvpx", live="1"), 25.0)
-    assert text.startswith("clip.webm: its header does not say how long it is")
+    assert text.startswith("clip.webm: the header does not say how long it is")
     assert text.endswith("ffmpeg -i clip.webm -c copy clip-copy.webm")
 
 
@@ -167,7 +204,8 @@ def test_pictures_that_start_late_and_alone_leave_the_length_open(tmp_path):
     # a second of nothing, then 2 s of pictures, the last at 2.96 s: the header says 2 s
     (text,) = advice(make_index_clip(tmp_path / "clip.mp4", 50, 25, size=(64, 64), start_offset=1), 25.0)
     assert text.startswith(
-        "clip.mp4: it starts at 1.000 s, with nothing in the file before: in a browser it is 50 or 74 frames long"
+        "clip.mp4: nothing in the file begins at 0 s, so browsers disagree about its length "
+        "(it begins at 1.000 s and is 50 or 74 frames long)"
     )
     assert text.endswith("ffmpeg -i clip.mp4 -c:v libx264 -pix_fmt yuv420p -movflags +faststart clip-from-0.mp4")
 

@@ -229,12 +229,13 @@ def test_trouble_goes_when_the_same_was_done_again(made: Callable[..., Any]) -> 
     failed = states.begin("train", KEY, "all", "me")
     states.finish(failed.id, "me", error="no annotated task can be used")
     for path in ("/", f"/projects/{KEY}"):
-        shown = client.get(path, headers=HTML).text.partition("Needs attention")[2].partition("</section>")[0]
-        assert "frameRate is 25; convert it" in shown
-        assert "no annotated task can be used" in shown
+        shown = client.get(path, headers=HTML).text
+        assert "No annotated task can be used" in shown.partition("Needs attention")[2].partition("</section>")[0]
+        assert "frameRate is 25; convert it" in shown.partition('id="notes"')[2].partition("</section>")[0]
     again = states.begin("train", KEY, "all", "me")
     states.finish(again.id, "me")
-    assert [trouble.kind for trouble in assembly.browsing.troubles(KEY, 9)] == ["extract"]
+    assert assembly.browsing.errors(KEY, 9) == []
+    assert [trouble.kind for trouble in assembly.browsing.warnings(KEY, 9)] == ["extract"]
 
 
 def test_links_lead_where_people_reach_label_studio(made: Callable[..., Any]) -> None:

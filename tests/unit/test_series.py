@@ -14,7 +14,7 @@ from framewise.core.errors import MediaError
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
 from framewise.media import series as reading
-from framewise.media.advice import Channels, channel_advice, series_advice
+from framewise.media.advice import SeriesFacts, series_notes
 from framewise.media.series import read_series
 
 NAN = np.nan
@@ -110,15 +110,26 @@ def test_a_channel_that_is_missing_is_a_gap_throughout(read, text):
 
 
 def advised(ranges, spreads=(1.0, 1.0), rate=50.0, usual=(), usual_rate=None):
-    return channel_advice(Channels(np.array(ranges, dtype=float), spreads, rate, usual, usual_rate), PLAIN)
+    times = SeriesTimes(np.arange(3) / rate)
+    return about(SeriesFacts.of(times, np.array(ranges, dtype=float), spreads), PLAIN, usual, usual_rate)
+
+
+def about(facts, *more):
+    """Notes on facts as they come back from the database."""
+    kept = SeriesFacts.from_json(json.loads(json.dumps(facts.to_json())))
+    return [note.about("a.csv") for note in series_notes(kept, *more)]
+
+
+def of_times(times, settings):
+    return about(SeriesFacts.of(times, np.array([(0, 1), (0, 1)], dtype=float), (1.0, 1.0)), settings)
 
 
 def test_channels_that_say_nothing_are_told_of():
     assert advised([(0, 1), (-1, 1)]) == []
     (missing,) = advised([(0, 1), (NAN, NAN)])
-    assert missing.startswith("channel 'y' has no numbers in this series: predictions for it rely on the other channels")
+    assert missing.startswith("a.csv: channel 'y' has no numbers in this series. Predictions for it rely on the other channels")
     (constant,) = advised([(0, 0), (-1, 1)])
-    assert constant.startswith("channel 'x' has one value throughout (0), treated as not measured")
+    assert constant.startswith("a.csv: channel 'x' has one value throughout, treated as not measured (0)")
     assert advised([(0, 0), (1, 1)]) == []  # a recording in which nothing happens
 
 
@@ -127,23 +138,26 @@ def test_another_unit_or_rate_than_in_the_annotated_series_is_told_of():
     assert advised(*usual, usual=(0.5, 4.0), usual_rate=74.0) == []
     assert advised(*usual, usual=(None, 1.0)) == []
     (unit,) = advised(*usual, usual=(0.2, 1.0))
-    assert unit == "channel 'x' spreads 10 times as far as in the annotated series: is it in another unit?"
+    assert unit == "a.csv: channel 'x' spreads unlike the annotated series (10 times as far). Is it in another unit?"
     (rate,) = advised(*usual, usual=(2.0, 1.0), usual_rate=100.0)
-    assert rate.startswith("the series has 50 samples a second, the annotated ones 100:")
+    assert rate.startswith(
+        "a.csv: another sampling rate than the annotated series, which have 100 samples a second (50 samples a second)"
+    )
 
 
 def test_two_samples_at_one_time_are_read_and_told_of(read):
     same(read("time,x,y\n5,1,10\n5,2,20\n6,3,30\n"), [5, 5, 6], [1, 2, 3], [10, 20, 30])
-    (advice,) = series_advice(SeriesTimes(np.array([5.0, 5, 6])), PLAIN)
-    assert "1 of 3 samples have the time of the one before" in advice
+    (note,) = of_times(SeriesTimes(np.array([5.0, 5, 6])), PLAIN)
+    assert "samples have the time of the one before (1 of 3 samples)" in note
 
 
 def test_what_is_likely_not_meant_is_told():
-    (advice,) = series_advice(SeriesTimes(np.array([1709596805043.0, 1709596805500.0])), PLAIN)
-    assert 'looks like milliseconds since 1970; Label Studio takes numbers as seconds: set timeFormat="%Q"' in advice
-    (advice,) = series_advice(SeriesTimes(np.arange(3.0), whole=True), replace(PLAIN, time_column=""))
-    assert "Label Studio takes each row as a second" in advice
-    assert not series_advice(SeriesTimes(np.arange(3.0)), PLAIN)
+    (note,) = of_times(SeriesTimes(np.array([1709596805043.0, 1709596805500.0])), PLAIN)
+    assert "the times look like milliseconds since 1970 (they begin at 1709596805043" in note
+    assert 'Label Studio takes numbers as seconds. Set timeFormat="%Q"' in note
+    (note,) = of_times(SeriesTimes(np.arange(3.0), whole=True), replace(PLAIN, time_column=""))
+    assert "Label Studio takes each row as a second" in note
+    assert not of_times(SeriesTimes(np.arange(3.0)), PLAIN)
 
 
 @pytest.mark.parametrize(

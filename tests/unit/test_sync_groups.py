@@ -1,5 +1,6 @@
 """Media of one sync group: who learns together, one time for all, and what is told of media that do not fit."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +16,7 @@ from framewise.core.series_regions import read_series_regions, series_region_fra
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import read_labeling_config, sync_groups, training_keys
-from framewise.media.group_advice import Played, group_advice
+from framewise.media.group_advice import Clock, Played, group_notes
 from tests.sync_group_help import sync_config
 
 FRAME_RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50)]
@@ -162,28 +163,36 @@ def test_frames_of_a_video_at_another_rate_and_back_hold_what_they_held(own, oth
 
 
 def series(name, start, rate, seconds):
-    return Played(name, seconds, SeriesTimes(start + np.arange(round(rate * seconds)) / rate))
+    played = Played(name, seconds, Clock.of(SeriesTimes(start + np.arange(round(rate * seconds)) / rate)))
+    return Played.from_json(name, json.loads(json.dumps(played.to_json())))
+
+
+def told(own, *others):
+    return [note.about("task 1") for note in group_notes(own, others)]
 
 
 def test_series_that_do_not_begin_together_are_told_of_with_the_cure():
-    (told,) = group_advice(series("b", 7.0, 50, 10), [series("a", 5.0, 50, 10)])
-    assert told.startswith("series 'b' begins 2.000 s after series 'a' of the same sync group")
-    assert "cut the first 2.000 s of 'a'" in told
-    assert not group_advice(series("b", 5.01, 50, 10), [series("a", 5.0, 50, 10)])
+    for one, other in (("a", "b"), ("b", "a")):
+        starts = {"a": 5.0, "b": 7.0}
+        (text,) = told(series(one, starts[one], 50, 10), series(other, starts[other], 50, 10))
+        assert text.startswith("task 1: series 'b' begins after series 'a' of the same sync group (2.000 s later)")
+        assert "Cut the beginning of 'a'" in text
+    assert not told(series("b", 5.01, 50, 10), series("a", 5.0, 50, 10))
 
 
 def test_rates_that_are_no_whole_number_of_each_other_are_told_of():
     video = Played("clip", 10.0, frame_rate=25.0)
-    (told,) = group_advice(series("a", 0, 40, 10), [video])
-    assert "series 'a' has 40 samples a second and video 'clip' 25 frames" in told
-    assert "resample the series to 50 a second" in told
+    (text,) = told(series("a", 0, 40, 10), video)
+    assert "the rate of series 'a' and the 25 frames a second of video 'clip' are no whole multiples of each other" in text
+    assert "40 samples a second, 0.025 s apart" in text
+    assert "Resample the series to 50 a second" in text
     for rate in (25, 50, 100, 12.5, 5):
-        assert not group_advice(video, [series("a", 0, rate, 10)])
-    assert not group_advice(video, [Played("a", 10.0, SeriesTimes(np.arange(10.0), whole=True))])
+        assert not told(video, series("a", 0, rate, 10))
+    assert not told(video, Played("a", 10.0, Clock.of(SeriesTimes(np.arange(10.0), whole=True))))
 
 
 def test_spans_that_differ_by_more_than_two_percent_are_told_of():
     video = Played("clip", 10.0, frame_rate=25.0)
-    (told,) = group_advice(Played("audio", 9.7), [video])
-    assert told.startswith("'clip' lasts 10.00 s and 'audio', of the same sync group, 9.70 s")
-    assert not group_advice(Played("audio", 9.85), [video])
+    (text,) = told(Played("audio", 9.7), video)
+    assert text.startswith("task 1: 'clip' lasts longer than 'audio', of the same sync group (10.00 s and 9.70 s)")
+    assert not told(Played("audio", 9.85), video)

@@ -36,7 +36,7 @@ class Story:
         assembly = self.assembly
         self.jobs, self.states, self.registry = assembly.jobs, assembly.jobs.states, assembly.registry
         projects = Projects(assembly.parts, assembly.annotations, self.states)
-        videos = Videos(assembly.annotations, self.jobs, projects)
+        videos = Videos(assembly.annotations, assembly.facts, self.jobs, projects)
         self.trainings = Trainings(self.registry, assembly.annotations, self.jobs, projects, videos)
         self.project = Project(series_config())
         self._folder, self._numbers, self._annotations = folder, itertools.count(1), []

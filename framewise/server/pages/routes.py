@@ -17,13 +17,15 @@ from framewise.labeling_config import ControlSettings
 from framewise.media.thumbnails import picture_jpeg, strip_jpeg
 from framewise.server.pages import scores
 from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
+from framewise.server.pages.notices import Notices
 from framewise.server.pages.pictures import Pictures
-from framewise.server.pages.views import A_PAGE, Pager, ProjectView, Views
+from framewise.server.pages.views import A_PAGE, JOBS_SHOWN, Pager, ProjectView, Views
 from framewise.server.pieces import media_response
 from framewise.server.protocol import HEALTH
 from framewise.store.job_state import state_title_of
 
 PICTURE_HEIGHT = 180
+JOBS_IN_FULL = 100
 PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says which version of the file it is of
 # Button -> (what it asks, what it is called, what is said when it was done).
 ACTIONS = {
@@ -66,7 +68,7 @@ def pages_blueprint(assembly: Assembly) -> Blueprint:
 
 
 def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
-    views = Views(assembly)
+    views, notices = Views(assembly), Notices(assembly)
 
     @pages.get("/")
     def overview() -> Response:
@@ -74,14 +76,21 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
             return jsonify(HEALTH)
         cards, pager = views.projects(request.args.get("page"))
         return _page(
-            "overview.html", cards=cards, pager=pager, warnings=views.warnings(), live=views.live(), stamp=views.stamp(),
-            done=_done(),
+            "overview.html", cards=cards, pager=pager, errors=notices.errors(), notes=notices.notes(), live=views.live(),
+            stamp=views.stamp(), done=_done(),
         )  # fmt: skip
+
+    @pages.get("/jobs")
+    def jobs() -> Response:
+        if not wants_page() or request.args.get("format") == "json":
+            return jsonify(assembly.jobs.states.overview())
+        return _page("jobs.html", live=views.live(count=JOBS_IN_FULL))
 
     @pages.get("/live.json")
     def live() -> Response:
-        project = request.args.get("project") or None
-        html = render_template("_live.html", live=views.live(project), shows_project=project is None)
+        project, in_full = request.args.get("project") or None, "all" in request.args
+        shown = views.live(project, JOBS_IN_FULL if in_full else JOBS_SHOWN)
+        html = render_template("_live.html", live=shown, shows_project=project is None, in_full=in_full)
         return jsonify({"html": html, "stamp": views.stamp(project)})
 
     @pages.get("/projects/<name>")
@@ -89,8 +98,8 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
         one = views.project(name)
         cards = [_card(one, control) for control in one.shown]
         return _page(
-            "project.html", project=one, cards=cards, warnings=views.warnings(one.key), live=views.live(one.key),
-            stamp=views.stamp(one.key), may_act=may_act(assembly.settings), done=_done(),
+            "project.html", project=one, cards=cards, errors=notices.errors(one.key), notes=notices.notes(one.key),
+            live=views.live(one.key), stamp=views.stamp(one.key), may_act=may_act(assembly.settings), done=_done(),
         )  # fmt: skip
 
     @pages.get("/projects/<name>/timelines")

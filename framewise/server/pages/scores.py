@@ -9,6 +9,12 @@ from framewise.server.pages.drawing import Chart
 from framewise.server.pages.views import ProjectView, Version, mapping, number
 
 VERSIONS_A_PAGE = 50
+# How the held-out scores of a version came about, by the name of its method.
+METHODS = {
+    "leave one video out": "each by a model that learned from all others",
+    "5-fold by video": "each by one of five models that did not learn from it",
+    "blocks in time": "of one recording: each part by a model that learned from the other parts",
+}
 SCORES = ("f1", "f1@50", "precision", "recall")
 
 
@@ -35,7 +41,7 @@ def quality_table(project: ProjectView, control: ControlSettings) -> dict[str, A
         "rows": rows,
         "mean": _row(mapping(quality.get("mean"))),
         "interval": _interval(quality, "f1"),
-        "method": quality.get("method"),
+        "method": METHODS.get(str(quality.get("method")), quality.get("method")),
         "weak": bool(quality.get("weak")),
         "videos": quality.get("videos"),
     }

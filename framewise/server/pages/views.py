@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 from werkzeug.exceptions import NotFound
@@ -13,18 +12,16 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import file_name
 from framewise.core.errors import FramewiseError, ModelError
 from framewise.core.intervals import Intervals
-from framewise.label_studio import HOW_TO_CONNECT
 from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config, sync_groups
 from framewise.learning.held_out import HeldOut, HeldOutVideo
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Ribbon
-from framewise.store.browsing import ProjectLine, Trouble
-from framewise.store.job_state import title_of
+from framewise.server.pages.notices import project_address, task_address
+from framewise.store.browsing import ProjectLine
 from framewise.store.made import LastPrediction
 
 A_PAGE = 10  # timelines on a page
 PROJECTS_A_PAGE = 20
-TROUBLES_SHOWN = 12
 JOBS_SHOWN = 8
 
 Version = Mapping[str, Any]
@@ -48,16 +45,6 @@ class Pager:
     def first(self, size: int) -> int:
         """Index of the page's first item."""
         return (self.number - 1) * size
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something amiss, and what cures it. project: "" for all of framewise."""
-
-    text: str
-    where: str = ""
-    project: str = ""
-    is_error: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,9 +83,11 @@ class ControlCard:
 
 @dataclass
 class ProjectCard:
-    """A project with its controls. problem: why its labeling config cannot be read."""
+    """A project with its controls. home: its address in Label Studio, "" if that is not known. problem: why its labeling config
+    cannot be read."""
 
     line: ProjectLine
+    home: str
     controls: list[ControlCard] = field(default_factory=list)
     problem: str = ""
 
@@ -115,10 +104,9 @@ class Views:
 
     # Overview.
 
-    def live(self, project: str | None = None) -> dict[str, Any]:
+    def live(self, project: str | None = None, count: int = JOBS_SHOWN) -> dict[str, Any]:
         """Contents that change by themselves: jobs, and versions in use."""
-        states = self._assembly.jobs.states
-        shown = states.overview(JOBS_SHOWN, project)
+        shown = self._assembly.jobs.states.overview(count, project)
         return {**shown, "waiting": shown["pending"]}
 
     def stamp(self, project: str | None = None) -> str:
@@ -135,7 +123,7 @@ class Views:
     def card(self, line: ProjectLine) -> ProjectCard:
         """A project with its controls and their versions in use."""
         project = ProjectView(self._assembly, line)
-        card = ProjectCard(line, problem=project.problem)
+        card = ProjectCard(line, project.home, problem=project.problem)
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
         for control in project.shown:
@@ -156,23 +144,6 @@ class Views:
             one.labels = [(x, c, number(mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
             card.controls.append(one)
         return card
-
-    def warnings(self, project: str | None = None) -> list[Warned]:
-        """Warnings, with their cure."""
-        settings, found = self._assembly.settings, []
-        if not self._assembly.label_studio.connected and project is None:
-            found.append(Warned(f"framewise has no connection to Label Studio: {HOW_TO_CONNECT}.", "settings"))
-        if not settings.basic_auth_user and settings.host not in ("127.0.0.1", "localhost", "::1") and project is None:
-            found.append(
-                Warned(
-                    "Anyone who can reach this address can read these pages: set BASIC_AUTH_USER and BASIC_AUTH_PASS.",
-                    "settings",
-                )
-            )
-        titles = self._assembly.known.titles()
-        for trouble in self._assembly.browsing.troubles(project, TROUBLES_SHOWN):
-            found.append(_warned(trouble, titles))
-        return found
 
     def project(self, name: str) -> "ProjectView":
         """A project by its key or its number. Raises NotKnown."""
@@ -215,11 +186,14 @@ class ProjectView:
         """(label, colour) of a control."""
         return [(name, self.colour(control.from_name, name)) for name in control.label_names]
 
+    @property
+    def home(self) -> str:
+        """Address of the project in Label Studio, "" if that is not known."""
+        return project_address(self._assembly.settings, self.line.number)
+
     def address(self, task: int) -> str:
-        """Address of a task in Label Studio, "" if its address is not known."""
-        settings = self._assembly.settings
-        base = settings.label_studio_public_url or settings.label_studio_url
-        return f"{base}/projects/{self.line.number}/data?{urlencode({'task': task})}" if base else ""
+        """Address of a task in Label Studio, "" if that is not known."""
+        return task_address(self._assembly.settings, self.line.number, task)
 
     def control(self, name: str | None) -> ControlSettings:
         """A control by its name, the first that is shown if none is named. Raises NotFound."""
@@ -387,13 +361,6 @@ def places_note(places: int) -> str:
     if not places:
         return "You and the model agree."
     return f"{places} place{'s' * (places != 1)} where you and the model disagree"
-
-
-def _warned(trouble: Trouble, titles: Mapping[str, str]) -> Warned:
-    where = titles.get(trouble.project) or (f"project {trouble.project}" if trouble.project else title_of(trouble.kind))
-    known = trouble.project if trouble.project in titles else ""
-    task = f"task {trouble.task}: " if trouble.task is not None and not trouble.text.startswith("task ") else ""
-    return Warned(f"{task}{trouble.text}", f"{where}, {title_of(trouble.kind)}", known, trouble.is_error)
 
 
 def number(value: Any) -> float | None:

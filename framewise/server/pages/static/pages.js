@@ -20,6 +20,38 @@ for (const panel of document.querySelectorAll("[data-live]")) {
   setTimeout(poll, POLL_MS);
 }
 
+// Notes that this browser's user has dismissed: one that says something else is shown again.
+const DISMISSED = "framewise-dismissed-notes";
+const dismissed = () => new Set(JSON.parse(localStorage.getItem(DISMISSED) || "[]"));
+const keep = topics => localStorage.setItem(DISMISSED, JSON.stringify([...topics].slice(-500)));
+for (const panel of document.querySelectorAll(".warnings")) {
+  const notes = [...panel.querySelectorAll("[data-topic]")];
+  if (!notes.length) continue;
+  const again = document.createElement("button");
+  again.type = "button";
+  again.className = "again";
+  const draw = () => {
+    const gone = dismissed(), hidden = notes.filter(note => gone.has(note.dataset.topic)).length;
+    for (const note of notes) note.hidden = gone.has(note.dataset.topic);
+    again.hidden = !hidden;
+    again.textContent = `Show ${hidden} dismissed note${hidden === 1 ? "" : "s"}`;
+  };
+  for (const note of notes) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "dismiss";
+    button.textContent = "Dismiss";
+    button.addEventListener("click", () => { keep(dismissed().add(note.dataset.topic)); draw(); again.focus(); });
+    note.append(button);
+  }
+  again.addEventListener("click", () => {
+    keep([...dismissed()].filter(topic => !notes.some(note => note.dataset.topic === topic)));
+    draw();
+  });
+  panel.append(again);
+  draw();
+}
+
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const lanes = timeline => timeline.querySelectorAll(".ribbon");
 

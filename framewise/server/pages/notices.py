@@ -1,0 +1,177 @@
+"""Errors and notes at the top and the foot of pages: each said once for all that it concerns, and only while it is true."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
+
+from framewise.assembly import Assembly
+from framewise.backend.file_notes import FileNotes
+from framewise.controls import CONTROLS, learners_of
+from framewise.core.errors import FramewiseError
+from framewise.core.frame_grid import parse_frame_rate
+from framewise.label_studio import HOW_TO_CONNECT
+from framewise.labeling_config import read_frame_rates, read_labeling_config
+from framewise.media.notes import SharedNote, shared
+from framewise.settings import Settings
+from framewise.store.browsing import Trouble
+from framewise.store.job_state import title_of
+
+SHOWN = 12
+FILES_SHOWN = 50
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# How messages of jobs begin that are about one task; the rest is the same for all tasks with the same trouble.
+OF_TASK = re.compile(r"task (\d+)(?::| is) (.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task that a notice concerns. address: of it in Label Studio, "" if that is not known."""
+
+    task: int
+    project: str
+    name: str
+    address: str
+    detail: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something amiss. means, cure: "" where the text has them. where: in words. project: "" for all of framewise.
+    topic: the same as long as it says the same, "" for what cannot be dismissed. more: number of places not listed."""
+
+    text: str
+    where: str = ""
+    project: str = ""
+    means: str = ""
+    cure: str = ""
+    topic: str = ""
+    places: Sequence[Place] = field(default_factory=list)
+    more: int = 0
+
+
+class Notices:
+    """Errors and notes of a project, or of all. Notes on files are kept until something that they depend on changes."""
+
+    def __init__(self, assembly: Assembly):
+        self._assembly = assembly
+        self._kept: dict[str, tuple[object, list[SharedNote]]] = {}
+
+    def errors(self, project: str | None = None) -> list[Notice]:
+        """Failures, and changes that spoil annotations, the latest first."""
+        changed = [notice for key in self._projects(project) for notice in self._moved_regions(key)]
+        return changed + self._grouped(self._assembly.browsing.errors(project, 10 * SHOWN))[:SHOWN]
+
+    def notes(self, project: str | None = None) -> list[Notice]:
+        """Notes on settings, jobs and files."""
+        found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
+        found += self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN))
+        found += [self._of_files(key, note) for key in self._projects(project) for note in self._file_notes(key)]
+        return found[: 2 * SHOWN]
+
+    def _projects(self, project: str | None) -> list[str]:
+        return [project] if project else list(self._assembly.known.titles())
+
+    # Files.
+
+    def _file_notes(self, key: str) -> list[SharedNote]:
+        assembly = self._assembly
+        known, facts = assembly.annotations.project(key), assembly.facts.stamp(key)
+        if known is None or not facts[0]:
+            return []
+        annotated = assembly.annotations.annotated_tasks(key)
+        stamp = (facts, known.label_config, annotated, assembly.browsing.stamp(key))
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != stamp:
+            try:
+                controls = read_labeling_config(known.label_config)
+                learners = learners_of(CONTROLS[one.tag](one, key, assembly.parts) for one in controls)
+                found = shared(FileNotes(learners, annotated).on_all(assembly.facts.of(key)))
+            except FramewiseError:
+                found = []  # a labeling config that cannot be read is told of at its project
+            kept = self._kept[key] = (stamp, found)
+        return kept[1]
+
+    def _of_files(self, key: str, note: SharedNote) -> Notice:
+        places = [self._place(key, file.task, file.name, file.detail, file.command) for file in note.files[:FILES_SHOWN]]
+        more = len(note.files) - len(places)
+        return Notice(note.title, self._title(key), key, note.means, note.cure, note.topic, places, more)
+
+    # Jobs.
+
+    def _grouped(self, troubles: Iterable[Trouble]) -> list[Notice]:
+        """Troubles of jobs, those that say the same of several tasks as one."""
+        found: dict[tuple[str, str], Notice] = {}
+        for trouble in troubles:
+            of_task = OF_TASK.fullmatch(trouble.text)
+            text, task = (of_task[2], int(of_task[1])) if of_task else (trouble.text, trouble.task)
+            where = f"{self._title(trouble.project)}, {title_of(trouble.kind)}" if trouble.project else title_of(trouble.kind)
+            known = trouble.project if trouble.project in self._assembly.known.titles() else ""
+            one = found.setdefault((trouble.project, text), Notice(text[0].upper() + text[1:], where, known))
+            if task is not None and all(place.task != task for place in one.places):
+                places = [*one.places, self._place(trouble.project, task, f"task {task}")]
+                found[trouble.project, text] = replace(one, places=places)
+        return list(found.values())
+
+    # The frame rate.
+
+    def _moved_regions(self, key: str) -> Iterator[Notice]:
+        """Annotations that Label Studio shows at other times than they were drawn at, since frameRate was changed."""
+        known = self._assembly.annotations.project(key)
+        now = read_frame_rates(known.label_config) if known else {}
+        moved: dict[tuple[str | None, str | None], int] = {}
+        for then, number in self._assembly.annotations.annotations_by_frame_rates(key):
+            changes = {(then[name], now[name]) for name in now.keys() & then.keys() if not _same(then[name], now[name])}
+            for change in changes:
+                moved[change] = moved.get(change, 0) + number
+        for (then_text, now_text), number in moved.items():
+            many = f"{number} annotation{'s were' if number != 1 else ' was'} made"
+            yield Notice(
+                f"{many} while frameRate was {_written(then_text)}; the labeling config now has {_written(now_text)}",
+                self._title(key), key,
+                "Label Studio shows their regions at other times than they were drawn at. framewise learns them at the times "
+                "that their annotators saw",
+                f"Set frameRate back to {_written(then_text)}, or move their regions in Label Studio and update them",
+            )  # fmt: skip
+
+    def _title(self, key: str) -> str:
+        return self._assembly.known.titles().get(key) or f"project {key.split('.')[0]}"
+
+    def _place(self, key: str, task: int, name: str, detail: str = "", command: str = "") -> Place:
+        address = task_address(self._assembly.settings, key.split(".")[0], task)
+        return Place(task, key if key in self._assembly.known.titles() else "", name, address, detail, command)
+
+
+def project_address(settings: Settings, number: int | str) -> str:
+    """Address of a project in Label Studio, "" if its address is not known."""
+    base = settings.label_studio_public_url or settings.label_studio_url
+    return f"{base}/projects/{number}/data" if base else ""
+
+
+def task_address(settings: Settings, number: int | str, task: int) -> str:
+    """Address of a task in Label Studio, "" if its address is not known."""
+    address = project_address(settings, number)
+    return f"{address}?{urlencode({'task': task})}" if address else ""
+
+
+def _of_settings(settings: Settings, connected: bool) -> Iterator[Notice]:
+    if not connected:
+        yield Notice(f"framewise has no connection to Label Studio: {HOW_TO_CONNECT}.", "settings", topic="no-connection")
+    if not settings.basic_auth_user and settings.host not in LOOPBACK:
+        text = "Anyone who can reach this address can read these pages: set BASIC_AUTH_USER and BASIC_AUTH_PASS."
+        yield Notice(text, "settings", topic="no-password")
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    """True if two texts of frameRate mean the same, or that cannot be told."""
+    if one == other:
+        return True
+    try:
+        return parse_frame_rate(one) == parse_frame_rate(other) and "$" not in f"{one}{other}"
+    except ValueError:
+        return True  # what cannot be is refused where it is used
+
+
+def _written(frame_rate: str | None) -> str:
+    return f'"{frame_rate}"' if frame_rate else "not set (24)"
