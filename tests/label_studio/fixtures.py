@@ -71,7 +71,7 @@ def label_studio(
 
 @pytest.fixture(scope="session")
 def api(label_studio: LabelStudioServer) -> Iterator[AnnotatorApi]:
-    with label_studio.api() as api:
+    with AnnotatorApi(label_studio.url, label_studio.legacy_token) as api:
         yield api
 
 

@@ -103,6 +103,8 @@ def test_a_project_that_was_labelled_before_it_was_connected_is_learned(
     (imported,) = jobs(backend, api, project, "import")
     assert imported["detail"] == "4 of 4 tasks"
     assert len(jobs(backend, api, project, "train")) == 1
+    overview = httpx.get(backend.url, headers={"Accept": "text/html"}).text
+    assert f">{api.project(project)['title']}</a>" in overview, "the setup request has no title: it was asked for"
 
 
 def press_start_training(api: AnnotatorApi, backend: BackendServer, project: int, model: int) -> None:

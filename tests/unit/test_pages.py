@@ -88,6 +88,20 @@ def test_without_a_password_buttons_work_on_this_machine_alone(
     assert assembly.jobs.states.latest("train", KEY, "all") is not None
 
 
+def test_buttons_that_are_off_say_why_and_what_to_set(made: Callable[..., Any]) -> None:
+    """A container sees every browser at the address of its gateway."""
+    client, assembly = made()
+    fill(assembly, KEY, 4, 2)
+    client.environ_base["REMOTE_ADDR"] = "172.17.0.1"
+    shown = client.get(f"/projects/{KEY}", headers=HTML).text
+    assert "The buttons are off" in shown
+    assert "Set BASIC_AUTH_USER and BASIC_AUTH_PASS" in shown
+    assert '<button type="button" disabled>Train now…</button>' in shown
+    assert "/do/" not in shown
+    client.environ_base["REMOTE_ADDR"] = "127.0.0.1"
+    assert "/do/train" in client.get(f"/projects/{KEY}", headers=HTML).text
+
+
 @pytest.mark.parametrize(
     "headers",
     [
