@@ -1,6 +1,6 @@
-"""The use cases: what Label Studio asks for and what it tells, and the jobs that follow from it.
+"""The use cases: Label Studio's requests and events, and the jobs that follow from them.
 
-The web process answers from what is there and records; workers fetch, extract, train and push.
+The web process answers from stored data and records; workers fetch, extract, train and push.
 """
 
 import time
@@ -38,7 +38,8 @@ VERSIONS_TRIED = 5
 
 
 class Backend:
-    """All use cases over parts that are passed in. ``waiting_slots``: predictions that may wait at once in this process."""
+    """All use cases, over the parts that are passed in. ``waiting_slots``: number of predictions that may wait at once in this
+    process."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Backend:
         )
 
     def setup(self, project: str, label_config: str, hostname: str = "", title: str = "") -> str:
-        """Remember a project, check that its labeling config can work, and answer the model version in use.
+        """Store a project, check that its labeling config can work, and return the model version in use.
 
         Raises ConfigError, BackboneError.
         """
@@ -81,16 +82,16 @@ class Backend:
             self._put_project(project, label_config, title, hostname)
             self._importing.begin_once(project)
             if outdated := [learner.name for learner in learners if learner.is_outdated()]:
-                self._parts.registry.release(project, outdated)  # what cannot be used any more need not be kept in use
+                self._parts.registry.release(project, outdated)  # A version that cannot be used any more need not stay pinned.
                 self._trainings.train_anew(project)
             return self._pushing.tell_version(project, model_version(learners))
 
         return _with_one_version(answer)
 
     def predict(self, project: str | int | None, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """One item a task, in order: a prediction, or [] where there is none (yet). Raises ConfigError.
+        """Return one item per task, in order: a prediction, or [] if there is none (yet). Raises ConfigError.
 
-        project: a key; a number, for the newest project that has it; or None, for tasks of no project.
+        project: a key; a number, for the newest project with that number; or None, for tasks of no project.
         """
         key = project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
         deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
@@ -108,49 +109,49 @@ class Backend:
             self._jobs.submit("train", project, "all", {})
 
     def on_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Record a webhook's event and start what follows from it. Raises RequestError for one that cannot be read."""
+        """Record a webhook's event and queue the jobs that follow from it. Raises RequestError for an unreadable event."""
         return self._events.record(event)
 
     def versions(self, project: str = "") -> dict[str, Any]:
-        """Every trained version, of one project if it is named, newest first: see ``Registry.overview``. Raises NotKnown."""
+        """All trained versions, or those of one project, newest first: see ``Registry.overview``. Raises NotKnown."""
         return self._versions.overview(project)
 
     def roll_back(self, project: str, version: str) -> dict[str, Any]:
-        """Make an earlier version the one in use: see ``Versions.roll_back``."""
+        """Put an earlier version into use: see ``Versions.roll_back``."""
         return self._versions.roll_back(project, version)
 
     def unpin(self, project: str) -> dict[str, Any]:
-        """Make the newest version the one in use again: see ``Versions.unpin``."""
+        """Put the newest version into use again: see ``Versions.unpin``."""
         return self._versions.unpin(project)
 
     def start_training(self, project: str) -> None:
-        """Have a project trained, as Label Studio's "Start training" does. Raises NotKnown."""
+        """Queue a training of a project, as Label Studio's "Start training" does. Raises NotKnown."""
         self._events.start_training(self._known.find(project))
 
     def predict_again(self, project: str) -> None:
-        """Have the predictions of tasks without annotations made and sent again. Raises NotKnown, RequestError."""
+        """Queue new predictions of tasks without annotations, and send them. Raises NotKnown, RequestError."""
         key = self._known.find(project)
         if not self._pushing.can_send:
             raise RequestError(f"predictions cannot be sent to Label Studio: set PUSH_PREDICTIONS=true, and {HOW_TO_CONNECT}")
         self._jobs.submit("refresh", key, "all", {})
 
     def forget(self, project: str) -> None:
-        """Remove all that is known of a project, and its models. Raises NotKnown."""
+        """Delete a project's data and models. Raises NotKnown."""
         key = self._known.find(project)
         forget_project(self._known, self._parts.registry, key)
 
-    # For who is no Label Studio and waits.
+    # For callers other than Label Studio, who wait.
 
     def learners(self, project: str, label_config: str) -> list[Learner]:
-        """Learners of a labeling config, checked. Raises ConfigError, BackboneError."""
+        """Learners of a labeling config, checked against the backbone. Raises ConfigError, BackboneError."""
         return self._projects.learners(project, label_config)
 
     def features_now(self, source: Source, task: int | None, progress: Progress) -> tuple[str, Any]:
-        """Content and features of a file, in this process. Raises FramewiseError."""
+        """Content and features of a file, extracted in this process if necessary. Raises FramewiseError."""
         return self._videos.features(Job(0, "extract", source.control.project, task, {}), source, task, progress)
 
     def train_now(self, project: str, progress: Progress) -> list[str]:
-        """Train in this process, thoroughly; what the user should know of it. Raises FramewiseError."""
+        """Train thoroughly in this process; returns warnings for the user. Raises FramewiseError."""
 
         def train(job: Job, report: Progress) -> dict[str, Any]:
             return self._noticed(job, self._trainings.train_thoroughly(job, report))
@@ -158,12 +159,12 @@ class Backend:
         return self._jobs.do_now("train", project, train, progress)
 
     def version_changed(self, project: str) -> None:
-        """Do what follows when a project's predictions come from another version than before."""
+        """Start what follows when a project's predictions come from another version than before."""
         if not is_offline(project):
             self._pushing.version_published(project)
 
     def register(self) -> None:
-        """Make this process one that does the jobs."""
+        """Register this process as a worker for all jobs."""
         self._jobs.register_chore(self._pushing.keep_promises)
         self._jobs.register("extract", self._videos.extract)
         self._jobs.register("warm", self._warming.warm)
@@ -174,13 +175,13 @@ class Backend:
         self._jobs.register("refresh", self._refresh.refresh)
 
     def _noticed(self, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-        if result.get("version") and result.get("current", True):  # not where another version is pinned
+        if result.get("version") and result.get("current", True):  # not if another version is pinned
             self.version_changed(job.project)
         return result
 
 
 def _with_one_version(answer: Callable[[], Answer]) -> Answer:
-    """An answer that comes from one version: made anew, from the one then in use, if that was removed meanwhile."""
+    """An answer from a single version: computed again, with the version then in use, if the first was removed meanwhile."""
     for _ in range(VERSIONS_TRIED - 1):
         try:
             return answer()

@@ -1,4 +1,4 @@
-"""Events of Label Studio: webhooks into the store, and the jobs that follow from them."""
+"""Events of Label Studio: stores webhooks, and queues the jobs that follow from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ class Events:
         self._importing = importing
 
     def record(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Record a webhook's event and start what follows from it. Raises RequestError for one that cannot be read."""
+        """Record a webhook's event and queue the jobs that follow from it. Raises RequestError for an unreadable event."""
         action = event.get("action")
         if not isinstance(action, str):
             raise RequestError(f"webhook: expected the name of an event in 'action', found {action!r}")
@@ -30,7 +30,7 @@ class Events:
             return {"status": "ignored", "reason": f"{action} without a project"}
         key, action = self._project_key(project), storable(action)
         with self._annotations.together():
-            # Jobs are recorded together with what they are about: a process that is killed here leaves both or none.
+            # Jobs are recorded together with the data that they concern: a process that is killed here leaves both or neither.
             jobs = self._put_project(key, project)
             self._annotations.record_event(key, action, event)
             jobs |= self._apply(key, action, event)
@@ -39,7 +39,7 @@ class Events:
         return {"status": "recorded"} if first is None else {"status": "recorded", "job": str(first)}
 
     def start_training(self, project: str) -> None:
-        """Fetch what Label Studio has, where it can be asked, and train on everything."""
+        """Fetch everything from Label Studio, if it can be reached, and train on it."""
         with self._annotations.together():
             jobs = self._start_training(project, {})
         self._announce(jobs)
@@ -49,14 +49,14 @@ class Events:
             self._jobs.announce(job, kind)
 
     def _put_project(self, key: str, project: Mapping[str, Any]) -> dict[str, int]:
-        """Remember the event's project; kind -> id of the jobs that follow from a change of its labeling config."""
+        """Store the event's project; returns kind -> id of the jobs that follow from a change of its labeling config."""
         config, title = storable(str(project.get("label_config") or "")), storable(str(project.get("title") or ""))
         told_at = str(project.get("updated_at") or "")
         before = self._annotations.put_project(key, project_number(project), config, title, told_at=told_at)
         return self._train(key) if self._projects.training_config_changed(key, before) else {}
 
     def _apply(self, project: str, action: str, event: Mapping[str, Any]) -> dict[str, int]:
-        """Bring the store up to date; kind -> id of the jobs that follow from it."""
+        """Update the store; returns kind -> id of the jobs that follow."""
         jobs: dict[str, int] = {}
         if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
             changed = self._put_annotations(project, event)
@@ -109,7 +109,7 @@ class Events:
 
 
 def _pairs(event: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """(annotation, task) of an event that holds one of each or a list of each. Raises RequestError."""
+    """(annotation, task) pairs of an event with one of each or a list of each. Raises RequestError."""
     annotations, tasks = mappings(event.get("annotation")), mappings(event.get("task"))
     if not annotations or len(annotations) != len(tasks):
         raise RequestError(f"webhook: expected annotations and the task of each, found {len(annotations)} and {len(tasks)}")

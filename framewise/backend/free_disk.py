@@ -1,4 +1,4 @@
-"""Room that is left on the disk of the cache: what nobody waits for leaves some to what somebody waits for."""
+"""Reserve of free disk space for the cache: background work leaves it to requests that somebody is waiting for."""
 
 import shutil
 from pathlib import Path
@@ -8,19 +8,19 @@ from framewise.core.sizes import format_size
 
 
 class FreeDisk:
-    """A floor under the free room of a folder's disk. min_free_bytes: 0 for none."""
+    """Minimum of free space on a folder's disk. min_free_bytes: 0 for no minimum."""
 
     def __init__(self, folder: Path, min_free_bytes: int):
         self._folder = folder
         self._min_free_bytes = min_free_bytes
 
     def check(self) -> None:
-        """Raises StorageFull while less is free."""
+        """Raise StorageFull while less is free."""
         if missing := self.missing():
             raise StorageFull(missing)
 
     def missing(self) -> str:
-        """Message about missing room, or "" if there is enough."""
+        """Message about missing space, or "" if there is enough."""
         free = shutil.disk_usage(self._folder).free
         if free >= self._min_free_bytes:
             return ""

@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.core.errors import RequestError
 
-# The number of projects that Label Studio does not know: it counts its own from 1.
+# Number of projects that exist only here: Label Studio counts its own from 1.
 OFFLINE_NUMBER = 0
-NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # to which nothing belongs
+NO_PROJECT = f"{OFFLINE_NUMBER}.0"  # project of tasks that have none
 
 
 def is_offline(key: str) -> bool:
-    """True if a project is one of the command line alone."""
+    """True if a project was created by the command line, not by Label Studio."""
     return project_id(key) == OFFLINE_NUMBER
 
 
@@ -28,7 +28,7 @@ def project_id(key: str) -> int:
 
 
 def project_number(project: Mapping[str, Any]) -> int:
-    """The number of an event's project. Raises RequestError."""
+    """Number of an event's project. Raises RequestError."""
     number = project.get("id")
     if not is_id(number):
         raise RequestError(f"webhook: expected the project's number in 'project.id', found {number!r}")
@@ -36,7 +36,7 @@ def project_number(project: Mapping[str, Any]) -> int:
 
 
 def creation_time(project: Mapping[str, Any]) -> int | None:
-    """Unix time at which an event's project was made, in seconds as in its key; None if it is not told. Raises RequestError."""
+    """Creation time of an event's project, Unix seconds as in its key; None if the event has none. Raises RequestError."""
     created = project.get("created_at")
     if not isinstance(created, str):
         return None
@@ -47,8 +47,8 @@ def creation_time(project: Mapping[str, Any]) -> int | None:
 
 
 def file_name(source: str) -> str:
-    """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
-    if source.startswith("{"):  # a series in the task's data itself
+    """File name in an address of task data; in Label Studio's local files it is in the query."""
+    if source.startswith("{"):  # a series inside the task's data
         return "series"
     path = source
     if "://" in source or "/data/" in source:
@@ -60,7 +60,7 @@ def file_name(source: str) -> str:
 
 
 def task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The data of a task of a request. Raises RequestError for what is no task."""
+    """Data of a task of a request. Raises RequestError if the value is not a task."""
     data = task.get("data") if isinstance(task, Mapping) else None
     if not isinstance(data, Mapping) or not is_id(task.get("id")):
         raise RequestError(f"expected a task with a number 'id' and an object 'data', found {str(task)[:200]}")
@@ -72,21 +72,21 @@ def is_task(task: Mapping[str, Any]) -> bool:
 
 
 def is_id(value: Any) -> TypeGuard[int]:
-    """True if a value is a number that Label Studio and a database can have as an id; True is an int to Python only."""
+    """True if a value is a number that Label Studio and a database can use as an id; True is an int only to Python."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def storable(text: str) -> str:
-    """Text that UTF-8 can hold: JSON may carry half of a surrogate pair, which becomes a question mark."""
+    """Text that UTF-8 can encode: JSON may contain half of a surrogate pair, which becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:
-    """The objects of a list, or of a single one."""
+    """Objects of a list, or a single one as a list."""
     values = value if isinstance(value, list) else [value]
     return [v for v in values if isinstance(v, Mapping)]
 
 
 def ids(value: Any) -> list[int]:
-    """The numbers of a list of objects that have one."""
+    """Ids of those objects in a list that have one."""
     return [v["id"] for v in mappings(value) if is_id(v.get("id"))]

@@ -1,7 +1,7 @@
-"""The job ``import``: all tasks and annotations of a project, fetched from Label Studio, and what is known brought up to that.
+"""The job ``import``: fetches all tasks and annotations of a project from Label Studio and updates the store.
 
-Label Studio sends no events of what was annotated before this backend was connected, of annotations that come with imported
-tasks, and of what happened while this backend was not there.
+Label Studio sends no events for annotations made before this backend was connected, for annotations imported with their
+tasks, and for changes while this backend was not running.
 """
 
 import logging
@@ -25,12 +25,12 @@ NOT_TOLD = (
     f"connected, or imported together with their tasks. To learn from them, {HOW_TO_CONNECT}; then press Start training in "
     "Label Studio"
 )
-# What nobody asked for is not worth a look at all tasks of a project at every submit.
+# Checks that nobody requested should not list all tasks of a project at every submit.
 SECONDS_BETWEEN_AUTOMATIC_IMPORTS = 600.0
 
 
 class Importing:
-    """Fetches what Label Studio has."""
+    """Imports from Label Studio."""
 
     def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, label_studio: LabelStudioClient):
         self._annotations = annotations
@@ -39,7 +39,7 @@ class Importing:
         self._label_studio = label_studio
 
     def begin_once(self, project: str) -> None:
-        """Start the first import of a project. Later calls do nothing: every /setup makes one."""
+        """Start the first import of a project. Later calls do nothing, because every /setup makes one."""
         if self._is_possible(project) and not self._annotations.was_imported(project):
             with self._annotations.together():
                 job = self.add(project)
@@ -47,7 +47,7 @@ class Importing:
                 self._jobs.announce(job, "import")
 
     def add(self, project: str) -> int | None:
-        """Id of a recorded job that imports a project; None, with a note under /jobs, if Label Studio cannot be asked."""
+        """Id of a recorded job that imports a project; None, with a note at /jobs, if Label Studio cannot be reached."""
         if not self._label_studio.connected:
             self._jobs.states.record_note("import", project, NOT_TOLD)
         if not self._is_possible(project):
@@ -56,9 +56,9 @@ class Importing:
         return self._jobs.states.add("import", project, "all", {})
 
     def is_behind(self, project: str, told: Mapping[str, Any]) -> bool:
-        """True if Label Studio has other annotations than are known. told: the project as an event has it, with its counters.
+        """True if Label Studio has other annotations than the store. told: the project as sent in an event, with its counters.
 
-        One more may be on its way. Says no for a while after an import.
+        One more may be on its way. Always False for a while after an import.
         """
         counters = [told.get(name) for name in ("total_annotations_number", "skipped_annotations_number")]
         if not is_id(counters[0]) or self._is_recent(project):
@@ -66,8 +66,8 @@ class Importing:
         return sum(n for n in counters if is_id(n)) - self._annotations.known_annotations(project) not in (0, 1)
 
     def is_due(self, project: str, told: Mapping[str, Any]) -> bool:
-        """True if a requested training should fetch first: at each press of the button, but not at each submit where Label
-        Studio itself starts trainings. told: the project as the event has it."""
+        """True if a requested training should import first: at each press of the button, but not at each submit if Label Studio
+        itself starts trainings. told: the project as sent in the event."""
         automatic = bool(told.get("min_annotations_to_start_training"))
         if not self._label_studio.connected:
             return self.is_behind(project, told)
@@ -78,10 +78,10 @@ class Importing:
         return latest is not None and time.time() - latest[2] < SECONDS_BETWEEN_AUTOMATIC_IMPORTS
 
     def fetch(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Fetch all tasks and annotations of a project, and have it trained if there is something else to learn.
+        """Fetch all tasks and annotations of a project, and queue a training if there is something new to learn.
 
-        What Label Studio does not have any more is marked as gone at the end alone, when all of it was seen. Raises
-        LabelStudioError, also where LABEL_STUDIO_URL leads to another project of the same number.
+        Annotations that Label Studio no longer has are marked as missing only at the end, after all pages. Raises
+        LabelStudioError, also if LABEL_STUDIO_URL leads to another project of the same number.
         """
         number, began = project_id(job.project), time.time()
         title = self._checked_title(job.project, number)
@@ -100,7 +100,7 @@ class Importing:
         return {"tasks": len(tasks), "annotations": len(annotations), "changed": changed or gone}
 
     def _is_possible(self, project: str) -> bool:
-        # A host that tells projects by number alone does not say when they were made: it could be any Label Studio's.
+        # A host that identifies projects by number alone gives no creation time: it could be any Label Studio.
         return self._label_studio.connected and not project.endswith(".0")
 
     def _checked_title(self, project: str, number: int) -> str:
@@ -114,7 +114,7 @@ class Importing:
         return title
 
     def _store(self, job: Job, page: Sequence[Mapping[str, Any]]) -> bool:
-        """Remember a page of tasks with their annotations, and the training that is to follow from it, as a whole."""
+        """Store a page of tasks with their annotations, and the training that follows, in one transaction."""
         changed = False
         with self._annotations.together():
             if self._annotations.project(job.project) is None:
@@ -130,6 +130,6 @@ class Importing:
         return changed
 
     def _train_after(self, project: str, changed: bool) -> None:
-        """A training begins when the import has ended or cannot go on: whatever comes then, what is stored is learned."""
+        """A training starts when the import has ended or cannot continue: in either case, what is stored is learned."""
         if changed and self._projects.has_trainable(project):
             self._jobs.states.add("train", project, "all", {})

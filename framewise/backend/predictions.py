@@ -1,4 +1,4 @@
-"""Answers to prediction requests: predictions from what is cached, and jobs for what is not."""
+"""Answers to prediction requests: predictions from cached features, and jobs for the rest."""
 
 import logging
 import os
@@ -24,29 +24,29 @@ from framewise.store.made import LastPrediction, LastPredictions
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not tried again at every request
+RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not retried at every request
 LOOKUP_THREADS = 8
-LOOKED_UP_AT_ONCE = 32  # and then predicted: features of more are not held, however many tasks a request has
+LOOKED_UP_AT_ONCE = 32  # tasks per batch, so that features of at most this many are held at once
 
 
 @dataclass
 class TaskRequest:
-    """A task of a prediction request: what is known of it so far."""
+    """A task of a prediction request, and what is known about it so far."""
 
     task: Mapping[str, Any]
     ready: dict[Learner, list[Medium]] = field(default_factory=dict)
-    jobs: list[tuple[Source, int]] = field(default_factory=list)  # what is extracted, and the job's id
+    jobs: list[tuple[Source, int]] = field(default_factory=list)  # sources being extracted, with their jobs' ids
     failed: bool = False
     answer: Any = field(default_factory=list)
-    intervals: dict[str, Intervals] = field(default_factory=dict)  # of the answer, by from_name
+    intervals: dict[str, Intervals] = field(default_factory=dict)  # intervals of the answer, by from_name
 
     def add(self, source: Source, features: Any) -> None:
-        """Features of one of its media, which are at hand."""
+        """Add the features of one of its media."""
         self.ready.setdefault(source.learner, []).append(Medium(source.control, features))
 
 
 class Predictions:
-    """Answers requests for predictions. ``waiting_slots``: how many may wait at once in this process."""
+    """Answers prediction requests. ``waiting_slots``: number of requests that may wait at once in this process."""
 
     def __init__(self, annotations: Annotations, made: LastPredictions, jobs: Jobs, videos: Videos, waiting_slots: int):
         self._annotations = annotations
@@ -58,12 +58,12 @@ class Predictions:
     def answer(
         self, project: str, learners: Sequence[Learner], tasks: Sequence[Mapping[str, Any]], deadline: float
     ) -> list[Any]:
-        """One item a task, in order: a prediction, or [] where there is none (yet). deadline: on the monotonic clock."""
+        """Return one item per task, in order: a prediction, or [] if there is none (yet). deadline: on the monotonic clock."""
         version = model_version(learners)
         asked = [TaskRequest(task) for task in tasks]
         for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
             few = asked[first : first + LOOKED_UP_AT_ONCE]
-            # Several at once: a server may have to be asked, and computing is done on one processor each.
+            # In parallel: a look-up may have to ask a server, and each computation uses one processor.
             _at_once(lambda one: self._look_up(project, learners, one), few, LOOKUP_THREADS)
             _at_once(lambda one: self._predict(project, version, one), [o for o in few if not o.jobs], os.cpu_count() or 1)
         waiting = [one for one in asked if one.jobs and not one.failed]
@@ -76,7 +76,7 @@ class Predictions:
         return [one.answer for one in asked]
 
     def _look_up(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
-        """Look up what is cached of a task; queue jobs for the rest."""
+        """Look up a task's cached features; queue jobs for the rest."""
         with self._isolated(project, asked):
             data = task_data(asked.task)
             for source in sources_of(learners, data):
@@ -114,7 +114,7 @@ class Predictions:
             self._waiting.release()
 
     def _collect(self, project: str, asked: TaskRequest) -> bool:
-        """Take over what jobs have finished; False, and a promise to push, if something is still missing."""
+        """Take over the results of finished jobs; return False, and promise a push, if something is still missing."""
         with self._isolated(project, asked):
             outcomes, complete = self._jobs.states.outcomes([job for _, job in asked.jobs]), True
             for source, job in asked.jobs:
@@ -124,16 +124,16 @@ class Predictions:
                     asked.add(source, features)
                     continue
                 complete = False
-                if state == "done":  # and removed since, for others' features
+                if state == "done":  # and evicted since, in favour of other features
                     state, job = "pending", self._videos.submit_extraction(project, source, asked.task["id"])
-                # A worker looks for promises after the job's end as well: it does not matter which of the two comes first.
+                # A worker also looks for promises after the job ends, so the order of the two does not matter.
                 if state in ("pending", "postponed", "running") and source.learner.version() and not is_offline(project):
                     self._annotations.promise_prediction(job, asked.task["id"])
             return complete
         return False
 
     def _predict(self, project: str, version: str, asked: TaskRequest) -> None:
-        """Answer a task if all that it needs is ready, and let go of its features."""
+        """Answer a task if all its media are ready, and release its features."""
         with self._isolated(project, asked):
             asked.ready = {learner: media for learner, media in asked.ready.items() if learner.version()}
             if asked.ready and not asked.failed:
@@ -141,7 +141,7 @@ class Predictions:
         asked.ready = {}
 
     def _isolated(self, project: str, asked: TaskRequest) -> AbstractContextManager[None]:
-        """Whatever goes wrong with one task is logged and shown, and leaves the others alone."""
+        """Log and show any error of one task, and let the others continue."""
 
         def fail(failure: Failure) -> None:
             asked.failed = True
@@ -153,7 +153,7 @@ class Predictions:
 
 
 def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], threads: int) -> None:
-    """Call with each. One alone is not worth a thread."""
+    """Call the function for each item in parallel. A single item does not need a thread."""
     if len(asked) < 2:
         for one in asked:
             call(one)
@@ -163,9 +163,9 @@ def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], 
 
 
 def prediction(version: str, asked: TaskRequest) -> dict[str, Any]:
-    """Label Studio's prediction of a task whose features are at hand.
+    """Label Studio's prediction of a task whose features are available.
 
-    Its score is how certain the frames are: tasks with the lowest are those from which most would be learned.
+    Its score is the mean certainty of its frames: the lower it is, the more there is to learn from the task.
     """
     regions: list[dict[str, Any]] = []
     certainties, data = [], task_data(asked.task)

@@ -1,4 +1,4 @@
-"""Projects as they were last told of, and the learners of their labeling configs."""
+"""Projects as last sent by Label Studio, and the learners of their labeling configs."""
 
 import functools
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Projects:
         self._states = states
 
     def learners(self, project: str, label_config: str | None = None) -> list[Learner]:
-        """Learners of a labeling config, checked; of the one last told of, if None. Raises ConfigError, BackboneError."""
+        """Learners of a labeling config, checked; of the one last sent, if None. Raises ConfigError, BackboneError."""
         if label_config is None:
             known = self._annotations.project(project)
             if known is None:
@@ -33,7 +33,7 @@ class Projects:
         )
 
     def source(self, project: str, from_name: str, address: str) -> Source:
-        """A file that one control of a project reads. Raises ConfigError if it has none of this name (any more)."""
+        """A file that one control of a project reads. Raises ConfigError if there is no (longer a) control of this name."""
         for learner in self.learners(project):
             for control in learner.controls:
                 if control.settings.from_name == from_name:
@@ -41,7 +41,7 @@ class Projects:
         raise ConfigError(f"project {project} has no control {from_name!r} any more")
 
     def has_trainable(self, project: str) -> bool:
-        """True if a project has a control that learns. A labeling config that cannot be read is shown under /jobs."""
+        """True if a project has a trainable control. If the labeling config cannot be read, /jobs shows that."""
         try:
             return any(c.trainable for c in read_labeling_config(self._label_config(project)))
         except ConfigError as error:
@@ -53,8 +53,8 @@ class Projects:
         return bool(_readable(self._label_config(project)))
 
     def training_config_changed(self, project: str, before: str | None) -> bool:
-        """True if something else is to be learned from a project's annotations than under its labeling config ``before``; not
-        so if that is None: it is no other one."""
+        """True if a project's annotations are to be learned differently than under its labeling config ``before``; False if
+        that is None."""
         if before is None or not self._annotations.is_annotated(project):
             return False
         now, learned = (training_keys(_readable(config)) for config in (self._label_config(project), before))
@@ -65,18 +65,18 @@ class Projects:
         return known.label_config if known else ""
 
     def release_version(self, project: str) -> None:
-        """Let the version of the next training become the one in use, also where one was rolled back to."""
+        """Unpin a project, so that the version of the next training is put into use."""
         self._parts.registry.release(project)
 
 
 @functools.lru_cache(maxsize=64)
 def _read(label_config: str, score_threshold: float) -> tuple[ControlSettings, ...]:
-    """Every request brings its project's labeling config, which is mostly the one of the request before."""
+    """Every request brings its project's labeling config, usually the same one as in the request before."""
     return tuple(read_labeling_config(label_config, score_threshold))
 
 
 def _readable(label_config: str) -> list[ControlSettings]:
-    """Controls of a labeling config; none if it cannot be read, which is said where it is told of."""
+    """Controls of a labeling config; none if it cannot be read, which is reported elsewhere."""
     try:
         return read_labeling_config(label_config)
     except ConfigError:
@@ -84,10 +84,10 @@ def _readable(label_config: str) -> list[ControlSettings]:
 
 
 def model_version(learners: Sequence[Learner]) -> str:
-    """One name for what all learners of a project predict with: Label Studio knows a single version a backend."""
+    """One name for the versions of all learners of a project: Label Studio knows a single version per backend."""
     return "+".join(dict.fromkeys(learner.version() or UNTRAINED for learner in learners))
 
 
 def trained_models(learners: Sequence[Learner]) -> list[TrainedModel]:
-    """Those that learn."""
+    """Learners that train."""
     return [learner for learner in learners if isinstance(learner, TrainedModel)]

@@ -1,4 +1,4 @@
-"""Predictions that arrive by themselves: promised ones are sent to Label Studio when they can be made."""
+"""Predictions that are sent to Label Studio: promised ones, as soon as they can be made."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Pushing:
-    """The job ``push``, what leads to it, and how a prediction gets into Label Studio."""
+    """The job ``push``, what queues it, and how a prediction is stored in Label Studio."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Pushing:
         self._label_studio = label_studio
 
     def tell_version(self, project: str, version: str) -> str:
-        """A model version that Label Studio is told of, remembered: its predictions of this name are ours to replace."""
+        """Remember a model version that is reported to Label Studio: predictions of this name may be replaced."""
         if version == UNTRAINED:
             return version
         with suppress(StorageFull, StorageBusy):  # the next request does it
@@ -56,11 +56,11 @@ class Pushing:
 
     @property
     def can_send(self) -> bool:
-        """True if predictions may be sent, and to whom is known."""
+        """True if sending predictions is enabled and Label Studio's address and key are known."""
         return self._settings.push_predictions and self._label_studio.connected
 
     def version_published(self, project: str) -> None:
-        """Have the predictions of tasks without annotations sent, once no newer version came for a while."""
+        """Schedule sending predictions of tasks without annotations, for when no newer version came for a while."""
         if not self._settings.push_predictions:
             return
         if not self._label_studio.connected:
@@ -70,7 +70,7 @@ class Pushing:
         self._jobs.states.add("refresh", project, "all", {}, delay_seconds=self._settings.push_quiet_seconds)
 
     def keep_promises(self) -> None:
-        """Have the predictions pushed that were promised and can be made by now."""
+        """Queue pushes of promised predictions that can be made now."""
         for job, project, task, succeeded in self._annotations.due_promises():
             if succeeded:
                 self._jobs.submit("push", project, str(task), {}, task)
@@ -86,7 +86,7 @@ class Pushing:
         version, awaited = model_version(learners), self._pushed.awaited(job.project, task)
         if awaited and (awaited.version != version or self._label_studio.is_annotated(task)):
             self._pushed.put(job.project, task, replace(awaited, state=LEFT_OUT))
-            return  # nobody asked for it, and it is not wanted any more
+            return  # no longer wanted
         asked = TaskRequest({"id": task, "data": data})
         for source in sources_of([learner for learner in learners if learner.version()], data):
             _, features = self._videos.features(job, source, task, progress)
@@ -97,19 +97,19 @@ class Pushing:
             self._pushed.put(job.project, task, replace(awaited, state=PUSHED))
 
     def superseded(self, project: str, version: str) -> list[str]:
-        """Model versions whose predictions a prediction of this one takes the place of."""
+        """Model versions whose predictions a prediction of this version replaces."""
         if not self._settings.push_predictions or self._settings.push_keep_superseded:
             return []
         return [told for told in self._pushed.versions(project) if told != version]
 
     def send(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
-        """Store the prediction of a task whose features are cached in Label Studio, unless it is there. Raises
+        """Store the prediction of a task whose features are cached in Label Studio, unless it is already there. Raises
         FramewiseError."""
         version = model_version(learners)
         content = asked.answer = prediction(version, asked)
         self._made.put(project, [made(asked)])
         self.tell_version(project, version)
-        # One worker at a time: two that push the same would each find that it is not there yet.
+        # One worker at a time: two workers pushing the same prediction would each find that it is not there yet.
         with locked(self._settings.data_dir / "push.lock"):
             superseded = self.superseded(project, version)
             self._label_studio.push_prediction(asked.task["id"], **content, superseded=superseded)

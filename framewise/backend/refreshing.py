@@ -1,7 +1,7 @@
-"""Predictions of a new version that nobody asked for yet: the job ``refresh`` sends those of a project to Label Studio.
+"""The job ``refresh``: sends predictions of a new version that nobody has requested.
 
-Of the tasks without annotations some are looked at, and those that the model is least sure of are sent, so that Label
-Studio's database holds a few hundred predictions of a project and not one for each task and version.
+It predicts some of the tasks without annotations and sends those that the model is least sure of, so that Label Studio's
+database holds a few hundred predictions per project instead of one per task and version.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ from framewise.store.pushed import AWAITED, LEFT_OUT, PUSHED, SCORED, Arriving, 
 logger = logging.getLogger(__name__)
 
 LOOKED_AT_FOR_EACH_SENT = 10
-OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
+OTHERS_WAIT_SECONDS = 1.0  # idle workers take a job sooner than this
 LONGEST_PAUSE_SECONDS = 0.2
 
 
 class NewerVersion(Interruption):
-    """Another version is in use by now, and its predictions are sent instead."""
+    """A newer version is in use; its predictions are sent instead."""
 
 
 @dataclass
 class Round:
-    """Round of predictions of one version that a job sends. ``known``: state of each, also from before an interruption."""
+    """A job's round of predictions of one version. ``known``: state of each task, also from before an interruption."""
 
     job: Job
-    number: int  # Label Studio's of the project
+    number: int  # Label Studio's project number
     version: str
     learners: list[Learner]
     progress: Progress
@@ -55,7 +55,7 @@ class Round:
         return sum(arriving.state in states for arriving in self.known.values())
 
     def sources(self, data: Mapping[str, Any]) -> list[Source]:
-        """The media of a task that are needed for a prediction."""
+        """Media of a task that a prediction needs."""
         return sources_of([learner for learner in self.learners if learner.version()], data)
 
 
@@ -85,9 +85,9 @@ class Refresh:
         self._label_studio = label_studio
 
     def refresh(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Send the predictions of the version in use for the most useful tasks, and remove those that it supersedes.
+        """Send predictions of the version in use for the most useful tasks, and remove those that they supersede.
 
-        A round that is interrupted goes on where it was. Raises FramewiseError.
+        An interrupted round continues where it stopped. Raises FramewiseError.
         """
         learners = self._projects.learners(job.project)
         connected = self._settings.push_predictions and self._label_studio.connected
@@ -122,7 +122,7 @@ class Refresh:
         return chosen
 
     def _score(self, round: Round, tasks: Mapping[int, dict[str, Any]]) -> list[int]:
-        """Predict some of the tasks to know what the model would learn from each; those whose videos are not extracted yet."""
+        """Predict some of the tasks, to learn how useful each is; return those whose videos are not extracted yet."""
         cold = []
         some = _spread(tasks, round.version)[: self._settings.push_max_tasks * LOOKED_AT_FOR_EACH_SENT]
         for done, task in enumerate(some):
@@ -141,7 +141,7 @@ class Refresh:
         return cold
 
     def _send(self, round: Round, tasks: Mapping[int, dict[str, Any]]) -> None:
-        """Send the predictions of the tasks from which the model would learn most."""
+        """Send the predictions of the most useful tasks."""
         scored = [(arriving.score or 0.0, task) for task, arriving in round.known.items() if arriving.state == SCORED]
         left = [task for _, task in sorted(scored) if task in tasks]
         while left and self._room(round) > 0:
@@ -158,7 +158,7 @@ class Refresh:
                     self._note(round, task, PUSHED)
 
     def _extract(self, round: Round, tasks: Mapping[int, dict[str, Any]], cold: list[int]) -> None:
-        """Have more videos extracted if there is room, and their predictions sent then."""
+        """Queue the extraction of more videos if there is room, and promise their predictions."""
         for task in cold:
             if self._room(round) <= 0:
                 return
@@ -170,25 +170,26 @@ class Refresh:
         sources = round.sources(data)
         latest = [jobs.latest("extract", project, self._videos.subject(source)) for source in sources]
         if any(job and job[1] == "failed" for job in latest):
-            self._note(round, task, LEFT_OUT)  # it is tried again when somebody asks for it
+            self._note(round, task, LEFT_OUT)  # it is retried when somebody requests it
             return
         self._annotations.put_task(project, task, data)
         missing = [one for one in sources if self._videos.cached(one, task) is None]
         extractions = [self._videos.submit_extraction(project, source, task) for source in missing]
-        with self._annotations.together():  # a round that is begun again leaves alone what is awaited
+        with self._annotations.together():  # a restarted round leaves promised tasks alone
             self._note(round, task, AWAITED)
             for extraction in extractions:
                 self._annotations.promise_prediction(extraction, task)
-            # Where nothing is missing, somebody else had it extracted since this round looked.
+            # If nothing is missing, somebody else had it extracted since this round looked.
             push = None if extractions else jobs.add("push", project, str(task), {}, task)
         if push is not None:
             self._jobs.announce(push, "push")
 
     def _tidy(self, round: Round, chosen: str) -> int:
-        """Take predictions of earlier versions away from the tasks without annotations; how many there were."""
+        """Remove predictions of earlier versions from the tasks without annotations; return their number."""
         superseded = self._pushing.superseded(round.job.project, round.version)
         if chosen in superseded and round.count(PUSHED):
-            self._label_studio.choose_version(round.number, round.version)  # else what is chosen would show nothing any more
+            # otherwise the chosen version would show nothing any more
+            self._label_studio.choose_version(round.number, round.version)
         removed = 0
         for task in self._label_studio.tasks_with_versions(round.number, superseded):
             self._let_others_go_first(round)
@@ -197,12 +198,12 @@ class Refresh:
         return removed
 
     def _cached(self, round: Round, task: int, data: dict[str, Any]) -> TaskRequest | None:
-        """A task whose features are cached; None if some are not."""
+        """A task with its cached features; None if some are missing."""
         asked = TaskRequest({"id": task, "data": data})
         for source in round.sources(data):
             try:
                 features = self._videos.cached(source, task)
-            except MediaUnavailable:  # the extraction waits for it
+            except MediaUnavailable:  # the extraction handles it
                 return None
             if features is None:
                 return None
@@ -217,14 +218,14 @@ class Refresh:
         self._pushed.put(round.job.project, task, round.known[task])
 
     def _let_others_go_first(self, round: Round) -> None:
-        """Raises NewerVersion, and YieldToUrgent where other work waits: this one is of use later as well."""
+        """Raise NewerVersion, or YieldToUrgent if other work waits: this job can be done later."""
         if model_version(self._projects.learners(round.job.project)) != round.version:
             raise NewerVersion
         if self._jobs.more_urgent_wait(round.job.kind, OTHERS_WAIT_SECONDS):
             raise YieldToUrgent
 
     def _isolated(self, round: Round, task: int) -> AbstractContextManager[None]:
-        """Show an error of one task and leave the others alone. Temporary errors are left to the job."""
+        """Show an error of one task and continue with the others. Temporary errors are left to the job."""
 
         def leave_out(failure: Failure) -> None:
             text = f"task {task} gets no prediction: {failure.text}"
@@ -236,13 +237,13 @@ class Refresh:
 
 
 def _spread(tasks: Iterable[int], version: str) -> list[int]:
-    """Tasks in an order that is another one for each version, and the same when a round begins again."""
+    """Tasks in an order that differs between versions, but is the same when a round restarts."""
     return sorted(tasks, key=lambda task: hashlib.sha256(f"{version} {task}".encode()).digest())
 
 
 @contextmanager
 def _pause() -> Iterator[None]:
-    """Rest for as long as the work inside took: requests for predictions are answered on the same processors."""
+    """Sleep for as long as the enclosed work took: prediction requests are answered on the same processors."""
     began = time.monotonic()
     yield
     time.sleep(min(time.monotonic() - began, LONGEST_PAUSE_SECONDS))

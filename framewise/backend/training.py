@@ -1,6 +1,6 @@
 """The jobs ``train`` and ``refine``: every trainable control of a project, on all of its annotated tasks.
 
-``train`` makes a version within seconds; ``refine`` then makes one that is measured on videos that it did not learn from.
+``train`` makes a version within seconds; ``refine`` then makes one that is validated on held-out videos.
 """
 
 import logging
@@ -22,8 +22,8 @@ from framewise.store.registry import Registry
 
 logger = logging.getLogger(__name__)
 
-# After this many versions in a row without a measured one, a thorough training is no longer abandoned for a newer training:
-# somebody who submits every minute would never see a measured version. With 2, one is there within three submits, where it
+# After this many versions in a row without a validated one, a thorough training is no longer abandoned for a newer training: a
+# user who submits every minute would never see a validated version. With 2, there is one within three submits, provided that it
 # takes less than two minutes.
 MAX_UNMEASURED = 2
 
@@ -45,7 +45,7 @@ class Trainings:
     def train(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Train every trainable control of a project on all of its annotated tasks, and publish the version.
 
-        What can be made better in a longer time is left to the job ``refine``, which follows.
+        Slower improvements are left to the job ``refine``, which follows.
         """
         result = self._learn(job, progress, thorough=False)
         if result["provisional"]:
@@ -55,8 +55,9 @@ class Trainings:
     def refine(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Train again, thoroughly.
 
-        Abandoned if a newer training waits or comes, which another of these follows; unless the last MAX_UNMEASURED versions
-        were not measured: then it goes on with the annotations that it began with. Its version replaces none of newer ones.
+        It is abandoned if a newer training waits or arrives, because another ``refine`` follows that one. After MAX_UNMEASURED
+        versions without validation, it instead continues with the annotations that it started with; its version does not
+        replace one of newer annotations.
         """
 
         def unless_newer(share: float, detail: str) -> None:
@@ -70,7 +71,7 @@ class Trainings:
             return {"version": None, "left to": "a newer training"}
 
     def train_thoroughly(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Both at once, for somebody who waits for the better version and not for the first one."""
+        """Both at once, for callers who wait for the validated version and do not need the first one."""
         result = self._learn(job, part_of(progress, 0, 2), thorough=False)
         if result["provisional"]:
             result = self._learn(job, part_of(progress, 1, 2), thorough=True)
@@ -81,7 +82,7 @@ class Trainings:
         learners = trained_models(self._projects.learners(job.project))
         if thorough:
             learners = [learner for learner in learners if learner.can_refine]
-        with self._annotations.together():  # the higher a version's number, the newer the annotations that it learned from
+        with self._annotations.together():  # so that a higher version number means newer annotations
             tasks = self._annotations.training_set(job.project)
             if not tasks:
                 self._registry.withdraw(job.project)
@@ -92,7 +93,7 @@ class Trainings:
         outcomes = []
         for done, learner in enumerate(learners):
             part = part_of(progress, done, len(learners))
-            # Features are mostly cached: to fetch them is a tenth of a training.
+            # Features are mostly cached: fetching them takes a tenth of a training.
             examples = self._examples(job, learner, tasks, between(part, 0.0, 0.1))
             outcomes.append(learner.train(examples, version, between(part, 0.1, 1.0), thorough))
             for note in outcomes[-1].notes:
@@ -106,12 +107,13 @@ class Trainings:
         }
 
     def _is_superseded(self, job: Job) -> bool:
-        """True if there is a newer training than this thorough one: it waits, runs, or has ended and left another of these."""
+        """True if there is a newer training than this thorough one: waiting, running, or finished with another ``refine`` to
+        follow."""
         last = self._jobs.states.latest("refine", job.project, "all")
         return self._is_training(job.project) or (last is not None and last[0] != job.id)
 
     def _may_be_abandoned(self, project: str) -> bool:
-        """True if a measured version comes soon enough without the thorough training that runs, or nothing is annotated."""
+        """True if a validated version comes soon enough without the running thorough training, or nothing is annotated."""
         few = self._jobs.states.unmeasured_trainings(project) < MAX_UNMEASURED
         return few or not self._annotations.is_annotated(project)
 
@@ -120,13 +122,13 @@ class Trainings:
         return latest is not None and latest[1] in ("pending", "running")
 
     def train_anew(self, project: str) -> None:
-        """Start a training if none waits or runs already."""
+        """Queue a training unless one is already waiting or running."""
         latest = self._jobs.states.latest("train", project, "all")
         if latest is None or latest[1] not in ("pending", "running", "failed"):
             self._jobs.submit("train", project, "all", {})
 
     def _examples(self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
-        """Examples of all tasks that give one; the others are named under /jobs. Raises FramewiseError if none does."""
+        """Examples of all usable tasks; the others are named at /jobs. Raises FramewiseError if there is none."""
         examples, problems = list[Example](), list[str]()
         for done, task in enumerate(tasks):
             step, read = part_of(progress, done, len(tasks)), list[Source]()

@@ -1,4 +1,4 @@
-"""Trained versions for people: which there are, going back to an earlier one, and letting go of it again."""
+"""Trained versions for users: listing them, rolling back, unpinning."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from framewise.store.projects import KnownProjects
 
 
 class Versions:
-    """Chooses versions. changed(project) is called when predictions come from another one than before."""
+    """Chooses versions. changed(project) is called when a project's predictions come from another version than before."""
 
     def __init__(
         self,
@@ -31,13 +31,13 @@ class Versions:
         self._changed = changed
 
     def overview(self, project: str = "") -> dict[str, Any]:
-        """Every trained version, of one project if it is named, newest first: see ``Registry.overview``. Raises NotKnown."""
+        """All trained versions, or those of one project, newest first: see ``Registry.overview``. Raises NotKnown."""
         return self._registry.overview(self._known.find(project) if project else None)
 
     def roll_back(self, project: str, version: str) -> dict[str, Any]:
-        """Make an earlier version the one in use, and keep it so until somebody trains or unpins it; what is in use now.
+        """Put an earlier version into use and pin it until a training or an unpin; returns the versions in use.
 
-        Raises NotKnown, and RequestError for a version that cannot be used: it does not load, or learned from another backbone.
+        Raises NotKnown, and RequestError for an unusable version: it does not load, or was trained on another backbone.
         """
         key = self._known.find(project)
         with self._annotations.together():
@@ -47,7 +47,7 @@ class Versions:
         return self.in_use(key)
 
     def unpin(self, project: str) -> dict[str, Any]:
-        """Make the newest versions of a project the ones in use again; what is in use now. Raises NotKnown."""
+        """Put the newest versions of a project into use again; returns the versions in use. Raises NotKnown."""
         key = self._known.find(project)
         if self._registry.unpin(key):
             self._changed(key)
@@ -58,7 +58,7 @@ class Versions:
         return {"project": key, "controls": [asdict(use) for use in self._registry.in_use(key)]}
 
     def _check(self, key: str, controls: list[str]) -> None:
-        """Raises for a version, chosen already, that could not be used: then that is undone."""
+        """Raise for a version, already chosen, that cannot be used; the choice is then undone."""
         for learner in self._projects.learners(key):
             folder = self._registry.current(key, learner.name)
             if learner.name not in controls or folder is None:

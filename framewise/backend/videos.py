@@ -1,4 +1,4 @@
-"""A task's video or series: its features from the cache, or fetched and extracted by a job."""
+"""Features of a task's video or series: from the cache, or fetched and extracted by a job."""
 
 import logging
 from contextlib import suppress
@@ -37,21 +37,21 @@ class Videos:
         return {"content": content}
 
     def submit_extraction(self, project: str, source: Source, task: int, then: str = "") -> int:
-        """Id of a job that extracts a file, also one that runs already. then: "train", if a training should follow."""
+        """Id of a job that extracts a file, possibly a running one. then: "train" to queue a training afterwards."""
         payload = {"control": source.control.settings.from_name, "source": source.address, "then": then}
         return self._jobs.submit("extract", project, self.subject(source, then), payload, task, or_running=True)
 
     def subject(self, source: Source, then: str = "") -> str:
-        """Subject of an extraction: two of one subject would do the same."""
+        """Subject of an extraction: jobs with the same subject do the same."""
         return source.control.subject(source.address) + (then and f" then {then}")
 
     def cached(self, source: Source, task: int | None) -> Any | None:
-        """Features of a task's file if they can be had at once."""
+        """Features of a task's file, if they are cached."""
         content = source.control.known_content(source.address, task)
         return source.control.cached_features(content) if content else None
 
     def features(self, job: Job, source: Source, task: int | None, progress: Progress) -> tuple[str, Any]:
-        """Content and features of a file: from the cache if it is known, else it is fetched, extracted and let go of."""
+        """Content and features of a file: from the cache, or fetched, extracted and released."""
         control = source.control
         content = control.known_content(source.address, task)
         cached = control.cached_features(content) if content else None

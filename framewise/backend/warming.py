@@ -1,4 +1,4 @@
-"""The job ``warm``: videos of new tasks are extracted before anybody asks, when nobody waits for anything else."""
+"""The job ``warm``: extracts videos of new tasks in advance, when nothing else is waiting."""
 
 import logging
 import time
@@ -16,9 +16,9 @@ from framewise.store.job_state import Job
 
 logger = logging.getLogger(__name__)
 
-OTHERS_WAIT_SECONDS = 1.0  # a worker that has nothing to do takes a job sooner
-MAX_FAILURES = 10  # one after the other: then it is not the single file
-TRIES = 2  # of a video that ends its worker
+OTHERS_WAIT_SECONDS = 1.0  # idle workers take a job sooner than this
+MAX_FAILURES = 10  # in a row: then the cause is not a single file
+TRIES = 2  # of a video that kills its worker
 
 
 class Warming:
@@ -32,10 +32,10 @@ class Warming:
         self._free_disk = free_disk
 
     def warm(self, job: Job, progress: Progress) -> dict[str, Any]:
-        """Extract the videos of all tasks of a project that were not asked for yet, one by one.
+        """Extract, one by one, the videos of a project's tasks that nobody has requested yet.
 
-        Goes on later where other work waits, or the disk has too little room; what was extracted stays. Videos that cannot be
-        had are told of together.
+        It continues later if other work waits or the disk has too little room; extracted videos are kept. Files that cannot be
+        read are reported together.
         """
         learners = self._projects.learners(job.project)
         extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
@@ -63,7 +63,7 @@ class Warming:
             self._jobs.states.warn(job.id, f"{note}. Each is retried when it is needed")
 
     def _extract(self, job: Job, learners: list[Learner], task: int, data: dict[str, Any], progress: Progress) -> str:
-        """Extract one task's video; what went wrong, or "". Raises YieldToUrgent where other work waits, StorageFull."""
+        """Extract one task's video; return the error, or "". Raises YieldToUrgent if other work waits, StorageFull."""
         polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
@@ -73,7 +73,7 @@ class Warming:
                 for source in sources_of(learners, data):
                     self._videos.features(job, source, task, polite)
         except Exception:
-            self._annotations.put_back(job.project, task)  # it is not the file that ends its extraction
+            self._annotations.put_back(job.project, task)  # the file is not what ends its extraction
             raise
         self._annotations.end_warming(job.project, task)
         if not failures:
@@ -84,7 +84,7 @@ class Warming:
 
 
 class _Polite:
-    """Progress that ends when other work waits, with YieldToUrgent, or the disk has too little room, with StorageFull."""
+    """Progress that stops with YieldToUrgent if other work waits, or with StorageFull if the disk has too little room."""
 
     def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk):
         self._jobs, self._kind, self._progress, self._free_disk = jobs, kind, progress, free_disk
