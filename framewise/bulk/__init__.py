@@ -1,1 +1,1 @@
-"""Many videos at once: found, extracted by all processors or by a cluster, and told of."""
+"""Extraction of many videos: finding them, extracting on all processors or on a cluster, reporting."""

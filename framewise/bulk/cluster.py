@@ -1,6 +1,6 @@
-"""Workers of a Dask cluster that extract, through joblib. They share the folder of the cache, and see media by the same paths.
+"""Extraction by workers of a Dask cluster, through joblib. They share the cache folder, and see media at the same paths.
 
-A video whose worker dies is given to another one by Dask. Locks and the cache see to it that no chunk of it is made twice.
+If a worker dies, Dask gives its video to another one. Locks and the cache prevent extracting a chunk twice.
 """
 
 import functools
@@ -53,7 +53,7 @@ class Share:
 def extract_on_cluster(
     settings: Settings, videos: Sequence[Video], address: str
 ) -> Generator[ExtractionOutcome | None, None, None]:
-    """Outcomes, as they come, and None every second. Raises SettingsError for a cluster that cannot do it."""
+    """Yield outcomes as they come, and None every second. Raises SettingsError if the cluster is unsuitable."""
     with _connected(address) as client, shared(settings, videos) as share:
         _check_workers(client, share, address)
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -76,10 +76,10 @@ def extract_on_cluster(
 
 
 def _submit(client: Any, videos: Sequence[Video], share: Share, events: "queue.SimpleQueue[Any]") -> None:
-    """Give all videos to the cluster; what comes of them goes to ``events``."""
+    """Submit all videos to the cluster; their outcomes go to ``events``."""
     try:
         with parallel_config(backend="dask", client=client):
-            # All at once, for workers that come later; one a batch, for a worker that dies takes its batch along.
+            # All at once, for workers that join later; one per batch, because a dying worker loses its whole batch.
             parallel = Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
             for outcome in parallel(delayed(extract_at_worker)(video, share) for video in videos):
                 events.put(outcome)
@@ -105,12 +105,12 @@ def _connected(address: str) -> Iterator[Any]:
 
 @contextmanager
 def shared(settings: Settings, videos: Sequence[Video]) -> Iterator[Share]:
-    """Makes this run's folder in the cache, and removes it."""
+    """Context that creates this run's folder in the cache, and removes it."""
     folder = settings.cache_dir / "runs" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     token = uuid.uuid4().hex
     (folder / TOKEN).write_text(token)
-    # Secrets do not go through the cluster: a worker has its own in its environment.
+    # Secrets are not sent through the cluster: each worker has them in its own environment.
     secret = {
         name
         for item in fields(Settings)
@@ -128,7 +128,7 @@ def shared(settings: Settings, videos: Sequence[Video]) -> Iterator[Share]:
 
 
 def _check_workers(client: Any, share: Share, address: str) -> None:
-    """Raises SettingsError that names a worker which cannot do it, and why."""
+    """Raise SettingsError that names an unsuitable worker and the reason."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except TimeoutError:
@@ -141,7 +141,7 @@ def _check_workers(client: Any, share: Share, address: str) -> None:
 
 
 def _is_at_something(client: Any) -> bool:
-    """True if a worker has a video, or there is no worker now: then others may come."""
+    """True if a worker has a video, or there is no worker now: others may join."""
     processing = client.processing()
     return not processing or any(processing.values())
 
@@ -153,11 +153,11 @@ def _stalled(left: int, address: str) -> str:
     )
 
 
-# What runs in a worker.
+# The code below runs in a worker.
 
 
 def extract_at_worker(video: Video, share: Share) -> ExtractionOutcome:
-    """Extract a video in a worker of the cluster. Raises SettingsError if this worker, which came late, cannot."""
+    """Extract a video in a worker of the cluster. Raises SettingsError if this worker, which joined later, is unsuitable."""
     if problem := problem_at_worker(share):
         raise SettingsError(f"Dask worker {_here()}: {problem}")
     begun = share.folder / begun_name(video)
@@ -174,7 +174,7 @@ def extract_at_worker(video: Video, share: Share) -> ExtractionOutcome:
 
 
 def begun_name(video: Video) -> str:
-    """Name of the file that says who began with a video: it is there until that ends, and stays if the worker dies."""
+    """Name of the file that says which worker started a video: removed when the video is done, but not if the worker dies."""
     return hashlib.sha256(repr((video.source, video.task)).encode()).hexdigest()[:32]
 
 
@@ -213,10 +213,10 @@ def _unseen(path: str, size: int) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _workplace(share: Share) -> Workplace:
-    """With the client's settings, but secrets and DATA_DIR, if it is set, of this process's own environment."""
+    """Workplace with the client's settings, but with secrets and DATA_DIR, if it is set, of this process's own environment."""
     own = {"DATA_DIR": os.environ["DATA_DIR"]} if os.environ.get("DATA_DIR") else {}
     settings = Settings.from_env({**os.environ, **dict(share.values), **own})
-    # A worker has as many videos in hand as it has threads.
+    # A worker extracts as many videos at once as it has threads.
     return Workplace(replace(settings, extraction_threads=settings.extraction_threads or 1))
 
 

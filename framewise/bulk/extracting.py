@@ -1,4 +1,4 @@
-"""One video after the other in one process: the same in a process of this machine and in a cluster's worker."""
+"""Extraction of one video after another in one process, on this machine or in a cluster's worker."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ EXTRACTED, CACHED, FAILED = "extracted", "cached", "failed"
 
 @dataclass(frozen=True)
 class ExtractionOutcome:
-    """Outcome of one video. content: of its file, None if that could not be had. pictures: how many were decoded."""
+    """Outcome of one video. content: of its file, None if that could not be read. pictures: number of decoded ones."""
 
     video: Video
     state: str
@@ -37,7 +37,7 @@ class ExtractionOutcome:
 
 
 class Workplace:
-    """Parts that a process needs to extract. It opens no database: that need not be on a disk which a cluster shares."""
+    """Parts that a process needs to extract. It opens no database, which may not be on a disk that a cluster shares."""
 
     def __init__(self, settings: Settings):
         check_folders(settings)
@@ -48,8 +48,8 @@ class Workplace:
         self._free_disk = FreeDisk(settings.cache_dir, settings.min_free_disk_bytes)
 
     def extract(self, video: Video, progress: Progress) -> ExtractionOutcome:
-        """Extract what is not cached of a video; whatever goes wrong is its outcome. Waits while the disk has too little room:
-        not inside of an extraction, whose lock would keep out who waits for just this video."""
+        """Extract what is not cached of a video; errors become its outcome. Waits before an extraction while the disk has too
+        little room, not during one, whose lock would block anyone who waits for this video."""
         while True:
             self._wait_for_room()
             try:
@@ -62,7 +62,7 @@ class Workplace:
                 return ExtractionOutcome(video, FAILED, reason=failure.text.removeprefix(f"{Path(video.source).name}: "))
 
     def find_backbone(self, wanted: Wanted) -> None:
-        """Raises BackboneError unless the very file is here that is meant."""
+        """Load a backbone. Raises BackboneError unless the file here is exactly the expected one."""
         if (found := self._backbones.find(wanted.backbone)).content != wanted.content:
             raise BackboneError(f"backbone {wanted.backbone!r}: {found.path} is another file than the one that is meant")
 
@@ -100,7 +100,7 @@ class Workplace:
 
 
 class _WithRoom:
-    """Progress that ends, with StorageFull, when the disk has too little room."""
+    """Progress that stops with StorageFull when the disk has too little room."""
 
     def __init__(self, progress: Progress, free_disk: FreeDisk):
         self._progress, self._free_disk = progress, free_disk

@@ -1,7 +1,7 @@
-"""Processes of this machine that extract, one video at a time each.
+"""Processes on this machine that extract, one video at a time each.
 
-Not a pool: when one process of a pool is killed, joblib's and Python's own kill all others with it, and nobody is told whose
-video it was. See docs/decisions/0014. This module imports little: its processes decide how many threads torch takes first.
+Not a pool: when one process of a pool is killed, joblib's and Python's own pools kill all the others, and do not report whose
+video it was. See docs/decisions/0014. This module imports little: its processes set torch's threads before importing it.
 """
 
 import multiprocessing
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from framewise.bulk.extracting import ExtractionOutcome
     from framewise.bulk.videos import Video
 
-TRIES = 2  # of a video that ends its process
+TRIES = 2  # of a video that kills its process
 LOOK_SECONDS = 1.0
 REPORT_SECONDS = 0.5
-DYING_SECONDS = 0.2  # a process that has just died is to be seen by how it died
-ENDING_SECONDS = 10.0  # one that has nothing left to do puts its things away
+DYING_SECONDS = 0.2  # time until the exit code of a dead process is available
+ENDING_SECONDS = 10.0  # time for an idle process to clean up
 NICE = 10  # a service on the same machine goes first
 
 Told = Callable[[float], None]
@@ -38,10 +38,10 @@ Told = Callable[[float], None]
 def extract_here(
     settings: Settings, videos: Sequence["Video"], jobs: int, told: Told
 ) -> Generator["ExtractionOutcome | None", None, None]:
-    """Outcomes, as they come, and None every second. told: is given how much is done of the videos that are in hand, in
-    videos. A process that is killed is started again, and its video tried once more. Raises FramewiseError.
+    """Yield outcomes as they come, and None every second. told: receives the progress of the running videos, in videos. A
+    killed process is restarted, and its video tried once more. Raises FramewiseError.
 
-    jobs: processes. They share the processors: a single one computes with as many threads as there are.
+    jobs: number of processes, which share the processors: a single one uses as many threads as there are processors.
     """
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     todo: queue.SimpleQueue[Video] = queue.SimpleQueue()
@@ -72,11 +72,11 @@ def extract_here(
 
 
 class _Place(threading.Thread):
-    """A process and the thread that gives it one video after the other."""
+    """A process and the thread that gives it one video after another."""
 
     def __init__(self, settings: Settings, todo: "queue.SimpleQueue[Video]", events: "queue.SimpleQueue[Any]"):
         super().__init__(daemon=True)
-        self.share = 0.0  # of the video in hand
+        self.share = 0.0  # of the current video
         self._settings, self._todo, self._events = settings, todo, events
         self._stopped = threading.Event()
         self._process: _Process | None = None
@@ -95,7 +95,7 @@ class _Place(threading.Thread):
             self._kill(ENDING_SECONDS)
 
     def stop(self) -> None:
-        """End the process, whatever it is at; what it has finished is in the cache."""
+        """End the process, whatever it is doing; what it has finished is in the cache."""
         self._stopped.set()
         self._kill()
 
@@ -127,7 +127,7 @@ class _Process:
     """A process that extracts. Raises FramewiseError if it cannot be started."""
 
     def __init__(self, settings: Settings):
-        context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it does not have
+        context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it does not have
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(settings, other), daemon=True)
         self._process.start()
@@ -142,7 +142,7 @@ class _Process:
             ) from None
 
     def extract(self, video: "Video", told: Told) -> "ExtractionOutcome":
-        """Raises EOFError or ConnectionError if the process dies."""
+        """Extract one video. Raises EOFError or ConnectionError if the process dies."""
         self._connection.send(video)
         while isinstance(answer := self._connection.recv(), float):
             told(answer)
@@ -150,7 +150,7 @@ class _Process:
         return outcome
 
     def kill(self, patience: float = DYING_SECONDS) -> int | None:
-        """End it, if it has not ended by itself after a while; its exit code, less than 0 for the signal by which it ended."""
+        """Kill the process if it has not ended after a while; returns its exit code, negative for the signal that ended it."""
         with suppress(EOFError, OSError):
             self._connection.close()
         self._process.join(timeout=patience)
@@ -160,8 +160,8 @@ class _Process:
 
 
 def _serve(settings: Settings, connection: Connection) -> None:
-    """Main loop of the process: videos come, progress and outcomes go, until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the first one decides
+    """Main loop of the process: receives videos, sends progress and outcomes, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the main process decides
     os.nice(NICE)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch is imported
         os.environ[name] = str(settings.extraction_threads)

@@ -21,7 +21,7 @@ SUFFIXES = (".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".m
 
 @dataclass(frozen=True)
 class Wanted:
-    """Features of one kind. content: of the backbone's file; another one of that name gives other features."""
+    """Features of one kind. content: of the backbone's file, because another file of that name gives other features."""
 
     backbone: str
     content: str
@@ -30,7 +30,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Video:
-    """A video to be extracted. name: what it is told of as. task: with which Label Studio resolves addresses of storages."""
+    """A video to be extracted. name: used in reports. task: with which Label Studio resolves storage addresses."""
 
     name: str
     source: str
@@ -40,9 +40,9 @@ class Video:
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """Videos to extract. unusable: (name, reason) of tasks without a video. notes: what else is to be said.
+    """Videos to extract. unusable: (name, reason) of tasks without a video. notes: other remarks for the user.
 
-    settings: those under which it may be read.
+    settings: those under which the videos may be read.
     """
 
     settings: Settings
@@ -52,9 +52,9 @@ class FoundVideos:
 
 
 def find(settings: Settings, source: Path | None, config: Path | None, project: str | None) -> FoundVideos:
-    """The videos of a folder or of a file of tasks; of the project itself, if that is None. Raises FramewiseError.
+    """Videos of a folder or of a file of tasks; of the project itself, if that is None. Raises FramewiseError.
 
-    Features are what the labeling config asks for: of ``config``, else of the project, else the default ones.
+    Features are those that the labeling config asks for: ``config``, else the project's; otherwise the default ones.
     """
     if source is None and project is None:
         raise RequestError("which videos? Give a folder, a file of tasks, or a known project with --project")
@@ -67,12 +67,12 @@ def find(settings: Settings, source: Path | None, config: Path | None, project: 
 
 
 def _controls(settings: Settings, config: Path | None, project: str | None) -> tuple[list[AnyControl], list[Any]]:
-    """Controls on videos of the labeling config, and the tasks of the project."""
+    """Controls on videos in the labeling config, and the tasks of the project."""
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
     learners = assembly.backend.learners(key, labeling_config_of(assembly, key, config))
     controls = [control for learner in learners for control in learner.controls]
-    # A series or a sound is read in a moment.
+    # Series and sound are fast to read.
     return [control for control in controls if control.settings.is_on_video], assembly.annotations.tasks(key)
 
 
@@ -90,13 +90,13 @@ def _wanted_by(settings: Settings, control: AnyControl) -> Wanted:
 
 
 def _wanted(settings: Settings, backbone: str, crop: str) -> Wanted:
-    """Raises BackboneError. Fetches an official backbone once, before many processes would."""
+    """Raise BackboneError for a missing backbone. Downloads an official backbone once, before many processes would."""
     file = Backbones(settings.model_root, settings.data_dir).fetch_official(backbone)
     return Wanted(backbone, file.content, crop)
 
 
 def _of_folder(settings: Settings, folder: Path, wanted: tuple[Wanted, ...]) -> FoundVideos:
-    """All videos below a folder. That it is named is the permission to read it, and nothing that its links lead to outside."""
+    """All videos below a folder. Naming the folder is the permission to read it, but not what its links lead to outside."""
     root = Path(os.path.realpath(folder))
     paths, outside = [], 0
     for path in _walk(folder):
@@ -112,7 +112,7 @@ def _of_folder(settings: Settings, folder: Path, wanted: tuple[Wanted, ...]) -> 
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files with a video's suffix, by name. Those with a dot in front are what macOS keeps beside a video, or an editor."""
+    """Files with a video's suffix, sorted by name. Hidden ones are skipped: macOS and editors keep them beside videos."""
     for at, folders, files in os.walk(folder):  # links to folders are not followed
         folders.sort()
         for name in sorted(files):
@@ -149,7 +149,7 @@ def _data_of(task: Any) -> Mapping[str, Any]:
 
 
 def _each_once(videos: Sequence[Video]) -> list[Video]:
-    """Without those of an address that another one has, too."""
+    """Videos without duplicates of an address."""
     first: dict[tuple[str, tuple[Wanted, ...]], Video] = {}
     for video in videos:
         first.setdefault((video.source, video.wanted), video)

@@ -1,4 +1,4 @@
-"""Projects, tasks and annotations as Label Studio told of them. Events may come twice, late and out of order."""
+"""Projects, tasks and annotations as sent by Label Studio. Events may arrive twice, late and out of order."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ from framewise.store.job_state import DUE_PROMISES
 from framewise.store.label_sets import FrameRates, LabelSets
 
 KEPT_EVENTS = 10_000
-# In the column "deleted": told by an event, which is final; or missing when Label Studio was asked for all there is.
+# Values of the column "deleted": deleted by an event, which is final; or missing from a complete list of Label Studio.
 DELETED, MISSING = 1, 2
 COUNTED = (
     "annotations a JOIN tasks t ON t.project = a.project AND t.id = a.task "
@@ -24,7 +24,8 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Project:
-    """key: "<id>.<unix time of creation>", as Label Studio names a project to its backends: a reused id is another one."""
+    """Project key, "<id>.<unix time of creation>", as Label Studio names a project to its backends: a reused id is another
+    project."""
 
     key: str
     label_config: str
@@ -49,18 +50,18 @@ class AnnotatedTask:
 
 
 class Annotations:
-    """The store of what was annotated."""
+    """Store of projects, tasks and annotations."""
 
     def __init__(self, database: Database):
         self._database = database
         self.label_sets = LabelSets(database)
 
     def together(self) -> AbstractContextManager[object]:
-        """Write what is written inside as a whole, or not at all."""
+        """Write everything inside as one transaction."""
         return self._database.transaction()
 
     def record_event(self, project: str, action: str, payload: Mapping[str, Any]) -> None:
-        """Keep an event as it came, the last KEPT_EVENTS of them, to find out one day what happened."""
+        """Keep a raw event, for later investigation; the last KEPT_EVENTS are kept."""
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT INTO events (received, project, action, payload) VALUES (?, ?, ?, ?)",
@@ -71,10 +72,10 @@ class Annotations:
     def put_project(
         self, key: str, label_studio_id: int, label_config: str, title: str = "", hostname: str = "", told_at: str = ""
     ) -> str | None:
-        """Remember a project; the labeling config that this one takes the place of, None if it takes no other's.
+        """Store a project; returns the labeling config that this one replaces, None if it replaces none.
 
-        Empty texts leave what is known. told_at: when Label Studio saved the project like that, "" for now; an older state of
-        it changes nothing. Writes nothing where all of it is known: every request of Label Studio comes through here.
+        Empty texts leave the stored values. told_at: when Label Studio saved this state of the project, "" for now; an older
+        state changes nothing. Writes nothing if nothing is new, because every request of Label Studio passes through here.
         """
         rows = self._database.read("SELECT label_config, title, hostname, told_at FROM projects WHERE key = ?", (key,))
         told_at = sortable_time(told_at)
@@ -87,7 +88,7 @@ class Annotations:
         keep = ", ".join(f"{n} = CASE excluded.{n} WHEN '' THEN {n} ELSE excluded.{n} END" for n in told)
         before = rows[0]["label_config"] if rows else ""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM forgotten_projects WHERE project = ?", (key,))  # it is there after all
+            connection.execute("DELETE FROM forgotten_projects WHERE project = ?", (key,))  # it exists after all
             connection.execute(
                 "INSERT INTO projects (key, label_studio_id, label_config, title, hostname, told_at) "
                 f"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {keep}",
@@ -104,20 +105,20 @@ class Annotations:
         return Project(rows[0]["key"], rows[0]["label_config"]) if rows else None
 
     def project_key(self, label_studio_id: int) -> str:
-        """The key of the newest project of a number, for a request that does not say when its project was made."""
+        """Key of the newest project of a number, for requests without the project's creation time."""
         rows = self._database.read(
             "SELECT key FROM projects WHERE label_studio_id = ? ORDER BY rowid DESC LIMIT 1", (label_studio_id,)
         )
         return str(rows[0]["key"]) if rows else f"{label_studio_id}.0"
 
     def put_task(self, project: str, task: int, data: Mapping[str, Any], updated_at: Any = None) -> None:
-        """Remember a task; see ``put_tasks``."""
+        """Store a task; see ``put_tasks``."""
         self.put_tasks(project, [{"id": task, "data": data, "updated_at": updated_at}])
 
     def put_tasks(self, project: str, tasks: Sequence[Mapping[str, Any]], warm: bool = False) -> None:
-        """Remember tasks. An older state of one changes nothing; what is told without a time is taken for the newest.
+        """Store tasks. An older state of a task changes nothing; a state without a time counts as the newest.
 
-        warm: have the videos of new ones extracted before anybody asks.
+        warm: extract the videos of new tasks in advance.
         """
         now, cold = time.time(), 0 if warm else None
         rows = [(project, t["id"], _as_text(t.get("data") or {}), sortable_time(t.get("updated_at")), now, cold) for t in tasks]
@@ -140,14 +141,14 @@ class Annotations:
         return [{"id": row["id"], "data": json.loads(row["data"])} for row in rows]
 
     def delete_tasks(self, project: str, tasks: list[int]) -> bool:
-        """Mark tasks as gone; a late event of one does not bring it back. Whether there is something else to learn now."""
+        """Mark tasks as deleted; late events do not bring them back. Returns whether there is something new to learn."""
         return self._mark_deleted("tasks", project, tasks)
 
     def put_annotation(self, project: str, annotation: Mapping[str, Any], task: int, label_set: int | None = None) -> bool:
-        """Remember an annotation; whether there is something else to learn now.
+        """Store an annotation; returns whether there is something new to learn.
 
-        An older state of it, or one that was deleted, changes nothing. Of two states of one time the larger stays, as text:
-        any rule does by which it does not matter which of them came first. label_set: its labels' names, see ``LabelSets``.
+        An older state, or an annotation that was deleted, changes nothing. Of two states with the same time, the one that is
+        larger as text is kept: any rule works that does not depend on the order of arrival. label_set: see ``LabelSets``.
         """
         number = int(annotation["id"])
         state = (
@@ -176,14 +177,14 @@ class Annotations:
         return not (known and known["deleted"]) and (not state[1] or bool(known and not known["was_cancelled"]))
 
     def delete_annotations(self, project: str, annotations: list[int]) -> bool:
-        """Mark annotations as gone, also ones that were never told of: their events may still come. Whether there is
-        something else to learn now."""
+        """Mark annotations as deleted, including unknown ones, whose events may still arrive. Returns whether there is
+        something new to learn."""
         return self._mark_deleted("annotations", project, annotations)
 
     def put_listed(self, project: str, task: Mapping[str, Any], annotations: list[Mapping[str, Any]]) -> bool:
-        """Remember a task and its annotations as Label Studio lists them; whether there is something else to learn now.
+        """Store a task and its annotations as listed by Label Studio; returns whether there is something new to learn.
 
-        What was missing in an earlier list is there again. What an event told of as deleted is not.
+        Annotations missing from an earlier list are restored; those deleted by an event are not.
         """
         there = "UPDATE {} SET deleted = 0 WHERE project = ? AND id = ? AND deleted = ?"
         with self._database.transaction() as connection:
@@ -200,8 +201,9 @@ class Annotations:
         return changed
 
     def mark_missing(self, project: str, tasks: set[int], annotations: set[int], before: float) -> bool:
-        """Mark as gone what Label Studio does not have any more, by the numbers that it has; whether there is something else to
-        learn now. before: Unix time at which the list was begun: what was told since then may be newer than the list."""
+        """Mark annotations as missing that Label Studio no longer has, given the ids of those that it has; returns whether
+        there is something new to learn. before: Unix time at which the list was started: events since then may be newer than
+        the list."""
         counted = f"SELECT a.id FROM {COUNTED} ORDER BY a.id"
         with self._database.transaction() as connection:
             learned = [tuple(row) for row in connection.execute(counted, (project,))]
@@ -220,7 +222,7 @@ class Annotations:
             "ORDER BY a.task, a.ground_truth, a.updated_at, a.id",
             (project,),
         )
-        chosen = {r["task"]: r for r in rows}  # the last of a task's rows stays
+        chosen = {r["task"]: r for r in rows}  # the last of a task's rows wins
         history = self.label_sets.read(project)
         return [
             AnnotatedTask(
@@ -250,10 +252,10 @@ class Annotations:
         return self.label_sets.read(project).renames()
 
     def known_annotations(self, project: str) -> int:
-        """Number of annotations known of a project, skipped ones included."""
+        """Number of known annotations of a project, including skipped ones."""
         there = "SELECT count(*) FROM annotations WHERE project = ? AND NOT deleted"
         of_tasks_gone = f"{there} AND task IN (SELECT id FROM tasks WHERE project = ? AND deleted)"
-        # A difference, for which the two indexes suffice: it is asked for while Label Studio waits.
+        # As a difference, the two indexes suffice: Label Studio waits for the answer.
         rows = self._database.read(f"SELECT ({there}) - ({of_tasks_gone}) AS n", (project, project, project))
         return int(rows[0]["n"])
 
@@ -262,13 +264,13 @@ class Annotations:
         return bool(self._database.read("SELECT 1 FROM projects WHERE key = ? AND imported", (project,)))
 
     def put_imported(self, project: str) -> None:
-        """Note that all of a project is to be fetched from Label Studio."""
+        """Note that the whole project is to be imported from Label Studio."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE projects SET imported = 1 WHERE key = ?", (project,))
 
     def next_cold(self, project: str, tries: int) -> tuple[int, dict[str, Any], int] | None:
-        """(task, its data, how many there are) of a task whose video is to be extracted before anybody asks. One whose
-        extraction began so often and never ended is none: it ends its worker."""
+        """(task, its data, number of such tasks) for a task whose video is to be extracted in advance. A video whose extraction
+        started too often without ending is skipped: it kills its worker."""
         rows = self._database.read(
             "SELECT id, data, count(*) OVER () AS n FROM tasks WHERE project = ? AND warm < ? AND NOT deleted "
             "ORDER BY id LIMIT 1",
@@ -277,22 +279,22 @@ class Annotations:
         return (rows[0]["id"], json.loads(rows[0]["data"]), rows[0]["n"]) if rows else None
 
     def begin_warming(self, project: str, task: int) -> None:
-        """Note that the extraction of a task's video begins."""
+        """Note that the extraction of a task's video starts."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE tasks SET warm = warm + 1 WHERE project = ? AND id = ?", (project, task))
 
     def put_back(self, project: str, task: int) -> None:
-        """Note that the extraction of a task's video did not begin after all."""
+        """Note that the extraction of a task's video did not start after all."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE tasks SET warm = warm - 1 WHERE project = ? AND id = ?", (project, task))
 
     def end_warming(self, project: str, task: int | None = None) -> None:
-        """Note that a task's video needs no extraction ahead of requests any more; of all tasks, if None."""
+        """Note that a task's video needs no extraction in advance any more; for all tasks, if None."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE tasks SET warm = NULL WHERE project = ? AND id = coalesce(?, id)", (project, task))
 
     def next_training(self, project: str) -> int:
-        """Number of the next training of a project: 1, 2, ... and never twice."""
+        """Number of a project's next training: 1, 2, ..., never reused."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE projects SET trainings = trainings + 1 WHERE key = ?", (project,))
             row = connection.execute("SELECT trainings FROM projects WHERE key = ?", (project,)).fetchone()
@@ -301,7 +303,7 @@ class Annotations:
         return int(row["trainings"])
 
     def promise_prediction(self, job: int, task: int) -> None:
-        """Note that a task was asked for and not answered: its prediction is to be pushed when the job is done."""
+        """Promise a prediction: it is pushed when the job is done."""
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO promised_predictions VALUES (?, ?)", (job, task))
 
@@ -310,7 +312,7 @@ class Annotations:
             connection.execute("DELETE FROM promised_predictions WHERE job = ? AND task = ?", (job, task))
 
     def due_promises(self) -> list[tuple[int, str, int, bool]]:
-        """(job, project, task, whether the job succeeded) of tasks whose job has ended."""
+        """(job, project, task, whether the job succeeded) of promised tasks whose job has ended."""
         rows = self._database.read(f"SELECT p.job, j.project, p.task, j.state FROM {DUE_PROMISES}")
         return [(r["job"], r["project"], r["task"], r["state"] == "done") for r in rows]
 
@@ -332,14 +334,14 @@ class Annotations:
 
 
 def _as_text(value: Any) -> str:
-    """JSON that is the same for the same content."""
+    """JSON text that is equal for equal content."""
     return json.dumps(value, sort_keys=True)
 
 
 def sortable_time(moment: Any) -> str:
-    """An ISO time as text that sorts by time: in UTC, to the microsecond. What is no time is older than any.
+    """An ISO time as text that sorts by time: in UTC, to the microsecond. An invalid time sorts first.
 
-    Label Studio leaves the fraction out where it is zero, and writes its own time zone.
+    Label Studio omits the fraction if it is zero, and writes its own time zone.
     """
     try:
         parsed = datetime.datetime.fromisoformat(str(moment))

@@ -1,4 +1,4 @@
-"""Queries of the pages: projects with their numbers, and problems."""
+"""Queries of the pages: projects with their counts, and problems."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from framewise.store.annotations import COUNTED
 from framewise.store.database import Database
 
-# What went wrong, unless the same was done again since and ended.
+# Failures, unless a later job of the same kind and subject has ended.
 TROUBLES = (
     "(state = 'failed' OR warnings <> '[]') AND (subject = '' OR NOT EXISTS (SELECT 1 FROM jobs AS later "
     "WHERE later.kind = jobs.kind AND later.project = jobs.project AND later.subject = jobs.subject AND later.id > jobs.id "
@@ -17,7 +17,7 @@ TROUBLES = (
 
 @dataclass(frozen=True)
 class ProjectLine:
-    """A project by Label Studio's number and title, and how many tasks it has, annotated or not."""
+    """A project's Label Studio number and title, and its number of tasks, annotated or not."""
 
     key: str
     number: int
@@ -28,7 +28,7 @@ class ProjectLine:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that went wrong (is_error) or that the user should know. kind: of the job that met it."""
+    """A failure (is_error) or a warning for the user. kind: of the job in which it occurred."""
 
     kind: str
     project: str
@@ -38,20 +38,20 @@ class Trouble:
 
 
 class Browsing:
-    """Reads; writes nothing."""
+    """Read-only queries."""
 
     def __init__(self, database: Database):
         self._database = database
 
     def projects(self, limit: int, offset: int) -> tuple[list[ProjectLine], int]:
-        """A page of the projects, the newest first, and how many there are."""
+        """A page of the projects, newest first, and the total number."""
         page = "SELECT key, label_studio_id, title FROM projects ORDER BY label_studio_id DESC, key DESC LIMIT ? OFFSET ?"
         rows = self._database.read(page, (limit, offset))
         total = self._database.read("SELECT count(*) AS n FROM projects")[0]["n"]
         return [self._line(row["key"], row["label_studio_id"], row["title"]) for row in rows], int(total)
 
     def project(self, key: str) -> ProjectLine:
-        """A project that is known."""
+        """A known project."""
         row = self._database.read("SELECT label_studio_id, title FROM projects WHERE key = ?", (key,))[0]
         return self._line(key, row["label_studio_id"], row["title"])
 

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE UNIQUE INDEX IF NOT EXISTS one_pending_job ON jobs (kind, project, subject) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state);
 """
-# What was changed since the first schema, in order; a database says by its user_version how many of these it has.
+# Changes since the first schema, in order; a database's user_version is the number of changes applied.
 MIGRATIONS = (
     """
     ALTER TABLE jobs DROP COLUMN heartbeat;
@@ -67,7 +67,7 @@ MIGRATIONS = (
         result TEXT NOT NULL, PRIMARY KEY (project, task));
     CREATE INDEX made_by_score ON made_predictions (project, score, task);
     """,
-    # Kept for pages alone, which show each again once it was predicted again.
+    # Read only by pages, which show each task again after its next prediction.
     """
     DROP TABLE made_predictions;
     CREATE TABLE made_predictions (
@@ -85,15 +85,15 @@ MIGRATIONS = (
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0
-# SQLITE_FULL, and what the shared memory file or the log beside the database meets on a full disk.
+# SQLITE_FULL, and the errors of the shared memory file or the log beside the database on a full disk.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
 
 
 class Database:
-    """Connections to one SQLite file, one a thread.
+    """Connections to one SQLite file, one per thread.
 
-    journal: "wal", with which readers and a writer do not wait for each other; or "delete", without the memory that "wal"
-    shares, for machines that share the file over a network. All processes take the same.
+    journal: "wal", in which readers and a writer do not wait for each other; or "delete", which does without the shared memory
+    of "wal", for machines that share the file over a network. All processes must use the same.
     """
 
     def __init__(self, path: Path, journal: str = "wal"):
@@ -107,7 +107,7 @@ class Database:
         """A write transaction: committed at the end, rolled back on an exception. Rows are read by column name. Raises
         StorageFull.
 
-        Inside another one of this thread it is a part of that: what belongs together is written at once.
+        Inside another transaction of this thread, it becomes part of that one.
         """
         with self._room():
             connection = self._connection()
@@ -120,12 +120,12 @@ class Database:
                 yield connection
                 connection.commit()
             except BaseException:
-                if connection.in_transaction:  # SQLite itself rolls back where a disk is full
+                if connection.in_transaction:  # on a full disk, SQLite itself rolls back
                     connection.rollback()
                 raise
 
     def read(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """All rows of a query. Raises StorageFull where the disk has no room for SQLite's own files."""
+        """All rows of a query. Raises StorageFull if the disk has no room for SQLite's own files."""
         with self._room():
             return self._connection().execute(sql, parameters).fetchall()
 
@@ -164,12 +164,12 @@ class Database:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             if mode != self._journal:
                 self._change_journal(connection)
-            connection.execute("PRAGMA synchronous = FULL")  # what was answered "recorded" survives a power cut
+            connection.execute("PRAGMA synchronous = FULL")  # what was answered with "recorded" survives a power cut
             self._local.connection = connection
         return connection
 
     def _change_journal(self, connection: sqlite3.Connection) -> None:
-        """Raises SettingsError while others have the database open in another mode."""
+        """Raise SettingsError while others have the database open in another mode."""
         try:
             connection.execute(f"PRAGMA journal_mode = {self._journal}").fetchone()
         except sqlite3.OperationalError as error:

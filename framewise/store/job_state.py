@@ -1,4 +1,4 @@
-"""Jobs and how far they are: what /jobs shows, and what is done again when a worker dies."""
+"""States of jobs: what /jobs shows, and what is restarted when a worker dies."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from framewise.core.errors import ProjectForgotten, RequestError, StorageFull
 from framewise.store.database import Database
 from framewise.store.projects import is_forgotten
 
-# Names of the kinds of jobs for people: on pages, in log lines, and at /jobs beside the kind.
+# Titles of job kinds for users: on pages, in log lines, and at /jobs beside the kind.
 TITLES = {
     "extract": "extracting",
     "train": "training",
@@ -23,24 +23,24 @@ TITLES = {
     "predict": "predicting",
     "request": "refused request",
 }
-STATE_TITLES = {"pending": "waiting", "superseded": "replaced"}  # the other states are words already
-MAX_ATTEMPTS = 5  # a job that kills its worker again and again ends as failed
-# What cannot be done now, because Label Studio or a disk is not there for it, is tried again, less and less often.
+STATE_TITLES = {"pending": "waiting", "superseded": "replaced"}  # the other states are plain words already
+MAX_ATTEMPTS = 5  # a job that repeatedly kills its worker ends as failed
+# Jobs that cannot run now, because Label Studio is down or a disk is full, are retried at growing intervals.
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 GIVE_UP_SECONDS = 24 * 3600.0
-MAX_WARNINGS = 100  # of one job; all are in the log
-KEPT_JOBS = 10_000  # finished ones that were made longer ago are forgotten
-# One that waits for its time is "scheduled". One that could not be done and is tried again is pending, but where it only
-# speaks with Label Studio: as long as that is away, who waits for framewise's own work waits for nothing. Takes the time now.
+MAX_WARNINGS = 100  # per job; the log has all of them
+KEPT_JOBS = 10_000  # older finished ones are deleted
+# A job that is due later is "scheduled". A job to be retried is pending, unless it only talks to Label Studio: while that is
+# down, whoever waits for framewise's own work should not wait for it. Parameter: the current time.
 SHOWN_STATE = (
     "CASE WHEN state = 'pending' AND not_before > ? AND (retries = 0 OR kind IN ('import', 'push', 'refresh')) "
     "THEN 'scheduled' ELSE state END"
 )
 
-# What a pending job waits for: another that does the same; for a training, that what it learns from is fetched, but not that
-# this is tried again; for what nobody waits for, another such job, which leaves a worker's other thread free. Takes the time
-# now.
+# Conditions under which a pending job must wait: another running job of the same subject; for a training, a running import of
+# its project, but not one to be retried; for background jobs, another one running, so that a worker keeps a thread free.
+# Parameter: the current time.
 GOES_FIRST = (
     "SELECT 1 FROM jobs AS other WHERE other.project = jobs.project AND other.state = 'running' "
     "AND other.kind = jobs.kind AND other.subject = jobs.subject "
@@ -48,13 +48,13 @@ GOES_FIRST = (
     "AND (other.state = 'running' OR other.state = 'pending' AND other.retries = 0 AND other.not_before <= ?) "
     "OR jobs.kind IN ('warm', 'refresh') AND other.kind = jobs.kind AND other.state = 'running'"
 )
-# Predictions to be pushed, whose job (of the table jobs, j) has ended.
+# Predictions to be pushed whose job (in the table jobs, j) has ended.
 DUE_PROMISES = "promised_predictions p JOIN jobs j ON j.id = p.job WHERE j.state NOT IN ('pending', 'running')"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A claimed job. ``subject`` says what it is about: two pending jobs of one kind and subject would do the same."""
+    """A claimed job. Two pending jobs of the same kind and ``subject`` would do the same."""
 
     id: int
     kind: str
@@ -79,10 +79,10 @@ class JobStates:
         or_running: bool = False,
         delay_seconds: float = 0.0,
     ) -> int:
-        """Id of a pending job: a new one, or the one that waits to do just that.
+        """Id of a pending job: a new one, or the one already waiting to do the same.
 
-        or_running: one that does it already will do as well. Not so where it may have begun with an earlier state of things.
-        delay_seconds: it is done that much later; for one that waits already, the time begins anew. Raises ProjectForgotten.
+        or_running: a running one will do as well. Do not use it if that one may have started from an earlier state.
+        delay_seconds: it is due after this time; if one already waits, the time starts again. Raises ProjectForgotten.
         """
         with self._database.transaction() as connection:
             if is_forgotten(self._database, project):
@@ -103,7 +103,7 @@ class JobStates:
         return int(found["id"])
 
     def latest(self, kind: str, project: str, subject: str) -> tuple[int, str, float] | None:
-        """(id, state, when it finished or 0) of the last job of this kind about this subject."""
+        """(id, state, finishing time or 0) of the last job of this kind and subject."""
         rows = self._database.read(
             "SELECT id, state, finished FROM jobs WHERE kind = ? AND project = ? AND subject = ? ORDER BY id DESC LIMIT 1",
             (kind, project, subject),
@@ -111,7 +111,7 @@ class JobStates:
         return (rows[0]["id"], rows[0]["state"], rows[0]["finished"] or 0.0) if rows else None
 
     def unmeasured_trainings(self, project: str) -> int:
-        """Number of a project's provisional versions that learned from newer annotations than its last measured one."""
+        """Number of a project's provisional versions that learned from newer annotations than its last validated one."""
         number, provisional = "json_extract(result, '$.number')", "json_extract(result, '$.provisional')"
         ended = "FROM jobs WHERE kind IN ('train', 'refine') AND project = ? AND subject = 'all' AND state = 'done'"
         rows = self._database.read(
@@ -122,9 +122,9 @@ class JobStates:
         return int(rows[0]["n"])
 
     def claim(self, job_id: int, owner: str) -> Job | None:
-        """Take a pending job; None if it is not pending any more, or while another does the same for an earlier state.
+        """Claim a pending job; None if it is no longer pending, or while another does the same for an earlier state.
 
-        Two trainings of one project at once would end in any order, and the version of the older one could be the last.
+        Otherwise two trainings of one project could end in any order, and the older version could become the last.
         """
         with self._database.transaction() as connection:
             now = time.time()
@@ -139,11 +139,11 @@ class JobStates:
         return Job(row["id"], row["kind"], row["project"], row["task"], json.loads(row["payload"]))
 
     def begin(self, kind: str, project: str, subject: str, owner: str) -> Job:
-        """A job that is added, or waits already, and is claimed at once, so that no worker takes it. Raises RequestError if it
-        has to wait for another, ProjectForgotten."""
+        """Add a job, or take the waiting one, and claim it at once, so that no worker takes it. Raises RequestError if it must
+        wait for another, ProjectForgotten."""
         with self._database.transaction():
             job = self.claim(self.add(kind, project, subject, {}), owner)
-            if job is None:  # what was added is rolled back
+            if job is None:  # rolls back the new job
                 raise RequestError(f"project {project}: a worker is busy with a job that goes first; see /jobs, and try again")
         return job
 
@@ -158,14 +158,14 @@ class JobStates:
         return [int(r["id"]) for r in rows]
 
     def report(self, job_id: int, progress: float, detail: str) -> None:
-        """Show how far a job is. Raises ProjectForgotten: with its project, the job was forgotten."""
+        """Report a job's progress. Raises ProjectForgotten if the job was forgotten with its project."""
         with self._database.transaction() as connection:
             told = connection.execute("UPDATE jobs SET progress = ?, detail = ? WHERE id = ?", (progress, detail, job_id))
         if not told.rowcount:
             raise ProjectForgotten(f"job {job_id} was cancelled: its project was forgotten")
 
     def warn(self, job_id: int, warning: str) -> None:
-        """Add something that the user should know, although the job goes on."""
+        """Add a warning for the user; the job continues."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE id = ? AND json_array_length(warnings) < ?",
@@ -178,7 +178,7 @@ class JobStates:
         return list(json.loads(rows[0]["warnings"])) if rows else []
 
     def finish(self, job_id: int, owner: str, error: str | None = None, result: dict[str, Any] | None = None) -> None:
-        """End a job, unless it was taken from this owner meanwhile."""
+        """End a job, unless another owner has taken it in the meantime."""
         state, progress = ("failed", "progress") if error else ("done", "1.0")
         with self._database.transaction() as connection:
             connection.execute(
@@ -189,9 +189,9 @@ class JobStates:
             connection.execute("DELETE FROM jobs WHERE id <= ? AND state NOT IN ('pending', 'running')", (job_id - KEPT_JOBS,))
 
     def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
-        """Show under /jobs what went wrong outside of a job; the same thing again only moves its time."""
+        """Show a failure outside of a job at /jobs; repeating it only updates its time."""
         now = time.time()
-        with suppress(StorageFull), self._database.transaction() as connection:  # it is in the log all the same
+        with suppress(StorageFull), self._database.transaction() as connection:  # the log has it anyway
             again = connection.execute(
                 "UPDATE jobs SET finished = ? WHERE kind = ? AND project = ? AND task IS ? AND error = ? AND subject = ''",
                 (now, kind, project, task, error),
@@ -205,7 +205,7 @@ class JobStates:
             )
 
     def record_note(self, kind: str, project: str, note: str, warning: bool = True) -> None:
-        """Show under /jobs, once, what the user should know although nothing went wrong. warning: something is amiss."""
+        """Show a note for the user once at /jobs. warning: it reports a problem."""
         now, warnings, detail = time.time(), json.dumps([note] if warning else []), "" if warning else note
         with suppress(StorageFull), self._database.transaction() as connection:
             said = "SELECT 1 FROM jobs WHERE kind = ? AND project = ? AND warnings = ? AND detail = ? AND subject = ''"
@@ -218,7 +218,7 @@ class JobStates:
             )
 
     def postpone(self, job: Job, owner: str, reason: str) -> None:
-        """Have a job that cannot be done now done later, or by the same one that waits already; after a day it ends as failed.
+        """Postpone a job that cannot run now, or leave it to one that already waits to do the same; after a day it fails.
         ``reason`` is shown until then."""
         with self._database.transaction() as connection:
             row = connection.execute(
@@ -239,7 +239,7 @@ class JobStates:
                 self._end(connection, job.id, reason, "superseded")
 
     def give_way(self, job: Job, owner: str) -> None:
-        """Have a job go on after those that wait. If the same work waits already, that does it."""
+        """Queue a job again behind those that wait. If the same work already waits, that job does it."""
         with self._database.transaction() as connection:
             waits = connection.execute(
                 "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL, attempts = attempts - 1, not_before = 0 "
@@ -251,8 +251,7 @@ class JobStates:
                 connection.execute(ended, (time.time(), job.id, owner))
 
     def others_wait(self, but: Collection[str], seconds: float) -> bool:
-        """True if a job of any but these kinds could be done and has not been begun for so long: every worker is at
-        something."""
+        """True if a job of any other kind has been ready for this long without being started: every worker is busy."""
         since, marks = time.time() - seconds, ",".join("?" * len(but))
         rows = self._database.read(
             f"SELECT 1 FROM jobs WHERE state = 'pending' AND kind NOT IN ({marks}) AND max(created, not_before) < ? "
@@ -262,9 +261,9 @@ class JobStates:
         return bool(rows)
 
     def revive(self, is_alive: Callable[[str], bool]) -> None:
-        """Make jobs of dead workers pending again; if the same work waits already, the dead one ends as superseded by it.
+        """Make jobs of dead workers pending again; if the same work already waits, the dead worker's job ends as superseded.
 
-        is_alive: whether an owner of jobs still works.
+        is_alive: tells whether an owner of jobs still runs.
         """
         if not any(not is_alive(owner) for owner in self.owners()):
             return
@@ -289,14 +288,14 @@ class JobStates:
         connection.execute(sql, (state, error, time.time(), job_id))
 
     def due(self) -> list[tuple[int, str]]:
-        """(id, kind) of jobs that could be done now."""
+        """(id, kind) of jobs that could run now."""
         rows = self._database.read(
             "SELECT id, kind FROM jobs WHERE state = 'pending' AND not_before <= ? ORDER BY id", (time.time(),)
         )
         return [(r["id"], r["kind"]) for r in rows]
 
     def outcomes(self, job_ids: list[int]) -> dict[int, tuple[str, dict[str, Any]]]:
-        """State and result of each job; one that could not be done and is tried again later is "postponed"."""
+        """State and result of each job; "postponed" if it could not be done and is retried later."""
         marks = ",".join("?" * len(job_ids))
         rows = self._database.read(
             "SELECT id, result, CASE WHEN state = 'pending' AND not_before > ? THEN 'postponed' ELSE state END AS state "
@@ -306,15 +305,15 @@ class JobStates:
         return {r["id"]: (r["state"], json.loads(r["result"] or "null") or {}) for r in rows}
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """(kind, state) -> number of jobs. One that is not due yet is "scheduled": see SHOWN_STATE."""
+        """(kind, state) -> number of jobs. A job that is not due yet is "scheduled": see SHOWN_STATE."""
         rows = self._database.read(
             f"SELECT kind, {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY kind, shown_state", (time.time(),)
         )
         return {(r["kind"], r["shown_state"]): r["n"] for r in rows}
 
     def overview(self, limit: int = 100, project: str | None = None) -> dict[str, Any]:
-        """Answer of /jobs: the newest ``limit`` jobs, of a project or of all, those that are not finished first, times as
-        UTC text; and how many there are in all."""
+        """Answer of /jobs: the newest ``limit`` jobs, of a project or of all, unfinished ones first, times as UTC text; and the
+        total number."""
         rows = self._database.read(
             f"SELECT *, {SHOWN_STATE} AS shown_state FROM jobs WHERE project = coalesce(?, project) "
             "ORDER BY state NOT IN ('running', 'pending'), id DESC LIMIT ?",
@@ -323,8 +322,9 @@ class JobStates:
         return {**self._unfinished(), "jobs": [_shown(row) for row in rows]}
 
     def _unfinished(self) -> dict[str, int]:
-        """Numbers of jobs that are pending, running and scheduled. A promised prediction whose job is about to be made is
-        pending, and all is read at one instant: else nothing would seem to be left between the end of one job and the next."""
+        """Numbers of jobs that are pending, running and scheduled. A promised prediction whose job is about to be created is
+        pending. Everything is read at one instant; otherwise nothing would seem to be left between the end of one job and
+        the next."""
         rows = self._database.read(
             f"SELECT {SHOWN_STATE} AS shown_state, count(*) AS n FROM jobs GROUP BY shown_state "
             f"UNION ALL SELECT 'pending', count(*) FROM {DUE_PROMISES}",
@@ -335,12 +335,12 @@ class JobStates:
 
 
 def title_of(kind: str) -> str:
-    """Name of a kind of job for people."""
+    """Title of a job kind for users."""
     return TITLES.get(kind, kind)
 
 
 def state_title_of(state: str) -> str:
-    """Name of a job's state for people."""
+    """Title of a job state for users."""
     return STATE_TITLES.get(state, state)
 
 

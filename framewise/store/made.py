@@ -1,4 +1,4 @@
-"""The last prediction that was made of each task: what pages show of tasks that nobody annotated yet."""
+"""The last prediction of each task, for the pages about tasks without annotations."""
 
 import json
 import time
@@ -21,7 +21,7 @@ WITH_TASKS = "made_predictions m JOIN tasks t ON t.project = m.project AND t.id 
 
 @dataclass(frozen=True)
 class LastPrediction:
-    """score: how certain the frames are, from 0 to 1; the least certain task is the one to annotate next. intervals: of each
+    """score: mean certainty of the frames, from 0 to 1; the least certain task should be annotated next. intervals: of each
     control, by from_name."""
 
     task: int
@@ -32,14 +32,14 @@ class LastPrediction:
 
 
 class LastPredictions:
-    """One row a task."""
+    """Table with one row per task."""
 
     def __init__(self, database: Database):
         self._database = database
 
     def put(self, project: str, made: Sequence[LastPrediction]) -> None:
-        """Remember predictions. One of a task and version that is known already is not written again; where there is no room on
-        the disk, none is."""
+        """Store predictions. A prediction of a task and version that is already stored is not written again; if the disk is
+        full, none is."""
         tasks = json.dumps([one.task for one in made])
         known = self._database.read(
             "SELECT task, version FROM made_predictions WHERE project = ? AND task IN (SELECT value FROM json_each(?))",
@@ -60,7 +60,7 @@ class LastPredictions:
             )
 
     def next(self, project: str, limit: int, offset: int) -> tuple[list[LastPrediction], int]:
-        """Tasks without an annotation that have a prediction, the least certain first, and how many there are."""
+        """Tasks without an annotation that have a prediction, least certain first, and their total number."""
         of = f"FROM {WITH_TASKS} WHERE m.project = ? AND {UNANNOTATED}"
         page = f"SELECT m.*, t.data {of} ORDER BY m.score, m.task LIMIT ? OFFSET ?"
         rows = self._database.read(page, (project, limit, offset))
@@ -68,7 +68,7 @@ class LastPredictions:
         return [_made(row) for row in rows], int(total)
 
     def of(self, project: str, task: int) -> LastPrediction | None:
-        """The last prediction of a task."""
+        """Last prediction of a task."""
         one = f"SELECT m.*, t.data FROM {WITH_TASKS} WHERE m.project = ? AND m.task = ? AND NOT t.deleted"
         rows = self._database.read(one, (project, task))
         return _made(rows[0]) if rows else None

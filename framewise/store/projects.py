@@ -1,4 +1,4 @@
-"""Known projects, found by the names that people give them, and forgetting one."""
+"""Known projects: finding one by the names that people use, and forgetting one."""
 
 import sqlite3
 import time
@@ -8,18 +8,18 @@ from framewise.store.database import Database
 
 
 class KnownProjects:
-    """Projects that Label Studio told of. A key is "<id>.<unix time of creation>"."""
+    """Projects that Label Studio has sent. A key is "<id>.<unix time of creation>"."""
 
     def __init__(self, database: Database):
         self._database = database
 
     def titles(self) -> dict[str, str]:
-        """Key -> title, by Label Studio's number."""
+        """Key -> title, sorted by Label Studio's number."""
         rows = self._database.read("SELECT key, title FROM projects ORDER BY label_studio_id, key")
         return {row["key"]: row["title"] for row in rows}
 
     def find(self, name: str) -> str:
-        """The key of a project: from its key, or from Label Studio's number if there is one such project. Raises NotKnown."""
+        """Key of a project, given its key, or Label Studio's number if only one project has it. Raises NotKnown."""
         keys = list(self.titles())
         if name in keys:
             return name
@@ -32,7 +32,7 @@ class KnownProjects:
         raise NotKnown(f"project {name!r} is not known here; {there}")
 
     def rows(self, project: str) -> dict[str, int]:
-        """Rows known of a project: table -> number of rows."""
+        """Stored rows of a project: table -> number of rows."""
         with self._database.transaction() as connection:
             counts = {
                 table: int(connection.execute(f"SELECT count(*) FROM {table} WHERE {mine}", (project,)).fetchone()[0])
@@ -41,7 +41,7 @@ class KnownProjects:
         return {table: number for table, number in counts.items() if number}
 
     def forget(self, project: str) -> None:
-        """Remove all rows of a project. What runs for it ends, and can store nothing of it any more."""
+        """Delete all rows of a project. Its running jobs end, and can store nothing for it any more."""
         with self._database.transaction() as connection:
             for table, mine in _tables(connection):
                 connection.execute(f"DELETE FROM {table} WHERE {mine}", (project,))
@@ -49,12 +49,12 @@ class KnownProjects:
 
 
 def is_forgotten(database: Database, project: str) -> bool:
-    """True if a project was forgotten, and Label Studio did not tell of it since."""
+    """True if a project was forgotten, and Label Studio has not sent it since."""
     return bool(database.read("SELECT 1 FROM forgotten_projects WHERE project = ?", (project,)))
 
 
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """(table, which of its rows are a project's) of all tables, those first that know a project by its job alone."""
+    """(table, condition for a project's rows) of all tables; those that refer to a project only through its jobs come first."""
     found = connection.execute(
         "SELECT tables.name AS name, group_concat(columns.name) AS columns FROM sqlite_master AS tables "
         "JOIN pragma_table_info(tables.name) AS columns "

@@ -1,4 +1,4 @@
-"""Predictions that were sent to Label Studio, or are about to be, and the versions that Label Studio was ever told of."""
+"""Predictions sent, or about to be sent, to Label Studio, and all versions ever reported to it."""
 
 import time
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Any
 
 from framewise.store.database import Database
 
-SCORED = "scored"  # it can be made, and was not sent
-AWAITED = "awaited"  # its features are extracted first
+SCORED = "scored"  # predicted, not sent
+AWAITED = "awaited"  # waits for the extraction of its features
 PUSHED = "pushed"
-LEFT_OUT = "left out"  # it cannot be made, or is not wanted any more
-NEWEST_VERSIONS = 50  # more of them are never in Label Studio at once, where earlier ones are removed
+LEFT_OUT = "left out"  # cannot be predicted, or is no longer wanted
+NEWEST_VERSIONS = 50  # Label Studio never has predictions of more versions at once, if earlier ones are removed
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Arriving:
 
 
 class PushedPredictions:
-    """Rounds of predictions: a round is a job's id, so that one that begins again goes on where it was."""
+    """Rounds of predictions. A round is a job's id, so a restarted job continues where it stopped."""
 
     def __init__(self, database: Database):
         self._database = database
 
     def remember_version(self, project: str, version: str) -> None:
-        """Note a model version that Label Studio is told of: its predictions of this name are ours. Writes nothing if known."""
+        """Remember a model version reported to Label Studio: predictions of this name are ours. Writes nothing if known."""
         known = "SELECT 1 FROM told_versions WHERE project = ? AND version = ?"
         if self._database.read(known, (project, version)):
             return
@@ -38,14 +38,14 @@ class PushedPredictions:
             connection.execute("INSERT OR IGNORE INTO told_versions VALUES (?, ?, ?)", (project, version, time.time()))
 
     def versions(self, project: str) -> list[str]:
-        """The newest model versions that Label Studio was told of, the latest first."""
+        """The newest model versions reported to Label Studio, latest first."""
         rows = self._database.read(
             "SELECT version FROM told_versions WHERE project = ? ORDER BY told DESC LIMIT ?", (project, NEWEST_VERSIONS)
         )
         return [row["version"] for row in rows]
 
     def begin(self, project: str, round: int, version: str) -> dict[int, Arriving]:
-        """State of a round, by task: a round that is begun again continues there. Other rounds of the project are dropped."""
+        """State of a round, by task; a restarted round continues from it. Other rounds of the project are dropped."""
         with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM arriving_predictions WHERE project = ? AND (round != ? OR version != ?)", (project, round, version)
@@ -54,7 +54,7 @@ class PushedPredictions:
         return {row["task"]: _arriving(row) for row in rows}
 
     def put(self, project: str, task: int, arriving: Arriving) -> None:
-        """Note how far the prediction of a task is."""
+        """Store the state of a task's prediction."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO arriving_predictions (project, task, round, version, state, score) "
@@ -63,7 +63,7 @@ class PushedPredictions:
             )
 
     def awaited(self, project: str, task: int) -> Arriving | None:
-        """A task's prediction that a round awaits; None if none does."""
+        """A task's prediction that a round waits for; None if none does."""
         rows = self._database.read(
             "SELECT * FROM arriving_predictions WHERE project = ? AND task = ? AND state = ?", (project, task, AWAITED)
         )

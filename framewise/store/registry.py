@@ -1,8 +1,8 @@
 """Trained versions: immutable folders, and a pointer in the database to the one in use.
 
 models/timelinelabels-<project>-<control>/<version>/ holds the network's files and ``version.json``. A version is written
-under a temporary name and renamed, so that nobody ever reads half of one, and renamed again before it is deleted. Removing the
-folder resets the model.
+under a temporary name and renamed, so that nobody reads an incomplete one, and renamed again before it is deleted. Removing
+the folder resets the model.
 """
 
 import copy
@@ -31,13 +31,13 @@ ABOUT = "version.json"
 WRITING, REMOVED = ".writing-", ".removed-"
 STALE_SECONDS = 3600.0  # a version is written in a second or two
 KEPT_VERSIONS = 20
-# The name of a service's version: its number, which counts a project's trainings, and when it read the annotations.
+# Name of a version: the number of the project's training, and when it read the annotations.
 TRAINED = re.compile(r"v(\d+)-(\d{8}T\d{6}Z)")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A version that was stored; ``current`` is False if another one stays in use, pinned or of newer annotations."""
+    """A stored version; ``current`` is False if another one stays in use, because it is pinned or of newer annotations."""
 
     folder: Path
     current: bool
@@ -45,7 +45,7 @@ class Published:
 
 @dataclass(frozen=True)
 class InUse:
-    """The version that a control predicts with. A pinned one stays in use whatever is trained."""
+    """The version that a control predicts with. A pinned one stays in use regardless of trainings."""
 
     control: str
     version: str
@@ -59,14 +59,14 @@ class Registry:
         self._root = model_root
         self._database = database
         self._keep = keep
-        self._chosen: dict[tuple[str, str], str] = {}  # (project, control) -> version, in the place of the one in use
+        self._chosen: dict[tuple[str, str], str] = {}  # (project, control) -> version, instead of the one in use
 
     def folder(self, project: str, control: str) -> Path:
         """Folder of a control's versions. Both names come from Label Studio and are made safe for a path."""
         return self._root / f"timelinelabels-{_plain(project)}-{_plain(control)}"
 
     def current(self, project: str, control: str) -> Path | None:
-        """Folder of the version in use; None if there is none, or if it was removed: that resets the model."""
+        """Folder of the version in use; None if there is none, or if it was removed, which resets the model."""
         rows = self._database.read("SELECT version FROM current_versions WHERE project = ? AND control = ?", (project, control))
         version = self._chosen.get((project, control)) or (rows[0]["version"] if rows else None)
         if not version:
@@ -93,11 +93,11 @@ class Registry:
         write: Callable[[Path], None],
         check: Callable[[Path], None] | None = None,
     ) -> Published:
-        """Store a version, and make it the one in use unless that is pinned or learned from newer annotations. Then versions of
-        long ago are removed.
+        """Store a version, and put it into use unless the one in use is pinned or learned from newer annotations. Old versions
+        are then removed.
 
-        write(folder): writes the network's files. check(folder): looks at them before anybody else can; if it raises, as
-        ModelError does, there is no such version, and the one in use stays. Raises ProjectForgotten.
+        write(folder): writes the network's files. check(folder): verifies them before anybody else can read them; if it raises
+        (ModelError), the version is discarded, and the one in use stays. Raises ProjectForgotten.
         """
         parent = self.folder(project, control)
         try:
@@ -131,7 +131,7 @@ class Registry:
                 check(temporary)
             _sync(temporary)
             temporary.chmod(0o755)
-            # Renamed inside the transaction: who forgets the project finds all of the version or nothing.
+            # Renamed inside the transaction: whoever forgets the project finds all of the version or nothing.
             with self._database.transaction():
                 if is_forgotten(self._database, project):
                     raise ProjectForgotten(project)
@@ -159,9 +159,9 @@ class Registry:
     # Choosing.
 
     def roll_back(self, project: str, version: str) -> list[str]:
-        """Make a version the one in use of every control that has it, and pin it there; the controls' names.
+        """Put a version into use for every control that has it, and pin it; returns the controls' names.
 
-        version: its name, as Label Studio shows it too, or as much of it as "v3". Raises NotKnown, which says what there is.
+        version: its name, as Label Studio also shows it, or a prefix such as "v3". Raises NotKnown, which lists the versions.
         """
         with self._database.transaction():
             chosen, controls = self._find(project, version)
@@ -170,14 +170,14 @@ class Registry:
         return controls
 
     def with_version(self, project: str, version: str) -> "Registry":
-        """The same versions, where this one counts as in use: to whoever asks there, and nowhere else. Raises NotKnown."""
+        """A view of the registry in which this version counts as in use; the registry itself is unchanged. Raises NotKnown."""
         chosen, controls = self._find(project, version)
         view = copy.copy(self)
         view._chosen = {(project, control): chosen for control in controls}
         return view
 
     def _find(self, project: str, version: str) -> tuple[str, list[str]]:
-        """The whole name of a version, and the controls that have it. Raises NotKnown."""
+        """Full name of a version, and the controls that have it. Raises NotKnown."""
         trained = {control: self._names(project, control) for control in self._controls(project)}
         there = list(dict.fromkeys(name for names in trained.values() for name in names))
         if not there:
@@ -188,12 +188,12 @@ class Registry:
         return chosen, [control for control, names in trained.items() if chosen in names]
 
     def withdraw(self, project: str) -> None:
-        """Have no version in use: all that they learned from was deleted. Pinned ones stay, as do the folders of all."""
+        """Put no version into use, because all annotations were deleted. Pinned versions stay in use; all folders are kept."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM current_versions WHERE project = ? AND NOT pinned", (project,))
 
     def unpin(self, project: str) -> list[str]:
-        """Make the newest version of each control that is pinned the one in use; these controls."""
+        """Unpin controls and put their newest versions into use; returns these controls."""
         with self._database.transaction():
             pinned = [use for use in self.in_use(project) if use.pinned]
             for use in pinned:
@@ -202,7 +202,7 @@ class Registry:
         return [use.control for use in pinned]
 
     def release(self, project: str, controls: Iterable[str] | None = None) -> None:
-        """Let the next training's version become the one in use; until then it stays the one it is. None: all controls."""
+        """Unpin, and leave the version in use until the next training's version replaces it. None: all controls."""
         pinned = [use for use in self.in_use(project) if use.pinned and (controls is None or use.control in controls)]
         if not pinned:
             return
@@ -212,11 +212,11 @@ class Registry:
                 [(project, use.control) for use in pinned],
             )
 
-    # What there is.
+    # Reading.
 
     @contextmanager
     def reading(self, folder: Path | None) -> Iterator[None]:
-        """Around whatever reads a version's files: raises VersionGone if it is for their removal that they cannot be read."""
+        """Context for reading a version's files: raises VersionGone if they cannot be read because the version was removed."""
         try:
             yield
         except (ModelError, OSError) as error:
@@ -236,7 +236,7 @@ class Registry:
                 ) from None
 
     def versions(self, project: str | None = None) -> list[dict[str, Any]]:
-        """Every version on disk, of one project or of all, newest first, with what is known of it."""
+        """Every version on disk, of one project or of all, newest first, with its details."""
         every = "SELECT project, control, version, pinned FROM current_versions"
         rows = self._database.read(f"{every} WHERE project = ?", (project,)) if project else self._database.read(every)
         found = []
@@ -248,7 +248,7 @@ class Registry:
         return [about for _, about in sorted(found, key=lambda item: item[0], reverse=True)]
 
     def overview(self, project: str | None = None) -> dict[str, Any]:
-        """Answer of /versions: the names of ``versions``, each once, and what is known of each."""
+        """Answer of /versions: the names of ``versions``, each once, and the details of each."""
         found = self.versions(project)
         return {"versions": list(dict.fromkeys(version["version"] for version in found)), "details": found}
 
@@ -258,8 +258,8 @@ class Registry:
         return [about["version"] for _, about in found]
 
     def _read_all(self, folder: Path) -> Iterator[tuple[tuple[str, int, int], dict[str, Any]]]:
-        """(sort key, oldest annotations first; what is known of it) of the versions in a control's folder. One that cannot be
-        read is left out, and so is one that is removed meanwhile."""
+        """(sort key, oldest annotations first; details) of the versions in a control's folder. Unreadable versions, and those
+        removed in the meantime, are left out."""
         for path in folder.glob(f"[!.]*/{ABOUT}"):
             try:
                 about = {**self.about(path.parent), "version": path.parent.name}
@@ -274,11 +274,10 @@ class Registry:
     # Removing.
 
     def _remove_old(self, project: str, control: str, published: str) -> None:
-        """Remove what is older than the newest versions, but never the one in use. Whatever goes wrong, the next training
-        does it."""
+        """Remove versions older than the newest ones, except the one in use. After an error, the next training tries again."""
         removed = []
         try:
-            with self._database.transaction():  # nobody rolls back to one of them meanwhile
+            with self._database.transaction():  # so that nobody rolls back to one of them in the meantime
                 used = {use.version for use in self.in_use(project) if use.control == control} | {published}
                 for name in self._names(project, control)[self._keep :]:
                     if name not in used:
@@ -291,13 +290,13 @@ class Registry:
             logger.info("project %s, %s: removed %d old versions", project, control, len(removed))
 
     def model_folders(self, project: str) -> list[Path]:
-        """Folders of a project's controls, also of ones that the database does not know (any more)."""
+        """Folders of a project's controls, including ones that the database does not know (any more)."""
         found = set(self._root.glob(f"timelinelabels-{_plain(project)}-*"))
         rows = self._database.read("SELECT project, control FROM current_versions WHERE project <> ?", (project,))
         return sorted(found - {self.folder(row["project"], row["control"]) for row in rows})
 
     def remove_models(self, project: str) -> list[Path]:
-        """Remove all versions of a project; the folders that are gone."""
+        """Remove all versions of a project; returns the removed folders."""
         found = self.model_folders(project)
         for folder in found:
             with suppress(FileNotFoundError):
@@ -307,10 +306,10 @@ class Registry:
 
 
 def forget_project(known: KnownProjects, registry: Registry, project: str) -> None:
-    """Remove all that is known of a project, and its models."""
+    """Delete a project's data and models."""
     registry.remove_models(project)
     known.forget(project)
-    registry.remove_models(project)  # what a training stored between the two
+    registry.remove_models(project)  # versions that a training stored between the two calls
 
 
 def _plain(name: str) -> str:
@@ -319,9 +318,9 @@ def _plain(name: str) -> str:
 
 
 def _began(about: dict[str, Any]) -> tuple[str, int]:
-    """Time at which a version read its annotations, and its number, since several trainings may begin in one second.
+    """Time at which a version read its annotations, and its number, because several trainings may start in one second.
 
-    For a version whose name does not say so, the time at which it was trained, and 0.
+    If the version's name does not contain the time, it is the time of training, with number 0.
     """
     named = TRAINED.fullmatch(about["version"])
     return (named[2], int(named[1])) if named else (re.sub("[-:]", "", str(about.get("trained_at", ""))), 0)
@@ -334,7 +333,7 @@ def _is_newer(version: str, other: str) -> bool:
 
 
 def _meant(version: str, there: list[str]) -> str | None:
-    """The version that a name stands for: its own, its number, or Label Studio's, which may have more at its end."""
+    """The version that a name refers to: its own name, its number, or Label Studio's name, which may have a suffix."""
     for fits in (
         lambda name: name == version,
         lambda name: name.split("-")[0] == version,
@@ -347,12 +346,12 @@ def _meant(version: str, there: list[str]) -> str | None:
 
 
 def _hide(folder: Path) -> Path:
-    """Rename a folder so that nobody begins to read it any more."""
+    """Rename a folder so that nobody starts to read it any more."""
     return folder.rename(folder.with_name(f"{REMOVED}{folder.name}-{uuid.uuid4().hex[:8]}"))
 
 
 def _remove_stale(parent: Path) -> None:
-    """Remove what trainings left behind that were killed while they wrote or removed."""
+    """Remove leftovers of trainings that were killed while they wrote or removed."""
     for folder in (*parent.glob(f"{WRITING}*"), *parent.glob(f"{REMOVED}*")):
         with suppress(FileNotFoundError):  # another training removes it too
             if folder.name.startswith(REMOVED) or time.time() - folder.stat().st_mtime > STALE_SECONDS:
