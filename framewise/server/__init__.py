@@ -1,5 +1,5 @@
-"""Flask: the ML backend protocol, authentication, metrics. The only place that knows of HTTP status codes.
+"""Flask: the ML backend protocol, authentication, metrics. HTTP status codes are chosen only here.
 
-Importing this package alone loads none of it: gunicorn's first process looks in here for its worker class, and what it has
-loaded before it forks would become the memory of its children bit by bit.
+Importing this package loads none of its modules: gunicorn's main process imports its worker class from here, and anything
+that it loaded before forking would gradually be copied into the memory of its children.
 """

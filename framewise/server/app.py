@@ -1,4 +1,4 @@
-"""The web process: Flask over the use cases."""
+"""The web process: a Flask application over the use cases."""
 
 import logging
 from typing import Any
@@ -28,8 +28,8 @@ from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# /predict brings 300 tasks with all of their annotations and predictions, a webhook all annotations that were made at once, and
-# /setup a labeling config. A body is in memory several times over as long as it is worked on.
+# /predict may receive 300 tasks with all of their annotations and predictions, a webhook all annotations created at once,
+# and /setup a labeling config. While a body is processed, it is in memory several times over.
 MAX_BODY_BYTES = 256 * 1024 * 1024
 MAX_BODY_BYTES_OF = {"/webhook": 64 * 1024 * 1024, "/setup": 8 * 1024 * 1024}
 STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
@@ -41,7 +41,7 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (StorageFull, 507),
     (StorageBusy, 503),
 )
-# Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
+# Threads of a web process reserved for health, setup and webhooks: predictions may not wait on them.
 FREE_THREADS = 2
 
 
@@ -82,7 +82,7 @@ def _on_known_error(error: FramewiseError) -> Response:
 
 def _on_http_error(error: HTTPException, assembly: Assembly) -> Response:
     if error.code == 401:
-        # Label Studio tells its users nothing of a webhook that was refused: so it is said here.
+        # Label Studio does not tell its users about a refused webhook, so it is shown at /jobs.
         logger.warning("%s", error.description)
         assembly.jobs.states.record_failure("request", "", None, f"refused: {error.description}")
     message = error.description or error.name
@@ -98,7 +98,8 @@ def _on_defect(error: Exception) -> Response:
 
 def _error(status: int, message: str, headers: Any = None) -> Response:
     response = error_page(status, message) if wants_page() else jsonify({"error": message})
-    # Label Studio shows its users the status line of a refused /setup and nothing of the body: so the message is there too.
+    # For a refused /setup, Label Studio shows its users only the status line, so the message is there too, not only in the
+    # body.
     response.status = f"{status} {_one_line(message)}"
     if headers and "WWW-Authenticate" in headers:
         response.headers["WWW-Authenticate"] = headers["WWW-Authenticate"]
@@ -106,6 +107,6 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _one_line(message: str) -> str:
-    """A message as it may stand in a status line: printable ASCII without line breaks."""
+    """A message as allowed in a status line: printable ASCII without line breaks."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(message.split()))
     return plain[:400]

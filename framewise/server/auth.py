@@ -1,7 +1,7 @@
 """Authentication: basic auth for Label Studio's own calls, a bearer token for its webhooks.
 
-Label Studio sends no basic auth with ANNOTATION_* events, but lets a header of a webhook be set; with START_TRAINING, which
-comes to the same address, it sends basic auth and no such header. So /webhook takes either of the two that are configured.
+Label Studio sends no basic auth with ANNOTATION_* events, but a webhook can have a custom header. With START_TRAINING, sent
+to the same address, it sends basic auth and no such header. So /webhook accepts either of the two that are configured.
 """
 
 import hmac
@@ -16,11 +16,11 @@ from framewise.settings import Settings
 OPEN_PATHS = (
     "/",
     "/health",
-)  # but for its page, says only that the server is up; containers ask without a password
+)  # except for its page, tells only that the server is up; containers ask without a password
 
 
 def require_auth(settings: Settings) -> Callable[[], None]:
-    """A before-request function that lets pass or raises Unauthorized."""
+    """A before-request function that returns or raises Unauthorized."""
 
     def check() -> None:
         if request.path in OPEN_PATHS and not wants_page():
@@ -48,5 +48,5 @@ def _has_basic(settings: Settings) -> bool:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compare in a time that does not tell how much of a secret was right."""
+    """Compare in constant time, which does not reveal how much of a secret was right."""
     return hmac.compare_digest(given.encode(), expected.encode())

@@ -1,4 +1,4 @@
-"""gunicorn's worker with threads, in which a client that stops in the middle of a request gives its thread back."""
+"""gunicorn's threaded worker, with a time limit for clients that stop in the middle of a request."""
 
 import socket
 import struct
@@ -10,10 +10,10 @@ READ_SECONDS = 10
 
 
 class PatientWorker(ThreadWorker):
-    """A thread waits for the next bytes of a request for READ_SECONDS, and no longer.
+    """A thread waits at most READ_SECONDS for the next bytes of a request.
 
-    gunicorn's own waits forever once the first byte is there: a few connections with half a header take all threads, and
-    nothing else is answered, not even /health. It has no setting for this, so the system's own limit is set.
+    gunicorn's own worker waits forever once the first byte has arrived: a few connections with half a header occupy all
+    threads, and nothing else is answered, not even /health. It has no setting for this, so the socket's own timeout is set.
     """
 
     def handle(self, conn: Any) -> Any:

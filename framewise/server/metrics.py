@@ -1,4 +1,4 @@
-"""/metrics for Prometheus: read from the database when asked, so every web process gives the same numbers."""
+"""/metrics for Prometheus: read from the database on request, so every web process gives the same numbers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from framewise.assembly import Assembly
 
-# What a version's quality is called in version.json, and here.
+# Names of the measures in version.json, and here.
 MEASURES = {"f1": "f1", "f1@10": "f1_10", "f1@25": "f1_25", "f1@50": "f1_50", "average_precision": "average_precision"}
 
 
@@ -48,7 +48,7 @@ class _FromDatabase(Collector):
 
 
 def _quality(versions: list[dict[str, Any]]) -> Iterator[GaugeMetricFamily]:
-    """Scores of versions on held-out videos, as far as they were measured."""
+    """Scores of versions on held-out videos, where available."""
     names = ["project", "control", "version"]
     by_label = GaugeMetricFamily(
         "framewise_version_quality", "Score of a label on held-out videos", labels=[*names, "label", "measure"]
@@ -68,7 +68,7 @@ def _quality(versions: list[dict[str, Any]]) -> Iterator[GaugeMetricFamily]:
 
 
 def _scores(scores: Any) -> Iterator[tuple[str, float]]:
-    """(measure, score) of those that there are."""
+    """(measure, score) of the available scores."""
     for key, measure in MEASURES.items():
         score = _mapping(scores).get(key)
         if isinstance(score, int | float):

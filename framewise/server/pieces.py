@@ -1,16 +1,17 @@
-"""Files that a browser plays."""
+"""Media files, served in pieces to browsers."""
 
 from pathlib import Path
 
 from flask import Response, request, send_file
 from werkzeug.wrappers import Response as AnyResponse
 
-# A browser that has enough of a video stops reading, which would hold a thread: it gets pieces, and asks for the next.
+# A browser that has buffered enough stops reading, which would occupy a thread. So it gets pieces, and requests the next one
+# itself.
 PIECE_BYTES = 1 << 20
 
 
 def media_response(path: Path, kind: str) -> AnyResponse:
-    """A file, or a piece of at most PIECE_BYTES from where the browser asks for it. kind: its media type."""
+    """A file, or a piece of at most PIECE_BYTES from the requested position. kind: its media type."""
     wanted = request.range
     if wanted is None or len(wanted.ranges) != 1 or wanted.units != "bytes":
         return send_file(path, mimetype=kind, conditional=True)

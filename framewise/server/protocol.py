@@ -1,4 +1,4 @@
-"""The ML backend protocol of Label Studio (label-studio-ml 2.x), as a running Label Studio speaks it."""
+"""Label Studio's ML backend protocol (label-studio-ml 2.x), as a running Label Studio uses it."""
 
 import math
 from collections.abc import Mapping
@@ -64,10 +64,10 @@ def _body() -> Mapping[str, Any]:
         received = len(request.get_data())
     except HTTPException:
         raise
-    except Exception as error:  # each server has its own errors for a body that is none
+    except Exception as error:  # each server raises its own errors for an invalid body
         raise RequestError(f"{request.path}: the body cannot be read, {type(error).__name__}: {error}") from None
     if request.content_length is None and received >= (request.max_content_length or math.inf):
-        raise RequestEntityTooLarge  # a body in chunks, of which werkzeug reads as much as may be and no more
+        raise RequestEntityTooLarge  # a chunked body, which werkzeug reads only up to the limit
     body = request.get_json(silent=True)
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")
@@ -75,13 +75,13 @@ def _body() -> Mapping[str, Any]:
 
 
 def _asked_project(body: Mapping[str, Any]) -> str | int | None:
-    """The project of a prediction: its key; its number in Label Studio alone; or none, for a task by itself."""
+    """Project of a prediction request: its key; its number in Label Studio; or none, for a single task."""
     value = body.get("project")
     return value if is_id(value) or value is None else _text(body, "project")
 
 
 def _project(value: Any) -> str:
-    """A project as people name it: by its key, or by its number in Label Studio, which may be a number of JSON."""
+    """A project as users name it: by its key, or by its number in Label Studio, possibly as a JSON number."""
     return _text({"project": str(value) if is_id(value) else value}, "project")
 
 

@@ -1,4 +1,4 @@
-"""Application for gunicorn: the application for the settings of the environment."""
+"""The WSGI application for gunicorn, with settings from the environment."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""Estimates and applications run in child processes, at most SLOTS at once over all web processes.
+"""Jobs of /sync (estimate, apply) in child processes, at most SLOTS at once over all web processes.
 
-A thread of the web process waits for a slot and then for its child. It holds a lock on the session as long: whoever finds the
-lock free knows that nothing runs. If the web process ends, the lock goes and the child is ended with it.
+A thread of the web process waits for a slot and then for its child, holding a lock on the session: if the lock is free, nothing
+is running. If the web process ends, the lock is released and the child ends with it.
 """
 
 import logging
@@ -43,7 +43,8 @@ def start(session: Session, kind: str, options: dict[str, Any]) -> None:
 
 
 def _job_lock(session: Session) -> int:
-    """Taken while nobody edits. Who asks whether it is taken holds it for a moment. Raises RequestError."""
+    """Lock of a session's job, taken while nobody edits. Checking whether it is taken holds it for a moment. Raises
+    RequestError."""
     until = time.monotonic() + LOCK_SECONDS
     while (lock := try_acquire(session.folder / JOB_LOCK)) is None:
         if time.monotonic() > until:
@@ -53,7 +54,7 @@ def _job_lock(session: Session) -> int:
 
 
 def stop(session: Session) -> None:
-    """Ask whichever process runs the session's job to end it."""
+    """Tell the process that runs the session's job to end it."""
     (session.folder / STOP).touch()
 
 
@@ -74,7 +75,7 @@ def _run(session: Session, kind: str, lock: int) -> None:
         elif session.folder.exists():
             write_state(session, kind, "stopped")
     except (OSError, RequestError):
-        if session.folder.exists():  # otherwise somebody removed it
+        if session.folder.exists():  # otherwise the session was removed
             logger.exception("the job of a comparison")
     finally:
         for handle in (slot, lock):
@@ -87,7 +88,7 @@ def _slots(session: Session) -> list[Path]:
 
 
 def _watch(session: Session, kind: str) -> None:
-    """Run the child, and write its last word where it has none itself."""
+    """Run the child, and write a final state if it left none itself."""
     with (session.folder / OUTPUT).open("wb") as output:
         child = start_child([sys.executable, "-m", MODULE, str(session.folder)], os.environ, log=output)
     unwanted = False

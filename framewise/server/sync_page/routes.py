@@ -1,4 +1,4 @@
-"""``/sync``: recordings of one scene are uploaded, put on one clock, looked at side by side, and downloaded."""
+"""``/sync``: upload recordings of one scene, put them on one clock, view them side by side, download them."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from framewise.sync.manifest import METHODS, Manifest, to_json
 
 FORM_BYTES = 1 << 20
 T = TypeVar("T")
-# What `estimate` draws -> what it shows.
+# Pictures drawn by `estimate` -> their captions.
 DRAWN = {
     "sync_indicators.png": "The same instants in all recordings",
     "audio_waveforms.png": "Sound before and after",
@@ -32,7 +32,7 @@ DRAWN = {
 
 
 def sync_blueprint(settings: Settings) -> Blueprint:
-    """The page, if it is asked for."""
+    """The page, if it is enabled."""
     page = Blueprint("sync", __name__, template_folder="templates", static_folder="static", static_url_path="/sync/static")
     sessions = Sessions(
         settings.data_dir / "sync", settings.sync_max_bytes, settings.sync_keep_hours, settings.min_free_disk_bytes
@@ -50,7 +50,7 @@ def sync_blueprint(settings: Settings) -> Blueprint:
 
 
 def _guard(settings: Settings) -> None:
-    """Raises Forbidden for a button that may not be pressed, before a body is read."""
+    """Raise Forbidden for a button that may not be pressed, before a body is read."""
     if request.method != "POST":
         return
     if not may_act(settings):
@@ -125,7 +125,7 @@ def _add_media(page: Blueprint, sessions: Sessions) -> None:
 
 
 def _add_upload(page: Blueprint, sessions: Sessions, settings: Settings) -> None:
-    # Threads that uploads may hold in this process: the others answer.
+    # Maximum number of threads that uploads may occupy in this process; the others stay free.
     uploads = threading.BoundedSemaphore(max(1, settings.threads // 4))
 
     @page.post("/sync/<name>/recordings")
@@ -216,7 +216,7 @@ def _page(template: str, settings: Settings, **values: Any) -> Response:
 
 
 def _rows(session: Session, made: Manifest, stored: list[Stored]) -> list[dict[str, Any]]:
-    """Rows of the recordings, as the table and the player show it."""
+    """Rows of the recordings, for the table and the player."""
     by_file = {s.path.name: s for s in stored}
     return [
         {
@@ -232,7 +232,7 @@ def _rows(session: Session, made: Manifest, stored: list[Stored]) -> list[dict[s
 
 
 def _outputs(session: Session, results: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Each output and what it is called."""
+    """Each output and its name."""
     outputs = results.get("outputs", [])
     return list(zip(outputs, output_names(session, outputs), strict=True))
 

@@ -1,6 +1,6 @@
-"""Sessions of the page: a folder each below DATA_DIR/sync, named by what nobody can guess.
+"""Sessions of the page: a folder each below DATA_DIR/sync, with an unguessable name.
 
-All of a session is in its files, so that every web process sees it. What people call their recordings is text in
+A session is stored completely in its files, so every web process sees it. Users' names of recordings are text in
 ``session.json`` and never part of a path: a file is stored as ``recording-NUMBER`` with one of SUFFIXES.
 """
 
@@ -22,7 +22,7 @@ from framewise.core.storage import full_disk_explained, locked, part_in, try_acq
 from framewise.sync import manifest as manifests
 from framewise.sync.manifest import Manifest
 
-# Suffix -> the kind that a browser is told.
+# Suffix -> media type sent to browsers.
 SUFFIXES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video/webm",
     ".avi": "video/x-msvideo", ".mts": "video/mp2t", ".m2ts": "video/mp2t", ".ts": "video/mp2t", ".mpg": "video/mpeg",
@@ -44,7 +44,7 @@ _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 @dataclass(frozen=True)
 class Stored:
-    """An uploaded recording. name: as it is shown, unique in its session. size: bytes."""
+    """An uploaded recording. name: as shown, unique in its session. size: bytes."""
 
     number: int
     name: str
@@ -53,14 +53,14 @@ class Stored:
 
 
 class Sessions:
-    """All sessions. max_bytes: of the recordings of one together. free_bytes: what stays free on the disk."""
+    """All sessions. max_bytes: total size of the recordings of one session. free_bytes: space to keep free on the disk."""
 
     def __init__(self, root: Path, max_bytes: int, keep_hours: float, free_bytes: int):
         self.root, self.max_bytes = root, max_bytes
         self._keep_seconds, self._free_bytes = keep_hours * 3600, free_bytes
 
     def create(self) -> "Session":
-        """A new, empty one. Raises StorageFull."""
+        """Create an empty session. Raises StorageFull."""
         self.sweep()
         if len(self._folders()) >= MAX_SESSIONS:
             raise StorageFull(f"there are {MAX_SESSIONS} comparisons already; remove some of them")
@@ -70,14 +70,14 @@ class Sessions:
         return session
 
     def open(self, name: str) -> "Session":
-        """Raises NotKnown for one that is not there, or no longer."""
+        """Open a session. Raises NotKnown if it does not exist (any more)."""
         session = Session(self.root / name)
         if not _ID.fullmatch(name) or not (session.folder / SESSION).is_file():
             raise NotKnown("no such comparison; they are deleted after a while: start a new one")
         return session
 
     def sweep(self) -> None:
-        """Remove those in which nothing was changed for as long as they are kept, and what a killed process left of others."""
+        """Remove sessions that were unchanged for the retention time, and leftovers of killed processes."""
         for folder in self._folders():
             with contextlib.suppress(OSError):
                 told = folder / SESSION
@@ -108,7 +108,7 @@ class Session:
         return self.folder.name
 
     def recordings(self) -> list[Stored]:
-        """In the order in which they came."""
+        """Recordings in the order of upload."""
         found = self._read(SESSION)["recordings"]
         names = manifests.unique_names([PurePosixPath(item["name"]) for item in found])  # type: ignore[misc]
         return [
@@ -117,14 +117,14 @@ class Session:
         ]
 
     def recording(self, number: int) -> Stored:
-        """Raises NotKnown."""
+        """One recording. Raises NotKnown."""
         for stored in self.recordings():
             if stored.number == number:
                 return stored
         raise NotKnown(f"this comparison has no recording {number}")
 
     def add(self, name: str, stream: IO[bytes], size: int, most: int) -> Stored:
-        """Store ``size`` bytes as a recording. One that is cut off leaves nothing. most: bytes of all together.
+        """Store ``size`` bytes as a recording. An interrupted upload leaves nothing. most: maximum bytes of all together.
 
         Raises RequestError, StorageFull.
         """
@@ -149,7 +149,8 @@ class Session:
             told = self._read(SESSION)
             if len(told["recordings"]) >= MAX_RECORDINGS:
                 raise RequestError(f"expected at most {MAX_RECORDINGS} recordings; remove one first")
-            check_total(sum(item["size"] for item in told["recordings"]) + size, most)  # others may have come meanwhile
+            # others may have been uploaded in the meantime
+            check_total(sum(item["size"] for item in told["recordings"]) + size, most)
             number = told["next"]
             file = f"recording-{number}{suffix}"
             os.replace(part, self.folder / file)
@@ -159,7 +160,7 @@ class Session:
         return self.recording(number)
 
     def drop(self, number: int) -> None:
-        """Remove a recording, and the result that it was part of. Raises NotKnown, RequestError."""
+        """Remove a recording, and the result that includes it. Raises NotKnown, RequestError."""
         with self.editing():
             stored, told = self.recording(number), self._read(SESSION)
             told["recordings"] = [item for item in told["recordings"] if item["number"] != number]
@@ -171,12 +172,12 @@ class Session:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def manifest(self) -> Manifest | None:
-        """Estimated offsets, with recordings by the names of stored files. None before. Raises RequestError."""
+        """Estimated offsets, with recordings named after stored files. None before an estimate. Raises RequestError."""
         path = self.folder / MANIFEST
         return manifests.read(path) if path.is_file() else None
 
     def shown_manifest(self) -> Manifest:
-        """The same for people: with their own names, as if it stood beside their own files. Raises NotKnown."""
+        """The manifest for users: with their own file names, as if it were beside their own files. Raises NotKnown."""
         made = self.manifest()
         if made is None:
             raise NotKnown("nothing was estimated yet")
@@ -189,7 +190,7 @@ class Session:
         return replace(made, reference=names[made.reference], recordings=recordings, pairs=pairs)
 
     def set_offset(self, number: int, offset: float) -> None:
-        """Set by hand. Raises NotKnown, RequestError."""
+        """Set an offset by hand. Raises NotKnown, RequestError."""
         with self.editing():
             made = self.manifest()
             if made is None:
@@ -199,25 +200,25 @@ class Session:
             os.utime(self.folder / SESSION)
 
     def told(self, text: str) -> str:
-        """A message with people's names of recordings in place of ours."""
+        """A message in which stored names are replaced by users' names of recordings."""
         for stored in self.recordings():
             text = text.replace(str(stored.path), stored.name).replace(stored.path.name, stored.name)
         return text.replace(f"{self.folder}/", "")
 
     def state(self) -> dict[str, Any]:
-        """State of the last job: kind, state (waiting, running, done, failed, stopped), steps [(what, share)],
-        error; {} without."""
-        # Asked first: a job that ends in between has written its last word by then.
+        """State of the last job: kind, state (waiting, running, done, failed, stopped), steps [(name, share)], error; {} if
+        there is none."""
+        # Checked first: if a job ends in between, it has already written its final state.
         busy = self.is_busy()
         state = self.written_state()
-        if busy and state:  # its last word is written, and its process not gone yet
+        if busy and state:  # its final state is written, but its process has not ended yet
             return state if state["state"] == "waiting" else {**state, "state": "running"}
         if state and state["state"] in ("waiting", "running"):
             state = {**state, "state": "failed", "error": "the server was stopped while this was running; start it again"}
         return state
 
     def written_state(self) -> dict[str, Any]:
-        """State that was written last, whether or not its job is still there."""
+        """Last written state, even if its job is gone."""
         return self._read(STATE)
 
     def log(self) -> str:
@@ -235,8 +236,8 @@ class Session:
         return results
 
     def is_busy(self) -> bool:
-        """True if a job waits or runs, in whichever process."""
-        lock = try_acquire(self.folder / JOB_LOCK, shared=True)  # shared: who asks is in nobody's way
+        """True if a job waits or runs, in any process."""
+        lock = try_acquire(self.folder / JOB_LOCK, shared=True)  # shared: checking blocks nobody
         if lock is None:
             return True
         os.close(lock)
@@ -244,14 +245,14 @@ class Session:
 
     @contextlib.contextmanager
     def editing(self) -> Iterator[None]:
-        """One change at a time, and none while a job runs. Raises RequestError."""
+        """Context for a change: one at a time, and none while a job runs. Raises RequestError."""
         with locked(self.folder / "edit.lock"):
             if self.is_busy():
                 raise RequestError(BUSY)
             yield
 
     def remove(self) -> None:
-        """Remove all of it. A job that runs is ended first."""
+        """Remove the session. A running job is ended first."""
         (self.folder / STOP).touch()
         until = time.monotonic() + STOP_SECONDS
         while self.is_busy() and time.monotonic() < until:
@@ -269,13 +270,13 @@ class Session:
 
 
 def check_total(size: int, most: int) -> None:
-    """Raises RequestError for recordings that are too large together."""
+    """Raise RequestError if the recordings together are too large."""
     if size > most:
         raise RequestError(f"expected recordings of at most {most} bytes together, found {size}; SYNC_MAX_BYTES allows more")
 
 
 def shown_name(name: str) -> str:
-    """Name of a file for people, safe to show and in a ZIP: no folders, nothing that a screen would obey."""
+    """Name of a file for users, safe to show and in a ZIP: without folders and control characters."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip().lstrip(".")
     path = PurePosixPath(plain or "recording")

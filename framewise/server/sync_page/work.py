@@ -1,4 +1,4 @@
-"""Work of a child process for a session: ``python -m framewise.server.sync_page.work FOLDER`` does what job.json says."""
+"""A session's child process: ``python -m framewise.server.sync_page.work FOLDER`` does the job described in job.json."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ ALL = "all.zip"
 
 
 class JobProgress:
-    """The shares of all steps, written now and then for whoever asks. May be told by several threads."""
+    """Progress of all steps, written to a file now and then. Thread-safe."""
 
     def __init__(self, session: Session, kind: str):
         self.steps: dict[str, float] = {}
@@ -41,7 +41,7 @@ class JobProgress:
 
 
 def main(folder: Path) -> int:
-    """Do it. 1 if it failed; why is in state.json."""
+    """Do the job. Returns 1 if it failed; state.json has the reason."""
     from framewise.sync.log import logged
 
     session = Session(folder)
@@ -75,12 +75,12 @@ def estimate(session: Session, job: dict[str, Any], progress: JobProgress) -> No
 
 
 def apply(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
-    """job: mode, correct_drift. The outputs that are there stay until the new ones are whole."""
+    """job: mode, correct_drift. Existing outputs stay until the new ones are complete."""
     from framewise.sync import apply_offsets
     from framewise.sync.apply.applying import ApplyOptions
 
     made = session.manifest()
-    assert made is not None  # asked before it was started
+    assert made is not None  # checked before the start
     new = session.folder / f".{SYNCED}.new"
     shutil.rmtree(new, ignore_errors=True)
     options = ApplyOptions(new, job["mode"], job["correct_drift"])
@@ -107,7 +107,7 @@ def apply(session: Session, job: dict[str, Any], progress: JobProgress) -> None:
 
 
 def _zip(session: Session, folder: Path, outputs: list[dict[str, Any]]) -> None:
-    """All outputs under people's names, and the manifest. Media do not shrink: they are stored as they are."""
+    """ZIP all outputs under users' names, with the manifest. Media do not compress, so they are stored uncompressed."""
     names = output_names(session, outputs)
     with zipfile.ZipFile(folder / ALL, "x", zipfile.ZIP_STORED) as archive:
         for output, name in zip(outputs, names, strict=True):
@@ -117,7 +117,7 @@ def _zip(session: Session, folder: Path, outputs: list[dict[str, Any]]) -> None:
 
 
 def output_names(session: Session, outputs: list[dict[str, Any]]) -> list[str]:
-    """People's names of outputs: their own, with the suffix of what was written."""
+    """Users' names of outputs: their own, with the suffix of the written file."""
     stems = [PurePosixPath(session.recording(output["number"]).name).stem for output in outputs]
     named = [Path(f"{stem}{PurePosixPath(output['file']).suffix}") for stem, output in zip(stems, outputs, strict=True)]
     return manifests.unique_names(named)
