@@ -3,8 +3,8 @@
 A picture's features are the input of the network's last linear layer (1280 numbers for yolov8n-cls). The class
 probabilities of simple mode are that layer applied to cached features, so one cache serves both modes.
 
-Checkpoints (*.pt) are pickles, and are read as in ``ultralytics_checkpoint``: only those that an administrator put into the
-models folder, and the official ones, which are fetched into it by name. The one that ships is safetensors and JSON.
+Checkpoints (*.pt) are pickles, read by ``ultralytics_checkpoint``: only those that an administrator put into the models
+folder, and the official ones, which are downloaded into it by name. The shipped backbone is safetensors and JSON.
 """
 
 import copy
@@ -33,7 +33,7 @@ SHIPPED_NAME = "framewise-n-cls"
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
 OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
 OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
-OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its own choice; none of them is in an inner network
+OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its choice, none of them in an internal network
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class BackboneFile:
 
 
 class Backbones:
-    """Finds, fetches and loads backbones; loaded ones are kept in memory. data_dir holds Ultralytics' settings and heads."""
+    """Finds, downloads and loads backbones; loaded ones are kept in memory. data_dir holds Ultralytics' settings and heads."""
 
     def __init__(self, model_root: Path, data_dir: Path):
         self._model_root = model_root
@@ -57,7 +57,7 @@ class Backbones:
         self._contents: dict[tuple[Path, int, int], str] = {}
 
     def find(self, name: str) -> BackboneFile:
-        """The weights file of a backbone's name. Raises BackboneError if the name may not be used or has no file."""
+        """Weights file of a backbone. Raises BackboneError if the name is not allowed or has no file."""
         if name == SHIPPED_NAME:
             return self._file(name, SHIPPED_WEIGHTS / f"{SHIPPED_NAME}.safetensors")
         check_backbone_name(name)
@@ -76,7 +76,7 @@ class Backbones:
         return self._file(name, path)
 
     def check(self, name: str) -> None:
-        """Raises BackboneError unless the name can become a backbone: its file is there, or it is an official one."""
+        """Raise BackboneError unless the name is usable: its file exists, or it is an official backbone."""
         if not self.is_to_be_fetched(name):
             self.find(name)
 
@@ -85,7 +85,7 @@ class Backbones:
         return OFFICIAL_NAME.fullmatch(name) is not None and not (self._model_root / name).is_file()
 
     def fetch_official(self, name: str) -> BackboneFile:
-        """``find``, after fetching an official checkpoint into the models folder if it is not there."""
+        """``find``, after downloading an official checkpoint into the models folder if necessary."""
         if self.is_to_be_fetched(name):
             downloads = Downloads(self._data_dir / "downloads", lambda url, before: Permit(hosts=OFFICIAL_HOSTS))
             try:
@@ -99,15 +99,15 @@ class Backbones:
         return self.find(name)
 
     def load(self, file: BackboneFile) -> "Backbone":
-        """The network, loaded once a process. Raises BackboneError for a file that is no classification network."""
+        """The network, loaded once per process. Raises BackboneError if the file is not a classification network."""
         with self._lock:
             if file.content not in self._loaded:
                 self._loaded[file.content] = _load(file, self._data_dir)
             return self._loaded[file.content]
 
     def head(self, file: BackboneFile) -> "ClassifierHead":
-        """Class names and last layer, from a small file beside the database where they were read before: simple mode and
-        /setup need no network in memory."""
+        """Class names and last layer, from a small file in DATA_DIR once they have been read: simple mode and /setup then need
+        no network in memory."""
         if file.content not in self._heads:
             record = self._data_dir / "backbones" / file.content
             if not record.with_suffix(".json").exists():
@@ -126,14 +126,14 @@ class Backbones:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Put a fetched file into its place: copied beside it and renamed, for the two may be on different volumes."""
+    """Move a downloaded file into place: copied and renamed, because the two may be on different volumes."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_atomically(target) as part:
             shutil.copyfile(source, part)
             part.chmod(0o644)
     except OSError as error:
-        if not target.exists():  # else another process that fetched it too was faster
+        if not target.exists():  # otherwise another process that downloaded it too was faster
             raise BackboneError(
                 f"backbone {target.name!r} was fetched but cannot be put into the models folder: {error}"
             ) from None
@@ -141,7 +141,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def check_backbone_name(name: str) -> None:
-    """Raises BackboneError unless ``name`` is a plain .pt file name: a labeling config must not choose other files."""
+    """Raise BackboneError unless ``name`` is a plain .pt file name: a labeling config must not choose other files."""
     if "://" in name or os.path.isabs(name) or len(Path(name).parts) != 1 or name.startswith(".") or not name.endswith(".pt"):
         raise BackboneError(
             f"model_path {name!r}: expected the name of a .pt file in the models folder, or {SHIPPED_NAME!r}; "
@@ -172,7 +172,7 @@ class Backbone:
         return network
 
     def engine(self, compute: Compute) -> Engine:
-        """Engine that computes this network, made once a process. Raises SettingsError."""
+        """Engine that computes this network, created once per process. Raises SettingsError."""
         with self._lock:
             if compute not in self._engines:
                 self._engines[compute] = compute.make(self.network, self.image_size)
@@ -205,7 +205,7 @@ def _write_head(backbone: Backbone, record: Path) -> None:
     bias = backbone.linear.bias.detach().float().cpu().numpy()
     with written_atomically(record.with_suffix(".safetensors")) as part:
         part.write_bytes(save({"weight": np.ascontiguousarray(weight), "bias": np.ascontiguousarray(bias)}))
-    write_json(record.with_suffix(".json"), {"names": backbone.names})  # last: its presence says that both are there
+    write_json(record.with_suffix(".json"), {"names": backbone.names})  # last: its presence means that both files are there
 
 
 def _load(file: BackboneFile, data_dir: Path) -> Backbone:
@@ -230,7 +230,7 @@ def _load_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
 
 
 def prepare_ultralytics(data_dir: Path) -> None:
-    """Before Ultralytics is imported: its settings go below our own folder, and it neither installs packages nor phones."""
+    """Set up the environment before Ultralytics is imported: settings below our own folder, no installing, no phoning home."""
     folder = data_dir / "ultralytics"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
@@ -241,10 +241,10 @@ def prepare_ultralytics(data_dir: Path) -> None:
 
 
 def _import_torchvision() -> None:
-    """Import torchvision, also where its compiled part does not fit the installed torch.
+    """Import torchvision, even if its compiled part does not fit the installed torch.
 
-    The package index has torchvision for CUDA builds of torch alone. Beside a CPU build its operators cannot load, and the
-    import fails where it describes two of them. Classification needs none, so they are declared, and stay unusable.
+    The package index has torchvision only for CUDA builds of torch. With a CPU build its operators cannot load, and the import
+    fails where it describes two of them. Classification needs neither, so they are declared, and stay unusable.
     """
     import torch
 

@@ -1,10 +1,10 @@
 """Cached arrays of a video: memoised with joblib in chunks of pictures, stored as plain .npy files.
 
-Keys are contents: of the file, of the weights, and how pictures were preprocessed. The labeling config's frame rate never
-enters, so one cache serves every frame rate. Arrays are read with ``allow_pickle=False`` and memory-mapped.
+Keys are contents: of the file, of the weights, and the preprocessing. The labeling config's frame rate is not part of them, so
+one cache serves every frame rate. Arrays are read with ``allow_pickle=False`` and memory-mapped.
 
-Each video has a small file in ``use/``: whoever reads or writes its features holds a lock on it, which the system takes back
-when a process dies, and its time of change is that of the last use. ``housekeeping`` removes what nobody holds.
+Each video has a small file in ``use/``. A process that reads or writes its features holds a lock on it, which the system
+releases when the process dies; its modification time is the last use. ``housekeeping`` removes only what is not locked.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ from framewise.core.media_kinds import MEDIA
 from framewise.core.storage import PARTIAL, acquire, locked, written_atomically
 
 CHUNK_PICTURES = 1024
-STALE_SECONDS = 600.0  # an array is written in far less
-USE_NOTED_SECONDS = 60.0  # a video that is used again and again has this noted no more often
-CONTENT_CHARS = 32  # of a content's hash, with which the names of files of its video begin
+STALE_SECONDS = 600.0  # writing an array takes far less
+USE_NOTED_SECONDS = 60.0  # a video's last use is updated at most this often
+CONTENT_CHARS = 32  # of a content's hash, at the beginning of the names of its video's files
 ARRAY, ABOUT = "output.npy", "metadata.json"
 
 Key = tuple[str, str, str]  # contents of the file and of the weights, and the preprocessing
 
 
 class NpyStoreBackend(FileSystemStoreBackend):
-    """joblib's store on disk, but with arrays as .npy where joblib writes pickles, and with errors not swallowed."""
+    """joblib's store on disk, but with arrays as .npy instead of pickles, and with errors raised."""
 
     def load_item(self, call_id: Any, verbose: int = 1, timestamp: Any = None, metadata: Any = None) -> Any:
         return open_array(self._item_path(call_id))
@@ -47,12 +47,12 @@ class NpyStoreBackend(FileSystemStoreBackend):
         _replace(Path(self._item_path(call_id)), _as_npy(item))
 
     def store_metadata(self, call_id: Any, metadata: Any) -> None:
-        # Says whose the array is. joblib's own is silent about a disk that is full.
+        # Records the call of an array. joblib's own version ignores a full disk.
         _replace(Path(self._item_path(call_id)).with_name(ABOUT), json.dumps(metadata).encode())
 
     def contains_item(self, call_id: Any) -> bool:
-        # A file that cannot be read, cut by a full disk or a crash, is none: it is computed again and replaced. So is one whose
-        # writer was killed before it said whose it is.
+        # A file that cannot be read, truncated by a full disk or a crash, counts as missing: it is computed again and replaced.
+        # So does a file whose writer was killed before it recorded the call.
         try:
             self.load_item(call_id)
         except (OSError, ValueError, EOFError):
@@ -63,13 +63,13 @@ class NpyStoreBackend(FileSystemStoreBackend):
         return os.path.join(self.location, *call_id, ARRAY)
 
 
-# numpy reads a header by ``ast.literal_eval``, which in CPython 3.11 fails now and then if two threads are in it
-# ("AST constructor recursion depth mismatch": https://github.com/python/cpython/issues/106905).
+# numpy reads a header by ``ast.literal_eval``, which in CPython 3.11 sometimes fails if two threads are in it ("AST constructor
+# recursion depth mismatch": https://github.com/python/cpython/issues/106905).
 _opening = threading.Lock()
 
 
 def open_array(path: str) -> Any:
-    """An array of the cache, of which is read what is asked for. Raises OSError, ValueError, EOFError."""
+    """An array of the cache, memory-mapped. Raises OSError, ValueError, EOFError."""
     with _opening:
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -77,11 +77,11 @@ def open_array(path: str) -> Any:
 def _as_npy(item: npt.NDArray[Any]) -> memoryview:
     content = io.BytesIO()
     np.save(content, item, allow_pickle=False)
-    return content.getbuffer()  # numpy itself would not say that it was a full disk that stopped it
+    return content.getbuffer()  # numpy itself would not report that the disk was full
 
 
 def _replace(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that appears as a whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
     with written_atomically(path) as part:
@@ -90,15 +90,15 @@ def _replace(path: Path, content: bytes | memoryview) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what writers left behind that were killed."""
+    """Remove leftovers of killed writers."""
     for partial in folder.glob(f"{PARTIAL}*"):
         with contextlib.suppress(OSError):
             if time.time() - partial.stat().st_mtime > STALE_SECONDS:
                 partial.unlink()
 
 
-# joblib takes a change of a memoised function's source for a change of its results, and empties its cache. So these two do
-# nothing but call, and are left as they are, to the letter: else everybody's cached features are lost.
+# joblib empties its cache when a memoised function's source changes. So these two only call, and must never be changed, not
+# even in a comment: otherwise all users lose their cached features.
 def features_chunk(content: str, backbone: str, preprocessing: str, chunk: int, compute: Callable[[], Any]) -> Any:
     """Features (C, D) float32 of the pictures of one chunk."""
     return compute()
@@ -109,12 +109,12 @@ def picture_times(content: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
-# In a key, where a video has its backbone's content: of media that are kept as they were read.
+# In a key, in place of the backbone's content, for media that are cached as they were read.
 NO_BACKBONES = frozenset(kind.cached_as for kind in MEDIA.values() if kind.cached_as)
 
 
 class Hold:
-    """Hold on a video's features: they stay as long as it lives. Freed with its last reference, or by ``release``."""
+    """Hold on a video's features: they are not removed while it lives. Released with its last reference, or by ``release``."""
 
     def __init__(self, handle: int | None):
         self.release: Callable[[], object] = weakref.finalize(self, os.close, handle) if handle is not None else lambda: None
@@ -131,7 +131,7 @@ class FeatureCache:
         self._times = memory.cache(picture_times, ignore=["compute"])
 
     def chunk(self, key: Key, chunk: int, compute: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Chunk number ``chunk`` of ``key`` (content, backbone, preprocessing), computed if it is not there."""
+        """Chunk number ``chunk`` of ``key`` (content, backbone, preprocessing), computed if it is missing."""
         result: npt.NDArray[Any] = self._chunk(*key, chunk, compute)
         return result
 
@@ -146,29 +146,29 @@ class FeatureCache:
         return bool(self._times.check_call_in_cache(content, None))
 
     def hold(self, key: Key) -> Hold:
-        """Keep the features of a video from being removed, those that are there and those that are written, and note that they
-        were used. Waits while they are being removed."""
+        """Protect the features of a video, existing and future ones, from being removed, and record their use. Waits while they
+        are being removed."""
         try:
             path = self.use_file(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = acquire(path, shared=True)
         except OSError:
-            # No room for one more file, or a cache that may only be read: arrays that are open can be read to their end anyhow.
+            # No room for another file, or a read-only cache: open arrays can be read to their end anyway.
             return Hold(None)
         hold = Hold(handle)
-        with contextlib.suppress(OSError):  # another user's
+        with contextlib.suppress(OSError):  # owned by another user
             if time.time() - os.fstat(handle).st_mtime > USE_NOTED_SECONDS:
                 os.utime(handle)
         return hold
 
     def making(self, content: str, *what: str) -> AbstractContextManager[int]:
-        """A lock for the time in which features of a content are looked up and, if they are not there, made."""
+        """Lock to hold while features of a content are looked up and, if they are missing, computed."""
         folder = self.folder / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return locked(folder / f"{'-'.join((content[:CONTENT_CHARS], *what))}.lock")
 
     def use_file(self, key: Key) -> Path:
-        """The file of a video's use. Its name begins with that of the content, for all weights and preprocessings."""
+        """File that records a video's use. Its name begins with that of the content, for all weights and preprocessings."""
         other = hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]
         return self.folder / "use" / f"{self.name_of(key[0])}-{other}.lock"
 
@@ -177,7 +177,7 @@ class FeatureCache:
         return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_CHARS]
 
     def chunk_items(self) -> Path:
-        """The folder that has a folder for each chunk of features."""
+        """Folder that contains a folder for each chunk of features."""
         return self._items(self._chunk)
 
     def times_items(self) -> Path:

@@ -1,8 +1,8 @@
-"""Engines that compute a backbone: PyTorch, or OpenVINO where it is installed.
+"""Engines that compute a backbone: PyTorch, or OpenVINO if it is installed.
 
-An engine takes pictures (B, S, S, 3) uint8 and gives features (B, D) float32. Every thread that calls one computes its own
-batch on its own processor: threads that share a batch wait for each other at every layer, and where another program runs
-beside them the wait is several times the work.
+An engine maps pictures (B, S, S, 3) uint8 to features (B, D) float32. Each calling thread computes its own batch on one
+processor. Threads that share a batch wait for each other at every layer; if another program runs beside them, they wait several
+times as long as they work.
 """
 
 import copy
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from framewise.core.errors import SettingsError
 
 CUDA_BATCH = 64
-CPU_BATCH = 8  # more at once leave the cache of the processor
+CPU_BATCH = 8  # larger batches exceed the processor's cache
 MAX_WORKERS = 8
 
 Pictures = npt.NDArray[np.uint8]
@@ -31,7 +31,7 @@ Features = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """Calls may overlap. ``batch``: how many pictures are best given at once."""
+    """Calls may overlap. ``batch``: best number of pictures per call."""
 
     batch: int
 
@@ -40,8 +40,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Compute:
-    """Engine that computes ("auto", "torch", "openvino"), how exactly ("auto", "float32", "bfloat16"), and on how many
-    processors. auto is the fastest that is there; 0 threads are one for each processor."""
+    """Choice of engine ("auto", "torch", "openvino"), precision ("auto", "float32", "bfloat16") and number of threads. auto is
+    the fastest available; 0 threads means one per processor."""
 
     engine: str = "auto"
     precision: str = "auto"
@@ -49,11 +49,11 @@ class Compute:
 
     @property
     def workers(self) -> int:
-        """Threads that prepare and compute; a video is not decoded fast enough for more."""
+        """Threads that prepare and compute; decoding is too slow for more."""
         return self.threads or min(joblib.cpu_count(), MAX_WORKERS)
 
     def make(self, network: Any, image_size: int) -> Engine:
-        """The engine for a network whose last linear layer was taken out. Raises SettingsError for one that is not there."""
+        """Engine for a network whose last linear layer was removed. Raises SettingsError for an unavailable engine."""
         import torch
 
         if self.engine == "openvino" and not has_openvino():
@@ -70,15 +70,15 @@ class Compute:
 
 @contextmanager
 def threads_of_their_own(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in each of which PyTorch computes on one processor; what it does elsewhere stays as it is."""
+    """Threads in which PyTorch computes on one processor each; its setting elsewhere stays unchanged."""
     import torch
 
     general, all_here = torch.get_num_threads(), threading.Barrier(count)
 
     def begin(_: int) -> None:
-        torch.get_num_threads()  # a thread's first call gives it what is set for all
-        torch.set_num_threads(1)  # for this thread, and for those that begin later
-        all_here.wait()  # so that each of the threads comes here once
+        torch.get_num_threads()  # a thread's first call applies the global setting to it
+        torch.set_num_threads(1)  # for this thread, and for those that start later
+        all_here.wait()  # so that each thread reaches this point once
 
     with ThreadPoolExecutor(count, thread_name_prefix="extract") as pool:
         list(pool.map(begin, range(count)))
@@ -92,7 +92,7 @@ def has_openvino() -> bool:
 
 @cache
 def has_bfloat16() -> bool:
-    """True if this processor multiplies bfloat16 numbers itself. Where it does not, they are slower than float32."""
+    """True if this processor multiplies bfloat16 numbers in hardware. Otherwise they are slower than float32."""
     import torch
 
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -113,13 +113,13 @@ class _Torch:
 
     def __call__(self, pictures: Pictures) -> Features:
         with self._torch.inference_mode():
-            batch = self._torch.from_numpy(pictures).permute(0, 3, 1, 2)  # channels last, as it lies in memory
+            batch = self._torch.from_numpy(pictures).permute(0, 3, 1, 2)  # channels last, the order in memory
             output = self._network(batch.float().div_(255).to(self._type))
         return _features_of(output)
 
 
 class _Cuda:
-    """PyTorch on a graphics processor. While one thread waits for it, others prepare what comes next."""
+    """PyTorch on a GPU. While one thread waits for it, others prepare the next batches."""
 
     batch = CUDA_BATCH
 
@@ -138,7 +138,7 @@ class _Cuda:
 
 
 class _OpenVino:
-    """OpenVINO's CPU plugin, one stream a thread."""
+    """OpenVINO's CPU plugin, one stream per thread."""
 
     batch = 8
 
@@ -150,9 +150,9 @@ class _OpenVino:
         plain = _features_alone(_fused(network).to(memory_format=torch.contiguous_format))
         some = torch.zeros(2, 3, image_size, image_size)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of how OpenVINO follows it
-            # OpenVINO follows a call of this module. torch.export would take the place of every module's call meanwhile: what
-            # is learned or predicted in another thread would fail.
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about how OpenVINO traces it
+            # OpenVINO traces a call of this module. torch.export would replace every module's call in the meantime, and
+            # learning or predicting in another thread would fail.
             model = ov.convert_model(plain, example_input=some)
         model.reshape([-1, 3, image_size, image_size])
         steps = preprocess.PrePostProcessor(model)
@@ -176,18 +176,18 @@ class _OpenVino:
 
 
 def _fused(network: Any) -> Any:
-    """A copy in which batch norms are part of the convolutions before them."""
+    """A copy with batch norms fused into the preceding convolutions."""
     return copy.deepcopy(network).fuse(verbose=False).eval()
 
 
 def _features_of(output: Any) -> Features:
-    # In eval mode Classify gives (softmax, logits); with its linear layer taken out, the logits are the features.
+    # In eval mode Classify returns (softmax, logits); without its linear layer, the logits are the features.
     features: Features = output[1].float().cpu().numpy()
     return features
 
 
 def _features_alone(network: Any) -> Any:
-    """A module that gives the features and nothing else."""
+    """A module that returns only the features."""
     import torch
 
     class FeaturesAlone(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Features of videos: looked up in the cache, or made by one pass over the video (``passes``) and put there."""
+"""Features of videos: from the cache, or computed in one pass over the video (``passes``) and cached."""
 
 import functools
 import logging
@@ -32,7 +32,7 @@ from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_VIDEOS = 2000  # whose files were found and looked into: some kilobytes each
+REMEMBERED_VIDEOS = 2000  # whose files were found and opened: some kilobytes each
 
 Records = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -48,14 +48,14 @@ class Timeline:
 
     @classmethod
     def of(cls, info: VideoInfo, pts: Sequence[int] | npt.NDArray[np.int64]) -> "Timeline":
-        """From a file's header and the times of all of its pictures."""
-        # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
+        """Timeline from a file's header and the times of all of its pictures."""
+        # A browser's duration grows if it reads pictures past the duration in the header (a video that starts late).
         duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
         return cls(np.array(pts, dtype=np.int64), info.time_base, duration)
 
     def axis(self, frame_rate: float) -> FrameAxis:
-        """Label Studio's timeline at the labeling config's frame rate. Raises MediaError if the file or the config asks for
-        more frames than can be."""
+        """Label Studio's timeline at the labeling config's frame rate. Raises MediaError if the file or the config results in
+        too many frames."""
         if not self.duration_seconds * frame_rate <= MAX_FRAMES:
             raise MediaError(
                 f"a video of {self.duration_seconds:.0f} s at frameRate {frame_rate:g} would have more than {MAX_FRAMES} "
@@ -68,7 +68,7 @@ class Timeline:
         return self.axis(frame_rate).num_frames(frame_rate)
 
     def rows(self, frame_rate: float) -> npt.NDArray[np.int64]:
-        """For each frame 1..num_frames the row of the picture on screen, (num_frames,)."""
+        """Row of the picture on screen for each frame 1..num_frames, (num_frames,)."""
         seconds = self.pts.astype(np.float64) * self.time_base.numerator / self.time_base.denominator
         return picture_rows(seconds, frame_rate, self.num_frames(frame_rate))
 
@@ -85,8 +85,8 @@ class Timeline:
 
 
 class VideoFeatures:
-    """Cached features of one video: rows are decoded pictures, with D numbers of the backbone and M of motion.
-    Chunks stay on disk until they are asked for. They are not removed from the cache as long as this object lives."""
+    """Cached features of one video: rows are decoded pictures, with D numbers of the backbone and M of motion. Chunks are read
+    from disk on demand. They are not removed from the cache while this object lives."""
 
     def __init__(self, timeline: Timeline, chunks: list[Records], hold: Hold):
         self.timeline = timeline
@@ -98,7 +98,7 @@ class VideoFeatures:
         return self.take(self.timeline.rows(frame_rate))
 
     def rows_on_grid(self, frame_rate: float) -> "GridRows":
-        """Features and motion of each frame that Label Studio shows, to be read in parts."""
+        """Features and motion of each frame that Label Studio shows, readable in parts."""
         return GridRows(self, frame_rate)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
@@ -142,16 +142,16 @@ class _Found:
 
 
 class Extractor:
-    """Features of videos from the cache, computed where they are not there, once even if several ask at once.
+    """Features of videos from the cache, computed if missing, once even if several callers need them at the same time.
 
-    max_bytes: to what size the cache is brought back after an extraction; 0 for none.
+    max_bytes: size to which the cache is shrunk after an extraction; 0 for no limit.
     """
 
     def __init__(self, cache: FeatureCache, profile: str = "fast", compute: Compute | None = None, max_bytes: int = 0):
         self.profile = profile
         self._cache = cache
         compute = compute or Compute()
-        # What Ultralytics computes is in single precision.
+        # Ultralytics computes in single precision.
         self._compute = replace(compute, precision="float32") if profile == "exact" else compute
         self._max_bytes = max_bytes
         self._housekeeper = Housekeeper(cache)
@@ -170,11 +170,11 @@ class Extractor:
             found = self._found.get(key)
         if found is None and not self._cache.has_times(content):
             return None
-        hold = self._cache.hold(key)  # first: what is found after that stays
+        hold = self._cache.hold(key)  # first, so that found features stay
         return (found and self._opened_again(found, hold)) or self._looked_up(key, hold)
 
     def _opened_again(self, found: _Found, hold: Hold) -> VideoFeatures | None:
-        """Features whose files were looked into before; None if they are not these files any more."""
+        """Features whose files were opened before; None if these files have been replaced."""
         try:
             if [_stamp(path) for path in found.chunks] != found.stamps:
                 return None
@@ -202,13 +202,13 @@ class Extractor:
     def extract(
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
-        """Features of a file. Another process at the same file is waited for. Raises MediaError, BackboneError."""
+        """Extract the features of a file. Waits if another process is extracting it. Raises MediaError, BackboneError."""
         key = (file.content, backbone_content, self._preprocessing(crop))
         with self._cache.making(file.content, backbone_content[:16], crop, self.profile):
             found = self.cached(file.content, backbone_content, crop)
             if found:
                 return found
-            hold = self._cache.hold(key)  # what is written stays until it is read
+            hold = self._cache.hold(key)  # written features stay until they are read
             try:
                 self._run(file, key, load(), crop, progress)
                 found = self.cached(file.content, backbone_content, crop)
@@ -224,7 +224,7 @@ class Extractor:
             return
         try:
             self._housekeeper.shrink(self._max_bytes)
-        except OSError as error:  # the features are there all the same
+        except OSError as error:  # the features are there anyway
             logger.warning("the cache could not be reduced to CACHE_MAX_BYTES: %s", error)
 
     def _run(self, file: MediaFile, key: Key, backbone: Backbone, crop: str, progress: Progress) -> None:
@@ -233,19 +233,19 @@ class Extractor:
         work = Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
         told = _Told(progress, len(pts), _expected_pictures(info))
         for records in work.chunks(CHUNK_PICTURES, pts, told):
-            file.check_unchanged()  # else features of another video would be kept under this one's content
+            file.check_unchanged()  # otherwise another video's features would be stored under this content
             self._cache.chunk(key, len(pts) // CHUNK_PICTURES, functools.partial(np.asarray, records))
             pts = np.concatenate([pts, records["pts"]])
         file.check_unchanged()
         self._cache.times(file.content, Timeline.of(info, pts).to_array)
 
     def _first_pts(self, key: Key) -> npt.NDArray[np.int64]:
-        """Times of the pictures whose features are cached already, from the first on, in whole chunks."""
+        """Times of the pictures whose features are cached, from the first on, in complete chunks."""
         found, chunk = [np.empty(0, dtype=np.int64)], 0
         while self._cache.has_chunk(key, chunk):
             pts = self._cache.chunk(key, chunk, _not_cached)["pts"]
             if len(pts) < CHUNK_PICTURES:
-                break  # the last one: it is made again, for it says nothing of whether the file ended there
+                break  # the last one is computed again, because it may be incomplete
             found.append(np.array(pts))
             chunk += 1
         return np.concatenate(found)
@@ -255,7 +255,7 @@ class Extractor:
 
 
 class _Told:
-    """Progress of a pass: pictures done, of how many, and how fast."""
+    """Progress of a pass: pictures done, their total, and the speed."""
 
     def __init__(self, progress: Progress, done: int, expected: int):
         self._progress, self._expected = progress, expected
@@ -280,7 +280,7 @@ def current_preprocessings() -> set[str]:
 
 
 def _stamp(path: str) -> tuple[int, ...]:
-    """Stamp that changes with a file of the cache, which is replaced and never written to."""
+    """Stamp that changes with a file of the cache, which is only ever replaced, never modified."""
     stat = os.stat(path)
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 

@@ -1,7 +1,7 @@
 """Contents of the cache, and eviction of whole videos, least recently used first.
 
-A video of which one chunk is missing is as good as gone, so all of its chunks go together. What is in use is left alone: see
-``FeatureCache.hold``. A video that was removed in part, since its remover was killed, is an uncached one and nothing else.
+A video without one of its chunks is useless, so all of its chunks are removed together. What is in use stays: see
+``FeatureCache.hold``. A video that was partly removed, because the process was killed, simply counts as uncached.
 """
 
 import ast
@@ -32,9 +32,9 @@ from framewise.features.cache import (
 
 logger = logging.getLogger(__name__)
 
-CUT_OFF_SECONDS = 3600.0  # what was not used for so long is not being extracted any more
+CUT_OFF_SECONDS = 3600.0  # an extraction unused for this long is no longer running
 
-# Kinds of leftovers, as they are shown.
+# Kinds of leftovers, as shown to users.
 OTHER_WEIGHTS = "features of backbones that were removed"
 OTHER_PREPROCESSING = "features of earlier preprocessings"
 CUT_OFF = "features of videos that were extracted in part"
@@ -45,7 +45,7 @@ OTHER_FORMATS = "caches of other programs"
 
 @dataclass(frozen=True)
 class _Item:
-    """A folder that joblib keeps for one call: the call's arguments, bytes, and when its array was written."""
+    """A folder that joblib keeps for one call: the call's arguments, bytes, and the time when its array was written."""
 
     folder: Path
     arguments: dict[str, object]
@@ -77,7 +77,7 @@ class Stock:
 
 @dataclass
 class Shrunk:
-    """Result of making room: removed videos, their bytes, and the bytes that are left in all."""
+    """Result of shrinking: removed videos, their bytes, and the bytes that remain."""
 
     videos: int
     freed: int
@@ -86,7 +86,7 @@ class Shrunk:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Leftover that nobody will ask for: features of a video, or a file or folder."""
+    """Leftover that will not be needed: features of a video, or a file or folder."""
 
     kind: str
     size: int
@@ -94,16 +94,16 @@ class Leftover:
 
 
 class Housekeeper:
-    """Looks through a cache and removes from it. What it once read it remembers: it is cheap to ask again."""
+    """Inspects a cache and removes from it. It remembers what it has read, so repeated calls are cheap."""
 
     def __init__(self, cache: FeatureCache):
         self._cache = cache
         self._items: dict[Path, dict[str, _Item]] = {}  # by the function's folder, by name
 
-    # What there is.
+    # Listing.
 
     def stock(self) -> Stock:
-        """All features that are there, also those of videos that were not extracted to their end."""
+        """All features in the cache, including those of incompletely extracted videos."""
         chunks: dict[Key, dict[int, _Item]] = defaultdict(dict)
         for item in self._items_in(self._cache.chunk_items()):
             content, backbone, preprocessing, number = (
@@ -115,11 +115,11 @@ class Housekeeper:
         return Stock(sorted(videos, key=lambda video: video.last_use), times)
 
     def is_in_use(self, key: Key) -> bool:
-        """True if somebody reads or writes a video's features now."""
+        """True if a video's features are being read or written."""
         return is_locked(self._cache.use_file(key))
 
     def leftovers(self, backbones: Iterable[str], preprocessings: Iterable[str]) -> list[Leftover]:
-        """List what nobody would miss; never what is in use. backbones: contents of all that there are."""
+        """List leftovers; never what is in use. backbones: contents of all existing ones."""
         stock, weights, known = self.stock(), set(backbones), set(preprocessings)
         found = []
         for video in stock.videos:
@@ -135,9 +135,8 @@ class Housekeeper:
     # Removing.
 
     def shrink(self, max_bytes: int) -> Shrunk:
-        """Remove videos, those that were used longest ago first, until no more than ``max_bytes`` are left or the others are
-        in use."""
-        with locked(self._cache.folder):  # of two at once, each would make all of the room
+        """Remove videos, least recently used first, until at most ``max_bytes`` are left or the others are in use."""
+        with locked(self._cache.folder):  # otherwise two at once would each free all of the space
             stock = self.stock()
             done = Shrunk(0, 0, stock.size)
             for video in list(stock.videos):
@@ -153,7 +152,7 @@ class Housekeeper:
         return done
 
     def remove(self, leftovers: Iterable[Leftover]) -> int:
-        """Remove leftovers, but what is in use by now; how many bytes that freed."""
+        """Remove leftovers, except what is in use by now; returns the freed bytes."""
         freed = 0
         with locked(self._cache.folder):
             stock = self.stock()
@@ -166,7 +165,7 @@ class Housekeeper:
         return freed
 
     def _remove(self, video: CachedVideo, stock: Stock) -> int:
-        """Remove a video's features, and the times of its pictures if nobody else needs them; bytes, 0 if it is in use."""
+        """Remove a video's features, and its picture times if nothing else needs them; returns the bytes, 0 if it is in use."""
         content, own = video.key[0], self._cache.use_file(video.key)
         try:
             with self._unused(own):
@@ -174,7 +173,7 @@ class Housekeeper:
                     return 0
                 stock.videos.remove(video)
                 times = stock.times.get(content)
-                # Still alone: whoever extracts this video meanwhile would have its times removed as they are written.
+                # Still locked: otherwise a process extracting this video could have its times removed while it writes them.
                 if times is None or self._is_needed(content, stock.videos, own) or not _could_remove(times.folder):
                     return video.size
                 return video.size + times.size
@@ -186,7 +185,8 @@ class Housekeeper:
 
     @contextlib.contextmanager
     def _unused(self, path: Path) -> Iterator[None]:
-        """Nobody uses what this file stands for, and whoever asks waits; then the file is removed. Raises BlockingIOError."""
+        """Context in which a video is unused, and whoever needs it waits; its use file is removed afterwards. Raises
+        BlockingIOError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = acquire(path, wait=False)
         try:
@@ -196,16 +196,16 @@ class Housekeeper:
             os.close(handle)
 
     def _remove_idle_locks(self, stock: Stock) -> None:
-        """Files of locks that nobody holds, but those that tell when a video was used."""
+        """Remove unlocked lock files, except those that record a video's use."""
         used = {self._cache.use_file(video.key) for video in stock.videos}
         for path in (set(self._cache.folder.glob("use/*.lock")) | set(self._cache.folder.glob("locks/*.lock"))) - used:
             with contextlib.suppress(OSError), self._unused(path):
                 pass
 
-    # Looking.
+    # Reading.
 
     def _items_in(self, folder: Path) -> list[_Item]:
-        """Items of a memoised function, but what is being written or removed."""
+        """Items of a memoised function, except those being written or removed."""
         before, found = self._items.get(folder, {}), {}
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
@@ -224,13 +224,13 @@ class Housekeeper:
         return CachedVideo(key, folders, sum(item.size for item in items.values()), last_use)
 
     def _is_needed(self, content: str, videos: Iterable[CachedVideo], own: Path | None = None) -> bool:
-        """True if there are, or soon will be, features that need the times of a video's pictures. own: a lock that the caller
-        itself holds."""
+        """True if there are, or soon will be, features that need a video's picture times. own: a lock that the caller itself
+        holds."""
         locks = set(self._cache.folder.glob(f"use/{self._cache.name_of(content)}-*")) - {own}
         return any(is_locked(path) for path in locks) or any(video.key[0] == content for video in videos)
 
     def _parts(self) -> Iterator[Path]:
-        """Leftovers of killed writers: files under temporary names, and arrays of which nothing says whose they are."""
+        """Leftovers of killed writers: files under temporary names, and arrays without a record of their call."""
         for folder, _, files in os.walk(self._cache.folder / "joblib"):
             temporary = [name for name in files if name.startswith((PARTIAL, f"{ABOUT}.", "func_code.py."))]
             yield from (path for name in temporary if _is_older(path := Path(folder, name), STALE_SECONDS))
@@ -250,7 +250,7 @@ class Housekeeper:
 
 
 def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: set[str]) -> str:
-    """Kind of leftover that a video's features are; "" for none."""
+    """Kind of leftover of a video's features; "" if they are needed."""
     _, backbone, preprocessing = video.key
     if backbone in NO_BACKBONES:
         return ""
@@ -263,7 +263,7 @@ def _kind(video: CachedVideo, stock: Stock, weights: set[str], preprocessings: s
 
 
 def _is_whole(video: CachedVideo, times: _Item | None) -> bool:
-    """True if all chunks of a video are there, and the times of its pictures."""
+    """True if all chunks of a video and its picture times are cached."""
     try:
         pictures = open_array(str(times.folder / ARRAY)).dtype["pts"].shape[0] if times else 0
     except (OSError, ValueError, EOFError, KeyError):
@@ -272,7 +272,7 @@ def _is_whole(video: CachedVideo, times: _Item | None) -> bool:
 
 
 def _read_item(folder: Path) -> _Item | None:
-    """Contents of a joblib folder; None if that cannot be told."""
+    """Contents of a joblib folder; None if unreadable."""
     try:
         about, array = (folder / ABOUT).read_bytes(), (folder / ARRAY).stat()
         arguments = {name: ast.literal_eval(text) for name, text in json.loads(about)["input_args"].items()}
@@ -284,8 +284,8 @@ def _read_item(folder: Path) -> _Item | None:
 
 
 def _could_remove(path: Path) -> bool:
-    """Remove a file or folder; the array of an item first, without which it is none. Another user's file stays, and so does a
-    folder in which somebody writes just now: it is there to be removed another time."""
+    """Remove a file or folder; of an item, the array first, without which it does not count. Another user's file stays, and so
+    does a folder in which somebody is writing: it can be removed another time."""
     try:
         if path.is_dir() and not path.is_symlink():
             (path / ARRAY).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Amount, place and shape of motion in a picture: beside the backbone's features, from the same decoding pass.
+"""Amount, place and shape of motion in a picture, computed in the same decoding pass as the backbone's features.
 
-A picture's motion is the difference of brightness between it and an earlier one, over two spans of time: its mean in each cell
-of a grid, and the moments of where it is. Labels are often about movement, which a network that sees single pictures cannot
-tell; see docs/decisions/0012.
+Motion is the difference of brightness between a picture and an earlier one, over two time spans: its mean in each cell of a
+grid, and the moments of its position. Labels are often about movement, which a network that sees single pictures cannot
+detect; see docs/decisions/0012.
 """
 
 import cv2
@@ -11,31 +11,31 @@ import numpy.typing as npt
 
 GRID = 4
 SPANS_SECONDS = (2 / 30, 8 / 30)
-SHAPE_SIZE = 6  # amount, middle (y, x), spread (y, x), covariance
+SHAPE_SIZE = 6  # amount, centre (y, x), spread (y, x), covariance
 SPAN_SIZE = GRID * GRID + SHAPE_SIZE
 MOTION_SIZE = len(SPANS_SECONDS) * SPAN_SIZE
 THUMBNAIL = 56
-DARKEST = 0.02  # added to a brightness from 0 to 1 before its root is taken: the noise of black counts less
-STILL = 0.02  # a difference that is no movement: noise of sensor and encoding
-EVENLY = 1e-7  # where nothing moves, what moves is spread evenly
-# Pictures that may lie in the longest span: enough for 240 a second.
+DARKEST = 0.02  # added to a brightness from 0 to 1 before taking the root, so that noise in black counts less
+STILL = 0.02  # a difference that is no movement but noise of sensor and encoding
+EVENLY = 1e-7  # if nothing moves, the motion counts as spread evenly
+# Pictures that may lie in the longest span: enough for 240 per second.
 KEPT_PICTURES = 70
 
 FloatArray = npt.NDArray[np.float32]
 
 
 class Motion:
-    """Takes the pictures of a video one batch after the other."""
+    """Computes the motion of a video's pictures, batch by batch."""
 
     def __init__(self) -> None:
         self._times: npt.NDArray[np.float64] = np.empty(0)
         self._thumbnails: FloatArray = np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.float32)
 
     def of(self, thumbnails: FloatArray, seconds: npt.NDArray[np.float64]) -> FloatArray:
-        """Motion (B, MOTION_SIZE) of pictures, of each span the cells, by row, then column, and then the shape.
+        """Motion (B, MOTION_SIZE) of pictures; for each span the cells, by row, then column, and then the shape.
 
-        thumbnails (B, THUMBNAIL, THUMBNAIL); seconds (B,), ascending. A picture is compared with the one that is nearest to a
-        span earlier, and so has no motion if it is the first.
+        thumbnails (B, THUMBNAIL, THUMBNAIL); seconds (B,), ascending. A picture is compared with the one nearest to a span
+        earlier, so the first picture has no motion.
         """
         self._times = np.concatenate([self._times, seconds])
         self._thumbnails = np.concatenate([self._thumbnails, thumbnails])
@@ -48,7 +48,7 @@ class Motion:
         return np.concatenate(parts, axis=1)
 
     def _nearest(self, rows: npt.NDArray[np.int64], span: float) -> npt.NDArray[np.int64]:
-        """For each row the one that is nearest to ``span`` before it; of two, the earlier."""
+        """For each row, the earlier one nearest to ``span`` before it; of two, the earlier."""
         wanted = self._times[rows] - span
         after = np.searchsorted(self._times, wanted)
         before = np.maximum(after - 1, 0)
@@ -58,8 +58,8 @@ class Motion:
 
 
 def thumbnails_of(images: npt.NDArray[np.uint8]) -> FloatArray:
-    """Brightness (B, THUMBNAIL, THUMBNAIL) of preprocessed pictures (B, S, S, 3). Its root: a step in the dark is worth as much
-    as a larger one in the light, as to the eye."""
+    """Brightness (B, THUMBNAIL, THUMBNAIL) of preprocessed pictures (B, S, S, 3), as its root: a step in the dark counts as
+    much as a larger one in the light, as for the eye."""
     small = [cv2.resize(image.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for image in images]
     brightness: FloatArray = np.sqrt(np.stack(small).mean(axis=-1) / 255 + np.float32(DARKEST))
     return brightness
@@ -73,8 +73,8 @@ def _cells(difference: FloatArray) -> FloatArray:
 
 
 def _shape(difference: FloatArray) -> FloatArray:
-    """(B, SHAPE_SIZE): mean difference beyond what is still; its middle, standard deviations and covariance, in sides of the
-    picture, y downwards."""
+    """(B, SHAPE_SIZE): mean difference above the noise; its centre, standard deviations and covariance, in units of the
+    picture's sides, y downwards."""
     moves = np.maximum(difference - np.float32(STILL), 0)
     weights = (moves + np.float32(EVENLY)).astype(np.float64)
     weights /= weights.sum(axis=(1, 2), keepdims=True)

@@ -1,7 +1,7 @@
-"""One pass over a video: it is decoded while what was decoded before is prepared and computed, on all processors.
+"""One pass over a video: decoding, while earlier pictures are prepared and computed on all processors.
 
-The thread that asks decodes, and orders what comes back. Batches of pictures go to threads that each prepare and compute their
-own (``engines``). No more of them are under way than keep those threads busy, so memory does not grow with the video.
+The calling thread decodes, and orders the results. Batches of pictures go to threads that each prepare and compute their own
+(``engines``). Only as many are in progress as keep those threads busy, so memory does not grow with the video.
 """
 
 import collections
@@ -27,10 +27,10 @@ from framewise.media.video import Picture, decode
 
 logger = logging.getLogger(__name__)
 
-# Decoded pictures under way: those of 4K take 12 MB each.
+# Decoded pictures in progress: those of 4K take 12 MB each.
 MAX_BYTES_UNDER_WAY = 400_000_000
 AHEAD = 2  # batches that wait for a thread
-# Before the first picture of a pass that goes on, so much is decoded again: further back than any span of motion.
+# Before the first picture of a resumed pass, this much is decoded again: further back than any span of motion.
 AGAIN_SECONDS = 1.0
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,8 +41,8 @@ R = TypeVar("R")
 
 @dataclass
 class _Batch:
-    """Pictures that follow each other, of which those that are the same as the one before are computed once. ``index`` (P,):
-    which of ``distinct`` each is, -1 for the last one of the batch before."""
+    """Consecutive pictures; identical ones are computed once. ``index`` (P,): which of ``distinct`` each is, -1 for the last
+    one of the previous batch."""
 
     pts: list[int] = field(default_factory=list)
     index: list[int] = field(default_factory=list)
@@ -59,9 +59,10 @@ class Pass:
         self._prepared = preprocessor(profile, crop, backbone.image_size)
 
     def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
-        """Records of all pictures after the ``known`` ones, whose times these are: ``size`` at a time, the last of fewer.
+        """Records of all pictures after the ``known`` ones, whose times these are, in arrays of ``size``; the last may be
+        shorter.
 
-        told: is given the number of pictures that were done since it was called last. Raises MediaError.
+        told: receives the number of pictures done since its last call. Raises MediaError.
         """
         before, pictures = self._after(known)
         motion = Motion()
@@ -92,26 +93,26 @@ class Pass:
         if not batch.distinct:
             return []
         images = np.stack([self._prepared(picture) for picture in batch.distinct])
-        batch.distinct.clear()  # they are large, and not needed any more
+        batch.distinct.clear()  # they are large, and no longer needed
         return [(self._engine(images), thumbnails_of(images))]
 
     def _seconds(self, pts: list[int]) -> npt.NDArray[np.float64]:
         return np.array(pts) * float(self._time_base)
 
     def _after(self, known: npt.NDArray[np.int64]) -> tuple[dict[int, FloatArray], Iterator[Picture]]:
-        """Times and thumbnails of the last pictures of the ``known`` ones, and an iterator of those after them."""
+        """Times and thumbnails of the last of the ``known`` pictures, and an iterator over the following ones."""
         if not len(known):
             return {}, decode(self._path)
         again_from = int(known[-1]) - math.ceil(AGAIN_SECONDS / self._time_base)
         before, pictures = self._split(decode(self._path, again_from), again_from, int(known[-1]))
         if list(before) == list(known[known >= again_from]):
             return before, pictures
-        # Some containers cannot be sought in, or number their pictures by where the reading began.
+        # Some containers cannot be seeked in, or number their pictures from where reading began.
         logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
         return self._split(decode(self._path), again_from, int(known[-1]))
 
     def _split(self, pictures: Iterator[Picture], first: int, last: int) -> tuple[dict[int, FloatArray], Iterator[Picture]]:
-        """Times and thumbnails of the pictures from ``first`` to ``last``, and an iterator of those after them."""
+        """Times and thumbnails of the pictures from ``first`` to ``last``, and an iterator over the following ones."""
         before: dict[int, FloatArray] = {}
         for picture in pictures:
             if picture.pts > last:
@@ -122,7 +123,7 @@ class Pass:
 
 
 def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[tuple[T, R]]:
-    """Items with what became of them, in their order; at most ``most`` are under way."""
+    """Items with their results, in order; at most ``most`` are in progress."""
     under_way: collections.deque[tuple[T, Future[R]]] = collections.deque()
     try:
         for item in items:
@@ -139,11 +140,11 @@ def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: i
 
 
 def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int) -> Iterator[_Batch]:
-    """Batches of at most ``largest`` distinct pictures, none of which reaches into two chunks."""
+    """Batches of at most ``largest`` distinct pictures, none of which spans two chunks."""
     batch, last, in_chunk, size = _Batch(), None, 0, largest
     for picture in pictures:
         if in_chunk == 0:
-            last = None  # each chunk is made of its own pictures
+            last = None  # each chunk depends only on its own pictures
             size = min(largest, max(1, MAX_BYTES_UNDER_WAY // (_num_bytes(picture.frame) * (workers + AHEAD))))
         if last is None or not _same(last, picture.frame):
             batch.distinct.append(picture)
@@ -159,17 +160,17 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """True if two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
+    """True if two frames hold the same picture: common in screen recordings, and where a rate was padded."""
     if (one.width, one.height, one.format.name, one.rotation) != (other.width, other.height, other.format.name, other.rotation):
         return False
     return all(
-        np.array_equal(a[len(a) // 2], b[len(b) // 2]) and np.array_equal(a, b)  # most differ in any line
+        np.array_equal(a[len(a) // 2], b[len(b) // 2]) and np.array_equal(a, b)  # most pictures differ in any line
         for a, b in zip(_planes(one), _planes(other), strict=True)
     )
 
 
 def _planes(frame: Any) -> Iterator[npt.NDArray[np.uint8]]:
-    """Bytes of a frame's planes (lines, bytes), without what fills up the lines where one byte is one sample."""
+    """Bytes of a frame's planes (lines, bytes), without the padding of lines if one byte is one sample."""
     one_byte = frame.format.is_planar and all(part.bits <= 8 for part in frame.format.components)
     for plane in frame.planes:
         lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
@@ -177,5 +178,5 @@ def _planes(frame: Any) -> Iterator[npt.NDArray[np.uint8]]:
 
 
 def _num_bytes(frame: Any) -> int:
-    """In memory, about: what was decoded, and its RGB while that is resized."""
+    """Approximate memory: the decoded frame, and its RGB copy during resizing."""
     return sum(int(plane.buffer_size) for plane in frame.planes) + 3 * int(frame.width) * int(frame.height)

@@ -1,8 +1,8 @@
-"""Pictures to the network's input: two profiles, which are cached apart.
+"""Pictures to the network's input: two profiles, which are cached separately.
 
-``exact`` is Ultralytics' own preprocessing, bit for bit: the whole picture to RGB, resized by Pillow. ``fast`` does so with
-small pictures, where it costs little. Of large ones, FFmpeg scales the planes in the file's own pixel format, and only what is
-left becomes RGB: a fifth of the time, and what is learned is as good (docs/decisions/0016).
+``exact`` is Ultralytics' own preprocessing, bit for bit: the whole picture to RGB, resized by Pillow. ``fast`` does the same
+for small pictures, where it costs little. In large ones, FFmpeg scales the planes in the file's own pixel format, and only the
+result becomes RGB: a fifth of the time, and equally good for learning (docs/decisions/0016).
 """
 
 import threading
@@ -22,7 +22,7 @@ GREY = 114  # as Ultralytics pads
 
 
 def preprocessor(profile: str, crop: str, size: int) -> Callable[[Picture], Image]:
-    """A function that makes of a picture what the network takes, RGB (size, size, 3). Threads may share it.
+    """Function that converts a picture to the network's input, RGB (size, size, 3). Thread-safe.
 
     profile: "exact" or "fast".
     crop:    "center" (the middle square), "squash" (the whole picture, proportions lost), "fit" (the whole picture, in grey).
@@ -33,7 +33,7 @@ def preprocessor(profile: str, crop: str, size: int) -> Callable[[Picture], Imag
 
 
 class _Exact:
-    """Ultralytics' transforms; where they have none, Pillow's."""
+    """Ultralytics' transforms; Pillow's for what they lack."""
 
     def __init__(self, crop: str, size: int):
         from PIL import Image as PillowImage
@@ -52,7 +52,7 @@ def _pillow_transform(crop: str, size: int) -> Any:
 
     if crop == "center":
         resize, center, *to_tensor = classify_transforms(size).transforms
-        # The rest is a division by 255, which the network does.
+        # The rest is a division by 255, done by the network.
         assert [type(step).__name__ for step in to_tensor] == ["ToTensor", "Normalize"]
         return T.Compose([resize, center])
     if crop == "squash":
@@ -61,15 +61,15 @@ def _pillow_transform(crop: str, size: int) -> Any:
 
 
 class _Fast:
-    """FFmpeg's scaler, which averages over what it makes smaller, as Pillow's does."""
+    """FFmpeg's scaler, which averages when it shrinks, as Pillow's does."""
 
-    LARGE = 2  # times as high or wide as is needed: below, the two scalers' ways with colour would be seen in the features
-    # Colour is interpolated too: without it, edges of colour are off by up to a sixth of the range.
+    LARGE = 2  # times the required height or width: below, the scalers' different handling of colour would show in the features
+    # Colour is interpolated too: otherwise colour edges are off by up to a sixth of the range.
     HOW = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
     def __init__(self, crop: str, size: int):
         self._crop, self._size = crop, size
-        self._of_thread = threading.local()  # a scaler keeps what it made for the last picture
+        self._of_thread = threading.local()  # a scaler keeps state of the last picture
         self._of_small = _Exact(crop, size)
 
     def __call__(self, picture: Picture) -> Image:
@@ -88,7 +88,7 @@ class _Fast:
         return self._square(picture.upright(scaled))
 
     def _scaled(self, width: int, height: int) -> tuple[int, int]:
-        """To which size a picture is scaled: as torchvision's Resize and Pillow's contain do."""
+        """Size to which a picture is scaled, as by torchvision's Resize and Pillow's contain."""
         size = self._size
         if self._crop == "squash":
             return size, size

@@ -1,7 +1,7 @@
-"""A picture's features as they are cached: one record of plain numbers a picture, in a quarter of the bytes.
+"""Storage format of a picture's features: one record of plain numbers per picture, in a quarter of the bytes.
 
-The backbone's numbers are kept in 256 steps between the picture's own lowest and highest: far finer than what two ways of
-resizing a picture make of them, and nothing of what is learned is lost (docs/decisions/0016).
+The backbone's numbers are quantised to 256 steps between the picture's own minimum and maximum. This is far finer than the
+difference between two resizing methods, and learning loses nothing (docs/decisions/0016).
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
-"""Numbers that describe each step of a time series, made of its samples.
+"""Numbers that describe each step of a time series, computed from its samples.
 
-Shapes: N samples, C channels, T steps, D numbers a step. A series of another sampling rate than the project's others gives
-nearly the same numbers: all is taken over fixed times, of one that is k times as fast from every k-th sample, and bands end
-where those of the project do. What a series cannot show is NaN.
+Shapes: N samples, C channels, T steps, D numbers per step. A series with another sampling rate than the project's others gives
+nearly the same numbers: everything is computed over fixed times, for one that is k times as fast from every k-th sample, and
+bands end where those of the project do. What a series cannot show is NaN.
 """
 
 import math
@@ -15,21 +15,21 @@ import numpy.typing as npt
 
 from framewise.core.series_time import SeriesTimes
 
-MIN_RATE = 10.0  # that the learner is told: its windows are seconds, and of a slow series they would be less than a step
-BRIDGED_PERIODS = 2.5  # without a sample: a longer time is a gap
-PAUSE_SECONDS = 2.6  # a longer gap parts pieces: twice as far as the learner looks, so what lies between concerns neither
-MAX_SAMPLE = 1e30  # of a sample, either way: its square is a number, too
-FAR_OUT, MAX_TIMES = 0.999, 10.0  # a channel's values count up to so many times what this share of them stays below
-SPREAD_SECONDS = 1.0  # over which a channel's spread is taken
-AGGREGATES = 2  # of a channel: level and spread
-AGGREGATE_COUNT = 0.5  # of each, beside a number of all channels together: a sensor may be worn otherwise
-# How fast it swings: in bands that begin at so many Hz, each an octave.
+MIN_RATE = 10.0  # reported to the learner: its windows are in seconds, and for a slow series would be less than a step
+BRIDGED_PERIODS = 2.5  # without a sample: more is a gap
+PAUSE_SECONDS = 2.6  # a longer gap splits pieces: twice the learner's context, so the two sides do not affect each other
+MAX_SAMPLE = 1e30  # absolute maximum of a sample, so that its square is finite
+FAR_OUT, MAX_TIMES = 0.999, 10.0  # a channel's values are cut at this multiple of what this share of them stays below
+SPREAD_SECONDS = 1.0  # window of a channel's spread
+AGGREGATES = 2  # per channel: level and spread
+AGGREGATE_COUNT = 0.5  # weight of each, relative to a number of all channels together: a sensor may be worn differently
+# Lower ends of frequency bands, in Hz, each an octave wide.
 BANDS_HZ = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-TOGETHER = 1 + len(BANDS_HZ)  # of all channels: length of the levels, and of what swings in each band
-# For bands, samples that are more are brought down to between one and two times as many: faster ones are in the spread.
+TOGETHER = 1 + len(BANDS_HZ)  # for all channels: length of the levels, and amplitude in each band
+# For bands, faster series are downsampled to between one and two times this many samples; faster motion is in the spread.
 BAND_SAMPLES_PER_SECOND = 64.0
-NYQUIST_SHARE = 0.95  # of half the sampling rate, up to which a filter is made
-SWING_SECONDS = 0.25  # over which, or over half a period, what swings is averaged, twice
+NYQUIST_SHARE = 0.95  # of half the sampling rate, the upper limit of filters
+SWING_SECONDS = 0.25  # window, or half a period if longer, over which band power is averaged, twice
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -38,26 +38,26 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Grid:
-    """Steps of a project's series. rate: steps a second. sample_rate: samples a second that its series usually have."""
+    """Steps of a project's series. rate: steps per second. sample_rate: usual number of samples per second."""
 
     rate: float
     sample_rate: float
 
     @property
     def frame_rate(self) -> float:
-        """The rate that the learner is told."""
+        """Frame rate reported to the learner."""
         return max(self.rate, MIN_RATE)
 
     @property
     def second(self) -> float:
-        """Seconds that the learner takes as one: more of a slow series."""
+        """Length of the learner's second: longer for a slow series."""
         return self.frame_rate / self.rate
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Samples of one channel that are numbers, less their median, at most about as many a second as the grid's series have.
-    steps: that they are in. period_seconds: between them, also in a part that has few."""
+    """Samples of one channel that are numbers, minus their median, at most about as many per second as the grid's series have.
+    steps: their steps. period_seconds: time between them, also in a sparse part."""
 
     seconds: Doubles
     values: Doubles
@@ -67,10 +67,10 @@ class Channel:
 
     @classmethod
     def of(cls, seconds: Doubles, steps: Indices, values: Floats, grid: Grid) -> "Channel":
-        """Channel of all samples of a series, at least one of which is a number in this channel."""
+        """Channel from all samples of a series, at least one of which is a number in this channel."""
         there = np.flatnonzero(np.isfinite(values))
         period = SeriesTimes(seconds[there]).period_seconds
-        # Means would be of less noise than the project's series have, and their fastest bands would be still.
+        # Means would have less noise than the project's series, and no motion in their fastest bands.
         each = max(1, round(1 / (period * grid.sample_rate)))
         there = there[::each]
         known = np.clip(values[there].astype(np.float64), -MAX_SAMPLE, MAX_SAMPLE)
@@ -78,7 +78,7 @@ class Channel:
 
     @property
     def bridged(self) -> float:
-        """Steps from one sample to the next that are no gap, at most."""
+        """Longest distance in steps between two samples that is not a gap."""
         return BRIDGED_PERIODS * max(self.period_seconds * self.grid.rate, 1.0)
 
     def known(self) -> list[tuple[int, int]]:
@@ -95,14 +95,14 @@ class Channel:
 
 
 def channels_of(times: SeriesTimes, values: Floats, measured: Iterable[int], grid: Grid) -> Iterator[tuple[int, Channel]]:
-    """Number and samples of each channel that is measured; one after the other: there may be many. values (N, C)."""
+    """Number and samples of each measured channel, one by one, because there may be many. values (N, C)."""
     steps = times.frames(grid.rate) - 1
     for number in measured:
         yield number, Channel.of(times.seconds, steps, values[:, number], grid)
 
 
 def known_pieces(spans: Sequence[tuple[int, int]], longest_gap: float) -> list[tuple[int, int]]:
-    """Spans [start, stop) of steps as pieces: joined where the gap between them is of so many steps at most."""
+    """Spans [start, stop) of steps as pieces: joined if the gap between them is at most this many steps."""
     pieces: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
         if pieces and start - pieces[-1][1] <= longest_gap:
@@ -112,14 +112,14 @@ def known_pieces(spans: Sequence[tuple[int, int]], longest_gap: float) -> list[t
     return pieces
 
 
-# From one recording: levels and bands of single channels are of how that one sensor was worn.
+# With one recording: levels and bands of single channels depend on how that one sensor was worn.
 SUPPOSED_SHARES = {"levels": 0.25, "motion of all channels": 1.0, "bands of each channel": 0.1}
 
 
 def number_groups(channels: int) -> list[tuple[str, slice, float]]:
-    """Groups of the numbers of a step: their names, columns, and how much they count where no recording was left out to tell.
+    """Groups of a step's numbers: their names, columns, and weights for when no recording can be held out.
 
-    One channel has no bands beside those of all.
+    A single channel has no bands of its own.
     """
     widths = {
         "levels": channels * AGGREGATES,
@@ -139,8 +139,8 @@ def columns_of_groups(channels: int) -> dict[str, slice]:
 
 
 def number_counts(channels: int) -> Floats:
-    """Weight of each of the numbers of a step, (D,): those of single channels less than those of all together; the bands
-    of each channel nothing, unless they are weighed by themselves."""
+    """Weight of each number, (D,): less for single channels than for all together; zero for the bands of each channel, unless
+    they are weighed separately."""
     parts = columns_of_groups(channels)
     counts = np.zeros(max(part.stop for part in parts.values()), np.float32)
     counts[parts["levels"]] = AGGREGATE_COUNT
@@ -149,12 +149,12 @@ def number_counts(channels: int) -> Floats:
 
 
 def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pieces: Sequence[tuple[int, int]]) -> Floats:
-    """Numbers (T, D) of the steps in ``pieces``, one piece after the other, in the columns of ``number_groups``.
+    """Numbers (T, D) of the steps in ``pieces``, one piece after another, in the columns of ``number_groups``.
 
-    Of each channel, in its own unit: its level, which counts from its median, and its spread. Of all channels together, as of a
-    vector, and so the same however a sensor is worn: the length of the levels, and of each of BANDS_HZ the root of how far it
-    swings. The same root of each channel. Channels that are not known count as the others do on average. A step without a
-    sample lies between two others, where a channel is slower than the grid, and is drawn as a line between them.
+    For each channel, in its own unit: its level, relative to its median, and its spread. For all channels together as a vector,
+    and so independent of how a sensor is worn: the length of the levels, and for each of BANDS_HZ the root of the amplitude;
+    the same root for each channel. Unknown channels count as the average of the others. In a channel slower than the grid, a
+    step without a sample is interpolated linearly.
     """
     ends = np.cumsum([stop - start for start, stop in pieces], dtype=np.int64)
     total, bands = sum(stop - start for start, stop in pieces), len(BANDS_HZ)
@@ -177,7 +177,7 @@ def step_numbers(channels: Iterable[tuple[int, Channel]], num_channels: int, pie
 
 
 class _Together:
-    """Sums over the channels that are known in each of so many steps."""
+    """Sums over the channels that are known in each step."""
 
     def __init__(self, steps: int):
         self._squares = np.zeros((steps, TOGETHER))
@@ -189,7 +189,7 @@ class _Together:
         self._known[rows] += np.isfinite(squares)
 
     def lengths(self, channels: int) -> Doubles:
-        """(T, TOGETHER), as if all channels were known; NaN where none is."""
+        """(T, TOGETHER), as if all channels were known; NaN if none is."""
         squares = np.where(self._known > 0, self._squares * channels / np.maximum(self._known, 1), np.nan)
         squares[:, 0] **= 0.5
         squares[:, 1:] **= 0.25
@@ -197,8 +197,8 @@ class _Together:
 
 
 def _piece(own: Channel, start: int, stop: int) -> tuple[Doubles, Doubles]:
-    """Level and spread (T, AGGREGATES), and squares of what swings (T, bands), of a channel's samples in the steps [start,
-    stop), at least one; NaN in its gaps."""
+    """Level and spread (T, AGGREGATES), and band power (T, bands), of a channel's samples in the steps [start, stop), at least
+    one; NaN in its gaps."""
     every = np.arange(start, stop)
     first = _firsts(own.steps)
     filled, counts = own.steps[first], np.diff(first, append=len(own.steps))
@@ -212,9 +212,9 @@ def _piece(own: Channel, start: int, stop: int) -> tuple[Doubles, Doubles]:
 
 
 def _spread(own: Channel, middles: Doubles) -> Doubles:
-    """(T,), standard deviation around each of these times; on lines where it has one sample, NaN where no time has more.
+    """(T,), standard deviation around each of these times; interpolated where there is one sample, NaN if no time has more.
 
-    Of the samples as they are, so it is the same if every second one is left out.
+    Computed from the original samples, so it does not change if every second one is left out.
     """
     half = SPREAD_SECONDS * own.grid.second / 2
     first, stop = (np.searchsorted(own.seconds, middles + side) for side in (-half - 1e-6, half + 1e-6))
@@ -231,8 +231,8 @@ def _spread(own: Channel, middles: Doubles) -> Doubles:
 
 
 def _swings(own: Channel, middles: Doubles) -> Doubles:
-    """(T, bands), mean square in each band around these times; NaN in bands that the samples are too few for."""
-    from scipy.fft import next_fast_len  # scipy, which takes most of a second to import, and not all have series
+    """(T, bands), mean square in each band around these times; NaN in bands for which there are too few samples."""
+    from scipy.fft import next_fast_len  # scipy takes most of a second to import, and not all projects have series
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import hilbert, sosfiltfilt
 
@@ -246,7 +246,7 @@ def _swings(own: Channel, middles: Doubles) -> Doubles:
     places = np.clip((middles - own.seconds[0]) * sampling + 1e-6, 0, len(even) - 1).astype(np.int64)
     for band, filter in _filters(a_second, own.grid.sample_rate * second).items():
         size = max(1, round(a_second * max(SWING_SECONDS, 0.5 / BANDS_HZ[band])))
-        # By its envelope: squares of few samples a swing would go up and down themselves.
+        # By the envelope: squares of few samples per period would oscillate themselves.
         envelope = np.abs(hilbert(sosfiltfilt(filter, even, padlen=edge), next_fast_len(len(even)))[: len(even)])
         smooth = uniform_filter1d(uniform_filter1d(envelope**2 / 2, size, mode="reflect"), size, mode="reflect")
         found[:, band] = np.maximum(smooth, 0)[places]
@@ -255,8 +255,8 @@ def _swings(own: Channel, middles: Doubles) -> Doubles:
 
 @lru_cache(maxsize=64)
 def _filters(sampling: float, usual: float) -> dict[int, Doubles]:
-    """Butterworth filters of those of BANDS_HZ, by number, that samples can show, and that those of the usual rate can; up to
-    where the latter end."""
+    """Butterworth filters by the number of their band in BANDS_HZ, for bands that both these samples and those of the usual
+    rate can show; limited to where the latter end."""
     from scipy.signal import butter
 
     highest, filters = NYQUIST_SHARE * sampling / 2, {}
@@ -264,14 +264,14 @@ def _filters(sampling: float, usual: float) -> dict[int, Doubles]:
         end = min(2 * begin, usual / 2)
         if begin >= min(highest, NYQUIST_SHARE * usual / 2):
             continue
-        ends = end < highest  # else the band is open
+        ends = end < highest  # otherwise the band is open
         edges, kind = ([begin, end], "bandpass") if ends else (begin, "highpass")
         filters[band] = butter(2, edges, kind, fs=sampling, output="sos")
     return filters
 
 
 def _evenly(seconds: Doubles, values: Doubles, sampling: float) -> Doubles:
-    """Values at so many samples a second, from 0 s on: means of those inside each, and lines where there are none."""
+    """Values resampled to a constant rate, from 0 s on: means where there are samples, linear interpolation elsewhere."""
     cells = (seconds * sampling + 1e-6).astype(np.int64)
     first = _firsts(cells)
     means = np.add.reduceat(values, first) / np.diff(first, append=len(cells))
@@ -280,7 +280,7 @@ def _evenly(seconds: Doubles, values: Doubles, sampling: float) -> Doubles:
 
 
 def _without_spikes(values: Doubles) -> Doubles:
-    """Values less their median; what is far beyond nearly all of them is cut: sums over time would lose all else beside it."""
+    """Values minus their median, with extreme outliers clipped: otherwise they would dominate sums over time."""
     if not len(values):
         return values
     centred = values - np.median(values)
@@ -291,7 +291,7 @@ def _without_spikes(values: Doubles) -> Doubles:
 
 
 def _firsts(ascending: Indices) -> Indices:
-    """Index of the first occurrence of each value of an array, which is not empty."""
+    """Index of the first occurrence of each value of a non-empty array."""
     first: Indices = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))
     return first
 

@@ -1,4 +1,4 @@
-"""Time series for the learner: what is cached is a series as it was read, and the steps of any grid are made of it."""
+"""Time series for the learner: the cache holds a series as read, and the steps of any grid are computed from it."""
 
 import json
 import math
@@ -30,25 +30,25 @@ from framewise.labeling_config import SeriesSettings
 from framewise.media.library import MediaFile
 
 MAX_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
-MAX_STEPS = 10 * MAX_FRAMES  # with pauses, in which MAX_FRAMES of steps do not count
-SPREAD_SAMPLES = 100_000  # of which a channel's spread is told, about
-DECILES = (0.1, 0.9)  # between which a channel's spread is
-SENSORS = "sensors 3"  # changes when the numbers become other ones: models that learned from those before are then outdated
+MAX_STEPS = 10 * MAX_FRAMES  # including pauses, which do not count towards MAX_FRAMES
+SPREAD_SAMPLES = 100_000  # approximate number from which a channel's spread is computed
+DECILES = (0.1, 0.9)  # range of a channel's spread
+SENSORS = "sensors 3"  # change it when the numbers change: models that learned from earlier ones are then outdated
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SeriesProfile:
-    """A project's series: the one grid for all of them, and what they are usually like. spreads: of each channel, see
-    ``SeriesFeatures.spreads``; None for one that none of them measures."""
+    """A project's series: their common grid, and typical values. spreads: of each channel, see ``SeriesFeatures.spreads``; None
+    for one that none of them measures."""
 
     grid: Grid
     spreads: tuple[float | None, ...]
 
     @classmethod
     def of(cls, series: "Sequence[SeriesFeatures]") -> Self:
-        """Medians of some series, at least one."""
+        """Medians of one or more series."""
         grid = Grid(_median([s.own_rate() for s in series]), _median([s.sample_rate for s in series]))
         known = [[x for s in series if not math.isnan(x := float(s.spreads[c]))] for c in range(len(series[0].spreads))]
         return cls(grid, tuple(_median(values) if values else None for values in known))
@@ -63,8 +63,8 @@ class SeriesProfile:
 
 
 class SeriesFeatures:
-    """A series that was read. times: of its N samples. values (N, C): NaN where a channel has a gap. hold: keeps it in the
-    cache as long as this object lives."""
+    """A series as read. times: of its N samples. values (N, C): NaN where a channel has a gap. hold: keeps it in the cache
+    while this object lives."""
 
     def __init__(self, times: SeriesTimes, values: Floats, hold: Hold | None = None):
         self.times = times
@@ -77,7 +77,7 @@ class SeriesFeatures:
         return 1 / self.times.period_seconds
 
     def own_rate(self) -> float:
-        """Steps per second that suit the series: of so many samples each that they are at most MAX_STEPS_PER_SECOND."""
+        """Steps per second that suit the series: a whole number of samples each, at most MAX_STEPS_PER_SECOND."""
         rate = self.sample_rate
         most = min(MAX_STEPS_PER_SECOND, max(rate, 1e-9), 1 / self.times.resolution_seconds)
         return rate / max(1, math.ceil(rate / most - 1e-6))
@@ -91,19 +91,19 @@ class SeriesFeatures:
 
     @cached_property
     def ranges(self) -> npt.NDArray[np.float64]:
-        """Least and most of each channel, (C, 2); NaN for one without a number."""
+        """Minimum and maximum of each channel, (C, 2); NaN for one without a number."""
         known = (column[np.isfinite(column)] for column in self._values.T)
         return np.array([(own.min(), own.max()) if len(own) else (np.nan, np.nan) for own in known], dtype=np.float64)
 
     @cached_property
     def measured(self) -> npt.NDArray[np.bool_]:
-        """Channels that say something, (C,). One that never changes is of a sensor that is off, if others change."""
+        """Measured channels, (C,). If a channel is constant while others change, its sensor is off."""
         changes = self.ranges[:, 0] < self.ranges[:, 1]
         return changes if changes.any() else ~np.isnan(self.ranges[:, 0])
 
     @cached_property
     def spreads(self) -> npt.NDArray[np.float64]:
-        """Difference between the outer deciles of each channel, (C,); NaN for one that is not measured."""
+        """Difference between the outer deciles of each channel, (C,); NaN for an unmeasured one."""
         some = self._values[:: max(1, len(self._values) // SPREAD_SAMPLES)]
         found = np.full(some.shape[1], np.nan)
         for channel in np.flatnonzero(self.measured):
@@ -112,21 +112,21 @@ class SeriesFeatures:
         return found
 
     def num_steps(self, rate: float) -> int:
-        """Steps from the first sample to the last. Raises MediaError for more than can be."""
+        """Steps from the first sample to the last. Raises MediaError for too many."""
         steps = self.times.num_frames(rate)
         if steps > MAX_STEPS:
             raise self._too_long(rate, MAX_STEPS)
         return steps
 
     def num_steps_beside(self, rate: float) -> int:
-        """Steps up to the end of the last sample's period: as long a slow sensor says something beside other media."""
+        """Steps up to the end of the last sample's period, for a slow sensor beside other media."""
         end = (float(self.times.seconds[-1]) + self.times.period_seconds) * rate
         return max(self.num_steps(rate), min(math.ceil(end - 1e-6), MAX_STEPS))
 
     def rows(self, rate: float, num_steps: int | None = None, sample_rate: float | None = None) -> "SensorRows":
-        """Rows for the learner, one a step. sample_rate: of the project's series; of this one if None.
+        """Rows for the learner, one per step. sample_rate: of the project's series; of this one if None.
 
-        Raises MediaError for more steps than can be.
+        Raises MediaError for too many steps.
         """
         steps = self.num_steps(rate) if num_steps is None else num_steps
         rows = SensorRows(self, Grid(rate, sample_rate or self.sample_rate), steps)
@@ -135,11 +135,11 @@ class SeriesFeatures:
         return rows
 
     def numbers(self, grid: Grid, pieces: Sequence[tuple[int, int]]) -> Floats:
-        """Numbers of the steps in some pieces, one after the other, see ``step_numbers``."""
+        """Numbers of the steps in some pieces, one after another, see ``step_numbers``."""
         return step_numbers(self._channels(grid), self._values.shape[1], pieces)
 
     def known_spans(self, grid: Grid) -> list[tuple[int, int]]:
-        """Spans [start, stop) of steps in which a channel is known; those of one channel after the other's."""
+        """Spans [start, stop) of steps in which a channel is known, channel by channel."""
         return [span for _, channel in self._channels(grid) for span in channel.known()]
 
     def _channels(self, grid: Grid) -> Iterator[tuple[int, Channel]]:
@@ -153,10 +153,10 @@ class SeriesFeatures:
 
 
 class SensorRows:
-    """Steps of a series as rows; no motion, which is of pictures.
+    """Steps of a series as rows; without motion, which only pictures have.
 
-    pieces: spans [start, stop) of rows of which something is known. Between them is a pause of more than PAUSE_SECONDS of the
-    learner, whose rows are NaN and take neither time nor memory. groups: see ``number_groups``.
+    pieces: spans [start, stop) of rows with known values. Between them is a pause of more than PAUSE_SECONDS of the learner,
+    whose rows are NaN and take neither time nor memory. groups: see ``number_groups``.
     """
 
     def __init__(self, series: SeriesFeatures, grid: Grid, num_steps: int):
@@ -176,24 +176,24 @@ class SensorRows:
         piece = np.searchsorted(starts, index, side="right") - 1
         inside = np.flatnonzero(piece >= 0)
         inside = inside[index[inside] < stops[piece[inside]]]
-        first = np.cumsum(stops - starts) - stops  # of a piece's rows among all of them, less where it begins
+        first = np.cumsum(stops - starts) - stops  # a piece's first row among all of them, minus its start
         rows = np.full((len(index), self._numbers.shape[1]), np.nan, np.float32)
         rows[inside] = self._numbers[index[inside] + first[piece[inside]]]
         return rows, None
 
     @cached_property
     def _numbers(self) -> Floats:
-        """(rows in pieces, D). Made when they are first read: an example may be put on another grid before."""
+        """(rows in pieces, D). Computed when first read: an example may be put on another grid before."""
         return self._series.numbers(self._grid, self.pieces)
 
 
 def _median(values: Sequence[float]) -> float:
-    """The lower one of two, so that it is one of them."""
+    """The lower of the two middle values, so that it is one of the values."""
     return sorted(values)[(len(values) - 1) // 2]
 
 
 class SeriesReader:
-    """Series from the cache, read where they are not there."""
+    """Series from the cache, read if missing."""
 
     def __init__(self, cache: FeatureCache):
         self._cache = cache
@@ -201,14 +201,14 @@ class SeriesReader:
     def cached(self, content: str, settings: SeriesSettings) -> SeriesFeatures | None:
         """A series if it is cached; never reads its file."""
         key = _key(content, settings)
-        hold = self._cache.hold(key)  # first: what is found after that stays
+        hold = self._cache.hold(key)  # first, so that found features stay
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
             return None
         native, values = (self._cache.chunk(key, part, _not_cached) for part in (0, 1))
         return SeriesFeatures(settings.times(np.asarray(native)), values, hold)
 
     def read(self, file: MediaFile, settings: SeriesSettings) -> SeriesFeatures:
-        """A file's series. Another process at the same file is waited for. Raises MediaError."""
+        """Series of a file. Waits if another process is reading it. Raises MediaError."""
         with self._cache.making(file.content, "series"):
             if found := self.cached(file.content, settings):
                 return found
@@ -223,7 +223,7 @@ class SeriesReader:
 
 
 def series_key(settings: SeriesSettings) -> str:
-    """Key of the labeling config's settings that shape the arrays read from a file."""
+    """Key of the labeling config's settings that affect the arrays read from a file."""
     return json.dumps(asdict(settings), sort_keys=True)
 
 

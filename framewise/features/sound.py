@@ -1,4 +1,4 @@
-"""Sound as a log-mel spectrogram: ten milliseconds a row, cached by the file's content; and its steps for learners."""
+"""Sound as a log-mel spectrogram, ten milliseconds per row, cached by the file's content; and its steps for learners."""
 
 import json
 from collections.abc import Iterator
@@ -15,21 +15,21 @@ from framewise.features.cache import FeatureCache, Hold
 from framewise.media.audio import SAMPLE_RATE, decode_audio
 from framewise.media.library import MediaFile
 
-STEPS_PER_SECOND = 25.0  # where there is no video that gives a grid
+STEPS_PER_SECOND = 25.0  # if no video defines the grid
 ROWS_PER_SECOND = 100
 HOP, WINDOW, FOURIER = SAMPLE_RATE // ROWS_PER_SECOND, 400, 512  # samples; a window of 25 ms
 BANDS, LOWEST_HZ, HIGHEST_HZ = 40, 60.0, 7600.0
-FLOOR = 1e-8  # of a band's power: what is quieter is silence
+FLOOR = 1e-8  # of a band's power: anything quieter is silence
 ROWS_AT_ONCE = 4096
-MEDIAN_ROWS = 20_000  # of which a band's usual level is told
-LOG_MEL = "log-mel 1"  # changes when the numbers become other ones: models that learned from those before are then outdated
+MEDIAN_ROWS = 20_000  # from which a band's usual level is computed
+LOG_MEL = "log-mel 1"  # change it when the numbers change: models that learned from earlier ones are then outdated
 
 Floats = npt.NDArray[np.float32]
 
 
 class SoundFeatures:
-    """Sound that was read. mel (N, BANDS): logarithms (base 10) of power, ROWS_PER_SECOND of them. duration_seconds: of all its
-    samples. hold: keeps it in the cache as long as this object lives."""
+    """Sound as read. mel (N, BANDS): logarithms (base 10) of power, ROWS_PER_SECOND of them. duration_seconds: of all its
+    samples. hold: keeps it in the cache while this object lives."""
 
     def __init__(self, mel: npt.NDArray[np.float16], duration_seconds: float, hold: Hold | None = None):
         self.duration_seconds = duration_seconds
@@ -44,7 +44,7 @@ class SoundFeatures:
         return SecondsAxis(self.duration_seconds)
 
     def num_steps(self, rate: float) -> int:
-        """Steps from the first sample to the last, at least one. Raises MediaError for more than can be."""
+        """Steps from the first sample to the last, at least one. Raises MediaError for too many."""
         steps = self.axis.num_frames(rate)
         if steps > MAX_FRAMES:
             raise MediaError(
@@ -59,7 +59,7 @@ class SoundFeatures:
 
 
 class SoundRows:
-    """Steps as rows: mean and standard deviation of each band, levels from the band's median; no motion."""
+    """Steps as rows: mean and standard deviation of each band, levels relative to the band's median; no motion."""
 
     counts: npt.NDArray[np.float32] | None = None
 
@@ -85,7 +85,7 @@ class SoundRows:
 
 
 class SoundReader:
-    """Sound from the cache, decoded where it is not there."""
+    """Sound from the cache, decoded if missing."""
 
     def __init__(self, cache: FeatureCache):
         self._cache = cache
@@ -93,14 +93,14 @@ class SoundReader:
     def cached(self, content: str) -> SoundFeatures | None:
         """Spectrogram of a file if it is cached; never reads the file."""
         key = _key(content)
-        hold = self._cache.hold(key)  # first: what is found after that stays
+        hold = self._cache.hold(key)  # first, so that found features stay
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
             return None
         mel, duration = (self._cache.chunk(key, part, _not_cached) for part in (0, 1))
         return SoundFeatures(mel, float(duration[0]), hold)
 
     def read(self, file: MediaFile) -> SoundFeatures:
-        """Spectrogram of a file. Another process at the same file is waited for. Raises MediaError."""
+        """Spectrogram of a file. Waits if another process is reading it. Raises MediaError."""
         with self._cache.making(file.content, "sound"):
             if found := self.cached(file.content):
                 return found
@@ -116,7 +116,7 @@ class SoundReader:
 
 
 class Spectrogram:
-    """Log-mel rows of samples that come in parts. Row k is centred at sample (k + 1/2) * HOP: it belongs to its hop."""
+    """Log-mel rows of samples that arrive in parts. Row k is centred at sample (k + 1/2) * HOP, the middle of its hop."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -125,14 +125,14 @@ class Spectrogram:
         self._mel = mel_filters()
 
     def add(self, samples: Floats) -> Iterator[npt.NDArray[np.float16]]:
-        """Rows that are whole by now, in parts."""
+        """Rows that are complete by now, in parts."""
         self.samples += len(samples)
         self._rest = np.concatenate([self._rest, samples])
         while len(self._rest) >= WINDOW + (ROWS_AT_ONCE - 1) * HOP:
             yield self._rows(ROWS_AT_ONCE)
 
     def end(self) -> Iterator[npt.NDArray[np.float16]]:
-        """Rows that remain: one for each hop that has begun."""
+        """Remaining rows: one for each hop that has begun."""
         left = -(-(len(self._rest) - (WINDOW - HOP) // 2) // HOP)
         if left > 0:
             self._rest = np.concatenate([self._rest, np.zeros(WINDOW + left * HOP - len(self._rest), np.float32)])
@@ -147,13 +147,13 @@ class Spectrogram:
 
 
 def mel_filters() -> Floats:
-    """(FOURIER // 2 + 1, BANDS): triangles that are equally wide on the mel scale (O'Shaughnessy 1987), of sum 1."""
+    """(FOURIER // 2 + 1, BANDS): triangles of equal width on the mel scale (O'Shaughnessy 1987), with sum 1."""
     edges = _hertz(np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), BANDS + 2))
     hertz = np.arange(FOURIER // 2 + 1)[:, np.newaxis] * SAMPLE_RATE / FOURIER
     rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
     triangles = np.maximum(np.minimum(rising, falling), 0)
-    # The lowest bands are narrower than the resolution: each takes what is nearest to its middle.
+    # The lowest bands are narrower than the resolution: each uses the frequency nearest to its centre.
     nearest = np.abs(hertz - edges[1:-1]).argmin(axis=0)
     triangles[nearest, np.arange(BANDS)] += triangles.sum(axis=0) == 0
     filters: Floats = (triangles / triangles.sum(axis=0)).astype(np.float32)

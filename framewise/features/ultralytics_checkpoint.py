@@ -1,9 +1,9 @@
-"""Ultralytics checkpoints (*.pt), read without running anything that they say.
+"""Ultralytics checkpoints (*.pt), read without running any code in them.
 
-Such a file is a pickle, and a pickle names what is to be called. Here no name in it is ever looked up: each stands for an
-inert class that keeps what it is given. The network is then built anew, from layers of ``LAYERS`` alone, with the file's
-tensors and plain values. Not even constructors run: Ultralytics' own would evaluate text of the file as Python.
-See docs/decisions/0011.
+Such a file is a pickle, and a pickle names functions to be called. Here no name in it is ever looked up: each is mapped to an
+inert class that stores what it is given. The network is then rebuilt, only from layers of ``LAYERS``, with the file's tensors
+and plain values. Not even constructors run: Ultralytics' own would evaluate text of the file as Python. See
+docs/decisions/0011.
 """
 
 import importlib
@@ -14,8 +14,8 @@ from typing import Any
 
 from framewise.core.errors import BackboneError
 
-# What classification networks of Ultralytics consist of (yolov8, yolo11, yolo12 and yolo26 -cls, and their ResNets), and the
-# activations that a description may ask for. Their code must do nothing with plain values but compute.
+# Layers of Ultralytics' classification networks (yolov8, yolo11, yolo12 and yolo26 -cls, and their ResNets), and the
+# activations that a description may ask for. Their code must only compute with plain values.
 LAYERS = {
     "torch.nn": [
         "Sequential", "ModuleList", "Conv2d", "BatchNorm2d", "Linear", "Identity", "Dropout", "Flatten", "Upsample",
@@ -30,16 +30,17 @@ LAYERS = {
     "ultralytics.nn.modules.head": ["Classify"],
     "ultralytics.nn.tasks": ["ClassificationModel"],
 }  # fmt: skip
-# Names from elsewhere belong to no checkpoint that Ultralytics writes. They would be inert too, but whoever put the file
-# there should know of them.
+# Names from other modules are in no checkpoint that Ultralytics writes. They would be inert too, but whoever put the file there
+# should know about them.
 USUAL_SOURCES = {"torch", "torchvision", "ultralytics", "numpy", "pathlib", "collections", "types", "datetime", "PIL"}
 MAX_IMAGE_SIZE = 2048
-# Weights are kept in half precision and used in single; anything above is one tensor's storage told of many times over.
+# Weights are stored in half precision and used in single. A larger total means that one tensor's storage is referenced many
+# times.
 MAX_GROWTH = 4
 
 
 class _Inert:
-    """An object of a pickle: the name of what it should have been, and its state. It does nothing."""
+    """An object of a pickle: the name of its intended class, and its state. It does nothing."""
 
     name = ""
     state: Any = None
@@ -55,9 +56,9 @@ class _Inert:
 
 
 def read_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
-    """A classification network, its classes' names, and the side of the square pictures that it takes.
+    """A classification network, its classes' names, and the side of its square input pictures.
 
-    Raises BackboneError for a file that is none, or that names what belongs to no network.
+    Raises BackboneError if the file is not such a network, or names anything that does not belong to one.
     """
     content = _fields(_unpickle(path))
     root = content.get("ema") or content.get("model")
@@ -110,7 +111,7 @@ def _children(module: Any) -> Iterator[_Inert]:
 
 
 class _Builder:
-    """Builds real layers from inert ones. ``budget``: bytes that all of its tensors may take together."""
+    """Builds real layers from inert ones. ``budget``: maximum bytes of all its tensors together."""
 
     def __init__(self, budget: int):
         import torch
@@ -147,7 +148,7 @@ class _Builder:
 
 
 def _layer(name: str) -> Any:
-    """An object of a layer's class, not initialised. Early versions had all of their modules in one file."""
+    """An uninitialised object of a layer's class. Early versions had all of their modules in one file."""
     home, _, kind = name.rpartition(".")
     for module, kinds in LAYERS.items():
         if kind in kinds and home.startswith(module.rpartition(".")[0]):
@@ -173,7 +174,7 @@ def checked_image_size(value: Any) -> int:
 
 
 def _try_out(network: Any, classes: int, size: int) -> None:
-    """A picture through the network: what does not fit together is found here, and not by the first video."""
+    """Run a picture through the network, so that mismatches are found here, and not by the first video."""
     import torch
 
     with torch.inference_mode():
