@@ -148,8 +148,8 @@ def _is_at_something(client: Any) -> bool:
 
 def _stalled(left: int, address: str) -> str:
     return (
-        f"--dask {address}: {left} videos were given up by the scheduler, as it does when workers die at them again and again; "
-        "see the workers' logs. What is extracted stays"
+        f"--dask {address}: the scheduler gave up on {left} videos, as it does when workers repeatedly die; "
+        "see the workers' logs. Extracted features are kept"
     )
 
 
@@ -182,17 +182,17 @@ def begun_name(video: Video) -> str:
 def problem_at_worker(share: Share) -> str:
     """Reason why this process cannot extract for a client, or ""."""
     if share.version != __version__:
-        return f"it has framewise {__version__}, and the client has {share.version}; install the same"
+        return f"it has framewise {__version__}, the client {share.version}; install the same version"
     try:
         token = (share.folder / TOKEN).read_text()
     except OSError as error:
         token = str(error.strerror)
     if token != share.token:
         folder = share.folder.parent.parent
-        return f"it does not see the client's CACHE_DIR at {folder} ({token}); mount the same folder there, under the same path"
+        return f"it does not see the client's CACHE_DIR at {folder} ({token}); mount the same folder there, at the same path"
     for path, size in share.samples:
         if problem := _unseen(path, size):
-            return f"it does not see {path} as the client does ({problem}); mount the media there, under the same path"
+            return f"it does not see {path} as the client does ({problem}); mount the media there, at the same path"
     try:
         place = _workplace(share)
         for wanted in share.wanted:

@@ -64,7 +64,7 @@ class Workplace:
     def find_backbone(self, wanted: Wanted) -> None:
         """Load a backbone. Raises BackboneError unless the file here is exactly the expected one."""
         if (found := self._backbones.find(wanted.backbone)).content != wanted.content:
-            raise BackboneError(f"backbone {wanted.backbone!r}: {found.path} is another file than the one that is meant")
+            raise BackboneError(f"backbone {wanted.backbone!r}: {found.path} is not the expected file")
 
     def _wait_for_room(self) -> None:
         while self._free_disk.missing():

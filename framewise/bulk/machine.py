@@ -137,8 +137,7 @@ class _Process:
         except EOFError:
             code = self.kill()
             raise FramewiseError(
-                f"a process for extraction ended while it started, with code {code}; is there enough memory? "
-                "Fewer --jobs need less"
+                f"an extraction process ended during startup, with code {code}; is there enough memory? Fewer --jobs need less"
             ) from None
 
     def extract(self, video: "Video", told: Told) -> "ExtractionOutcome":

@@ -137,7 +137,7 @@ def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[AnyCo
         for source, asked in sources.items():
             videos.append(Video(f"{name}, {file_name(source)}", source, number, tuple(dict.fromkeys(asked))))
     if not videos and not unusable:
-        raise RequestError("the project has no task; is it connected to Label Studio?")
+        raise RequestError("the project has no tasks; is it connected to Label Studio?")
     return FoundVideos(settings, _each_once(videos), unusable, [])
 
 

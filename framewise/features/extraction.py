@@ -290,4 +290,4 @@ def _expected_pictures(info: VideoInfo) -> int:
 
 
 def _not_cached() -> npt.NDArray[Any]:
-    raise MediaError("a cached array was removed while it was being read; ask again")
+    raise MediaError("a cached array was removed while it was being read; try again")

@@ -37,8 +37,8 @@ CUT_OFF_SECONDS = 3600.0  # an extraction unused for this long is no longer runn
 # Kinds of leftovers, as shown to users.
 OTHER_WEIGHTS = "features of backbones that were removed"
 OTHER_PREPROCESSING = "features of earlier preprocessings"
-CUT_OFF = "features of videos that were extracted in part"
-LONE_TIMES = "times of pictures without features"
+CUT_OFF = "features of incompletely extracted videos"
+LONE_TIMES = "picture times without features"
 PARTS = "parts of files"
 OTHER_FORMATS = "caches of other programs"
 

@@ -108,7 +108,7 @@ class Pass:
         if list(before) == list(known[known >= again_from]):
             return before, pictures
         # Some containers cannot be seeked in, or number their pictures from where reading began.
-        logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
+        logger.info("%s: decoding from the beginning to resume at picture %d", self._path.name, len(known) + 1)
         return self._split(decode(self._path), again_from, int(known[-1]))
 
     def _split(self, pictures: Iterator[Picture], first: int, last: int) -> tuple[dict[int, FloatArray], Iterator[Picture]]:

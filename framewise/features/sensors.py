@@ -232,4 +232,4 @@ def _key(content: str, settings: SeriesSettings) -> tuple[str, str, str]:
 
 
 def _not_cached() -> npt.NDArray[np.float64]:
-    raise MediaError("a cached series was removed while it was being read; ask again")
+    raise MediaError("a cached series was removed while it was being read; try again")

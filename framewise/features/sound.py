@@ -174,4 +174,4 @@ def _key(content: str) -> tuple[str, str, str]:
 
 
 def _not_cached() -> npt.NDArray[np.float64]:
-    raise MediaError("cached sound was removed while it was being read; ask again")
+    raise MediaError("cached sound was removed while it was being read; try again")

@@ -85,8 +85,8 @@ def _unpickle(path: Path) -> Any:
     strange = sorted(name for name in names if name.partition(".")[0] not in USUAL_SOURCES)
     if strange:
         raise BackboneError(
-            f"expected a checkpoint of a network alone, found one that names {', '.join(strange)[:200]}, which could run code. "
-            "Nothing of it was run; use another file, and load this one nowhere else"
+            f"expected a checkpoint that contains only a network, found one that names {', '.join(strange)[:200]}, which could "
+            "run code. None of it was run; use another file, and do not load this one anywhere else"
         )
     inert: list[Any] = [(type("_Inert", (_Inert,), {"name": name}), name) for name in names]
     with torch.serialization.safe_globals(inert):

@@ -134,7 +134,7 @@ class Database:
             done = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if done > len(MIGRATIONS):
                 raise SettingsError(
-                    f"{self._path} was written by a later framewise (format {done}, this one reads up to {len(MIGRATIONS)}); "
+                    f"{self._path} was written by a newer framewise (format {done}, this one reads up to {len(MIGRATIONS)}); "
                     "install that version, or restore the back-up made before the upgrade"
                 )
             for script in (SCHEMA, *MIGRATIONS[done:]):

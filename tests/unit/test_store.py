@@ -752,7 +752,7 @@ def test_a_database_of_a_later_format_is_refused_with_the_cure(tmp_path):
     Database(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SettingsError, match=r"written by a later framewise \(format 99.*restore the back-up"):
+    with pytest.raises(SettingsError, match=r"written by a newer framewise \(format 99.*restore the back-up"):
         Database(path)
 
 

@@ -76,7 +76,7 @@ def _run(session: Session, kind: str, lock: int) -> None:
             write_state(session, kind, "stopped")
     except (OSError, RequestError):
         if session.folder.exists():  # otherwise the session was removed
-            logger.exception("the job of a comparison")
+            logger.exception("a comparison failed")
     finally:
         for handle in (slot, lock):
             if handle is not None:

@@ -120,7 +120,7 @@ def _add_media(page: Blueprint, sessions: Sessions) -> None:
     def everything(name: str) -> AnyResponse:
         path = sessions.open(name).folder / SYNCED / ALL
         if not path.is_file():
-            raise NotFound("nothing was written yet")
+            raise NotFound("no files were written yet")
         return send_file(path, as_attachment=True, download_name="synced_videos.zip", conditional=True)
 
 

@@ -180,7 +180,7 @@ class Session:
         """The manifest for users: with their own file names, as if it were beside their own files. Raises NotKnown."""
         made = self.manifest()
         if made is None:
-            raise NotKnown("nothing was estimated yet")
+            raise NotKnown("no offsets were estimated yet")
         names = {stored.path.name: stored.name for stored in self.recordings()}
         recordings = tuple(
             replace(r, name=names[r.name], path=self.folder / names[r.name], reason=self.told(r.reason))
@@ -194,7 +194,7 @@ class Session:
         with self.editing():
             made = self.manifest()
             if made is None:
-                raise NotKnown("nothing was estimated yet")
+                raise NotKnown("no offsets were estimated yet")
             name = self.recording(number).path.name
             manifests.write(manifests.with_offset(made, name, offset), self.folder / MANIFEST)
             os.utime(self.folder / SESSION)

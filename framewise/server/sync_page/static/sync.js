@@ -52,7 +52,7 @@ const send = (file, row) => new Promise(done => {
   request.addEventListener("loadend", () => {
     let message = "";
     if (request.status !== 200) {
-      try { message = JSON.parse(request.responseText).error; } catch { message = "the connection was cut off; upload it again"; }
+      try { message = JSON.parse(request.responseText).error; } catch { message = "the connection was lost; upload it again"; }
     }
     done([request.status, message]);
   });
@@ -136,7 +136,7 @@ if (wall) {
       c.own.textContent = inside ? `${ownTime(c).toFixed(3)} s` : "";
       c.box.classList.toggle("outside", !inside || c.broken);
       c.away.hidden = inside && !c.broken;
-      const why = c.broken ? "This browser cannot play the file; its offset is right all the same."
+      const why = c.broken ? "This browser cannot play the file; its offset is still valid."
         : ownTime(c) < 0 ? "has not started yet" : "is over";
       if (c.away.textContent !== why) c.away.textContent = why;
     }
