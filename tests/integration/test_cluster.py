@@ -154,8 +154,8 @@ def test_a_worker_that_cannot_do_it_says_what_it_does_not_see(share, found):
         f"CACHE_DIR at {found.settings.cache_dir} (x); mount": replace(share, token="y"),
         "does not see /gone/a.mp4 as the client does (No such file": replace(share, samples=(("/gone/a.mp4", 3),)),
         f"does not see {path} as the client does (it has {size} bytes there, and 5": replace(share, samples=((path, 5),)),
-        "another file than the one that is meant": replace(share, wanted=(replace(wanted, content="0" * 64),)),
-        f"it has framewise {__version__}, and the client has 9.9": replace(share, version="9.9"),
+        "is not the expected file": replace(share, wanted=(replace(wanted, content="0" * 64),)),
+        f"it has framewise {__version__}, the client 9.9": replace(share, version="9.9"),
     }
     for text, told in problems.items():
         problem = problem_at_worker(told)
