@@ -48,8 +48,8 @@ class Timeline:
 
     @classmethod
     def of(cls, info: VideoInfo, pts: Sequence[int] | npt.NDArray[np.int64]) -> "Timeline":
-        """Timeline from a file's header and the times of all of its pictures."""
-        # A browser's duration grows if it reads pictures past the duration in the header (a video that starts late).
+        """From a file's header and the times of all of its pictures."""
+        # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
         duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
         return cls(np.array(pts, dtype=np.int64), info.time_base, duration)
 

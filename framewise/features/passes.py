@@ -107,8 +107,8 @@ class Pass:
         before, pictures = self._split(decode(self._path, again_from), again_from, int(known[-1]))
         if list(before) == list(known[known >= again_from]):
             return before, pictures
-        # Some containers cannot be seeked in, or number their pictures from where reading began.
-        logger.info("%s: decoding from the beginning to resume at picture %d", self._path.name, len(known) + 1)
+        # Some containers cannot be sought in, or number their pictures by where the reading began.
+        logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
         return self._split(decode(self._path), again_from, int(known[-1]))
 
     def _split(self, pictures: Iterator[Picture], first: int, last: int) -> tuple[dict[int, FloatArray], Iterator[Picture]]:
@@ -160,7 +160,7 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """True if two frames hold the same picture: common in screen recordings, and where a rate was padded."""
+    """True if two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
     if (one.width, one.height, one.format.name, one.rotation) != (other.width, other.height, other.format.name, other.rotation):
         return False
     return all(

@@ -33,7 +33,7 @@ MAX_STEPS_PER_SECOND = 30.0  # as many as a video usually has frames
 MAX_STEPS = 10 * MAX_FRAMES  # including pauses, which do not count towards MAX_FRAMES
 SPREAD_SAMPLES = 100_000  # approximate number from which a channel's spread is computed
 DECILES = (0.1, 0.9)  # range of a channel's spread
-SENSORS = "sensors 3"  # change it when the numbers change: models that learned from earlier ones are then outdated
+SENSORS = "sensors 3"  # changes when the numbers become other ones: models that learned from those before are then outdated
 
 Floats = npt.NDArray[np.float32]
 
@@ -201,7 +201,7 @@ class SeriesReader:
     def cached(self, content: str, settings: SeriesSettings) -> SeriesFeatures | None:
         """A series if it is cached; never reads its file."""
         key = _key(content, settings)
-        hold = self._cache.hold(key)  # first, so that found features stay
+        hold = self._cache.hold(key)  # first: what is found after that stays
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
             return None
         native, values = (self._cache.chunk(key, part, _not_cached) for part in (0, 1))

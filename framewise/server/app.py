@@ -41,7 +41,7 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (StorageFull, 507),
     (StorageBusy, 503),
 )
-# Threads of a web process reserved for health, setup and webhooks: predictions may not wait on them.
+# Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
 FREE_THREADS = 2
 
 
@@ -107,6 +107,6 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _one_line(message: str) -> str:
-    """A message as allowed in a status line: printable ASCII without line breaks."""
+    """A message as it may stand in a status line: printable ASCII without line breaks."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(message.split()))
     return plain[:400]
