@@ -102,6 +102,16 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for name in names:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+            raise ValueError(
+                f"expected host names such as framewise or framewise.example.org, without scheme and port; found {name!r}"
+            )
+    return names
+
+
 def _setting(default: Any, parse: Callable[[str], Any], help: str, secret: bool = False, also: str | None = None) -> Any:
     return field(default=default, repr=not secret, metadata={"parse": parse, "help": help, "secret": secret, "also": also})
 
@@ -119,6 +129,12 @@ class Settings:
     basic_auth_pass: str | None = _setting(None, str, "password for BASIC_AUTH_USER", secret=True)
     webhook_token: str | None = _setting(
         None, str, "bearer token that webhooks must carry (set it as a header of the webhook in Label Studio)", secret=True
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        _names,
+        "host names by which this server is reached besides localhost and this machine's own, separated by commas; "
+        "checked while there is no password",
     )
     label_studio_url: str | None = _setting(
         None, _http_url, "address at which framewise reaches Label Studio", also="LABEL_STUDIO_HOST"

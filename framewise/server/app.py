@@ -19,6 +19,7 @@ from framewise.core.errors import (
     StorageFull,
 )
 from framewise.server.auth import require_auth
+from framewise.server.callers import refuse_foreign_pages
 from framewise.server.metrics import metrics_blueprint
 from framewise.server.pages.guard import wants_page
 from framewise.server.pages.routes import error_page, pages_blueprint
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> Flask:
     assembly = Assembly(settings, waiting_slots=settings.threads - FREE_THREADS)
     app = Flask("framewise")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.before_request(refuse_foreign_pages(settings))
     app.before_request(require_auth(settings))
     app.before_request(_limit_body)
     app.register_blueprint(protocol_blueprint(assembly))

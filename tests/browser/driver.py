@@ -139,12 +139,12 @@ _in_use: list[Playwright] = []  # once for each browser that runs; all of a proc
 
 
 @contextmanager
-def chromium(program: Path | None = None, timeout_seconds: float = 60.0) -> Iterator[Browser]:
-    """A browser that runs."""
+def chromium(*more: str, program: Path | None = None, timeout_seconds: float = 60.0) -> Iterator[Browser]:
+    """A browser that runs. more: further arguments."""
     _in_use.append(_in_use[-1] if _in_use else sync_playwright().start())
     try:
         browser = _in_use[-1].chromium.launch(
-            executable_path=str(program or find_chromium()), args=list(CHROMIUM_ARGS), timeout=timeout_seconds * 1000
+            executable_path=str(program or find_chromium()), args=[*CHROMIUM_ARGS, *more], timeout=timeout_seconds * 1000
         )
         yield browser
         browser.close()
@@ -188,7 +188,7 @@ class Editor:
 
     def __enter__(self) -> Editor:
         try:
-            browser = self._running.enter_context(chromium(self._program, self._timeout_seconds))
+            browser = self._running.enter_context(chromium(program=self._program, timeout_seconds=self._timeout_seconds))
             width, height = self._viewport
             self._page = browser.new_page(viewport={"width": width, "height": height})
             self._page.set_default_timeout(self._timeout_seconds * 1000)

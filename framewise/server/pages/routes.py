@@ -1,7 +1,6 @@
 """Addresses of the pages, and the buttons on them."""
 
 import math
-import mimetypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from framewise.assembly import Assembly
 from framewise.core.frame_grid import seek_times
 from framewise.labeling_config import ControlSettings
 from framewise.media.thumbnails import picture_jpeg, strip_jpeg
+from framewise.media.types import video_type
 from framewise.server.pages import scores
 from framewise.server.pages.guard import ONLY_HERE, check_form, form_token, may_act, remember, secured, wants_page
 from framewise.server.pages.notices import Notices
@@ -160,9 +160,7 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
     @pages.get("/projects/<name>/tasks/<int:task>/media")
     def media(name: str, task: int) -> AnyResponse:
         _, path, _ = file_of(name, task)
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        # Whatever its name says, it is shown as a video and as nothing else.
-        return media_response(path, kind if kind.startswith(("video/", "audio/")) else "video/mp4")
+        return media_response(path, video_type(path))
 
     @pages.get("/projects/<name>/tasks/<int:task>/strip.jpg")
     def strip(name: str, task: int) -> Response:
