@@ -24,6 +24,7 @@ from framewise.store.made import LastPrediction, LastPredictions
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+TOLD = 100  # errors of a request that are logged and shown; it may have 100,000 bad tasks
 RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not retried at every request
 LOOKUP_THREADS = 8
 LOOKED_UP_AT_ONCE = 32  # tasks per batch, so that features of at most this many are held at once
@@ -37,6 +38,7 @@ class TaskRequest:
     ready: dict[Learner, list[Medium]] = field(default_factory=dict)
     jobs: list[tuple[Source, int]] = field(default_factory=list)  # sources being extracted, with their jobs' ids
     failed: bool = False
+    failure: Failure | None = None
     answer: Any = field(default_factory=list)
     intervals: dict[str, Intervals] = field(default_factory=dict)  # intervals of the answer, by from_name
 
@@ -73,11 +75,12 @@ class Predictions:
             if self._collect(project, one):
                 self._predict(project, version, one)
         self._made.put(project, [made(one) for one in asked if one.answer and is_id(one.task["id"])])
+        self._tell(project, asked)
         return [one.answer for one in asked]
 
     def _look_up(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
         """Look up a task's cached features; queue jobs for the rest."""
-        with self._isolated(project, asked):
+        with self._isolated(asked):
             data = task_data(asked.task)
             for source in sources_of(learners, data):
                 features = self._videos.cached(source, asked.task["id"])
@@ -115,7 +118,7 @@ class Predictions:
 
     def _collect(self, project: str, asked: TaskRequest) -> bool:
         """Take over the results of finished jobs; return False, and promise a push, if something is still missing."""
-        with self._isolated(project, asked):
+        with self._isolated(asked):
             outcomes, complete = self._jobs.states.outcomes([job for _, job in asked.jobs]), True
             for source, job in asked.jobs:
                 state, result = outcomes[job][:2]
@@ -134,22 +137,35 @@ class Predictions:
 
     def _predict(self, project: str, version: str, asked: TaskRequest) -> None:
         """Answer a task if all its media are ready, and release its features."""
-        with self._isolated(project, asked):
+        with self._isolated(asked):
             asked.ready = {learner: media for learner, media in asked.ready.items() if learner.version()}
             if asked.ready and not asked.failed:
                 asked.answer = prediction(version, asked)
         asked.ready = {}
 
-    def _isolated(self, project: str, asked: TaskRequest) -> AbstractContextManager[None]:
-        """Log and show any error of one task, and let the others continue."""
+    def _tell(self, project: str, asked: Sequence[TaskRequest]) -> None:
+        """Log and show errors of tasks, of many the first."""
+        told = [(_number(one), one.failure) for one in asked if one.failure]
+        for task, failure in told[:TOLD]:
+            shown = failure.error if failure.is_defect else None
+            logger.error("predict, project %s, task %s: %s", project, task, failure.text, exc_info=shown)
+        if len(told) > TOLD:
+            logger.error("predict, project %s: %d more tasks of this request failed", project, len(told) - TOLD)
+        if told:
+            self._jobs.states.record_failures("predict", project, [(t, storable(f.text)) for t, f in told[:TOLD]])
+
+    def _isolated(self, asked: TaskRequest) -> AbstractContextManager[None]:
+        """Keep any error of one task, and let the others continue."""
 
         def fail(failure: Failure) -> None:
-            asked.failed = True
-            task = asked.task.get("id") if isinstance(asked.task, Mapping) else None
-            logger.error("predict, project %s, task %s: %s", project, task, failure.text, exc_info=failure.is_defect)
-            self._jobs.states.record_failure("predict", project, task if is_id(task) else None, storable(failure.text))
+            asked.failed, asked.failure = True, failure
 
         return isolate_errors(fail, lambda error: isinstance(error, VersionGone))
+
+
+def _number(asked: TaskRequest) -> int | None:
+    task = asked.task.get("id") if isinstance(asked.task, Mapping) else None
+    return task if is_id(task) else None
 
 
 def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], threads: int) -> None:

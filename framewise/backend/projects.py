@@ -45,7 +45,7 @@ class Projects:
         try:
             return any(c.trainable for c in read_labeling_config(self._label_config(project)))
         except ConfigError as error:
-            self._states.record_failure("train", project, None, str(error))
+            self._states.record_failures("train", project, [(None, str(error))])
             return False
 
     def can_predict(self, project: str) -> bool:

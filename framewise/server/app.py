@@ -19,11 +19,12 @@ from framewise.core.errors import (
     StorageFull,
 )
 from framewise.server.auth import require_auth
-from framewise.server.callers import refuse_foreign_pages
+from framewise.server.callers import ForeignPage, refuse_foreign_pages
 from framewise.server.metrics import metrics_blueprint
 from framewise.server.pages.guard import wants_page
 from framewise.server.pages.routes import error_page, pages_blueprint
 from framewise.server.protocol import protocol_blueprint
+from framewise.server.refusals import Refusals
 from framewise.server.sync_page.routes import sync_blueprint
 from framewise.settings import Settings
 
@@ -46,21 +47,25 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
 FREE_THREADS = 2
 
 
+CALLED_BY_PROGRAMS = ("/setup", "/predict", "/webhook", "/versions", "/metrics")
+
+
 def create_app(settings: Settings) -> Flask:
     """The WSGI application for these settings."""
     assembly = Assembly(settings, waiting_slots=settings.threads - FREE_THREADS)
-    app = Flask("framewise")
+    app, refusals = Flask("framewise"), Refusals(assembly.jobs.states)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(refuse_foreign_pages(settings))
     app.before_request(require_auth(settings))
     app.before_request(_limit_body)
     app.register_blueprint(protocol_blueprint(assembly))
-    app.register_blueprint(metrics_blueprint(assembly))
+    app.register_blueprint(metrics_blueprint(assembly, refusals))
     app.register_blueprint(pages_blueprint(assembly))
     if settings.sync_page:
         app.register_blueprint(sync_blueprint(settings))
+    app.after_request(lambda response: _note_answer(response, refusals))
     app.register_error_handler(FramewiseError, _on_known_error)
-    app.register_error_handler(HTTPException, lambda error: _on_http_error(error, assembly))
+    app.register_error_handler(HTTPException, lambda error: _on_http_error(error, refusals))
     app.register_error_handler(RecursionError, _on_deep_nesting)
     app.register_error_handler(Exception, _on_defect)
     logger.info("framewise %s, models in %s", __version__, settings.model_root)
@@ -82,15 +87,26 @@ def _on_known_error(error: FramewiseError) -> Response:
     return _error(status, str(error))
 
 
-def _on_http_error(error: HTTPException, assembly: Assembly) -> Response:
-    if error.code == 401:
-        # Label Studio does not tell its users about a refused webhook, so it is shown at /jobs.
-        logger.warning("%s", error.description)
-        assembly.jobs.states.record_failure("request", "", None, f"refused: {error.description}")
+def _on_http_error(error: HTTPException, refusals: Refusals) -> Response:
+    if error.code == 401 or isinstance(error, ForeignPage):
+        reason = "password" if error.code == 401 else "foreign page"
+        refusals.refuse(reason, str(error.description), _called_route())
     message = error.description or error.name
     if error.code == 413:
         message = f"{request.path}: expected a body of at most {request.max_content_length} bytes, found a larger one"
     return _error(error.code or 500, message, error.get_response().headers)
+
+
+def _called_route() -> str | None:
+    """The route of a request, if it is one that programs call: Label Studio does not tell its users of what was refused."""
+    rule = request.url_rule.rule if request.url_rule else None
+    return rule if rule in CALLED_BY_PROGRAMS else None
+
+
+def _note_answer(response: Response, refusals: Refusals) -> Response:
+    if response.status_code < 400 and (route := _called_route()):
+        refusals.answer(route)
+    return response
 
 
 def _on_defect(error: Exception) -> Response:

@@ -33,7 +33,7 @@ def require_auth(settings: Settings) -> Callable[[], None]:
         if checks and not any(checks):
             hint = "the webhook's header Authorization: Bearer WEBHOOK_TOKEN" if request.path == "/webhook" else "basic auth"
             challenge = Response(status=401, headers={"WWW-Authenticate": 'Basic realm="framewise"'})
-            raise Unauthorized(f"{request.path} expects {hint}", response=None, www_authenticate=challenge.www_authenticate)
+            raise Unauthorized(f"expected {hint}", response=None, www_authenticate=challenge.www_authenticate)
 
     return check
 

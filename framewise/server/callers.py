@@ -17,20 +17,24 @@ from framewise.settings import Settings
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 
+class ForeignPage(Forbidden):
+    """A request that a page of another web site may have sent."""
+
+
 def refuse_foreign_pages(settings: Settings) -> Callable[[], None]:
-    """A before-request function that returns or raises Forbidden. With a password only a browser's own words count: nobody
+    """A before-request function that returns or raises ForeignPage. With a password only a browser's own words count: nobody
     else's name gets past the password."""
     names = own_names(settings)
 
     def check() -> None:
         host = _name_of(request.host)
         if not settings.basic_auth_user and not _is_address(host) and host not in names:
-            raise Forbidden(
+            raise ForeignPage(
                 f"framewise does not answer to the host name {host!r} without a password: set ALLOWED_HOSTS={host}, or "
                 "BASIC_AUTH_USER and BASIC_AUTH_PASS"
             )
         if _is_foreign():
-            raise Forbidden("this request came from a page of another web site; open framewise's own pages instead")
+            raise ForeignPage("this request came from a page of another web site; open framewise's own pages instead")
 
     return check
 

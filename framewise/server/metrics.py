@@ -1,17 +1,32 @@
-"""/metrics for Prometheus: read from the database on request, so every web process gives the same numbers."""
+"""/metrics for Prometheus: read from the database on request, so every web process gives the same numbers, but for refusals."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from framewise.assembly import Assembly
+from framewise.server.refusals import Refusals
 
 # Names of the measures in version.json, and here.
 MEASURES = {"f1": "f1", "f1@10": "f1_10", "f1@25": "f1_25", "f1@50": "f1_50", "average_precision": "average_precision"}
+
+
+class _FromMemory(Collector):
+    def __init__(self, refusals: Refusals):
+        self._refusals = refusals
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        refused = CounterMetricFamily(
+            "framewise_refused_requests", "Requests refused by one web process", labels=["reason", "process"]
+        )
+        for reason, number in dict(self._refusals.counts).items():
+            refused.add_metric([reason, str(os.getpid())], number)
+        yield refused
 
 
 class _FromDatabase(Collector):
@@ -79,11 +94,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def metrics_blueprint(assembly: Assembly) -> Blueprint:
+def metrics_blueprint(assembly: Assembly, refusals: Refusals) -> Blueprint:
     """The route /metrics."""
     metrics = Blueprint("metrics", __name__)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_FromDatabase(assembly))
+    registry.register(_FromMemory(refusals))
 
     @metrics.get("/metrics")
     def show() -> Response:

@@ -78,6 +78,9 @@ MIGRATIONS = (
     # NULL: not known of labeling configs that were told of before.
     """
     ALTER TABLE label_sets ADD COLUMN frame_rates TEXT;
+    DELETE FROM jobs WHERE subject = '' AND error IS NOT NULL AND id NOT IN (
+        SELECT max(id) FROM jobs WHERE subject = '' AND error IS NOT NULL GROUP BY kind, project, ifnull(task, -1), error);
+    CREATE UNIQUE INDEX one_failure ON jobs (kind, project, ifnull(task, -1), error) WHERE subject = '' AND error IS NOT NULL;
     CREATE TABLE media_facts (
         project TEXT NOT NULL, task INTEGER NOT NULL, medium TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL,
         PRIMARY KEY (project, task, medium));

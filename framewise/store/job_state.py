@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,9 @@ LONGEST_RETRY_SECONDS = 60.0
 GIVE_UP_SECONDS = 24 * 3600.0
 MAX_WARNINGS = 100  # per job; the log has all of them
 KEPT_JOBS = 10_000  # older finished ones are deleted
+KEPT_FAILURES = 1_000  # of those outside of jobs
+OUTSIDE = "subject = '' AND error IS NOT NULL"  # rows that report a failure outside of any job
+ONE_FAILURE = f"(kind, project, ifnull(task, -1), error) WHERE {OUTSIDE}"  # as the index in database.py has it
 # A job that is due later is "scheduled". A job to be retried is pending, unless it only talks to Label Studio: while that is
 # down, whoever waits for framewise's own work should not wait for it. Parameter: the current time.
 SHOWN_STATE = (
@@ -186,23 +189,31 @@ class JobStates:
                 "WHERE id = ? AND owner = ? AND state = 'running'",
                 (state, error, json.dumps(result), time.time(), job_id, owner),
             )
-            connection.execute("DELETE FROM jobs WHERE id <= ? AND state NOT IN ('pending', 'running')", (job_id - KEPT_JOBS,))
+            oldest = f"SELECT id FROM jobs WHERE NOT ({OUTSIDE}) ORDER BY id DESC LIMIT 1 OFFSET {KEPT_JOBS}"
+            ended = f"NOT ({OUTSIDE}) AND state NOT IN ('pending', 'running')"
+            connection.execute(f"DELETE FROM jobs WHERE {ended} AND id <= ({oldest})")
 
-    def record_failure(self, kind: str, project: str, task: int | None, error: str) -> None:
-        """Show a failure outside of a job at /jobs; repeating it only updates its time."""
+    def record_failures(self, kind: str, project: str, failures: Sequence[tuple[int | None, str]]) -> None:
+        """Show failures outside of a job, (task, error), at /jobs; repeating one only updates its time. The newest
+        KEPT_FAILURES stay."""
         now = time.time()
-        with suppress(StorageFull), self._database.transaction() as connection:  # the log has it anyway
-            again = connection.execute(
-                "UPDATE jobs SET finished = ? WHERE kind = ? AND project = ? AND task IS ? AND error = ? AND subject = ''",
-                (now, kind, project, task, error),
-            )
-            if again.rowcount:
-                return
-            connection.execute(
+        rows = [(kind, project, task, error, now, now, now) for task, error in failures]
+        with suppress(StorageFull), self._database.transaction() as connection:  # the log has them anyway
+            connection.executemany(
                 "INSERT INTO jobs (kind, project, task, subject, payload, state, error, created, started, finished) "
-                "VALUES (?, ?, ?, '', '{}', 'failed', ?, ?, ?, ?)",
-                (kind, project, task, error, now, now, now),
+                f"VALUES (?, ?, ?, '', '{{}}', 'failed', ?, ?, ?, ?) ON CONFLICT {ONE_FAILURE} "
+                "DO UPDATE SET finished = excluded.finished",
+                rows,
             )
+            oldest = f"SELECT id FROM jobs WHERE {OUTSIDE} ORDER BY id DESC LIMIT 1 OFFSET {KEPT_FAILURES}"
+            connection.execute(f"DELETE FROM jobs WHERE {OUTSIDE} AND id <= ({oldest})")
+
+    def forget_failures(self, kind: str, beginning: str) -> None:
+        """Stop showing failures outside of a job whose text begins so: what failed works now."""
+        these = f"{OUTSIDE} AND kind = ? AND substr(error, 1, length(?)) = ?"
+        if self._database.read(f"SELECT 1 FROM jobs WHERE {these} LIMIT 1", (kind, beginning, beginning)):
+            with suppress(StorageFull), self._database.transaction() as connection:
+                connection.execute(f"DELETE FROM jobs WHERE {these}", (kind, beginning, beginning))
 
     def record_note(self, kind: str, project: str, note: str, warning: bool = True) -> None:
         """Show a note for the user once at /jobs. warning: it reports a problem."""

@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         )
         assembly.annotations.put_project(HOSTILE, 10, config, NASTY)
         assembly.annotations.put_tasks(HOSTILE, [{"id": 1, "data": {"video": f"https://example.org/{NASTY}.mp4"}}])
-        assembly.jobs.states.record_failure("predict", HOSTILE, 1, NASTY)
+        assembly.jobs.states.record_failures("predict", HOSTILE, [(1, NASTY)])
 
     with filled_server(root, write, local_files_roots=(clip.parent,), label_studio_url="http://127.0.0.1:8080") as made:
         yield SimpleNamespace(url=made[0].url, assembly=made[1], server=made[0])

@@ -595,7 +595,7 @@ def test_the_overview_counts_and_shows_what_is_not_finished_before_the_rest(jobs
     jobs.claim(running, "one")
     jobs.claim(done, "one")
     jobs.finish(done, "one")
-    jobs.record_failure("predict", PROJECT, 7, "task 7 has no video")
+    jobs.record_failures("predict", PROJECT, [(7, "task 7 has no video")])
     overview = jobs.overview(limit=3)
     assert (overview["pending"], overview["running"]) == (1, 1)
     assert [job["id"] for job in overview["jobs"][:2]] == [running, waiting]
