@@ -27,6 +27,7 @@ POLL_SECONDS = 0.1
 TOLD = 100  # errors of a request that are logged and shown; it may have 100,000 bad tasks
 RETRY_FAILED_SECONDS = 30.0  # a task whose video failed is not retried at every request
 LOOKUP_THREADS = 8
+PROCESSORS = os.cpu_count() or 1
 LOOKED_UP_AT_ONCE = 32  # tasks per batch, so that features of at most this many are held at once
 
 
@@ -38,7 +39,8 @@ class TaskRequest:
     ready: dict[Learner, list[Medium]] = field(default_factory=dict)
     jobs: list[tuple[Source, int]] = field(default_factory=list)  # sources being extracted, with their jobs' ids
     failed: bool = False
-    failure: Failure | None = None
+    problem: str = ""  # why it failed
+    defect: BaseException | None = None  # if that is an error of our own
     answer: Any = field(default_factory=list)
     intervals: dict[str, Intervals] = field(default_factory=dict)  # intervals of the answer, by from_name
 
@@ -63,11 +65,13 @@ class Predictions:
         """Return one item per task, in order: a prediction, or [] if there is none (yet). deadline: on the monotonic clock."""
         version = model_version(learners)
         asked = [TaskRequest(task) for task in tasks]
-        for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
-            few = asked[first : first + LOOKED_UP_AT_ONCE]
-            # In parallel: a look-up may have to ask a server, and each computation uses one processor.
-            _at_once(lambda one: self._look_up(project, learners, one), few, LOOKUP_THREADS)
-            _at_once(lambda one: self._predict(project, version, one), [o for o in few if not o.jobs], os.cpu_count() or 1)
+        # In parallel: a look-up may have to ask a server, and each computation uses one processor.
+        with ThreadPoolExecutor(LOOKUP_THREADS) as looking_up, ThreadPoolExecutor(PROCESSORS) as predicting:
+            for first in range(0, len(asked), LOOKED_UP_AT_ONCE):
+                few = asked[first : first + LOOKED_UP_AT_ONCE]
+                _at_once(lambda one: self._look_up(project, learners, one), few, looking_up, LOOKUP_THREADS)
+                ready = [one for one in few if not one.jobs and not one.failed]
+                _at_once(lambda one: self._predict(project, version, one), ready, predicting, PROCESSORS)
         waiting = [one for one in asked if one.jobs and not one.failed]
         if waiting and any(learner.version() for learner in learners):
             self._wait(waiting, deadline)
@@ -145,20 +149,21 @@ class Predictions:
 
     def _tell(self, project: str, asked: Sequence[TaskRequest]) -> None:
         """Log and show errors of tasks, of many the first."""
-        told = [(_number(one), one.failure) for one in asked if one.failure]
-        for task, failure in told[:TOLD]:
-            shown = failure.error if failure.is_defect else None
-            logger.error("predict, project %s, task %s: %s", project, task, failure.text, exc_info=shown)
-        if len(told) > TOLD:
-            logger.error("predict, project %s: %d more tasks of this request failed", project, len(told) - TOLD)
-        if told:
-            self._jobs.states.record_failures("predict", project, [(t, storable(f.text)) for t, f in told[:TOLD]])
+        failed = [one for one in asked if one.problem]
+        for one in failed[:TOLD]:
+            logger.error("predict, project %s, task %s: %s", project, _number(one), one.problem, exc_info=one.defect)
+        if len(failed) > TOLD:
+            logger.error("predict, project %s: %d more tasks of this request failed", project, len(failed) - TOLD)
+        if failed:
+            told = [(_number(one), storable(one.problem)) for one in failed[:TOLD]]
+            self._jobs.states.record_failures("predict", project, told)
 
     def _isolated(self, asked: TaskRequest) -> AbstractContextManager[None]:
         """Keep any error of one task, and let the others continue."""
 
         def fail(failure: Failure) -> None:
-            asked.failed, asked.failure = True, failure
+            asked.failed, asked.problem = True, failure.text
+            asked.defect = failure.error if failure.is_defect else None
 
         return isolate_errors(fail, lambda error: isinstance(error, VersionGone))
 
@@ -168,14 +173,17 @@ def _number(asked: TaskRequest) -> int | None:
     return task if is_id(task) else None
 
 
-def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], threads: int) -> None:
-    """Call the function for each item in parallel. A single item does not need a thread."""
-    if len(asked) < 2:
-        for one in asked:
+def _at_once(call: Callable[[TaskRequest], None], asked: Sequence[TaskRequest], pool: ThreadPoolExecutor, threads: int) -> None:
+    """Call the function for each item in parallel, in as many parts as there are threads. A single item needs no thread."""
+
+    def call_each(part: Sequence[TaskRequest]) -> None:
+        for one in part:
             call(one)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(call, asked))
+
+    if len(asked) < 2:
+        call_each(asked)
+    else:
+        list(pool.map(call_each, (asked[number::threads] for number in range(min(threads, len(asked))))))
 
 
 def prediction(version: str, asked: TaskRequest) -> dict[str, Any]:
