@@ -34,6 +34,9 @@ REPORT_SECONDS = 0.5
 # What nobody waits for comes last.
 PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
 
+# These ask and tell Label Studio, one at a time in a worker: one that hangs holds one of its threads, and never both.
+AT_LABEL_STUDIO = ("import", "push", "refresh")
+
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
 
@@ -64,6 +67,7 @@ class Jobs:
         self._handlers: dict[str, Handler] = {}
         self._chore: Callable[[], None] = lambda: None
         self._lock: int | None = None
+        self._label_studio = threading.Lock()  # held by the thread that does a job of AT_LABEL_STUDIO
         self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
         self._huey = _queue(queue_path, queue_url)
         self._queue_errors = _queue_errors() if queue_url else ()
@@ -144,6 +148,22 @@ class Jobs:
         self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0)))
 
     def _run(self, job_id: int) -> None:
+        if self.states.kind(job_id) not in AT_LABEL_STUDIO:
+            self._do_job(job_id)
+        elif self._label_studio.acquire(blocking=False):  # else it is sent again when that is free
+            try:
+                self._do_job(job_id)
+            finally:
+                self._label_studio.release()
+            self._send_next_to_label_studio()
+
+    def _send_next_to_label_studio(self) -> None:
+        due = [(PRIORITIES[kind], -job_id, kind) for job_id, kind in self.states.due() if kind in AT_LABEL_STUDIO]
+        if due:
+            _, number, kind = max(due)
+            self.announce(-number, kind)
+
+    def _do_job(self, job_id: int) -> None:
         job = self.states.claim(job_id, self._owner)
         if job is None:
             return
@@ -187,7 +207,7 @@ class Jobs:
                 self._chore()
                 sent = {m.args[0] for m in self._huey.pending()}
                 for job_id, kind in self.states.due():
-                    if job_id not in sent:
+                    if job_id not in sent and not (kind in AT_LABEL_STUDIO and self._label_studio.locked()):
                         self._send(job_id, kind)
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)

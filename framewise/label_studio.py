@@ -17,6 +17,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable, MediaForbidden
+from framewise.label_studio_calls import Breaker, OneCallClient
 
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # a training waits while Label Studio is asked for its annotations
 MAX_DECODINGS = 4  # more than servers and proxies do
@@ -60,10 +61,16 @@ class LabelStudioClient:
         self.url = url
         self._api_key = api_key
         self._lock = threading.Lock()
+        self._breaker = Breaker()
 
     @property
     def connected(self) -> bool:
         return bool(self.url and self._api_key)
+
+    @property
+    def refusal(self) -> str | None:
+        """Reason why Label Studio is not asked now, after a failure; None if it is."""
+        return self._breaker.refusal()
 
     def absolute(self, path: str, name: str = "") -> str:
         """Address of a path that Label Studio wrote into task data, such as ``/data/upload/1/a.mp4``.
@@ -123,11 +130,8 @@ class LabelStudioClient:
         """The Authorization header of a request now. Raises LabelStudioError if the token is refused or missing."""
         if not self.connected:
             raise LabelStudioError(f"Label Studio requires a token: {HOW_TO_CONNECT}")
-        try:
-            with self._lock:
-                return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
-        except Exception as error:
-            raise self._explained("exchanging LABEL_STUDIO_API_KEY for an access token", error) from None
+        with self._asking("exchanging LABEL_STUDIO_API_KEY for an access token"), self._lock:
+            return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
 
     def push_prediction(
         self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str, superseded: Collection[str] = ()
@@ -267,11 +271,18 @@ class LabelStudioClient:
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
-        """Turn errors inside into a LabelStudioError."""
+        """Turn errors inside into a LabelStudioError. After one that says that Label Studio is away, further calls fail at once
+        for a while."""
+        if refusal := self.refusal:
+            raise LabelStudioUnavailable(f"Label Studio at {self._shown}, {doing}: {refusal}")
         try:
             yield
         except Exception as error:
-            raise self._explained(doing, error) from None
+            explained = self._explained(doing, error)
+            if isinstance(explained, LabelStudioUnavailable):
+                self._breaker.fail(str(explained))
+            raise explained from None
+        self._breaker.succeed()
 
     @property
     def _prefix(self) -> str:
@@ -281,7 +292,7 @@ class LabelStudioClient:
     def _http(self) -> httpx.Client:
         # Redirects are not followed: they would take a personal access token, which is in a request's body, to wherever they
         # lead. The hook tells a failure by its status; the SDK's exchange of the token would try to read it as JSON.
-        return httpx.Client(
+        return OneCallClient(
             timeout=REQUEST_TIMEOUT,
             follow_redirects=False,
             event_hooks={"response": [lambda response: response.raise_for_status()]},

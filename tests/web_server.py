@@ -38,6 +38,7 @@ class Server:
 
     def __init__(self, tls: ssl.SSLContext | None = None):
         self.pages: dict[str, Page] = {}
+        self.elsewhere = Page(b"nothing here", 404)
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.bodies = 0
         self._http = _Quiet(("127.0.0.1", 0), self._handler())
@@ -59,7 +60,7 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-                server.answer(self, server.pages.get(self.path, Page(b"nothing here", 404)))
+                server.answer(self, server.pages.get(self.path, server.elsewhere))
 
             def do_POST(self):
                 self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -41,13 +41,15 @@ SHOWN_STATE = (
     "THEN 'scheduled' ELSE state END"
 )
 
-# Conditions under which a pending job must wait: another running job of the same subject; for a training, a running import of
-# its project, but not one to be retried; for background jobs, another one running, so that a worker keeps a thread free.
-# Parameter: the current time.
+# A training waits for an import of its project for so long, and not for one that hangs or is to be retried.
+IMPORT_SECONDS = 10
+# Conditions under which a pending job must wait: another running job of the same subject; for a training, an import; for
+# background jobs, another one running, so that a worker keeps a thread free. Parameter: the current time.
 GOES_FIRST = (
     "SELECT 1 FROM jobs AS other WHERE other.project = jobs.project AND other.state = 'running' "
     "AND other.kind = jobs.kind AND other.subject = jobs.subject "
     "OR jobs.kind = 'train' AND other.kind = 'import' AND other.project = jobs.project "
+    f"AND max(other.created, jobs.created) > strftime('%s', 'now') - {IMPORT_SECONDS} "
     "AND (other.state = 'running' OR other.state = 'pending' AND other.retries = 0 AND other.not_before <= ?) "
     "OR jobs.kind IN ('warm', 'refresh') AND other.kind = jobs.kind AND other.state = 'running'"
 )
@@ -123,6 +125,11 @@ class JobStates:
             (project, project),
         )
         return int(rows[0]["n"])
+
+    def kind(self, job_id: int) -> str | None:
+        """Kind of a job; None if there is none of this id."""
+        rows = self._database.read("SELECT kind FROM jobs WHERE id = ?", (job_id,))
+        return str(rows[0]["kind"]) if rows else None
 
     def claim(self, job_id: int, owner: str) -> Job | None:
         """Claim a pending job; None if it is no longer pending, or while another does the same for an earlier state.

@@ -144,7 +144,10 @@ def test_a_length_that_is_too_small_leaves_a_part_that_is_no_request(service, pr
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
-        (b"POST /setup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{", b"HTTP/1.1 400 "),
+        (
+            b"POST /setup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+            b"HTTP/1.1 400 ",
+        ),
         (b"POST /setup HTTP/1.1\r\nHos", b""),
     ],
     ids=["in the body", "in the header"],

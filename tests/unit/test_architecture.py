@@ -18,6 +18,7 @@ FLOORS = (
     {"core", "processes"},
     {"settings"},
     {"labeling_config"},
+    {"label_studio_calls"},
     {"label_studio"},
     {"media"},
     {"features", "learning", "sync"},

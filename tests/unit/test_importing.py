@@ -13,7 +13,7 @@ from framewise.backend.importing import Importing
 from framewise.backend.projects import Projects
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable
 from framewise.settings import Settings
-from tests.integration.service import learning_config
+from tests.integration.service import learning_config, wait_for
 from tests.messages import Project, region, task_of
 
 PAGE = 100
@@ -185,6 +185,7 @@ def test_a_page_that_fails_deletes_nothing_keeps_what_was_fetched_and_is_tried_a
     assert assembly.annotations.training_set(project.key)[1].result == []
     assert "pending" in trainings(assembly)
 
+    wait_for(lambda: assembly.label_studio.refusal is None, "the end of the pause after the failure")
     fetch()
     assert learned(assembly, project) == list(range(1002, 1251))
 
