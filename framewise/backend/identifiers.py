@@ -1,11 +1,8 @@
-"""Identifiers in requests and events, read and checked: projects, tasks, annotations, files."""
+"""Identifiers in requests and events, read and checked: projects, tasks, annotations."""
 
 import datetime
-import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any, TypeGuard
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.core.errors import RequestError
 
@@ -44,19 +41,6 @@ def creation_time(project: Mapping[str, Any]) -> int | None:
         return int(datetime.datetime.fromisoformat(created).timestamp())
     except ValueError:
         raise RequestError(f"webhook: expected a time in 'project.created_at', found {created!r}") from None
-
-
-def file_name(source: str) -> str:
-    """File name in an address of task data; in Label Studio's local files it is in the query."""
-    if source.startswith("{"):  # a series inside the task's data
-        return "series"
-    path = source
-    if "://" in source or "/data/" in source:
-        url = urlsplit(source)
-        path = unquote(url.path)
-        if path.rstrip("/").endswith("/local-files"):
-            path = parse_qs(url.query).get("d", [""])[0]
-    return re.sub(r"[\x00-\x1f\x7f]", "?", PurePosixPath(path).name) or "video"
 
 
 def task_data(task: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from framewise.backend.file_notes import FileNotes
-from framewise.backend.identifiers import file_name
 from framewise.backend.projects import Projects
 from framewise.controls import Source
 from framewise.core.errors import FramewiseError
 from framewise.core.progress import Progress
 from framewise.jobs import Jobs
+from framewise.media.addresses import file_name
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 from framewise.store.media_facts import FileFacts, MediaFacts
@@ -55,7 +55,7 @@ class Videos:
         control = source.control
         content = control.known_content(source.address, task)
         cached = control.cached_features(content) if content else None
-        if content and cached:
+        if content and cached and not control.is_outdated(cached, source.address, content):
             if task is not None and not self._facts.are_known(job.project, task, control.to_name):
                 with suppress(FramewiseError):  # it was extracted for another task, and may be gone by now
                     self._note(job, source, task, control.at_hand(source.address), cached)

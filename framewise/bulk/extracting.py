@@ -76,7 +76,7 @@ class Workplace:
         content = self._media.known_content(video.source, video.task)
         if content:
             cached = [self._extractor.cached(content, wanted.content, wanted.crop) for wanted in video.wanted]
-            if all(cached):
+            if all(cached) and not self._is_outdated(cached[0], video.source, content):
                 return ExtractionOutcome(video, CACHED, content)
         loaded: list[Backbone] = []
         with self._media.opened(video.source, video.task, progress) as file:
@@ -88,6 +88,10 @@ class Workplace:
             if loaded
             else ExtractionOutcome(video, CACHED, file.content)
         )
+
+    def _is_outdated(self, features: VideoFeatures | None, source: str, content: str) -> bool:
+        path = self._media.at_hand(source)
+        return bool(path and features and self._extractor.is_outdated(features, MediaFile(path, content)))
 
     def _features(self, file: MediaFile, wanted: Wanted, loaded: list[Backbone], progress: Progress) -> VideoFeatures:
         """Features of a file. The backbone is loaded, and added to ``loaded``, only if they are not cached."""

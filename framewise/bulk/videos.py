@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from framewise.assembly import Assembly
-from framewise.backend.identifiers import NO_PROJECT, file_name, is_id
+from framewise.backend.identifiers import NO_PROJECT, is_id
 from framewise.controls import AnyControl
 from framewise.core.errors import RequestError, brief
 from framewise.exports import labeling_config_of, read_tasks
 from framewise.features.backbone import Backbones
 from framewise.labeling_config import PARAMETERS
+from framewise.media.addresses import file_name
 from framewise.settings import Settings
 
 SUFFIXES = (".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",

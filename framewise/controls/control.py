@@ -129,6 +129,10 @@ class Control(ABC, Generic[F, P]):
     def cached_features(self, content: str) -> F | None:
         """Features of a file's content if all of them are cached."""
 
+    def is_outdated(self, features: F, source: str, content: str) -> bool:
+        """True if a file on this disk is read in another way than when its cached features were made."""
+        return False
+
     @abstractmethod
     def subject(self, source: str) -> str:
         """Key of an extraction: two of one subject would do the same."""

@@ -1,5 +1,6 @@
 """<TimelineLabels> on <Video>: what is seen in each frame that Label Studio shows."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,12 @@ class VideoControl(Control[VideoFeatures, None]):
             return None
         return self.parts.extractor.cached(content, self.backbone().content, self.crop)
 
+    def is_outdated(self, features: VideoFeatures, source: str, content: str) -> bool:
+        with contextlib.suppress(MediaError):
+            path = self.parts.media.at_hand(source)
+            return path is not None and self.parts.extractor.is_outdated(features, MediaFile(path, content))
+        return False
+
     def subject(self, source: str) -> str:
         return f"{self.front_end} {self.crop} {self.parts.media.stamp(source)}"
 
@@ -85,7 +92,7 @@ class VideoControl(Control[VideoFeatures, None]):
             features.timeline.num_frames(frame_rate)
         except (RequestError, MediaError):
             return {}  # a rate that cannot be is said where the features are used
-        return VideoFacts.of(probe(path), features.timeline.pts, frame_rate).to_json()
+        return VideoFacts.of(probe(path), features.timeline.pts, frame_rate, features.timeline.losses).to_json()
 
     def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: None, annotated: int) -> list[Note]:
         try:

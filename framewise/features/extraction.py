@@ -1,5 +1,6 @@
 """Features of videos: from the cache, or computed in one pass over the video (``passes``) and cached."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -27,11 +28,13 @@ from framewise.features.preprocessing import PROFILES
 from framewise.features.rows import unpack
 from framewise.labeling_config import CROPS
 from framewise.media.library import MediaFile
-from framewise.media.video import VideoInfo, probe
+from framewise.media.video import Losses, VideoInfo, is_read_anew, probe
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Behind the content in keys of files that were read otherwise before (``is_read_anew``): theirs are other rows.
+ANEW = ", turned and ordered as browsers show it"
 REMEMBERED_VIDEOS = 2000  # whose files were found and opened: some kilobytes each
 
 Records = npt.NDArray[Any]
@@ -40,18 +43,20 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Timeline:
-    """Times of a video's decoded pictures. pts (P,) int64 in units of time_base; duration as browsers report it."""
+    """Times of a video's decoded pictures. pts (P,) int64 in units of time_base; duration as browsers report it; losses: of
+    pictures that have no row, None if they were not counted."""
 
     pts: npt.NDArray[np.int64]
     time_base: Fraction
     duration_seconds: float
+    losses: Losses | None = None
 
     @classmethod
-    def of(cls, info: VideoInfo, pts: Sequence[int] | npt.NDArray[np.int64]) -> "Timeline":
+    def of(cls, info: VideoInfo, pts: Sequence[int] | npt.NDArray[np.int64], losses: Losses | None = None) -> "Timeline":
         """From a file's header and the times of all of its pictures."""
         # A browser's duration grows where it reads pictures past the one that the header gives (a video that starts late).
         duration = max(info.duration_seconds, float(pts[-1] * info.time_base))
-        return cls(np.array(pts, dtype=np.int64), info.time_base, duration)
+        return cls(np.array(pts, dtype=np.int64), info.time_base, duration, losses)
 
     def axis(self, frame_rate: float) -> FrameAxis:
         """Label Studio's timeline at the labeling config's frame rate. Raises MediaError if the file or the config results in
@@ -74,14 +79,18 @@ class Timeline:
 
     def to_array(self) -> npt.NDArray[Any]:
         """Convert to one record of plain numbers, for a .npy file."""
-        kind = np.dtype([("time_base", "<i8", (2,)), ("duration", "<f8"), ("pts", "<i8", (len(self.pts),))])
+        numbers = [("time_base", "<i8", (2,)), ("duration", "<f8"), ("losses", "<i8", (2,)), ("pts", "<i8", (len(self.pts),))]
         time_base = (self.time_base.numerator, self.time_base.denominator)
-        return np.array([(time_base, self.duration_seconds, self.pts)], dtype=kind)
+        counted = self.losses or Losses()
+        losses = (counted.without_time, counted.damaged)
+        return np.array([(time_base, self.duration_seconds, losses, self.pts)], dtype=np.dtype(numbers))
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> "Timeline":
         record = array[0]
-        return cls(np.array(record["pts"]), Fraction(*(int(n) for n in record["time_base"])), float(record["duration"]))
+        time_base = Fraction(*(int(n) for n in record["time_base"]))
+        losses = Losses(*(int(n) for n in record["losses"])) if "losses" in (array.dtype.names or ()) else None
+        return cls(np.array(record["pts"]), time_base, float(record["duration"]), losses)
 
 
 class VideoFeatures:
@@ -156,6 +165,7 @@ class Extractor:
         self._max_bytes = max_bytes
         self._housekeeper = Housekeeper(cache)
         self._found: dict[Key, _Found] = {}
+        self._up_to_date: set[str] = set()
         self._finding = threading.Lock()
 
     @classmethod
@@ -165,10 +175,23 @@ class Extractor:
 
     def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
         """Features if all of them are cached; never computes. backbone: content of its weights."""
-        key = (content, backbone, self._preprocessing(crop))
+        names = (content + ANEW, content)
+        return next((found for name in names if (found := self._cached((name, backbone, self._preprocessing(crop))))), None)
+
+    def is_outdated(self, features: VideoFeatures, file: MediaFile) -> bool:
+        """True if a file's features, those that are cached, are of other pictures or times than it would be read with now."""
+        if features.timeline.losses is not None or file.content in self._up_to_date:
+            return False
+        with contextlib.suppress(MediaError):
+            if is_read_anew(file.path):
+                return True
+        self._up_to_date.add(file.content)
+        return False
+
+    def _cached(self, key: Key) -> VideoFeatures | None:
         with self._finding:
             found = self._found.get(key)
-        if found is None and not self._cache.has_times(content):
+        if found is None and not self._cache.has_times(key[0]):
             return None
         hold = self._cache.hold(key)  # first, so that found features stay
         return (found and self._opened_again(found, hold)) or self._looked_up(key, hold)
@@ -203,15 +226,16 @@ class Extractor:
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
         """Extract the features of a file. Waits if another process is extracting it. Raises MediaError, BackboneError."""
-        key = (file.content, backbone_content, self._preprocessing(crop))
+        content = file.content + ANEW if is_read_anew(file.path) else file.content
+        key = (content, backbone_content, self._preprocessing(crop))
         with self._cache.making(file.content, backbone_content[:16], crop, self.profile):
-            found = self.cached(file.content, backbone_content, crop)
+            found = self._cached(key)
             if found:
                 return found
             hold = self._cache.hold(key)  # written features stay until they are read
             try:
                 self._run(file, key, load(), crop, progress)
-                found = self.cached(file.content, backbone_content, crop)
+                found = self._cached(key)
             finally:
                 hold.release()
         if not found:
@@ -237,7 +261,7 @@ class Extractor:
             self._cache.chunk(key, len(pts) // CHUNK_PICTURES, functools.partial(np.asarray, records))
             pts = np.concatenate([pts, records["pts"]])
         file.check_unchanged()
-        self._cache.times(file.content, Timeline.of(info, pts).to_array)
+        self._cache.times(key[0], Timeline.of(info, pts, work.losses).to_array)
 
     def _first_pts(self, key: Key) -> npt.NDArray[np.int64]:
         """Times of the pictures whose features are cached, from the first on, in complete chunks."""

@@ -23,7 +23,7 @@ from framewise.features.engines import Compute, threads_of_their_own
 from framewise.features.motion import Motion, thumbnails_of
 from framewise.features.preprocessing import preprocessor
 from framewise.features.rows import pack
-from framewise.media.video import Picture, decode
+from framewise.media.video import Losses, Picture, decode, probe
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,11 @@ class _Batch:
 
 
 class Pass:
-    """Makes the records of a video's pictures (``rows.pack``)."""
+    """Makes the records of a video's pictures (``rows.pack``). ``losses``: of the pictures that were decoded so far."""
 
     def __init__(self, path: Path, time_base: Fraction, backbone: Backbone, profile: str, compute: Compute, crop: str):
         self._path, self._time_base = path, time_base
+        self.losses = Losses()
         self._workers = compute.workers
         self._engine = backbone.engine(compute)
         self._prepared = preprocessor(profile, crop, backbone.image_size)
@@ -102,14 +103,20 @@ class Pass:
     def _after(self, known: npt.NDArray[np.int64]) -> tuple[dict[int, FloatArray], Iterator[Picture]]:
         """Times and thumbnails of the last of the ``known`` pictures, and an iterator over the following ones."""
         if not len(known):
-            return {}, decode(self._path)
+            return {}, self._decoded(None)
         again_from = int(known[-1]) - math.ceil(AGAIN_SECONDS / self._time_base)
-        before, pictures = self._split(decode(self._path, again_from), again_from, int(known[-1]))
+        # Pictures that have no times are counted, from the first one on.
+        sought = again_from if probe(self._path).own_times else None
+        before, pictures = self._split(self._decoded(sought), again_from, int(known[-1]))
         if list(before) == list(known[known >= again_from]):
             return before, pictures
         # Some containers cannot be sought in, or number their pictures by where the reading began.
         logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
-        return self._split(decode(self._path), again_from, int(known[-1]))
+        return self._split(self._decoded(None), again_from, int(known[-1]))
+
+    def _decoded(self, from_pts: int | None) -> Iterator[Picture]:
+        self.losses = Losses()
+        return decode(self._path, from_pts, self.losses)
 
     def _split(self, pictures: Iterator[Picture], first: int, last: int) -> tuple[dict[int, FloatArray], Iterator[Picture]]:
         """Times and thumbnails of the pictures from ``first`` to ``last``, and an iterator over the following ones."""
@@ -161,7 +168,7 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
 
 def _same(one: Any, other: Any) -> bool:
     """True if two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
-    if (one.width, one.height, one.format.name, one.rotation) != (other.width, other.height, other.format.name, other.rotation):
+    if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
         return False
     return all(
         np.array_equal(a[len(a) // 2], b[len(b) // 2]) and np.array_equal(a, b)  # most pictures differ in any line

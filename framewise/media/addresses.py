@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpcore
 import httpx
@@ -265,3 +267,16 @@ class _TimedStream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def file_name(source: str) -> str:
+    """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
+    if source.startswith("{"):  # a series in the task's data itself
+        return "series"
+    path = source
+    if "://" in source or "/data/" in source:
+        url = urlsplit(source)
+        path = unquote(url.path)
+        if path.rstrip("/").endswith("/local-files"):
+            path = parse_qs(url.query).get("d", [""])[0]
+    return re.sub(r"[\x00-\x1f\x7f]", "?", PurePosixPath(path).name) or "video"

@@ -3,7 +3,6 @@
 Files need not be there any more when notes are made, so they are true of the labeling config and the annotations of now.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
@@ -17,8 +16,9 @@ from framewise.core.errors import brief
 from framewise.core.frame_grid import count_frames, picture_rows
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
+from framewise.media.cures import EVEN_SIZES, converting, copying
 from framewise.media.notes import Note
-from framewise.media.video import VideoInfo
+from framewise.media.video import Losses, VideoInfo
 
 # 29.97 and 30000/1001 differ by 0.0001 %, a tenth of a frame an hour; 23.976 and 24 by 0.1 %, a frame in 42 s.
 SAME_RATE = 1e-4
@@ -40,7 +40,8 @@ NAMES = {"mpeg4": "MPEG-4 Part 2, which OpenCV writes if asked for mp4v", "hevc"
 
 OTHER_SPREAD, OTHER_RATE = 5.0, 1.5  # from so many times, or a fraction, on: of a channel, and of the sampling rate
 
-H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
+# Label Studio's editor takes a frameRate below this for seconds a frame: 0.5 are two a second (core/frame_grid).
+LEAST_RATE = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class VideoFacts:
     span_seconds:    from the first picture to the last.
     longest_seconds: what a browser reports once it has read all pictures.
     shown:           frame rate of a labeling config, and number of pictures that Label Studio shows at it.
+    without_time, damaged:  see ``Losses``.
     """
 
     info: VideoInfo
@@ -61,16 +63,20 @@ class VideoFacts:
     span_seconds: float
     longest_seconds: float
     shown: tuple[float, int]
+    without_time: int = 0
+    damaged: int = 0
 
     @classmethod
-    def of(cls, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float) -> Self:
+    def of(cls, info: VideoInfo, pts: npt.NDArray[np.int64], frame_rate: float, losses: Losses | None = None) -> Self:
         """pts: (P,) times of all decoded pictures, ascending, in units of info.time_base; P >= 1."""
+        losses = losses or Losses()
         rate, constant = picture_rate(pts, info.time_base)
         longest = max(info.duration_seconds, float(int(pts[-1]) * info.time_base))
         seconds = pts.astype(np.float64) * info.time_base.numerator / info.time_base.denominator
         rows = picture_rows(seconds, frame_rate, max(count_frames(longest, frame_rate), 1))
         span = float(int(pts[-1] - pts[0]) * info.time_base)
-        return cls(info, len(pts), rate, constant, span, longest, (frame_rate, len(np.unique(rows))))
+        shown = (frame_rate, len(np.unique(rows)))
+        return cls(info, len(pts), rate, constant, span, longest, shown, losses.without_time, losses.damaged)
 
     def to_json(self) -> dict[str, Any]:
         info = {name: str(x) if isinstance(x, Fraction) else x for name, x in asdict(self.info).items()}
@@ -81,7 +87,7 @@ class VideoFacts:
         info = dict(written["info"])
         for name in ("average_rate", "time_base"):
             info[name] = None if info[name] is None else Fraction(info[name])
-        own = {field.name: written[field.name] for field in fields(cls)}
+        own = {field.name: written[field.name] for field in fields(cls) if field.name in written}
         return cls(**{**own, "info": VideoInfo(**info), "shown": tuple(written["shown"])})
 
     def shown_at(self, frame_rate: float) -> int | None:
@@ -98,8 +104,14 @@ def timing_notes(name: str, facts: VideoFacts, frame_rate: float, annotated: int
     frame_rate: frames per second of the labeling config, as `parse_frame_rate` has it.
     annotated:  number of annotations of the project: a change of frameRate would move their regions.
     """
-    playing, late = _playing_note(name, facts.info), _late_note(name, facts, frame_rate)
-    return [note for note in (playing, late, _rate_note(name, facts, frame_rate, annotated)) if note]
+    found = (
+        _playing_note(name, facts.info),
+        _damage_note(name, facts),
+        _time_note(name, facts),
+        _late_note(name, facts, frame_rate),
+        _rate_note(name, facts, frame_rate, annotated),
+    )
+    return [note for note in found if note]
 
 
 def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float, bool]:
@@ -119,7 +131,7 @@ def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float
 
 def _playing_note(name: str, info: VideoInfo) -> Note | None:
     """A file that some browser does not play."""
-    convert, command = "Convert it before you annotate", f"ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'h264')}"
+    convert, command = "Convert it before you annotate", _converting(name, info, "h264")
     what = [f"the codec {NAMES.get(info.codec, info.codec)}"] * (info.codec not in PLAYED)
     what += [f"the container {info.container}"] * (info.container not in OPENED)
     if info.codec == "hevc" and len(what) == 1:
@@ -144,23 +156,45 @@ def _playing_note(name: str, info: VideoInfo) -> Note | None:
 
 def _opening_note(name: str, info: VideoInfo) -> Note | None:
     """A file that browsers play and Label Studio does not."""
-    copy = f"ffmpeg -i {shlex.quote(name)} -c copy"
     if info.duration_seconds == 0:
         # Chromium's duration is then Infinity; Label Studio 1.23.2: "RangeError: Invalid time value", and an empty page
         return Note(
             "the header does not say how long it is, as in recordings that a browser made",
             "Label Studio's editor ends in an error and shows nothing, so nobody can annotate it or see predictions",
             "Have the length written before you annotate",
-            command=f"{copy} {_new_name(name, 'copy', PurePath(name).suffix)}",
+            command=copying(name, PurePath(name).suffix),
         )
     if PurePath(name).suffix.lower() in QUICKTIME_SUFFIXES:
         return Note(
             "Label Studio asks the browser about video/quicktime, by the file's name, and Chromium says no, though it would "
             "play it",
             "An error is shown in place of the video", "Give it a name in .mp4 before you annotate",
-            command=f"{copy} -movflags +faststart {_new_name(name, 'copy')}",
+            command=copying(name, ".mp4", info.sound),
         )  # fmt: skip
     return None
+
+
+def _damage_note(name: str, facts: VideoFacts) -> Note | None:
+    """A file of which parts could not be decoded."""
+    if not facts.damaged:
+        return None
+    return Note(
+        "parts of it are damaged and could not be decoded",
+        "The picture before stays there, in predictions too", "Take another copy, or write it anew before you annotate",
+        f"{facts.damaged} part{'s' * (facts.damaged != 1)}", _converting(name, facts.info, "anew"),
+    )  # fmt: skip
+
+
+def _time_note(name: str, facts: VideoFacts) -> Note | None:
+    """A file of which pictures have no row, since they are shown for no time."""
+    if not facts.without_time:
+        return None
+    left_out = f"{facts.without_time} picture{'s' * (facts.without_time != 1)}"
+    return Note(
+        "pictures are left out whose times are not after that of the picture before, as where recordings were joined",
+        "The picture before stays there, in predictions too", "Write it anew before you annotate",
+        left_out, _converting(name, facts.info, "anew"),
+    )  # fmt: skip
 
 
 def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
@@ -173,7 +207,7 @@ def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
         "nothing in the file begins at 0 s, so browsers disagree about its length",
         "Frames before its first picture show that one, and regions at both ends are unsure", "Let it begin at 0",
         f"it begins at {info.start_seconds:.3f} s and is {short} or {long} frames long",
-        f"ffmpeg -i {shlex.quote(name)} {H264} {_new_name(name, 'from-0')}",
+        _converting(name, info, "from-0"),
     )  # fmt: skip
 
 
@@ -185,22 +219,23 @@ def _rate_note(name: str, facts: VideoFacts, frame_rate: float, annotated: int) 
     tolerance = SAME_RATE + float(facts.info.time_base) / facts.span_seconds  # what is known of the rate, if times are rounded
     if facts.constant and abs(rate - frame_rate) <= tolerance * frame_rate:
         return None
-    variable = "" if facts.constant else f"about {_plain(rate)} pictures a second; "
+    pace = f"{_plain(rate)} pictures a second" if rate >= LEAST_RATE else f"a picture each {_plain(1 / rate)} s"
+    variable = "" if facts.constant else f"about {pace}; "
     cure = "Before you annotate, convert it"
-    if facts.constant and rate >= 1:  # below 1, frameRate is seconds a frame
+    if facts.constant and rate >= LEAST_RATE:
         cure = f'Before you annotate, write frameRate="{_plain(rate)}" into the Video tag, or convert the file'
     if annotated:
         cure = (
             f"Convert it. Leave frameRate as it is: another one would move the regions of {annotated} "
             f"annotation{'s' * (annotated != 1)} in Label Studio"
         )
-        cure += f", at {_plain(rate)} from 60 s to {60 * frame_rate / rate:.0f} s" * (facts.constant and rate >= 1)
-    what = f"{_plain(rate)} pictures a second" if facts.constant else "a variable number of pictures a second"
+        cure += f", at {_plain(rate)} from 60 s to {60 * frame_rate / rate:.0f} s" * (facts.constant and rate >= LEAST_RATE)
+    what = pace if facts.constant else "a variable number of pictures a second"
     return Note(
         f"{what}, but the labeling config's frameRate is {_plain(frame_rate)}",
         "Regions are right as they are drawn, but no finer, and their frame numbers are not those of other tools", cure,
         variable + _effect(facts, frame_rate),
-        f"ffmpeg -i {shlex.quote(name)} -vf fps={_plain(frame_rate)} {H264} {_new_name(name, _plain(frame_rate) + 'fps')}",
+        _converting(name, facts.info, f"{_plain(frame_rate)}fps", [f"fps={_plain(frame_rate)}"]),
     )  # fmt: skip
 
 
@@ -218,8 +253,11 @@ def _plain(rate: float) -> str:
     return f"{rate:.3f}".rstrip("0").rstrip(".")
 
 
-def _new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
-    return shlex.quote(f"{PurePath(name).stem}-{addition}{suffix}")
+def _converting(name: str, info: VideoInfo, addition: str, filters: Sequence[str] = ()) -> str:
+    """The line that converts a file, with what else its pictures need."""
+    # FFmpeg delays pictures whose times it has to guess.
+    needed = ["setpts=PTS-STARTPTS"] * (not info.own_times) + [*filters]
+    return converting(name, addition, needed + [EVEN_SIZES] * bool(info.width % 2 or info.height % 2))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def is_checked_mp4(path: Path) -> bool:
     return True
 
 
+def has_index(path: Path) -> bool:
+    """True if an MP4 or QuickTime file has the box that says where its pictures are."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data[start + 4 : start + 8] == b"moov" for start, _ in _headers(data, len(data)))
+
+
 def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:
     """Positions of the outermost boxes, except those with the samples themselves."""
     start = 0

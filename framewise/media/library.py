@@ -19,7 +19,8 @@ from framewise.core.errors import MediaError, MediaForbidden, MediaUnavailable
 from framewise.core.progress import Progress
 from framewise.core.storage import write_json
 from framewise.label_studio import LabelStudioClient
-from framewise.media.addresses import MediaHosts, Network, checked_url, host_of, shown
+from framewise.media.addresses import MediaHosts, Network, checked_url, file_name, host_of, shown
+from framewise.media.cures import renamed
 from framewise.media.fetch import Downloads, Limits, Permit, Remote
 
 # Storages whose addresses stand raw in task data and that Label Studio resolves: url_scheme in its io_storages/*/models.py.
@@ -89,7 +90,7 @@ class MediaLibrary:
             file.check_unchanged()
             yield file
             return
-        with self._downloads.held(remote, progress) as (path, record):
+        with self._downloads.held(remote, progress) as (path, record), _named(path, file_name(source)):
             yield MediaFile(path, record.sha256)
 
     def known_content(self, source: str, task: int | None = None) -> str | None:
@@ -211,6 +212,17 @@ class MediaLibrary:
 
     def _hash_record(self, path: Path) -> Path:
         return self._hashes / (hashlib.sha256(str(path).encode()).hexdigest()[:24] + ".json")
+
+
+@contextmanager
+def _named(path: Path, name: str) -> Iterator[None]:
+    """Errors of a fetched file, which lies under its hash, say the name that its user knows."""
+    try:
+        yield
+    except MediaError as error:
+        if path.name not in str(error):
+            raise
+        raise type(error)(renamed(str(error), path.name, name)) from error
 
 
 def _scheme(source: str) -> str:

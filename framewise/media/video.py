@@ -1,5 +1,6 @@
 """Contents of a video file: decoded pictures with their presentation times, and how long a browser says that it is."""
 
+import collections
 import contextlib
 import logging
 import re
@@ -12,10 +13,14 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 
 from framewise.core.errors import MediaError
+from framewise.media.cures import SUFFIXES, about_no_video, copying
 from framewise.media.declared import is_checked_mp4
+from framewise.media.orientation import AS_IT_LIES, Orientation, matrix_of, orientation_of
+from framewise.media.whole import is_whole
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ class VideoInfo:
     duration_seconds: what a browser reports when it has read no more than the header.
     start_seconds:    when the first of all streams starts.
     video_seconds:    the end of the video stream, 0 if the header does not say.
+    sound:            FFmpeg's name of its sound's codec ("aac", "pcm_s16le"), "" without sound.
+    own_times:        False if pictures come in another order than they are shown, and without times (B-frames in AVI).
     """
 
     width: int
@@ -59,6 +66,8 @@ class VideoInfo:
     duration_seconds: float
     start_seconds: float
     video_seconds: float
+    sound: str = ""
+    own_times: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,22 +77,31 @@ class Picture:
 
     pts: int
     frame: Any
+    orientation: Orientation = AS_IT_LIES
 
     @property
     def rgb(self) -> npt.NDArray[np.uint8]:
-        """RGB (H, W, 3), upright as a browser shows it. Converted when it is asked for: of a large picture that costs more than
+        """RGB (H, W, 3), as a browser shows it. Converted when it is asked for: of a large picture that costs more than
         to decode it."""
         return self.upright(self.frame.to_ndarray(format="rgb24"))
 
     def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An image of this picture, (H, W, 3), turned as the file says that it is to be shown."""
-        quarter_turns = round(self.frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+        """An image of this picture, (H, W, 3), turned and mirrored as the file says that it is to be shown."""
+        return self.orientation.upright(image)
 
     @property
     def lies_on_its_side(self) -> bool:
         """True if width and height of ``frame`` are height and width of what is shown."""
-        return bool(round(self.frame.rotation / 90) % 2)
+        return self.orientation.lies_on_its_side
+
+
+@dataclass
+class Losses:
+    """Counts of what a pass over a file left out. without_time: pictures whose time is not after that of the one before, so
+    that they are never shown. damaged: parts that could not be decoded."""
+
+    without_time: int = 0
+    damaged: int = 0
 
 
 def probe(path: Path) -> VideoInfo:
@@ -92,13 +110,29 @@ def probe(path: Path) -> VideoInfo:
         return _describe(container, path)
 
 
-def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
+def is_read_anew(path: Path) -> bool:
+    """True if pictures or times of a file are others than the first framewise gave it, which knew quarter turns alone and no
+    order but that of decoding. Raises MediaError."""
+    if not probe(path).own_times:
+        return True
+    first = next(decode(path))
+    return first.orientation != Orientation(round(first.frame.rotation / 90) % 4)
+
+
+def shown_orientation(path: Path) -> Orientation:
+    """Orientation of a file's pictures as browsers show them. Raises MediaError."""
+    return next(decode(path)).orientation
+
+
+def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None) -> Iterator[Picture]:
     """Every picture of a file's first video stream, in order of presentation. Memory does not grow with the length.
 
     from_pts: begin at a key frame before this time, where the file tells of one; pictures before it may be missing or damaged.
+    losses:   counts what is left out.
     Raises MediaError for a file that is no video, has no picture, or ends long before its header says.
     """
-    count, last_seconds, broken = 0, 0.0, 0
+    losses = losses if losses is not None else Losses()
+    count, end_seconds, step = 0, 0.0, 0
     with open_container(path) as container:
         info = _describe(container, path)
         stream = _video_stream(container, path)
@@ -109,29 +143,43 @@ def decode(path: Path, from_pts: int | None = None) -> Iterator[Picture]:
         if from_pts is not None:
             with contextlib.suppress(av.FFmpegError):  # then it begins at the beginning
                 container.seek(from_pts, stream=stream)
+        orientation, frames = AS_IT_LIES, decoded_frames if info.own_times else _frames_in_order
         last_pts: int | None = None
-        for frame in decoded_frames(container, stream):
+        for frame in frames(container, stream):
             if frame is None:
-                broken += 1
+                losses.damaged += 1
                 continue
             pts = frame.pts if frame.pts is not None else (0 if last_pts is None else last_pts + 1)
-            if last_pts is not None and pts <= last_pts:
-                continue  # shown for no time at all
+            if last_pts is not None:
+                step = pts - last_pts
+                if step <= 0:
+                    losses.without_time += 1
+                    continue
+            else:
+                orientation = _orientation(frame, info, path)
             _check_size(frame.width, frame.height, path)
-            last_pts, count, last_seconds = pts, count + 1, float(pts * info.time_base)
-            yield Picture(pts, frame)
+            # Of the pictures of a file in which they change their places, the longest need not be the last one.
+            end_seconds = max(end_seconds, float((pts + (frame.duration or step)) * info.time_base))
+            last_pts, count = pts, count + 1
+            yield Picture(pts, frame, orientation)
     if count == 0:
         raise MediaError(
             f"{path.name}: not one picture could be decoded (codec {info.codec}); is the file damaged, or are its "
-            f"pictures larger than {MAX_PIXELS / 1e6:.0f} million pixels?"
+            f"pictures larger than {MAX_PIXELS / 1e6:.0f} million pixels? Take another copy of it, or make them smaller"
         )
-    if broken:
-        logger.warning("%s: %d damaged parts were skipped", path.name, broken)
-    missing = info.video_seconds - last_seconds
-    if missing > max(TRUNCATION_SECONDS, TRUNCATION_SHARE * info.video_seconds):
+    if losses.damaged or losses.without_time:
+        logger.warning(
+            "%s: %d damaged parts were skipped, %d pictures without a time of their own left out",
+            *(path.name, losses.damaged, losses.without_time),
+        )
+    missing = info.video_seconds - end_seconds
+    if missing > max(TRUNCATION_SECONDS, TRUNCATION_SHARE * info.video_seconds) and (
+        losses.damaged or not is_whole(path, info.container)
+    ):
         raise MediaError(
-            f"{path.name}: the header says {info.video_seconds:.2f} s of video, but pictures end at {last_seconds:.2f} s; "
-            "the file is truncated or damaged: upload it again"
+            f"{path.name}: the header says {info.video_seconds:.2f} s of video, but pictures end at {end_seconds:.2f} s; "
+            "the file is truncated or damaged: upload it again; if its original ends there too, write what there is anew: "
+            + copying(path.name, path.suffix or SUFFIXES.get(info.container, ".mkv"))
         )
 
 
@@ -143,7 +191,9 @@ def open_container(path: Path, what: str = "a video") -> Any:
         reason = f"it is neither MP4 nor any of {OTHER_CONTAINERS.replace(',', ', ')}"
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-    raise MediaError(f"{path.name}: not {what} that can be read ({reason}); is the upload complete?")
+    with contextlib.suppress(OSError):
+        raise MediaError(f"{path.name}: not {what} that can be read ({about_no_video(path, reason)}")
+    raise MediaError(f"{path.name}: not {what} that can be read ({reason})")
 
 
 def opened(path: Path) -> Any:
@@ -162,10 +212,11 @@ def _describe(container: Any, path: Path) -> VideoInfo:
     container_seconds = float(Fraction(container.duration, av.time_base)) if container.duration else 0.0
     # What sound may have made long says nothing of the pictures.
     video_seconds = _stream_end(stream) or (container_seconds if len(container.streams) == 1 else 0.0)
+    codec = stream.codec_context.codec.canonical_name
     return VideoInfo(
         width=stream.width,
         height=stream.height,
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec,
         pixel_format=stream.codec_context.pix_fmt or "",
         container=container.format.name,
         average_rate=stream.average_rate,
@@ -173,6 +224,9 @@ def _describe(container: Any, path: Path) -> VideoInfo:
         duration_seconds=container_seconds or video_seconds,
         start_seconds=(container.start_time or 0) / av.time_base,
         video_seconds=video_seconds,
+        sound=next((s.codec_context.codec.canonical_name for s in container.streams.audio if s.codec_context), ""),
+        # Of H.264 FFmpeg finds out late, or not at all, that it has B-frames.
+        own_times=container.format.name != "avi" or not (codec == "h264" or stream.codec_context.has_b_frames),
     )
 
 
@@ -181,7 +235,10 @@ def _video_stream(container: Any, path: Path) -> Any:
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
-                raise MediaError(f"{path.name}: its pictures are in a codec that FFmpeg does not know; convert it to H.264")
+                raise MediaError(
+                    f"{path.name}: its pictures are in a codec that FFmpeg does not know; convert it to H.264 with "
+                    "the program of its camera, or the one that wrote it"
+                )
             return stream
     kinds = {"a cover picture" if s.type == "video" else s.type for s in container.streams} or {"nothing"}
     raise MediaError(f"{path.name}: expected a video stream, found {', '.join(sorted(kinds))}")
@@ -199,10 +256,56 @@ def _check_size(width: int, height: int, path: Path) -> None:
 def _stream_end(stream: Any) -> float:
     """Seconds at which a stream ends on the file's timeline, 0 if the header does not say."""
     if stream.duration and stream.time_base:
-        return float((stream.duration + max(stream.start_time or 0, 0)) * stream.time_base)
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     # Matroska has no durations of streams but in this tag, "00:00:20.021000000", that FFmpeg and mkvmerge write.
     parts = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))
     return float(sum(Fraction(part) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))) if parts else 0.0
+
+
+def _orientation(frame: Any, info: VideoInfo, path: Path) -> Orientation:
+    """Orientation of a file's pictures, of which ``frame`` is one, by its container."""
+    matrix = matrix_of(frame)
+    if matrix is not None and info.codec == "h264":
+        with contextlib.suppress(av.FFmpegError):
+            matrix = _matrix_of_container(path)
+    return AS_IT_LIES if matrix is None else orientation_of(matrix)
+
+
+def _matrix_of_container(path: Path) -> tuple[int, ...] | None:
+    """Display matrix of an H.264 file without what its pictures say themselves (SEI), which browsers leave alone."""
+    with open_container(path) as container:
+        stream = _video_stream(container, path)
+        without_sei = BitStreamFilterContext("filter_units=remove_types=6", stream)
+        for packet in container.demux(stream):
+            for part in without_sei.filter(packet) if packet.size else [None]:
+                for frame in stream.decode(part):
+                    return matrix_of(frame)
+    return None
+
+
+def _frames_in_order(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames of a file without times of presentation; None for a packet that could not be decoded.
+
+    FFmpeg's guesses are the times of decoding, and B-frames are decoded in another order. So the first picture that is shown
+    is given the first packet's time, and so on.
+    """
+    times: collections.deque[int] = collections.deque()
+    try:
+        for packet in container.demux(stream):
+            if packet.dts is not None:
+                times.append(packet.dts)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                if packet.dts is not None:
+                    times.pop()
+                yield None
+                continue
+            for frame in frames:
+                frame.pts = times.popleft() if times else None
+                yield frame
+    except av.FFmpegError:
+        yield None
 
 
 def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:

@@ -24,6 +24,7 @@ from tests.browser.driver import Editor
 from tests.browser.files import encode_again, remux
 from tests.index_clips import make_index_clip, read_index
 from tests.label_studio.api import AnnotatorApi
+from tests.videos import write_timed
 
 FILE_RATES = ("15", "24000/1001", "25", "30000/1001", "30", "50", "60000/1001")
 CONFIG_RATES = ("24", "25", "29.97", "30")
@@ -307,6 +308,30 @@ def test_duration_and_pictures_of_other_files(
     for config_rate in ("25", "29.97"):
         open_clip(clip.path, f'frameRate="{config_rate}"')
         check(editor, clip, float(config_rate))
+
+
+LAPSE = [Fraction(2 * index) for index in range(10)]
+SCREEN = [Fraction(index, 10) for index in range(100)]
+LONG = {
+    "time-lapse.mp4": (LAPSE, 2, "libx264", {}),
+    "time-lapse.mkv": (LAPSE, 2, "libx264", {}),
+    "time-lapse.webm": (LAPSE, 2, "libvpx", {}),
+    "time-lapse-fragments.mp4": (LAPSE, 2, "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    "screen.mp4": (SCREEN, 6, "libx264", {}),
+    "screen.webm": (SCREEN, 6, "libvpx-vp9", {}),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_last_picture_that_stays(editor: Editor, open_clip: Open, folder: Path, name: str) -> None:
+    times, last, codec, options = LONG[name]
+    clip = read_clip(write_timed(folder / name, times, last, codec, **options))
+    open_clip(clip.path, 'frameRate="25"')
+    length = clip.timeline.num_frames(25.0)
+    assert editor.num_frames == length == {LAPSE[1]: 500, SCREEN[1]: 398}[times[1]]
+    assert editor.duration_seconds == pytest.approx(clip.timeline.duration_seconds, abs=1e-6)
+    frames = [length - 1, 20, length // 2, 240, length, 1]
+    assert [read_index(editor.picture(frame)) for frame in frames] == clip.expected(frames, 25.0)
 
 
 def test_a_fragmented_file_shows_a_key_frame_early(editor: Editor, open_clip: Open, folder: Path, with_sound: Path) -> None:

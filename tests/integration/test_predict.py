@@ -5,13 +5,14 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import pytest
 
 from tests.index_clips import make_index_clip
 from tests.integration.conftest import BALL
 from tests.integration.service import Project, Service, frames_of, labeling_config, learning_config, region, wait_for
-from tests.videos import cut, write_sound
+from tests.videos import cut, write_sound, write_timed
 
 EVERY_FRAME = learning_config(model_score_threshold="0")  # a trained network predicts each label in all frames
 
@@ -389,3 +390,29 @@ def test_the_user_is_told_of_a_video_that_does_not_fit_and_how_to_cure_it(servic
     assert "30 pictures a second, but the labeling config's frameRate is 25" in rate
     assert "Leave frameRate as it is: another one would move the regions of" in rate
     assert "browsers do not play" in service.log()
+
+
+def test_a_last_picture_that_stays_is_predicted_to_its_end(service, trained, make_task, videos):
+    """A time-lapse: a picture each 2 s, and so a rate that no frameRate can be."""
+    path = write_timed(videos / "lapse.mp4", range(0, 20, 2), 2)
+    assert length_of(service.predict(trained, [make_task(path)])[0]) == 500
+    (rate,) = service.jobs(trained, "extract")[0]["warnings"]
+    assert "lapse.mp4: a picture each 2 s, but the labeling config's frameRate is 25" in rate
+    assert "frameRate=" not in rate
+    assert ": ffmpeg -i lapse.mp4 -vf fps=25 " in rate
+
+
+def test_the_user_is_told_how_many_pictures_of_a_video_are_left_out(service, trained, make_task, videos):
+    """Recordings that were joined byte by byte: each begins its clock anew."""
+    times = [Fraction(number, 25) for number in range(50)]
+    parts = [
+        write_timed(videos / f"{start}.ts", [time + start for time in times], Fraction(1, 25)).read_bytes() for start in (4, 0)
+    ]
+    path = videos / "joined.ts"
+    path.write_bytes(b"".join(parts))
+    service.predict(trained, [make_task(path)])
+    service.wait_idle()
+    playing, losses, *_ = service.jobs(trained, "extract")[0]["warnings"]
+    assert "browsers do not play the container mpegts" in playing
+    assert "joined.ts: pictures are left out whose times are not after that of the picture before" in losses
+    assert "(50 pictures)" in losses

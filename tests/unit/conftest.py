@@ -1,5 +1,7 @@
 """Servers and libraries of media that several tests share."""
 
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
 from framewise.media.library import MediaLibrary
+from framewise.sync.ffmpeg import program
 from tests.media_help import LEGACY_KEY, loopback_only
 from tests.web_server import Server
 
@@ -48,3 +51,16 @@ def library(tmp_path: Path) -> Callable[..., MediaLibrary]:
         return MediaLibrary(tmp_path / "data", LabelStudioClient(label_studio, key), tuple(roots), tuple(hosts), **more)
 
     return make
+
+
+@pytest.fixture
+def ffmpeg(tmp_path: Path) -> Callable[[str], Path]:
+    """Runs the line for a shell that ends a text, among the test's files; answers the file that it wrote."""
+
+    def run(text: str) -> Path:
+        assert text.count("ffmpeg -") == 1
+        _, *arguments = shlex.split(text[text.index("ffmpeg -") :])
+        subprocess.run([program(), "-nostdin", "-v", "fatal", *arguments], cwd=tmp_path, check=True)
+        return tmp_path / arguments[-1]
+
+    return run

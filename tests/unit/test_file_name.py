@@ -2,7 +2,7 @@
 
 import pytest
 
-from framewise.backend.identifiers import file_name
+from framewise.media.addresses import file_name
 
 
 @pytest.mark.parametrize(

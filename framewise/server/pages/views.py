@@ -9,11 +9,11 @@ import numpy as np
 from werkzeug.exceptions import NotFound
 
 from framewise.assembly import Assembly
-from framewise.backend.identifiers import file_name
 from framewise.core.errors import FramewiseError, ModelError
 from framewise.core.intervals import Intervals
 from framewise.labeling_config import ControlSettings, read_label_tags, read_labeling_config, sync_groups
 from framewise.learning.held_out import HeldOut, HeldOutVideo
+from framewise.media.addresses import file_name
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Ribbon
 from framewise.server.pages.notices import project_address, task_address

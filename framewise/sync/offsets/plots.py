@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import binary_dilation, find_objects, label, maximum_filter1d
 
 from framewise.core.errors import SettingsError
+from framewise.media.orientation import AS_IT_LIES
 from framewise.media.video import decode, probe
 from framewise.sync.drawing import new_figure, plain, save
 from framewise.sync.manifest import Manifest, Recording
@@ -131,7 +132,7 @@ def _shown(at: float, picture: Any, grey: Any, before: Any) -> tuple[float, Any,
     )
     image = picture.upright(small.to_ndarray(format="rgb24"))
     boxes = _boxes(before, grey) if before is not None and before.shape == grey.shape else []
-    if picture.lies_on_its_side or image.shape[:2] != (small.height, small.width):
+    if picture.orientation != AS_IT_LIES:
         return at, image, []
     ratio = small.width / grey.shape[1]
     return at, image, [tuple(ratio * value for value in box) for box in boxes]

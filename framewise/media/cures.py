@@ -1,0 +1,90 @@
+"""Lines for a shell that make of a file one that browsers play, and words for files that are no video."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from framewise.media.declared import has_index, is_checked_mp4
+
+H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
+# Endings of new files for those that have none, by FFmpeg's names of containers.
+SUFFIXES = {"mov,mp4,m4a,3gp,3g2,mj2": ".mp4", "avi": ".avi", "flv": ".flv", "mpegts": ".ts", "ogg": ".ogv", "asf": ".wmv"}
+SOUND_IN_MP4 = {"", "aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}  # others only some versions of FFmpeg write
+EVEN_SIZES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 halves colours
+
+_PICTURES = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"BM": "a BMP"}
+_UNIT_BEGINS = (b"\0\0\0\1", b"\0\0\1")
+_H264_UNITS, _H265_UNITS = {6, 7, 9}, {0x40, 0x42, 0x46}  # with which a stream begins: parameters, a delimiter, information
+_MXF = b"\x06\x0e\x2b\x34"
+_LENGTH = 512  # bytes at a file's beginning that tell of what kind it is
+
+
+def converting(name: str, addition: str, filters: Sequence[str] = ()) -> str:
+    """The line that converts a file to H.264 in MP4. addition: to its name. filters: FFmpeg's, in their order."""
+    chosen = f"-vf {shlex.quote(','.join(filters))} " if filters else ""
+    return f"ffmpeg -i {shlex.quote(name)} {chosen}{H264} {new_name(name, addition)}"
+
+
+def copying(name: str, suffix: str, sound: str = "") -> str:
+    """The line that writes a file anew without converting its pictures. sound: its codec, by FFmpeg's name."""
+    if suffix != ".mp4":
+        codecs = "-c copy"
+    else:
+        codecs = f"{'-c copy' if sound in SOUND_IN_MP4 else '-c:v copy -c:a aac'} -movflags +faststart"
+    return f"ffmpeg -i {shlex.quote(name)} {codecs} {new_name(name, 'copy', suffix)}"
+
+
+def new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
+    return shlex.quote(f"{PurePath(name).stem}-{addition}{suffix}")
+
+
+def renamed(text: str, stored: str, name: str) -> str:
+    """A text on a file that is stored under another name, with the name that its user knows; shell lines still work."""
+
+    def other(found: re.Match[str]) -> str:
+        option, addition, suffix = found.groups()
+        if addition:
+            return new_name(name, addition, suffix or "")
+        return f"{option}{shlex.quote(name)}" if option else name
+
+    return re.sub(rf"(-i )?{re.escape(stored)}(?:-(\w+)(\.\w+)?)?", other, text)
+
+
+def about_no_video(path: Path, reason: str) -> str:
+    """Reason and cure of a file that could not be opened as a video. reason: FFmpeg's. Raises OSError."""
+    with path.open("rb") as file:
+        beginning = file.read(_LENGTH)
+    if beginning.startswith((b"GIF87a", b"GIF89a")):
+        line = converting(path.name, "h264", [EVEN_SIZES])
+        return f"it is a GIF, which browsers show as a picture that nobody can seek in); convert it: {line}"
+    for begins, kind in _PICTURES.items():
+        if beginning.startswith(begins):
+            return f"it is {kind}, a picture); make a video in MP4 of it with the program that it comes from"
+    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
+        return "it is a WebP, a picture); make a video in MP4 of it with the program that it comes from"
+    if beginning.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return (
+            "it is a web page or XML); open its address in a browser: does the server ask for a login, or say what is missing?"
+        )
+    if _is_bare_stream(beginning):
+        # What such a stream says of its rate is wrong in many: pictures are counted.
+        rate = "-vf setpts=N/25/TB -r 25"
+        line = f"ffmpeg -i {shlex.quote(path.name)} {rate} {H264} {new_name(path.name, 'h264')}"
+        return f"it is H.264 or H.265 without times); put it into MP4, with the rate of its camera in place of 25: {line}"
+    if beginning.startswith(_MXF):
+        return f"it is MXF); convert it: {converting(path.name, 'h264')}"
+    if is_checked_mp4(path) and not has_index(path):
+        return (
+            "its index, the box moov, which is written last, is missing: the recording or the upload broke off); upload it "
+            "again, or repair the original first, by its camera or a program such as untrunc"
+        )
+    return f"{reason}); is the upload complete?"
+
+
+def _is_bare_stream(beginning: bytes) -> bool:
+    for begins in _UNIT_BEGINS:
+        if beginning.startswith(begins) and len(beginning) > len(begins):
+            kind = beginning[len(begins)]
+            return kind in _H265_UNITS or (kind < 0x80 and kind & 0x1F in _H264_UNITS)
+    return False
