@@ -15,6 +15,7 @@ from pathlib import Path
 from framewise.core.errors import FramewiseError, MediaError, StorageFull
 from framewise.core.progress import ShareProgress, silent
 from framewise.media.declared import is_checked_mp4
+from framewise.media.orientation import Orientation
 from framewise.media.video import MAX_PIXELS, MP4, OTHER_CONTAINERS
 from framewise.processes import start_child, stop_child
 
@@ -45,6 +46,14 @@ def reading(path: Path) -> list[str]:
         raise MediaError(f"{path.name}: cannot be read: {error.strerror}") from None
     limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-max_pixels", str(MAX_PIXELS)]
     return [*limits, "-i", f"file:{path.absolute()}"]
+
+
+def turned(orientation: Orientation) -> list[str]:
+    """Arguments, in front of those that read a file, by which its pictures are turned and mirrored so and in no other way: of
+    angles that browsers pass over FFmpeg makes something of its own."""
+    # FFmpeg mirrors what it has turned.
+    degrees = 90 * orientation.quarter_turns * (-1 if orientation.mirrored else 1)
+    return ["-display_rotation:v:0", str(degrees), *(["-display_hflip:v:0"] if orientation.mirrored else [])]
 
 
 def writing(path: Path) -> str:

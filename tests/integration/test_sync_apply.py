@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import FramewiseError, MediaError, RequestError, SettingsError, StorageFull
+from framewise.media.video import decode
 from framewise.sync.apply.applying import COPIED, ENCODED, Applied, ApplyOptions, apply_offsets, drift_rates, picture_hashes
 from framewise.sync.manifest import read
 from framewise.sync.sources import probe
 from tests.process_tree import descendants, is_alive
 from tests.sync_help import Filmed, clocks, framewise_sync, manifest_of, sound_of, tick_seconds, write_manifest
-from tests.videos import write_video
+from tests.videos import SHOWN_BY_MATRIX, corners_of, corners_picture, with_matrix, write_video
 
 FOUR = {"a": 100.0, "b": 98.766, "c": 100.567, "w": 99.51}  # when they start in the scene, seconds
 OFFSETS = (0.0, -1.234, 0.567, -0.49)
@@ -326,3 +327,14 @@ def test_a_recording_whose_offset_is_not_known_is_left_out_and_named(four: list[
 
     assert done.returncode == 1, done.stderr
     assert "b.mkv was left out: silence" in done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(SHOWN_BY_MATRIX)))
+def test_outputs_are_turned_and_mirrored_as_browsers_show_the_recordings(tmp_path: Path, number: int) -> None:
+    matrix = list(SHOWN_BY_MATRIX)[number]
+    plain = write_video(tmp_path / "plain.mp4", [corners_picture()] * 50)
+    turned = with_matrix(plain, tmp_path / "turned.mp4", matrix)
+    applied = apply_offsets(manifest_of([plain, turned], (0.0, 0.52)), ApplyOptions(tmp_path / "out", "union"))
+    assert [output.how for output in applied.outputs] == [ENCODED, ENCODED]
+    for name, corners in (("plain.mp4", "RGBW"), ("turned.mp4", SHOWN_BY_MATRIX[matrix])):
+        assert corners_of(list(decode(by_name(applied)[name]))[30].rgb) == corners

@@ -20,6 +20,7 @@ from framewise.core.errors import FramewiseError, MediaError, RequestError, Sett
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.progress import Progress, ShareProgress, named, part_of, silent
 from framewise.core.storage import folder_written_atomically, full_disk_explained, write_readable_json, written_atomically
+from framewise.media.video import shown_orientation
 from framewise.sync import ffmpeg
 from framewise.sync.apply.timeline import MODES, Head, Plan, Span, plan, samples_of
 from framewise.sync.manifest import Manifest, Recording, unique_names, write
@@ -227,10 +228,19 @@ def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ShareP
         else:
             part.unlink(missing_ok=True)
             graph = filters(work.source, work.head, done.frames, rate, work.rate)
-            arguments = ["-copyts", *ffmpeg.reading(work.source.path), *graph, *settings, *STRIPPED, ffmpeg.writing(part)]
+            reading = ffmpeg.reading(work.source.path)
+            arguments = ["-copyts", *_turned(work.source), *reading, *graph, *settings, *STRIPPED, ffmpeg.writing(part)]
             ffmpeg.run(arguments, work.recording.name, float(done.frames / rate), progress)
         _check_output(part, work, done.frames, rate)
     return Output(work.recording.name, path, work.head, _samples(work, rate), how, settings, _drift(work))
+
+
+def _turned(source: RecordedFile) -> list[str]:
+    """FFmpeg's arguments by which pictures are written as browsers show them."""
+    if source.pictures:
+        with contextlib.suppress(MediaError):  # of a file without one picture FFmpeg says what is wrong
+            return ffmpeg.turned(shown_orientation(source.path))
+    return []
 
 
 def encoding(source: RecordedFile, path: Path) -> tuple[str, ...]:
