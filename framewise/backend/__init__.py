@@ -88,6 +88,10 @@ class Backend:
 
         return _with_one_version(answer)
 
+    def config_notes(self, label_config: str) -> list[str]:
+        """Sentences on attributes of a labeling config that do nothing. Raises ConfigError."""
+        return self._projects.notes(label_config)
+
     def predict(self, project: str | int | None, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Return one item per task, in order: a prediction, or [] if there is none (yet). Raises ConfigError.
 

@@ -20,7 +20,7 @@ def project_id(key: str) -> int:
     """Label Studio's number of a project from "<id>.<unix time>". Raises RequestError."""
     head = str(key).split(".")[0]
     if not (head.isdecimal() and head.isascii() and len(head) < 20 and is_id(int(head))):
-        raise RequestError(f"expected a project as '<id>.<time of creation>', found {key!r}")
+        raise RequestError(f"expected a project as 'id.time of creation', such as '7.1795200057', found {key!r}")
     return int(head)
 
 

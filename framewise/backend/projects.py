@@ -32,6 +32,11 @@ class Projects:
             for control in _read(label_config, self._parts.settings.model_score_threshold)
         )
 
+    def notes(self, label_config: str) -> list[str]:
+        """Sentences on attributes of a labeling config that do nothing. Raises ConfigError."""
+        controls = _read(label_config, self._parts.settings.model_score_threshold)
+        return [note for control in controls for note in control.notes]
+
     def source(self, project: str, from_name: str, address: str) -> Source:
         """A file that one control of a project reads. Raises ConfigError if there is no (longer a) control of this name."""
         for learner in self.learners(project):

@@ -18,7 +18,7 @@ from framewise.core.timeline import Axis
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
-from framewise.labeling_config import DEFAULTS, ControlSettings
+from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import Rows
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile, MediaLibrary
@@ -83,25 +83,21 @@ class Control(ABC, Generic[F, P]):
 
     def check(self) -> None:
         """Raises ConfigError or BackboneError for settings that cannot work; here those of a medium without pictures."""
-        parameters = self.settings.parameters
         if not self.settings.trainable:
             self.own_classes()
-        if parameters["model_classifier_type"] != "auto":
+        if self.settings.parameters["model_classifier_type"] != "auto":
             raise ConfigError(f"{self._where}: model_classifier_type must be auto on {self.kind.tag}")
-        for name in ("model_path", "model_crop"):
-            if parameters[name] != DEFAULTS[name]:
-                raise ConfigError(f"{self._where}: {name} is of pictures, and {self.kind.tag} has none; remove it")
 
     def own_classes(self) -> Classes:
         """Classes that simple mode predicts. Raises ConfigError for a medium without pictures."""
         raise ConfigError(
-            f"{self._where}: simple mode is of pictures, and {self.kind.tag} has none; set "
-            'model_trainable="true", or model_skip="true" to leave it alone'
+            f'{self._where}: simple mode is of pictures, and {self.kind.tag} has none; add model_trainable="true" to the tag, '
+            f'as in: {self.kind.control} name="{self.settings.from_name}" toName="{self.to_name}" model_trainable="true"'
         )
 
     @property
     def _where(self) -> str:
-        return f"<{self.kind.control} name={self.settings.from_name!r}>"
+        return f"{self.kind.control} {self.settings.from_name!r}"
 
     def as_annotated(self, frame_rates: Mapping[str, str | None] | None) -> Self:
         """The control when an annotation was made, by the frame rates of that time (from_name -> frameRate), if known."""

@@ -67,7 +67,7 @@ def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frame
     if start > num_frames or end > num_frames + END_TOLERANCE_FRAMES:
         raise RangeOutsideVideo(
             f"region {region.id!r}: frames {start}-{end} are outside a video of {num_frames} frames; "
-            "does frameRate in the <Video> tag match the one under which it was annotated?"
+            "does frameRate in the Video tag match the one under which it was annotated?"
         )
     if end > num_frames:
         logger.info("region %r: end %d cut to the last frame, %d", region.id, end, num_frames)

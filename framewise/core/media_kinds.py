@@ -32,7 +32,7 @@ class MediaKind:
     @property
     def tag(self) -> str:
         """The tag that shows it, with its article."""
-        return f"{'an' if self.object[0] in 'AEIOU' else 'a'} <{self.object}>"
+        return f"{'an' if self.object[0] in 'AEIOU' else 'a'} {self.object}"
 
 
 VIDEO = MediaKind("TimelineLabels", "Video", "timelinelabels", "frames", "video")

@@ -64,7 +64,7 @@ class Timeline:
         if not self.duration_seconds * frame_rate <= MAX_FRAMES:
             raise MediaError(
                 f"a video of {self.duration_seconds:.0f} s at frameRate {frame_rate:g} would have more than {MAX_FRAMES} "
-                "frames; is the file damaged, or frameRate in the <Video> tag too high? Else cut the video into parts"
+                "frames; is the file damaged, or frameRate in the Video tag too high? Else cut the video into parts"
             )
         return FrameAxis(frame_rate, self.duration_seconds)
 

@@ -21,6 +21,8 @@ OF_NO_VERSION = (
     "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
     "model_score_threshold", "model_skip",
 )  # fmt: skip
+# A label so near to a class is taken for that class, misspelt; else for a label of the user's own.
+NEAR_CLASS = 0.8
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class SeriesSettings:
-    """Settings of a <TimeSeries>. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
+    """Settings of a TimeSeries tag. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
     counted in milliseconds. sep: between columns, "" if that is to be found out. inline: whether the task's data holds the
     series itself (valueType="json"), not its address. channels: their columns, by name or number."""
 
@@ -56,7 +58,7 @@ class ControlSettings:
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
-    learning.
+    learning. notes: sentences on attributes that do nothing.
     """
 
     tag: str
@@ -69,6 +71,7 @@ class ControlSettings:
     sync: str | None = None
     series: SeriesSettings | None = None
     unreviewed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def label_names(self) -> list[str]:
@@ -173,11 +176,15 @@ def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> d
     if matched:
         return matched
     wanted = control.labels[0].predicted_values[0]
-    near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=0.5)
-    hint = f"near {wanted!r} are {near}" if near else f"its classes begin {list(class_names.values())[:5]}"
+    near = difflib.get_close_matches(_plain(wanted), by_name, n=3, cutoff=NEAR_CLASS)
+    cure = (
+        f"near {wanted!r} are {near}: set predicted_values on the label to the class that it stands for"
+        if near
+        else 'add model_trainable="true" to the tag, so that it learns from annotations'
+    )
     raise ConfigError(
         f"TimelineLabels {control.from_name!r}: simple mode, but none of the labels {brief(control.label_names)} is a "
-        f'class of the backbone ({hint}); set predicted_values on a label, or model_trainable="true"'
+        f"class of the backbone; {cure}"
     )
 
 

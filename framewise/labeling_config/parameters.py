@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framewise.core.errors import ConfigError
+from framewise.core.errors import ConfigError, brief
 from framewise.core.known import UNMARKED
 from framewise.settings import parse_bool
 
 CROPS = ("center", "fit", "squash")
 CLASSIFIERS = ("auto", "lstm")
 MARKS = ("intervals", "points")
+PREFIX = "model_"
+OF_CLASSIFIER = "model_classifier_"
+# Attributes without effect on media that have no pictures, and on a control that does not learn.
+OF_PICTURES = ("model_path", "model_crop")
+OF_LEARNING = ("model_unmarked", "model_marks", "model_group")
+# Words of a name that say nothing of which parameter is meant; and those that say too little by themselves.
+FILLERS = ("min", "max", "num", "number", "n", "of", "the", "default", "lstm", "network")
+GENERIC = {"classifier", "type", "size"}
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -64,13 +72,22 @@ def _task_field(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An attribute of a control tag. ``parse`` raises ValueError with what was expected. choices: its values, if few."""
+    """An attribute of a control tag. ``parse`` raises ValueError with what was expected. choices: its values, if few.
+
+    words: those that stand for it in other programs' names, by which a wrong name is understood.
+    """
 
     name: str
     default: Any
     parse: Callable[[str], Any]
     help: str
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    @property
+    def suffix(self) -> str:
+        """The name without what all of them begin with."""
+        return self.name.removeprefix(PREFIX)
 
 
 PARAMETERS = (
@@ -79,6 +96,7 @@ PARAMETERS = (
         False,
         _boolean,
         "learn from submitted annotations; if false, the backbone's own classes (simple mode)",
+        words=("train", "training", "learn", "learning", "finetune"),
     ),
     Parameter(
         "model_classifier_type",
@@ -86,20 +104,62 @@ PARAMETERS = (
         _one_of(*CLASSIFIERS),
         "learner: auto, framewise's own; or lstm, the network of Label Studio's guide",
         CLASSIFIERS,
+        words=("learner", "algorithm"),
     ),
-    Parameter("model_classifier_epochs", 1000, _whole(1, 100_000), "lstm: maximum number of epochs per training"),
-    Parameter("model_classifier_sequence_size", 16, _whole(2, 4096), "lstm: frames per sequence; a change starts a new model"),
     Parameter(
-        "model_classifier_hidden_size", 32, _whole(1, 1024), "lstm: size of the hidden state; a change starts a new model"
+        "model_classifier_epochs",
+        1000,
+        _whole(1, 100_000),
+        "lstm: maximum number of epochs per training",
+        words=("iterations",),
     ),
-    Parameter("model_classifier_num_layers", 1, _whole(1, 8), "lstm: number of layers; a change starts a new model"),
     Parameter(
-        "model_classifier_f1_threshold", 0.95, _share, "lstm: training stops at this F1, averaged over the labels that occur"
+        "model_classifier_sequence_size",
+        16,
+        _whole(2, 4096),
+        "lstm: frames per sequence; a change starts a new model",
+        words=("seq", "window", "chunk", "len", "length"),
     ),
-    Parameter("model_classifier_accuracy_threshold", 1.0, _share, "lstm: training stops at this share of correct frames"),
-    Parameter("model_score_threshold", 0.5, _share, "minimum score for a frame to be labelled"),
     Parameter(
-        "model_path", None, str.strip, "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls"
+        "model_classifier_hidden_size",
+        32,
+        _whole(1, 1024),
+        "lstm: size of the hidden state; a change starts a new model",
+        words=("units", "dim"),
+    ),
+    Parameter(
+        "model_classifier_num_layers",
+        1,
+        _whole(1, 8),
+        "lstm: number of layers; a change starts a new model",
+        words=("depth",),
+    ),
+    Parameter(
+        "model_classifier_f1_threshold",
+        0.95,
+        _share,
+        "lstm: training stops at this F1, averaged over the labels that occur",
+    ),
+    Parameter(
+        "model_classifier_accuracy_threshold",
+        1.0,
+        _share,
+        "lstm: training stops at this share of correct frames",
+        words=("acc",),
+    ),
+    Parameter(
+        "model_score_threshold",
+        0.5,
+        _share,
+        "minimum score for a frame to be labelled",
+        words=("conf", "confidence", "probability", "prob"),
+    ),
+    Parameter(
+        "model_path",
+        None,
+        str.strip,
+        "backbone: a file in the models folder, an official Ultralytics name, or framewise-n-cls",
+        words=("weights", "checkpoint", "backbone", "file", "pt"),
     ),
     Parameter(
         "model_crop",
@@ -107,6 +167,7 @@ PARAMETERS = (
         _one_of(*CROPS),
         "how pictures are made square: center crops the sides, fit adds borders, squash stretches",
         CROPS,
+        words=("resize",),
     ),
     Parameter(
         "model_unmarked",
@@ -114,6 +175,7 @@ PARAMETERS = (
         _one_of(*UNMARKED),
         "meaning of unmarked frames: off; after_last, unknown after an annotation's last region and off before it; or unknown",
         UNMARKED,
+        words=("unlabeled", "unlabelled", "unannotated"),
     ),
     Parameter(
         "model_marks",
@@ -122,14 +184,16 @@ PARAMETERS = (
         "intervals, a region lasts from its first frame to its last; or points, a region of one frame marks an occurrence of "
         "unknown length",
         MARKS,
+        words=("points",),
     ),
     Parameter(
         "model_group",
         None,
         _task_field,
         "task data field, such as $person; recordings with the same value are held out together when versions are measured",
+        words=("person",),
     ),
-    Parameter("model_skip", False, _boolean, "ignore this control"),
+    Parameter("model_skip", False, _boolean, "ignore this control", words=("ignore", "disable", "disabled")),
 )
 
 
@@ -137,14 +201,17 @@ DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 def read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Values of all parameters. An unknown one that means none of them is passed over: see ``unused_attributes``.
+
+    Raises ConfigError for one that is misspelt, or whose value cannot be.
+    """
     known = {p.name: p for p in PARAMETERS}
     values = {p.name: p.default for p in PARAMETERS}
-    for name, text in attributes.items():
-        if not name.startswith("model_"):
-            continue
+    for name, text in _ours(attributes).items():
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean {nearest!r}?")
+            if meant := _meant(name):
+                raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean {meant!r}?")
+            continue
         try:
             values[name] = known[name].parse(text)
         except ValueError as error:
@@ -153,6 +220,57 @@ def read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any]
     if values["model_path"] == "":
         values["model_path"] = None
     return values
+
+
+def _ours(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in attributes.items() if name.startswith(PREFIX)}
+
+
+def _meant(name: str) -> str | None:
+    """The parameter that a name is a misspelling of, or a wording of; None if it is none."""
+    wording = name.removeprefix(PREFIX)[:80]
+    found = {p.suffix: p.name for p in PARAMETERS if _says(wording, p)}
+    near = difflib.get_close_matches(wording, found, n=1, cutoff=0.0)
+    if not near:
+        found = {p.suffix: p.name for p in PARAMETERS}
+        near = difflib.get_close_matches(wording, found, n=1, cutoff=0.85)
+    return found[near[0]] if near else None
+
+
+def _says(wording: str, parameter: Parameter) -> bool:
+    """True if all words of a name are a parameter's, and one of them is not just any attribute's."""
+    words = [word for word in wording.split("_") if word not in FILLERS]
+    own = parameter.suffix.split("_")
+    meant = [
+        word if word in parameter.words else next(iter(difflib.get_close_matches(word, own, 1, 0.7)), "") for word in words
+    ]
+    return all(meant) and bool(set(meant) - GENERIC)
+
+
+def unused_attributes(attributes: Mapping[str, str], parameters: Mapping[str, Any], has_pictures: bool) -> list[str]:
+    """Sentences on attributes of a control that do nothing as it is set up, for whoever set them."""
+    given = list(_ours(attributes))
+    unknown = [name for name in given if name not in DEFAULTS]
+    of_pictures = [name for name in given if name in OF_PICTURES and not has_pictures]
+    rest = [name for name in given if name in DEFAULTS and name not in of_pictures]
+    if not parameters["model_trainable"]:
+        learning = [name for name in rest if name in OF_LEARNING or name.startswith(OF_CLASSIFIER)]
+        why = 'without model_trainable="true" nothing is learned'
+    else:
+        is_lstm = parameters["model_classifier_type"] == "lstm"
+        learning = [name for name in rest if name.startswith(OF_CLASSIFIER) and name != OF_CLASSIFIER + "type" and not is_lstm]
+        why = 'this control learns by model_classifier_type="auto", and only "lstm" has such settings'
+    found = (
+        (unknown, "framewise has no such attribute"),
+        (of_pictures, "there are no pictures to look at"),
+        (learning, why),
+    )
+    return [f"{_listed(names)} not used: {reason}" for names, reason in found if names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = (brief(name).strip("'") for name in names)
+    return f"{', '.join(first)} and {last} are" if first else f"{last} is"
 
 
 def _nearest(text: str, choices: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from framewise.core.media_kinds import MEDIA, VIDEO, expected_controls
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings
 from framewise.labeling_config.groups import check_together, sync_groups
-from framewise.labeling_config.parameters import DEFAULTS, read_parameters
+from framewise.labeling_config.parameters import DEFAULTS, OF_PICTURES, read_parameters, unused_attributes
 
 UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
@@ -46,7 +46,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
             'set model_skip="true" on the others'
         )
     if not active:
-        hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}"
+        hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}; {_missing_control(objects)}"
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for members in sync_groups(active):
         check_together(members)
@@ -91,6 +91,17 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
     return root
 
 
+def _missing_control(objects: Mapping[Any, Element]) -> str:
+    """A cure for a labeling config without a control for labels in time."""
+    for kind in MEDIA.values():
+        for name, element in objects.items():
+            if element.tag == kind.object:
+                return (
+                    f'add {kind.control} with name="labels" toName="{name}" model_trainable="true" and a Label for each label'
+                )
+    return "connect framewise to a project of videos, sound or time series instead"
+
+
 def _tag_list(root: Element) -> str:
     tags = sorted({e.tag for e in root.iter() if isinstance(e.tag, str)})
     return "only " + ", ".join(tags[:12])
@@ -112,12 +123,16 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     parameters = read_parameters(attributes, where)
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
+    unused = unused_attributes(attributes, parameters, kind.unit == "frames")
+    if kind.unit != "frames":
+        parameters |= {name: DEFAULTS[name] for name in OF_PICTURES}
     of_media, about = attributes_of(media), f"{kind.object} {to_name!r}"
     rate = of_media.get("framerate") if kind.unit == "frames" else None
     labels, unreviewed = _read_labels(element, where)
     control = ControlSettings(
         element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, labels, parameters,
         of_media.get("sync") or None, _read_series(media, about) if kind.unit == "samples" else None, unreviewed,
+        tuple(f"{where}: {note}" for note in unused),
     )  # fmt: skip
     if rate and not rate.startswith("$"):
         _checked_frame_rate(rate, to_name)

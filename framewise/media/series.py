@@ -201,7 +201,7 @@ def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, lis
         channels.append(names.index(name) if name in names else None)
     if all(place is None for place in channels):
         wanted = brief(list(settings.channels))
-        raise MediaError(f"the series has none of the columns {wanted}, which <Channel> tags name; it has {brief(names)}")
+        raise MediaError(f"the series has none of the columns {wanted}, which the Channel tags name; it has {brief(names)}")
     return (names.index(time) if settings.time_column else None), channels
 
 

@@ -43,6 +43,9 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (StorageFull, 507),
     (StorageBusy, 503),
 )
+# Label Studio's dialog renders what it shows of an answer as HTML, in which whatever is in angle brackets vanishes.
+NO_TAGS = str.maketrans("<>", "\u2039\u203a")
+MAX_REASON_CHARS = 400
 # Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
 FREE_THREADS = 2
 
@@ -115,6 +118,7 @@ def _on_defect(error: Exception) -> Response:
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:
+    message = message.translate(NO_TAGS)
     response = error_page(status, message) if wants_page() else jsonify({"error": message})
     # For a refused /setup, Label Studio shows its users only the status line, so the message is there too, not only in the
     # body.
@@ -125,6 +129,12 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _one_line(message: str) -> str:
-    """A message as it may stand in a status line: printable ASCII without line breaks."""
-    plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(message.split()))
-    return plain[:400]
+    """A message for a status line, printable ASCII without line breaks: as the HTML that Label Studio takes it for."""
+    line, left = "", MAX_REASON_CHARS
+    for c in " ".join(message.split()):
+        written = c if " " <= c <= "~" and c != "&" else f"&#{ord(c)};" if c.isprintable() else "?"
+        left -= len(written)
+        if left < 0:
+            break
+        line += written
+    return line

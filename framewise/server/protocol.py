@@ -29,7 +29,8 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
         body = _body()
         config = _text(body, "schema")
         version = backend.setup(_text(body, "project"), config, hostname=str(body.get("hostname") or ""))
-        return jsonify({"model_version": version})
+        notes = backend.config_notes(config)
+        return jsonify({"model_version": version} | ({"notes": notes} if notes else {}))
 
     @protocol.post("/predict")
     def predict() -> Response:

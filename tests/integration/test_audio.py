@@ -65,7 +65,7 @@ def test_a_video_without_sound_has_none_to_learn_from(service, videos, make_clip
 def test_what_sound_cannot_do_is_refused(service):
     answer = service.setup(Project(audio_config(model_trainable="false")))
     assert answer.status_code == 400
-    assert "simple mode is of pictures, and an <Audio> has none" in answer.json()["error"]
+    assert "simple mode is of pictures, and an Audio has none" in answer.json()["error"]
 
 
 def test_address_and_permission_are_checked_as_a_video_s(service):

@@ -1,5 +1,6 @@
 """The protocol of ML backends, spoken over HTTP to the running service."""
 
+import html
 import json
 import re
 import statistics
@@ -110,6 +111,40 @@ def test_a_message_in_another_script_cannot_break_the_status_line(service):
     assert "Ходьба" in answer.json()["error"]
     assert "simple mode, but none of the labels" in answer.reason_phrase
     assert answer.reason_phrase.isascii()
+    assert "'&#1061;&#1086;&#1076;&#1100;&#1073;&#1072;'" in answer.reason_phrase  # as HTML, which Label Studio shows it as
+
+
+def test_no_answer_holds_an_angle_bracket_that_label_studio_would_take_for_a_tag(service, make_task):
+    """Labels, names and paths are the user's own: what is quoted of them must not vanish either."""
+    broken = Project(labeling_config("&lt;b>bold&lt;/b>", control="&lt;i>", model_trainable="&lt;u>"))
+    answers = [
+        service.setup(broken),
+        service.post("/predict", broken.predict_body([make_task()])),
+        service.post("/webhook", {"action": "<b>", "project": {"id": "<b>"}}),
+        service.client.get("/projects/<b>"),
+        service.client.get("/versions", params={"project": "<b>"}),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 404, 404]
+    for answer in answers:
+        assert not set("<>") & set(answer.json()["error"] + answer.reason_phrase)
+    assert "TimelineLabels '‹i›': model_trainable must be true or false, found '‹u›'" in answers[0].json()["error"]
+
+
+def test_attributes_that_do_nothing_are_told_of_and_refuse_nothing(service):
+    """A config after Label Studio's guide, with the learner that framewise has by itself, and another program's attribute."""
+    guide = {"model_classifier_epochs": "500", "model_classifier_hidden_size": "64", "model_score_threshold": "0.4"}
+    config = labeling_config(*LABELS, model_trainable="true", model_tracker="botsort", **guide)
+    answer = service.setup(project := Project(config))
+    assert answer.status_code == 200
+    notes = [
+        "TimelineLabels 'tl': model_tracker is not used: framewise has no such attribute",
+        "TimelineLabels 'tl': model_classifier_epochs and model_classifier_hidden_size are not used: this control learns by "
+        'model_classifier_type="auto", and only "lstm" has such settings',
+    ]
+    assert answer.json() == {"model_version": "untrained", "notes": notes}
+    page = service.client.get(f"/projects/{project.key}", headers={"Accept": "text/html"}).text
+    assert all(html.escape(note).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page for note in notes)
+    assert service.setup(Project(labeling_config(*LABELS, model_trainable="true"))).json() == {"model_version": "untrained"}
 
 
 def test_versions_lists_what_was_trained_newest_first(service, project, make_task):
@@ -257,7 +292,7 @@ def test_predict_of_tasks_that_are_no_list_is_refused(service, project, tasks, n
 def test_a_project_that_is_no_number_is_refused(service, project, key):
     answer = service.post("/setup", {**project.setup_body(), "project": key})
     assert answer.status_code == 400
-    assert "<id>.<time of creation>" in answer.json()["error"]
+    assert "'id.time of creation'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(

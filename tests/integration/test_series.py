@@ -110,17 +110,22 @@ def test_a_renamed_label_keeps_its_regions(service, videos):
     [
         (
             series_config(model_trainable="false"),
-            r"simple mode is of pictures, and a <TimeSeries> has none; set model_trainable",
+            "TimeSeriesLabels 'moves': simple mode is of pictures, and a TimeSeries has none; add model_trainable=",
         ),
-        (series_config(model_classifier_type="lstm"), "model_classifier_type must be auto on a <TimeSeries>"),
-        (series_config(model_path="mine.pt"), "model_path is of pictures"),
-        (series_config(model_crop="fit"), "model_crop is of pictures"),
+        (series_config(model_classifier_type="lstm"), "model_classifier_type must be auto on a TimeSeries"),
     ],
 )
 def test_what_a_series_cannot_do_is_refused(service, config, message):
     answer = service.setup(Project(config))
     assert answer.status_code == 400
     assert message in answer.json()["error"]
+
+
+@pytest.mark.parametrize("attribute", ["model_path", "model_crop"])
+def test_what_is_of_pictures_is_told_of_and_does_nothing(service, attribute):
+    answer = service.setup(Project(series_config(**{attribute: "fit"})))
+    assert answer.status_code == 200
+    assert answer.json()["notes"] == [f"TimeSeriesLabels 'moves': {attribute} is not used: there are no pictures to look at"]
 
 
 def test_video_and_series_that_do_not_play_in_sync_are_learned_each_by_itself(service, videos, make_clip):

@@ -123,11 +123,57 @@ def test_of_a_bad_value_the_nearest_is_named(name, text, meant):
         ("model_classifier_epoch", "model_classifier_epochs"),
         ("model_threshold", "model_score_threshold"),
         ("model_PTAH", "model_path"),
+        ("model_epoch", "model_classifier_epochs"),
+        ("model_max_epochs", "model_classifier_epochs"),
+        ("model_conf", "model_score_threshold"),
+        ("model_min_confidence", "model_score_threshold"),
+        ("model_f1_threshold", "model_classifier_f1_threshold"),
+        ("model_accuracy", "model_classifier_accuracy_threshold"),
+        ("model_hidden_units", "model_classifier_hidden_size"),
+        ("model_seq_len", "model_classifier_sequence_size"),
+        ("model_weights", "model_path"),
+        ("model_classifer_type", "model_classifier_type"),
+        ("model_ignore", "model_skip"),
     ],
 )
 def test_an_unknown_model_attribute_is_refused_with_the_nearest_known_name(written, meant):
     with pytest.raises(ConfigError, match=f"'tl': unknown attribute '{written.lower()}'; did you mean '{meant}'"):
         read_labeling_config(config(f'{written}="1"'))
+
+
+@pytest.mark.parametrize(
+    "name", ["model_iou", "model_iou_threshold", "model_tracker", "model_size", "model_type", "model_lr", "model_"]
+)
+def test_an_attribute_that_means_none_of_ours_is_a_note_and_no_guess(name):
+    control = read_one(config(f'{name}="1"'))
+    assert control.notes == (f"TimelineLabels 'tl': {name} is not used: framewise has no such attribute",)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "notes"),
+    [
+        ('model_trainable="true"', []),
+        (
+            'model_trainable="true" model_classifier_epochs="5"',
+            [
+                "model_classifier_epochs is not used: this control learns by "
+                'model_classifier_type="auto", and only "lstm" has such settings'
+            ],
+        ),
+        ('model_trainable="true" model_classifier_type="lstm" model_classifier_epochs="5" model_score_threshold="0.4"', []),
+        (
+            'model_classifier_type="auto" model_classifier_num_layers="2" model_group="$p" model_crop="fit"',
+            [
+                "model_classifier_type, model_classifier_num_layers and model_group are not used: "
+                'without model_trainable="true" nothing is learned'
+            ],
+        ),
+    ],
+)
+def test_attributes_without_effect_are_told_of(attributes, notes):
+    control = read_one(config(attributes))
+    assert control.notes == tuple(f"TimelineLabels 'tl': {note}" for note in notes)
+    assert control == read_one(config(f'{attributes} model_tracker="x"'))  # what does nothing makes no other control
 
 
 def test_attributes_that_are_not_ours_are_left_alone():
@@ -166,7 +212,16 @@ def test_a_config_that_is_far_too_long_is_refused_before_it_is_parsed():
 
 def test_a_config_without_timeline_labels_is_refused_with_what_it_has():
     xml = '<View><Choices name="c" toName="t"><Choice value="a"/></Choices><Text name="t" value="$text"/></View>'
-    with pytest.raises(ConfigError, match="expected TimelineLabels on Video.*found only Choice, Choices, Text, View"):
+    with pytest.raises(ConfigError, match="expected TimelineLabels on Video.*found only Choice, Choices, Text, View; connect "):
+        read_labeling_config(xml)
+
+
+@pytest.mark.parametrize(
+    ("medium", "control"), [("Video", "TimelineLabels"), ("TimeSeries", "TimeSeriesLabels"), ("Audio", "Labels")]
+)
+def test_a_medium_without_its_control_is_told_which_to_add(medium, control):
+    xml = f'<View><Choices name="c" toName="m"><Choice value="a"/></Choices><{medium} name="m" value="$m"/></View>'
+    with pytest.raises(ConfigError, match=f'add {control} with name="labels" toName="m" model_trainable="true"'):
         read_labeling_config(xml)
 
 
@@ -393,8 +448,14 @@ def test_labels_that_stand_for_no_class_are_left_out():
 
 def test_simple_mode_without_a_single_class_is_refused_with_near_ones():
     control = read_one(config(labels='<Label value="soccer bal"/>'))
-    with pytest.raises(ConfigError, match="none of the labels .*'soccer bal'.*is a class .*'soccer ball'.*predicted_values"):
+    with pytest.raises(
+        ConfigError, match="none of the labels .*'soccer bal'.*is a class .*'soccer ball'.*predicted_values"
+    ) as near:
         match_classes(control, CLASSES)
+    assert "model_trainable" not in str(near.value)  # one cure
+    with pytest.raises(ConfigError, match='none of the labels .*is a class of the backbone; add model_trainable="true"') as own:
+        match_classes(read_one(config()), CLASSES)
+    assert "predicted_values" not in str(own.value)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_what_is_likely_not_meant_is_told():
         ("time,x,y\n1,1,2\n3,2,3\n2,2,3\n", PLAIN, "times that never go back; sample 3 lies before the one before it; sort"),
         ("time,x,y\n1,1,2\n1,2,3\n", PLAIN, "all 2 samples have one time; is timeFormat too coarse"),
         ("t,x,y\n1,1,2\n2,2,3\n", PLAIN, "no column 'time', which timeColumn names; it has"),
-        ("time,a\n1,1\n2,2\n", PLAIN, r"none of the columns \['x', 'y'\], which <Channel> tags name; it has \['time', 'a'\]"),
+        ("time,a\n1,1\n2,2\n", PLAIN, r"none of the columns \['x', 'y'\], which the Channel tags name; it has \['time', 'a'\]"),
         ("time,x,x,y\n1,1,1,1\n2,2,2,2\n", PLAIN, r"several columns of one name: \['x'\]"),
         ("time,x,y\n1,,\n2,,off\n", PLAIN, r"no number in the columns of channels \['x', 'y'\]"),
         ("time;x;y\n1;1;1\n2;2;2\n", PLAIN, "separator ',' is not in the first row, 'time;x;y'; set sep"),
