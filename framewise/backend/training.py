@@ -90,14 +90,19 @@ class Trainings:
                 return nothing
             number = self._annotations.next_training(job.project)
         version = f"v{number}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-        outcomes = []
+        outcomes, without = [], list[str]()
         for done, learner in enumerate(learners):
             part = part_of(progress, done, len(learners))
-            # Features are mostly cached: fetching them takes a tenth of a training.
-            examples = self._examples(job, learner, tasks, between(part, 0.0, 0.1))
+            # Features are mostly cached: to fetch them is a tenth of a training.
+            examples, problems = self._examples(job, learner, tasks, between(part, 0.0, 0.1))
+            if not examples:
+                without.append(f"no annotated task can be used; the first: {problems[0]}")
+                continue
             outcomes.append(learner.train(examples, version, between(part, 0.1, 1.0), thorough))
             for note in outcomes[-1].notes:
                 self._jobs.states.warn(job.id, note)
+        if not outcomes:
+            raise FramewiseError(without[0])
         return {
             "version": version,
             "number": number,
@@ -127,8 +132,10 @@ class Trainings:
         if latest is None or latest[1] not in ("pending", "running", "failed"):
             self._jobs.submit("train", project, "all", {})
 
-    def _examples(self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress) -> list[Example]:
-        """Examples of all usable tasks; the others are named at /jobs. Raises FramewiseError if there is none."""
+    def _examples(
+        self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress
+    ) -> tuple[list[Example], list[str]]:
+        """Examples of all tasks that give one, and why the others give none, which stands under /jobs as well."""
         examples, problems = list[Example](), list[str]()
         for done, task in enumerate(tasks):
             step, read = part_of(progress, done, len(tasks)), list[Source]()
@@ -142,9 +149,7 @@ class Trainings:
                 examples.append(replace(example, task=task.task))
                 for note in example.notes:
                     self._jobs.states.warn(job.id, f"task {task.task}: {note}")
-        if not examples:
-            raise FramewiseError(f"no annotated task can be used; the first: {problems[0]}")
-        return examples
+        return examples, problems
 
     def _leave_out(self, job: Job, task: int, problems: list[str], read: list[Source], failure: Failure) -> None:
         """Note that a task is not learned. read: its sources up to the one at which it failed."""

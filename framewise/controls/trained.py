@@ -16,7 +16,8 @@ from framewise.controls.examples import Example, Medium, Profiles, completed, ex
 from framewise.controls.learner import Learner, OnGrid, Predicted, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
 from framewise.core.converter import Segment
-from framewise.core.errors import ModelError
+from framewise.core.errors import ModelError, NothingMarked
+from framewise.core.left_out import left_out
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.labeling_config import sync_groups
@@ -143,7 +144,11 @@ class TrainedModel(Learner):
         labels, frame_rates: of each control, as the labeling config had them when it was annotated, None if that is not known.
         Raises RegionError, NothingMarked, MediaError, RequestError.
         """
-        names = [control.settings.from_name for control in self.controls]
+        kinds = {control.settings.from_name: control.kind.region for control in self.controls}
+        names, beside = list(kinds), self.settings.beside
+        unread = left_out(result, kinds, beside)
+        if unread.is_all:
+            raise NothingMarked("; ".join(unread.reasons(beside)))
         told = [labels[name] for name in names if name in labels] if labels else []
         known = sorted({label for names in told for label in names}) if told else None
         controls = [control.as_annotated(frame_rates) for control in self.controls]
@@ -159,7 +164,9 @@ class TrainedModel(Learner):
             ]
             return self._example(grid, frames, media[0].content, known, task_data)
 
-        return replace(on_grid({}), media=tuple(media), on_grid=on_grid)
+        example = on_grid({})
+        notes = [*example.notes, *unread.notes(beside)]
+        return replace(example, media=tuple(media), on_grid=on_grid, notes=notes)
 
     def _example(
         self,

@@ -11,6 +11,9 @@ from typing import Any
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
 from framewise.core.media_kinds import VIDEO
 
+# A region may begin so many frames early and is cut, as one that ends late: programs that number frames from 0 write frame 0.
+EARLY_FRAMES = 3
+
 
 @dataclass(frozen=True)
 class TimelineRegion:
@@ -39,15 +42,14 @@ def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[Ti
 def labelled_values(
     result: Sequence[Any], region_type: str, from_name: str | None, what: str, required: Sequence[str] = ()
 ) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
-    """(id, value, labels) of each region of a type and a control in an annotation's ``result``; of every control if None.
+    """(id, value, labels) of each region of a control in an annotation's ``result``; of every control of the type if None.
 
+    The editor takes a region by its from_name and the field of its labels, whatever its type.
     what: what a value should have besides labels, in words. required: fields that it must have.
     Raises RegionError for a region without a value or labels.
     """
     for item in result:
-        if not isinstance(item, Mapping) or item.get("type") != region_type:
-            continue
-        if from_name is not None and item.get("from_name") != from_name:
+        if not isinstance(item, Mapping) or not _is_of(item, region_type, from_name):
             continue
         given_id = item.get("id") or ""
         region_id = given_id if isinstance(given_id, str) and len(given_id) <= 200 else brief(given_id)
@@ -60,16 +62,31 @@ def labelled_values(
         yield region_id, value, tuple(labels)
 
 
+def _is_of(item: Mapping[str, Any], region_type: str, from_name: str | None) -> bool:
+    if from_name is not None and item.get("from_name") != from_name:
+        return False
+    value = item.get("value")
+    named = from_name is not None and isinstance(value, Mapping) and region_type in value
+    return named or item.get("type") == region_type
+
+
+def begins_early(value: Mapping[str, Any]) -> bool:
+    """True if a region that could be read has a range that begins before the first frame."""
+    ranges = value.get("ranges")
+    starts = [item.get("start") for item in ranges if isinstance(item, Mapping)] if isinstance(ranges, list) else []
+    return any(isinstance(start, int | float) and start < 1 for start in starts)
+
+
 def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
     if not isinstance(item, Mapping):
         raise RegionError(f"region {region_id!r}: expected a range with start and end, found {brief(item)}")
     start = _read_frame(item.get("start"), "start", region_id)
     end = None if item.get("end") is None else _read_frame(item["end"], "end", region_id)
-    if start < 1:
-        raise RangeOutsideVideo(f"region {region_id!r}: starts at frame {start}, but Label Studio's frames start at 1")
     if end is not None and end < start:
         raise RegionError(f"region {region_id!r}: starts at frame {start} and ends before it, at frame {end}")
-    return start, end
+    if start <= -EARLY_FRAMES or (end is not None and end < 0):
+        raise RangeOutsideVideo(f"region {region_id!r}: starts at frame {start}, but Label Studio's frames start at 1")
+    return max(start, 1), None if end is None else max(end, 1)
 
 
 def _read_frame(value: Any, name: str, region_id: str) -> int:

@@ -58,7 +58,8 @@ class ControlSettings:
 
     value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
     labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
-    learning. notes: sentences on attributes that do nothing.
+    learning. notes: sentences on attributes that do nothing. beside: names of all controls on media in the labeling config,
+    this one and skipped ones included; empty if they are not known.
     """
 
     tag: str
@@ -72,6 +73,7 @@ class ControlSettings:
     series: SeriesSettings | None = None
     unreviewed: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    beside: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def label_names(self) -> list[str]:

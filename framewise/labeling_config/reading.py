@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 
@@ -50,7 +51,8 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for members in sync_groups(active):
         check_together(members)
-    return active
+    names = tuple(control.from_name for control in controls)
+    return [replace(control, beside=names) for control in active]
 
 
 def read_interval_controls(xml: str) -> list[ControlSettings]:

@@ -119,9 +119,55 @@ def test_every_range_and_every_label_of_a_region_counts(service, project, make_t
 
 def test_regions_of_other_controls_are_left_alone(service, project, make_task):
     choice = {"from_name": "c", "to_name": "clip", "type": "choices", "value": {"choices": ["Good"]}, "id": "x"}
-    elsewhere = region("Sit", (900, 800), control="another")
-    job = service.train(project, (make_task(), [region("Walk", (1, 24)), choice, elsewhere]))
+    job = service.train(project, (make_task(), [region("Walk", (1, 24)), choice]))
     assert (job["state"], job["warnings"]) == ("done", [])
+
+
+def test_regions_of_a_control_that_is_gone_are_told_of_and_teach_nothing(service, project, make_task):
+    """Where nothing else is marked, the task would teach that nothing is on: so it is left out."""
+    gone, marked, empty = region("Walk", (1, 24), control="before"), region("Run", (1, 24)), region([], (1, 24))
+    both, none, unlabelled = make_task(), make_task(), make_task()
+    job = service.train(project, (both, [marked, gone]), (none, [gone, gone]), (unlabelled, [empty]))
+    assert job["state"] == "done"
+    why = "to 'before', and the labeling config has no such control, only 'tl'; was it renamed?"
+    assert sorted(job["warnings"]) == sorted(
+        [
+            f"task {both['id']}: left out: 1 region belongs {why}",
+            f"task {none['id']} is left out of the training: 2 regions belong {why}",
+            f"task {unlabelled['id']} is left out of the training: "
+            "1 region of 'tl' without a label of it, which the editor shows as empty",
+        ]
+    )
+    assert learned_from(service, project) == 1
+
+
+def test_a_control_of_which_nothing_is_marked_does_not_keep_others_from_learning(service, make_task):
+    two = (
+        '<View><TimelineLabels name="tl" toName="clip" model_trainable="true"><Label value="Walk"/></TimelineLabels>'
+        '<TimelineLabels name="new" toName="clip" model_trainable="true"><Label value="Rain"/></TimelineLabels>'
+        '<Video name="clip" value="$video" frameRate="25"/></View>'
+    )
+    project, task = Project(two), make_task()
+    job = service.train(project, (task, [region("Walk", (1, 12)), region("Rain", (5, 20), control="old")]))
+    assert job["state"] == "done"
+    assert f"task {task['id']} is left out of the training: 1 region belongs to 'old'" in job["warnings"][1]
+    assert [v["control"] for v in service.client.get("/versions").json()["details"] if v["project"] == project.key][0] == "tl"
+
+
+def test_a_region_from_frame_0_is_cut_to_the_first_with_a_word(service, project, make_task):
+    task = make_task()
+    job = service.train(project, (task, [region("Walk", (0, 12)), region("Run", (0, 0)), region("Run", (13, 24))]))
+    assert job["state"] == "done"
+    said = "2 regions begin before frame 1, the first that Label Studio has, and are cut to it"
+    assert job["warnings"] == [f"task {task['id']}: {said}"]
+
+
+@pytest.mark.parametrize("kind", ["timeserieslabels", "labels"])
+def test_a_region_of_another_type_is_learned_as_the_editor_draws_it(service, project, make_task, kind):
+    task = make_task()
+    job = service.train(project, (task, [{**region("Walk", (1, 24)), "type": kind}]))
+    assert (job["state"], job["warnings"]) == ("done", [])
+    assert len(frames_of(service.predict(project, [task])[0], "Walk")) > 12
 
 
 def test_an_annotation_without_regions_teaches_that_nothing_happens(service, project, make_task):
@@ -278,7 +324,6 @@ def test_deleted_annotations_and_tasks_are_not_learned_any_more(service, project
     [
         (region("Walk", (20, 200), id="past"), "frames 20-200 are outside a video of 24 frames"),
         (region("Walk", (9, 3), id="back"), "starts at frame 9 and ends before it, at frame 3"),
-        (region("Walk", (0, 3), id="zero"), "starts at frame 0"),
         (region("Walk", (-4, 3), id="minus"), "starts at frame -4"),
         (region("Walk", (1.5, 3), id="part"), "start must be a whole frame number, found 1.5"),
         (region("Walk", ("1", 3), id="text"), "start must be a whole frame number, found '1'"),

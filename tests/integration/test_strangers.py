@@ -334,7 +334,7 @@ LIES = {
     "far past the end": ({"ranges": [{"start": 1, "end": 10**18}]}, "are outside a video of 24 frames"),
     "huge": ({"ranges": [{"start": 10**30, "end": 10**31}]}, "are outside a video of 24 frames"),
     "reversed": ({"ranges": [{"start": 9, "end": 3}]}, "starts at frame 9 and ends before it, at frame 3"),
-    "zero": ({"ranges": [{"start": 0, "end": 3}]}, "starts at frame 0, but Label Studio's frames start at 1"),
+    "before the first": ({"ranges": [{"start": -3, "end": 3}]}, "starts at frame -3, but Label Studio's frames start at 1"),
     "negative": ({"ranges": [{"start": -5, "end": 3}]}, "starts at frame -5"),
     "fractional": ({"ranges": [{"start": 1.5, "end": 3}]}, "start must be a whole frame number, found 1.5"),
     "text": ({"ranges": [{"start": "1", "end": 3}]}, "start must be a whole frame number, found '1'"),

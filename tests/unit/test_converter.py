@@ -12,11 +12,11 @@ from framewise.core.regions import TimelineRegion, read_regions
 from utils.converter import convert_probs_to_timelinelabels, convert_timelinelabels_to_probs
 
 
-def region(*ranges, labels=("Rain",), region_id="a3f", from_name="tl"):
+def region(*ranges, labels=("Rain",), region_id="a3f", from_name="tl", type="timelinelabels"):
     """A region as Label Studio saves it; ranges are (start, end)."""
     return {
         "id": region_id,
-        "type": "timelinelabels",
+        "type": type,
         "from_name": from_name,
         "to_name": "video",
         "origin": "manual",
@@ -83,10 +83,17 @@ def test_an_end_that_is_no_whole_number_is_refused(frame):
         read_regions([region((1, frame))])
 
 
-@pytest.mark.parametrize("start", [0, -4])
+@pytest.mark.parametrize(("frames", "cut"), [((0, 5), (1, 5)), ((-2, 5), (1, 5)), ((0, 0), (1, 1)), ((0, None), (1, None))])
+def test_a_start_a_few_frames_early_is_cut_as_an_end_that_is_late(frames, cut):
+    assert read_regions([region(frames)])[0].ranges == (cut,)
+
+
+@pytest.mark.parametrize("start", [-3, -4])
 def test_a_start_before_frame_one_is_refused(start):
     with pytest.raises(RangeOutsideVideo, match=f"'a3f': starts at frame {start}, but .* start at 1"):
         read_regions([region((start, 5))])
+    with pytest.raises(RangeOutsideVideo, match="'a3f': starts at frame -2, but .* start at 1"):
+        read_regions([region((-2, -1))])
 
 
 def test_a_reversed_range_is_refused():
@@ -130,6 +137,14 @@ def test_regions_of_other_controls_are_left_alone():
         "not a region",
     ]
     assert read_regions([*others, region((2, 3))], "tl") == [TimelineRegion(("Rain",), ((2, 3),), "a3f")]
+
+
+@pytest.mark.parametrize("kind", ["timelinelabels", "timeserieslabels", "labels", "choices", None])
+def test_a_region_is_its_control_s_by_name_and_field_of_labels_whatever_its_type(kind):
+    """As the editor takes it: see tests/browser/test_regions."""
+    assert read_regions([region((2, 3), type=kind)], "tl") == [TimelineRegion(("Rain",), ((2, 3),), "a3f")]
+    elsewhere = {**region((2, 3), type=kind), "value": {"ranges": [{"start": 2, "end": 3}], "rectanglelabels": ["Rain"]}}
+    assert kind == "timelinelabels" or read_regions([elsewhere], "tl") == []
 
 
 @pytest.mark.parametrize(

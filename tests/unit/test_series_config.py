@@ -149,8 +149,13 @@ def test_regions_become_frames(start, end, times, expected):
 
 
 def test_regions_of_other_controls_are_left_alone():
-    others = [region(1, 2, from_name="other"), region(1, 2, type="choices"), "x", None]
-    assert read_series_regions(others, "moves") == []
+    choice = {**region(1, 2, type="choices"), "value": {"start": 1, "end": 2, "choices": ["Walk"]}}
+    assert read_series_regions([region(1, 2, from_name="other"), choice, "x", None], "moves") == []
+
+
+def test_a_region_is_read_by_its_control_and_labels_whatever_its_type():
+    of_another_type, usual = region(1, 2, type="timelinelabels"), region(1, 2)
+    assert read_series_regions([of_another_type], "moves") == read_series_regions([usual], "moves")
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ A, B = {"video": "a.mp4"}, {"video": "b 2.mp4"}
         ([exported(n, A, []) for n in (1, 2)], ONE, None, RequestError, "one task that shows it, found tasks 1 and 2"),
         ([exported(1, {"video": "a.mp4"}, [])], ONE, "q.mp4", RequestError, "no recording 'q.mp4'"),
         ([], '<View><Choices name="c"/></View>', None, ConfigError, "expected TimelineLabels on Video, Labels on Audio"),
-        ([exported(1, A, [timeline(0, 5)]), exported(2, B)], ONE, None, FramewiseError, "'r1'"),
+        ([exported(1, A, [timeline(-4, 5)]), exported(2, B)], ONE, None, FramewiseError, "'r1'"),
         ([{"id": 1, "data": 5}], ONE, None, RequestError, "no task shows"),
         ([{"id": 1, "data": {"video": ["a.mp4"]}}], ONE, None, RequestError, "no task shows"),
     ],
