@@ -3,7 +3,6 @@
 What may be read and what counts is as in the service.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import NO_PROJECT, is_id, is_offline, is_task, project_id
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.files import read_text
-from framewise.labeling_config import read_labeling_config
+from framewise.core.left_out import left_out
+from framewise.core.task_files import read_task_file
+from framewise.labeling_config import ControlSettings, read_labeling_config
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import DATABASE_NAME, Database
 
@@ -22,12 +23,7 @@ Task = Mapping[str, Any]
 
 def read_tasks(path: Path) -> list[Any]:
     """A file's tasks. Raises RequestError for one that is no list of them."""
-    try:
-        items = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        raise RequestError(f"{path} is not valid JSON; in Label Studio, choose Export > JSON") from None
-    if not isinstance(items, list) or not items:
-        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
+    items = read_task_file(path)
     if all(isinstance(item, Mapping) and "data" not in item for item in items):
         raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
     return items
@@ -44,7 +40,7 @@ def annotated_tasks(path: Path) -> list[Task]:
             raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
         seen.add(task["id"])
         annotations = task.get("annotations") or []
-        for annotation in annotations if isinstance(annotations, list) else [annotations]:
+        for annotation in annotations if isinstance(annotations, list) else [[annotations]]:
             usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
             if not usable or not isinstance(annotation.get("result") or [], list):
                 raise RequestError(
@@ -52,6 +48,22 @@ def annotated_tasks(path: Path) -> list[Task]:
                     f"{brief(annotation)}"
                 )
     return items
+
+
+def check_belonging(path: Path, tasks: Sequence[Task], controls: Sequence[ControlSettings]) -> None:
+    """Raises RequestError for an export in which nothing is marked by any of these controls: a model of it knows nothing."""
+    counted = [a for task in tasks for a in task.get("annotations") or [] if not a.get("was_cancelled")]
+    results = [annotation.get("result") or [] for annotation in counted]
+    kinds = {control.from_name: control.kind.region for control in controls}
+    if not counted or any(left_out(result, kinds, ()).own for result in results):
+        return
+    named = {str(item.get("from_name")) for result in results for item in result if isinstance(item, Mapping)}
+    names = " or ".join(map(brief, kinds))
+    found = f"they belong to {', '.join(map(brief, sorted(named)[:10]))}" if named else "there is none"
+    raise RequestError(
+        f"{path}: expected regions of {names}, the labeling config's control that learns, and {found}; give the export and the "
+        "labeling config of one project"
+    )
 
 
 def store_export(annotations: Annotations, key: str, label_config: str, tasks: Sequence[Task], title: str = "") -> None:

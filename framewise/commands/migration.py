@@ -14,6 +14,7 @@ from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
 from framewise.core.storage import folder_written_atomically, write_readable_json
 from framewise.core.tables import table_lines
+from framewise.core.task_files import read_task_file
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
 from framewise.migrate.plan import (
@@ -56,12 +57,8 @@ def migrate(args: argparse.Namespace) -> int:
 
 def _read_tasks(path: Path) -> list[Task]:
     """The tasks of a file: an export, or what is to be imported. Raises RequestError."""
-    try:
-        items = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        raise RequestError(f"{path} is not valid JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
-    items = [items] if isinstance(items, dict) else items
-    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+    items = read_task_file(path, plain=True)
+    if not all(isinstance(item, dict) for item in items):
         raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
     if any("data" not in item and "annotation_id" in item for item in items):
         raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")

@@ -25,7 +25,8 @@ from framewise.core.isolation import isolate_errors
 from framewise.core.progress import Progress, part_of
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
-from framewise.exports import annotated_tasks, labeling_config_of, learned_from, read_tasks, store_export
+from framewise.exports import annotated_tasks, check_belonging, labeling_config_of, learned_from, read_tasks, store_export
+from framewise.labeling_config import ControlSettings
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.quality import F1S, WITH_INTERVAL
 from framewise.settings import Settings
@@ -48,6 +49,7 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
     key = assembly.known.find(project) if project else _new_key(assembly)
     label_config = labeling_config_of(assembly, key, config)
     learners = _trainable(assembly.backend.learners(key, label_config))
+    check_belonging(export, tasks, _controls(learners))
     try:
         store_export(assembly.annotations, key, label_config, tasks, export.stem)
         if not assembly.annotations.is_annotated(key):
@@ -78,7 +80,9 @@ def evaluate(
     learners = _trainable(backend.learners(NO_PROJECT, label_config))
     if unmeasured := [learner.name for learner in learners if not learner.can_refine]:
         raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
-    tasks = learned_from(label_config, annotated_tasks(export))
+    exported = annotated_tasks(export)
+    check_belonging(export, exported, _controls(learners))
+    tasks = learned_from(label_config, exported)
     if not tasks:
         raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
     measured: dict[str, Quality | None] = {}
@@ -147,6 +151,10 @@ def _trainable(learners: Sequence[Learner]) -> list[TrainedModel]:
     if not trainable:
         raise ConfigError('no control learns; set model_trainable="true" in the labeling config')
     return trainable
+
+
+def _controls(learners: Sequence[TrainedModel]) -> list[ControlSettings]:
+    return [control.settings for learner in learners for control in learner.controls]
 
 
 def _untrained(learner: Learner, key: str, named: bool) -> str:

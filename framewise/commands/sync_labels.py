@@ -1,7 +1,6 @@
 """``framewise sync labels``: what was annotated on one recording, on all others."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from framewise.core.errors import RequestError, SettingsError, brief
 from framewise.core.files import read_text
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
+from framewise.core.task_files import read_task_file
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarryResult, carry_labels
@@ -71,11 +71,8 @@ def _client() -> LabelStudioClient:
 
 def read_tasks(path: Path) -> list[dict[str, Any]]:
     """The tasks of an export. Raises RequestError."""
-    try:
-        items = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        raise RequestError(f"{path} is not valid JSON, or nested too deeply; in Label Studio, choose Export > JSON") from None
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    items = read_task_file(path)
+    if not all(isinstance(item, dict) for item in items):
         raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
     if any(
         not isinstance(item.get("annotations", []), list) or not isinstance(item.get("predictions", []), list) for item in items

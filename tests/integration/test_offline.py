@@ -252,6 +252,27 @@ def test_recordings_that_are_marked_in_part_are_learned(workplace, make_clip):
     assert (about["labels"], about["videos"]) == (["Walk", "Run"], 3)
 
 
+@pytest.mark.parametrize("form", ["completions", "lines"])
+def test_older_exports_and_lines_are_learned_as_an_export_is(workplace, make_clip, form):
+    """Regions of a control that is gone are told of on the way."""
+    tasks = export_of([make_clip() for _ in range(3)])
+    tasks[0]["annotations"][0]["result"].append(region("Walk", (1, 5), control="before"))
+    if form == "completions":
+        for one in tasks:
+            one["completions"] = [{**a, "created_at": 1600000000 + a["id"]} for a in one.pop("annotations")]
+    text = "\n".join(json.dumps(one) for one in tasks) if form == "lines" else json.dumps(tasks)
+    done = workplace.run("train", workplace.file("e.json", text), "--config", workplace.file("c.xml", AUTO))
+    assert done.returncode == 0, done.stderr
+    assert ", of 3 annotated videos, in use" in done.stdout
+    assert (
+        "task 1: left out: 1 region belongs to 'before', and the labeling config has no such control, only 'tl'" in done.stderr
+    )
+    predicted = workplace.run("predict", workplace.file("t.json", tasks[0]), "--project", "0", "--output", "p.json")
+    assert predicted.returncode == 0, predicted.stderr
+    (one,) = json.loads((workplace.folder / "p.json").read_text())
+    assert one["predictions"][0]["result"]
+
+
 def test_the_lstm_is_trained_and_has_no_held_out_scores(workplace, make_clip):
     export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", learning_config())
     done = workplace.run("train", export, "--config", config)
@@ -301,8 +322,28 @@ def test_scores_of_a_single_video_are_marked_as_weak_and_have_no_interval(workpl
         ([task(1, "a.mp4"), task(1, "b.mp4")], "a second task 1"),
         ([task(1, "a.mp4", {"result": []})], "task 1: expected annotations"),
         ([task(1, "a.mp4", annotation(1, was_cancelled=True))], "annotation that counts"),
+        ([{**task(1, "a.mp4"), "annotations": annotation(1)}], "task 1: expected annotations"),
+        (
+            [task(1, "a.mp4", annotation(1, region("Walk", (1, 5), control="before"), region("Run", (1, 5), control="box")))],
+            "expected regions of 'tl', the labeling config's control that learns, and they belong to 'before', 'box'; give",
+        ),
+        (
+            [task(1, "a.mp4", annotation(1))],
+            "expected regions of 'tl', the labeling config's control that learns, and there is none",
+        ),
     ],
-    ids=["JSON-MIN", "CSV", "no list", "no id", "one id twice", "no annotation id", "nothing annotated"],
+    ids=[
+        "JSON-MIN",
+        "CSV",
+        "no list",
+        "no id",
+        "one id twice",
+        "no annotation id",
+        "nothing annotated",
+        "no list of annotations",
+        "another control's",
+        "nothing marked",
+    ],
 )
 def test_a_file_that_is_no_export_is_refused_before_anything_is_stored(workplace, content, text):
     done = workplace.run("train", workplace.file("e.json", content), "--config", workplace.file("c.xml", AUTO))
