@@ -39,8 +39,9 @@ def annotated_tasks(path: Path) -> list[Task]:
         if task["id"] in seen:
             raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
         seen.add(task["id"])
-        annotations = task.get("annotations") or []
-        for annotation in annotations if isinstance(annotations, list) else [[annotations]]:
+        given = task.get("annotations") or []
+        annotations: list[Any] = given if isinstance(given, list) else [[given]]
+        for annotation in annotations:
             usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
             if not usable or not isinstance(annotation.get("result") or [], list):
                 raise RequestError(

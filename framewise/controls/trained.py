@@ -148,8 +148,11 @@ class TrainedModel(Learner):
         names, beside = list(kinds), self.settings.beside
         unread = left_out(result, kinds, beside)
         if unread.is_all:
-            raise NothingMarked("; ".join(unread.reasons(beside)))
+            raise NothingMarked(f"it has nothing but {', and '.join(unread.reasons(beside))}")
         told = [labels[name] for name in names if name in labels] if labels else []
+        if labels and not told and not unread.own:
+            names_now = " or ".join(map(repr, names))
+            raise NothingMarked(f"it was annotated when the labeling config had no {names_now}, and says nothing of it")
         known = sorted({label for names in told for label in names}) if told else None
         controls = [control.as_annotated(frame_rates) for control in self.controls]
 

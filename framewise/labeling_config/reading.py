@@ -47,7 +47,9 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
             'set model_skip="true" on the others'
         )
     if not active:
-        hint = 'every one has model_skip="true"' if controls else f"found {_tag_list(root)}; {_missing_control(objects)}"
+        hint = 'every one has model_skip="true"; remove it from one'
+        if not controls:
+            hint = f"found {_tag_list(root)}; {_missing_control(objects)}"
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for members in sync_groups(active):
         check_together(members)

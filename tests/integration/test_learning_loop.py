@@ -129,13 +129,13 @@ def test_regions_of_a_control_that_is_gone_are_told_of_and_teach_nothing(service
     both, none, unlabelled = make_task(), make_task(), make_task()
     job = service.train(project, (both, [marked, gone]), (none, [gone, gone]), (unlabelled, [empty]))
     assert job["state"] == "done"
-    why = "to 'before', and the labeling config has no such control, only 'tl'; was it renamed?"
+    why = "regions of 'before', a control that the labeling config does not have (it has 'tl'); was it renamed?"
     assert sorted(job["warnings"]) == sorted(
         [
-            f"task {both['id']}: left out: 1 region belongs {why}",
-            f"task {none['id']} is left out of the training: 2 regions belong {why}",
+            f"task {both['id']}: left out: {why}",
+            f"task {none['id']} is left out of the training: it has nothing but {why}",
             f"task {unlabelled['id']} is left out of the training: "
-            "1 region of 'tl' without a label of it, which the editor shows as empty",
+            "it has nothing but regions of 'tl' without a label of it, which the editor shows as empty",
         ]
     )
     assert learned_from(service, project) == 1
@@ -150,15 +150,29 @@ def test_a_control_of_which_nothing_is_marked_does_not_keep_others_from_learning
     project, task = Project(two), make_task()
     job = service.train(project, (task, [region("Walk", (1, 12)), region("Rain", (5, 20), control="old")]))
     assert job["state"] == "done"
-    assert f"task {task['id']} is left out of the training: 1 region belongs to 'old'" in job["warnings"][1]
+    assert f"task {task['id']} is left out of the training: it has nothing but regions of 'old', a" in job["warnings"][1]
     assert [v["control"] for v in service.client.get("/versions").json()["details"] if v["project"] == project.key][0] == "tl"
+
+
+def test_of_a_control_that_was_added_later_an_annotation_says_nothing(service, project, make_task):
+    """Not that none of its labels is on: nobody could have marked them."""
+    task = make_task()
+    service.train(project, (task, [region("Walk", (1, 24))]))
+    added = '<TimelineLabels name="sky" toName="clip" model_trainable="true"><Label value="Rain"/></TimelineLabels><Video '
+    two = project.with_config(project.config.replace("<Video ", added))
+    assert service.setup(two).status_code == 200
+    service.wait_idle()
+    job = service.jobs(two, "train")[0]
+    why = "it was annotated when the labeling config had no 'sky', and says nothing of it"
+    assert (job["state"], job["warnings"]) == ("done", [f"task {task['id']} is left out of the training: {why}"])
+    assert service.version(two).endswith("+untrained")
 
 
 def test_a_region_from_frame_0_is_cut_to_the_first_with_a_word(service, project, make_task):
     task = make_task()
     job = service.train(project, (task, [region("Walk", (0, 12)), region("Run", (0, 0)), region("Run", (13, 24))]))
     assert job["state"] == "done"
-    said = "2 regions begin before frame 1, the first that Label Studio has, and are cut to it"
+    said = "regions that begin before frame 1, the first that Label Studio has, are cut to it"
     assert job["warnings"] == [f"task {task['id']}: {said}"]
 
 

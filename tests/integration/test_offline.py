@@ -265,7 +265,7 @@ def test_older_exports_and_lines_are_learned_as_an_export_is(workplace, make_cli
     assert done.returncode == 0, done.stderr
     assert ", of 3 annotated videos, in use" in done.stdout
     assert (
-        "task 1: left out: 1 region belongs to 'before', and the labeling config has no such control, only 'tl'" in done.stderr
+        "task 1: left out: regions of 'before', a control that the labeling config does not have (it has 'tl')" in done.stderr
     )
     predicted = workplace.run("predict", workplace.file("t.json", tasks[0]), "--project", "0", "--output", "p.json")
     assert predicted.returncode == 0, predicted.stderr

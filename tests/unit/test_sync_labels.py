@@ -278,6 +278,15 @@ def test_what_cannot_be_carried_is_told_and_not_invented() -> None:
 A, B = {"video": "a.mp4"}, {"video": "b 2.mp4"}
 
 
+def test_regions_of_a_control_that_is_gone_are_told_of() -> None:
+    tasks = [exported(1, A, [timeline(30, 40), timeline(30, 40, "r2", control="before")]), exported(2, B)]
+    done = carry_labels(manifest(*THREE[:2]), ONE, tasks)
+    assert done.outcomes[0].carried == 1
+    assert lost(done.outcomes) == [
+        "regions of 'before', a control that the labeling config does not have (it has 'l'); was it renamed?"
+    ]
+
+
 @pytest.mark.parametrize(
     ("tasks", "config", "source", "kind", "said"),
     [

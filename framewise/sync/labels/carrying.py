@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.core.errors import ConfigError, MediaError, RequestError, brief
+from framewise.core.left_out import left_out
 from framewise.core.media_kinds import MEDIA_TAGS, expected_controls
 from framewise.core.series_time import SeriesTimes
 from framewise.core.timeline import Axis, FrameAxis, SampleAxis, SecondsAxis
@@ -91,6 +92,7 @@ def carry_labels(
         elif recording.name not in shown:
             outcome.lost.append("no task shows it")
         else:
+            outcome.lost += places.left_out(annotations, from_place)
             _carry_to(new_tasks, annotations, from_place, shown[recording.name], kind, outcome)
     version = _model_version(manifest, outcomes)
     if kind == PREDICTIONS:
@@ -212,6 +214,13 @@ class _Places:
         self._recordings = {recording.name: recording for recording in manifest.recordings}
         plain = Counter(_plain(name) for name in self._recordings)
         self._by_plain = {_plain(name): r for name, r in self._recordings.items() if plain[_plain(name)] == 1}
+
+    def left_out(self, annotations: Sequence[Mapping[str, Any]], source: Shown) -> list[str]:
+        """Sentences on regions of a recording's task that are no control's."""
+        kinds = {track.control.from_name: track.control.kind.region for track in source.tracks}
+        have = [control.from_name for control in self.controls]
+        told = [reason for one in annotations for reason in left_out(one["result"], kinds, have).reasons(have)]
+        return list(dict.fromkeys(told))
 
     def shown(self, tasks: Sequence[Task]) -> dict[str, Shown]:
         """Recording -> the one task that shows it. Raises RequestError for one that several do."""
