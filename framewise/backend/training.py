@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # takes less than two minutes.
 MAX_UNMEASURED = 2
 # What is said of more tasks than these is said once.
-MAX_ALIKE = 3
+MAX_ALIKE = 10
 LEFT_OUT = " is left out of the training: "
 
 Told = tuple[int, str, str]  # a task, and what is said of it: LEFT_OUT or ": ", and the text
@@ -178,6 +178,6 @@ def said_once(told: Sequence[Told]) -> list[str]:
         if len(tasks) <= MAX_ALIKE:
             said += [f"task {task}{kind}{text}" for task in tasks]
         else:
-            shown = ", ".join(map(str, tasks[:MAX_ALIKE]))
+            shown = ", ".join(map(str, tasks[:3]))
             said.append(f"{len(tasks)} tasks ({shown}, ...){kind.replace(' is ', ' are ')}{text}")
     return said
