@@ -5,7 +5,6 @@ fetched, and nothing of a task's HTML is rendered or run.
 """
 
 import argparse
-import json
 import os
 from collections import Counter
 from pathlib import Path
