@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from framewise.controls import Medium, Parts, SimpleMode, TrainedModel, VideoControl
-from framewise.core.frame_grid import DEFAULT_FRAME_RATE
 from framewise.core.media_kinds import VIDEO
 from framewise.labeling_config import ControlSettings
 
@@ -85,16 +84,12 @@ class TimelineLabelsModel:
         return registry.current(project, self.control.from_name) or registry.folder(project, self.control.from_name)
 
     def _regions(self, learner: SimpleMode | TrainedModel, video_path: str) -> list[dict[str, Any]]:
-        return learner.task_prediction([self._read(video_path)], self._task_data()).regions
+        # There is no task at hand: the frame rate is the default one where the labeling config takes it from a task.
+        return learner.task_prediction([self._read(video_path)], {}).regions
 
     def _read(self, source: str, task: int | None = None) -> Medium:
         with self._video.opened(source, task, _quiet) as file:
             return Medium(self._video, self._video.features(file, _quiet), file.content)
-
-    def _task_data(self) -> dict[str, Any]:
-        """Data of a task that is not at hand: with the default frame rate, where the labeling config reads that from a task."""
-        text = self.control.frame_rate_text or ""
-        return {text[1:]: DEFAULT_FRAME_RATE} if text.startswith("$") else {}
 
 
 def _quiet(share: float, detail: str) -> None:

@@ -88,7 +88,7 @@ class Learner(ABC):
         readers = list(self._readers.values())
         if len(readers) == 1:
             return [Source(self, readers[0], readers[0].settings.media_source(task_data))]
-        there = [reader for reader in readers if task_data.get(reader.settings.value_key) not in (None, "")]
+        there = [reader for reader in readers if reader.settings.has_media(task_data)]
         if not there:
             fields = [reader.settings.value_key for reader in readers]
             raise RequestError(f"task data: expected the address of a medium in at least one of {fields}, found none")

@@ -10,7 +10,7 @@ Unit = Literal["frames", "samples", "seconds"]
 class MediaKind:
     """A kind of media.
 
-    control: tag of controls on it. object: tag that shows it; older_objects: earlier tags for the same. region: type of its
+    control: tag of controls on it. object: tag that shows it; older_objects: other tags for the same. region: type of its
     regions, and the field of their labels. unit: of its regions' ends. noun: for people. cached_as: stands in the cache's keys
     where others have the content of a backbone; "" for media whose features are of one. only_here: False for a control that is
     also on text and other things, where it is left alone.
@@ -40,7 +40,10 @@ SOUND = MediaKind("Labels", "Audio", "labels", "seconds", "sound", "sound", ("Au
 SERIES = MediaKind("TimeSeriesLabels", "TimeSeries", "timeserieslabels", "samples", "series", "time series")
 
 MEDIA = {kind.control: kind for kind in (VIDEO, SOUND, SERIES)}  # by the tag of the control
-MEDIA_TAGS = tuple(tag for kind in MEDIA.values() for tag in (kind.object, *kind.older_objects))
+MEDIA_TAGS = tuple(kind.object for kind in MEDIA.values())
+# Label Studio's editor does not look at the case of tags, and has two names for some.
+TAGS = {tag.lower(): tag for tag in (*MEDIA, *MEDIA_TAGS, "Label", "Channel", "MultiChannel", "Repeater", "HyperText")}
+TAGS |= {older.lower(): kind.object for kind in MEDIA.values() for older in kind.older_objects}
 
 
 def expected_controls() -> str:

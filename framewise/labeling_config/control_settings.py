@@ -14,6 +14,7 @@ from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.core.media_kinds import MEDIA, MediaKind
 from framewise.core.series_time import MILLISECONDS, SeriesTimes
+from framewise.core.task_fields import attribute_value, field_value
 from framewise.core.time_format import TimeFormat
 
 # What a change of does not make a trained version another one: how long to train, and what is done with its scores.
@@ -56,7 +57,8 @@ class SeriesSettings:
 class ControlSettings:
     """A control tag on a medium: ``tag`` is one of ``MEDIA``. frame_rate_text: of a video. series: of a time series.
 
-    value_key: the field of the task's data that holds the media. sync: the name of the group whose media play together.
+    value_key: the field of the task's data that holds the media, without its ``$``; with it where there is text around; "" for
+    the whole of the data. sync: the name of the group whose media play together.
     labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
     learning. notes: sentences on attributes that do nothing. beside: names of all controls on media in the labeling config,
     this one and skipped ones included; empty if they are not known.
@@ -104,9 +106,7 @@ class ControlSettings:
 
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
         """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
-        text: Any = self.frame_rate_text
-        if text and text.startswith("$"):
-            text = task_data.get(text[1:])
+        text = attribute_value(self.frame_rate_text, task_data) if self.frame_rate_text else None
         if not isinstance(text, str | int | float | None):
             raise RequestError(f"Video {self.to_name!r}: frameRate must be a number, found {brief(text)}")
         try:
@@ -116,7 +116,7 @@ class ControlSettings:
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
         """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
-        source = task_data.get(self.value_key)
+        source = self._media_value(task_data)
         if self.is_inline:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
@@ -125,10 +125,19 @@ class ControlSettings:
             )
         return source.strip()
 
+    def has_media(self, task_data: Mapping[str, Any]) -> bool:
+        """True if a task has something where the address of its video, series or audio should be."""
+        return self._media_value(task_data) not in (None, "")
+
+    def _media_value(self, task_data: Mapping[str, Any]) -> Any:
+        if not self.value_key:
+            return task_data
+        return attribute_value(self.value_key if "$" in self.value_key else f"${self.value_key}", task_data)
+
     def group_value(self, task_data: Mapping[str, Any]) -> str | None:
         """Value of the field that ``model_group`` names, as text; None where it names none or the task has no value there."""
         name = self.parameters["model_group"]
-        value = task_data.get(name[1:]) if name else None
+        value = field_value(name[1:], task_data) if name else None
         # A number in an import of JSON is text in one of CSV.
         text = value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True)
         return text or None

@@ -11,7 +11,8 @@ from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 from framewise.core.errors import ConfigError, brief
 from framewise.core.frame_grid import parse_frame_rate
-from framewise.core.media_kinds import MEDIA, VIDEO, expected_controls
+from framewise.core.media_kinds import MEDIA, MEDIA_TAGS, TAGS, VIDEO, expected_controls
+from framewise.core.task_fields import has_field, is_field
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings
 from framewise.labeling_config.groups import check_together, sync_groups
@@ -36,8 +37,10 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     """
     root = parse_xml(xml)
     objects = _objects(root)
+    repeated = {e for repeater in root.iter("Repeater") for e in repeater.iter()}
     found = [e for e in root.iter() if _is_control(e, objects)]
     controls = [_read_control(e, objects, default_score_threshold) for e in found]
+    in_repeaters = {c.from_name for c, e in zip(controls, found, strict=True) if e in repeated}
     active = [c for c in controls if not c.parameters["model_skip"]]
     # A <Labels> on an <Audio> is in many configs for people alone.
     active = [c for c in active if c.kind.only_here or c.trainable] or active
@@ -51,6 +54,13 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
         if not controls:
             hint = f"found {_tag_list(root)}; {_missing_control(objects)}"
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
+    for control in active:
+        if control.from_name in in_repeaters:
+            raise ConfigError(
+                f"{control.tag} {control.from_name!r}: it stands in a Repeater, which makes controls of other names for each "
+                "task, so nothing can be learned from one task for another; write the control and its medium outside of the "
+                "Repeater"
+            )
     for members in sync_groups(active):
         check_together(members)
     names = tuple(control.from_name for control in controls)
@@ -67,7 +77,7 @@ def read_interval_controls(xml: str) -> list[ControlSettings]:
 
 def _objects(root: Element) -> dict[Any, Element]:
     """Tags that show something of a task's data, by name."""
-    return {attributes_of(e).get("name"): e for e in root.iter() if attributes_of(e).get("value") is not None}
+    return {attributes_of(e).get("name"): e for e in root.iter() if e.tag in MEDIA_TAGS or "value" in attributes_of(e)}
 
 
 def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
@@ -79,7 +89,10 @@ def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
-    """The root of a labeling config. Raises ConfigError for what is no XML, or has what is not allowed."""
+    """The root of a labeling config, its tags by the names in ``TAGS``: the editor does not look at their case.
+
+    Raises ConfigError for what is no XML, or has what is not allowed.
+    """
     if not isinstance(xml, str) or not xml.strip():
         raise ConfigError("the labeling config is empty; expected XML with TimelineLabels on a Video")
     if len(xml) > MAX_CONFIG_CHARS:
@@ -92,6 +105,9 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
         raise ConfigError(f"the labeling config is not XML: {error}") from None
     except (DefusedXmlException, ValueError) as error:
         raise ConfigError(f"the labeling config has a DTD, entities or other things that are not allowed: {error}") from None
+    for element in root.iter():
+        if isinstance(element.tag, str):  # that of a comment is a function
+            element.tag = TAGS.get(element.tag.lower(), element.tag)
     return root
 
 
@@ -133,12 +149,12 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     of_media, about = attributes_of(media), f"{kind.object} {to_name!r}"
     rate = of_media.get("framerate") if kind.unit == "frames" else None
     labels, unreviewed = _read_labels(element, where)
+    series = _read_series(media, about) if kind.unit == "samples" else None
     control = ControlSettings(
-        element.tag, from_name, to_name, _value_key(of_media["value"], about), rate, labels, parameters,
-        of_media.get("sync") or None, _read_series(media, about) if kind.unit == "samples" else None, unreviewed,
-        tuple(f"{where}: {note}" for note in unused),
+        element.tag, from_name, to_name, _value_key(media, about, series), rate, labels, parameters,
+        of_media.get("sync") or None, series, unreviewed, tuple(f"{where}: {note}" for note in unused),
     )  # fmt: skip
-    if rate and not rate.startswith("$"):
+    if rate and not has_field(rate):
         _checked_frame_rate(rate, to_name)
     _check_classifier(control)
     return control
@@ -212,10 +228,24 @@ def _checked_frame_rate(rate: str, to_name: str) -> None:
         raise ConfigError(f"Video {to_name!r}: {error}") from None
 
 
-def _value_key(value: str, where: str) -> str:
-    if not value.startswith("$") or len(value) < 2:
+def _value_key(media: Element, where: str, series: SeriesSettings | None) -> str:
+    """Field of the task's data that a medium's ``value`` names; see ``ControlSettings``. Raises ConfigError."""
+    value = _value_of(media).strip()
+    if not value and series and series.inline:
+        return ""  # the task's data are the series
+    if not value:
+        raise ConfigError(
+            f'{where} has no value: add value="${media.tag.lower()}", with the field of the task data that holds the address'
+        )
+    if not has_field(value) and (not value.startswith("$") or len(value) < 2):
         raise ConfigError(f'{where}: expected value="$field" with a field of the task data, found {value!r}')
-    return value[1:]
+    return value[1:] if is_field(value) else value
+
+
+def _value_of(element: Element) -> str:
+    """The ``value`` of a tag. As in the editor, text inside of a tag without others is its value."""
+    inside = "" if len(element) else (element.text or "").strip()
+    return inside or attributes_of(element).get("value", "")
 
 
 def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...], tuple[str, ...]]:
@@ -223,13 +253,19 @@ def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...
     labels, unreviewed = [], []
     for child in element.iter("Label"):
         attributes = attributes_of(child)
-        name = attributes.get("alias") or attributes.get("value")
+        value = _value_of(child)
+        name = attributes.get("alias") or value
         if not name:
             raise ConfigError(f"{where}: expected a value on each Label, found one without")
         predicted = tuple(v.strip() for v in attributes.get("predicted_values", "").split(",") if v.strip())
-        labels.append(LabelSettings(name, predicted or (attributes.get("value", name),)))
+        labels.append(LabelSettings(name, predicted or (value or name,)))
         if _is_unreviewed(attributes, f"{element.tag} {attributes_of(element).get('name', '')!r}: label {brief(name)}"):
             unreviewed.append(name)
+    if not labels and has_field(_value_of(element)):
+        raise ConfigError(
+            f"{where}: its labels come from the task data ({_value_of(element)}), so that each task may have others, and those "
+            "cannot be learned; write each of them as a Label into the config"
+        )
     if not labels:
         raise ConfigError(f"{where}: expected at least one Label with a value, found none")
     if len(labels) > MAX_LABELS:
@@ -285,5 +321,6 @@ def read_frame_rates(xml: str) -> dict[str, str | None]:
 
 def _label_tag(element: Element) -> tuple[str, dict[str, str]]:
     attributes = attributes_of(element)
-    naming = "alias" if attributes.get("alias") else "value"
-    return attributes.pop(naming, ""), attributes
+    if value := _value_of(element):
+        attributes["value"] = value
+    return attributes.pop("alias" if attributes.get("alias") else "value", ""), attributes

@@ -20,6 +20,7 @@ from framewise.core.errors import ConfigError, MediaError, RequestError, brief
 from framewise.core.left_out import left_out
 from framewise.core.media_kinds import MEDIA_TAGS, expected_controls
 from framewise.core.series_time import SeriesTimes
+from framewise.core.task_fields import attribute_value
 from framewise.core.timeline import Axis, FrameAxis, SampleAxis, SecondsAxis
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
 from framewise.sync.labels.regions import LabelTrack, carried_id, carry
@@ -210,7 +211,7 @@ class _Places:
         if not self.controls:
             raise ConfigError(f"expected {expected_controls()} in the labeling config, found none")
         media = [attributes_of(e) for e in parse_xml(config).iter() if e.tag in MEDIA_TAGS]
-        self._objects = {a.get("name", ""): (a.get("value", "")[1:], a.get("sync") or None) for a in media}
+        self._objects = {a.get("name", ""): (a.get("value", ""), a.get("sync") or None) for a in media}
         self._recordings = {recording.name: recording for recording in manifest.recordings}
         plain = Counter(_plain(name) for name in self._recordings)
         self._by_plain = {_plain(name): r for name, r in self._recordings.items() if plain[_plain(name)] == 1}
@@ -236,7 +237,7 @@ class _Places:
         return found
 
     def _tracks(self, data: Mapping[str, Any]) -> Iterable[LabelTrack]:
-        direct = {name: self._recording(data.get(key)) for name, (key, _) in self._objects.items()}
+        direct = {name: self._recording(attribute_value(value, data)) for name, (value, _) in self._objects.items()}
         groups: dict[str, list[Recording]] = {}
         for name, recording in direct.items():
             sync = self._objects[name][1]

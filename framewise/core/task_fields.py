@@ -1,0 +1,61 @@
+"""Values that a labeling config's attributes take from a task's data, as Label Studio's editor takes them.
+
+Source: Label Studio 1.23, web/libs/editor/src/utils/data.js (parseValue), and ``get`` of es-toolkit, which is lodash's.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_FIELD = re.compile(r"\$[A-Za-z0-9_\[\].{}]+")
+_KEYS = re.compile(r"\[([^\]]*)\]|([^.\[]+)")
+
+
+def has_field(text: str) -> bool:
+    """True if an attribute takes something from a task's data."""
+    return bool(_FIELD.search(text))
+
+
+def is_field(text: str) -> bool:
+    """True if an attribute is one field of a task's data, ``$video`` or ``$media.video``, with no text around it."""
+    return bool(_FIELD.fullmatch(text))
+
+
+def field_value(path: str, data: Mapping[str, Any]) -> Any:
+    """Value at ``media.video`` or ``videos[0]`` in a task's data; None if there is none. A key that holds the dot is first."""
+    if path in data:
+        return data[path]
+    value: Any = data if not path.startswith(".") else data.get("")
+    for in_brackets, plain in _KEYS.findall(path):
+        value = _member(value, in_brackets or plain)
+    return None if value is data else value
+
+
+def attribute_value(text: str, data: Mapping[str, Any]) -> Any:
+    """Value of an attribute for a task: of ``$field`` alone what the field holds, else the text with fields' values in it.
+
+    None if there is no such field, or nothing that can stand in a text.
+    """
+    if text.startswith("$") and (is_field(text) or text[1:] in data):
+        return field_value(text[1:], data)
+    values = {field: _as_text(field_value(field[1:], data)) for field in _FIELD.findall(text)}
+    if None in values.values():
+        return None
+    return _FIELD.sub(lambda match: str(values[match[0]]), text)
+
+
+def _member(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(key)
+    if isinstance(value, list) and key.isascii() and key.isdecimal() and len(key) < 10 and int(key) < len(value):
+        return value[int(key)]
+    return None
+
+
+def _as_text(value: Any) -> str | None:
+    """A value as JavaScript writes it into a text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float) else None
