@@ -164,7 +164,7 @@ def _inline(value: Any, key: str) -> str:
     try:
         columns = json.loads(value) if isinstance(value, str) else value
         if isinstance(columns, Mapping):
-            return json.dumps(columns)
+            return json.dumps(columns, sort_keys=True)
     except (ValueError, RecursionError):
         pass
     raise RequestError(

@@ -1,6 +1,7 @@
 """A project's labeling config, read into typed settings of the controls that this backend fills in."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -61,6 +62,10 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
                 "task, so nothing can be learned from one task for another; write the control and its medium outside of the "
                 "Repeater"
             )
+    if twice := [name for name, count in Counter(c.from_name for c in active).items() if count > 1]:
+        raise ConfigError(
+            f"the labeling config: {brief(twice[0])} is the name of several controls; give each a name of its own"
+        )
     for members in sync_groups(active):
         check_together(members)
     names = tuple(control.from_name for control in controls)

@@ -112,6 +112,12 @@ def test_what_cannot_work_is_refused_as_what_it_is(xml, message):
     assert not set("<>") & set(str(refused.value))
 
 
+def test_two_controls_of_one_name_are_refused():
+    xml = config().replace("</View>", config("sound").removeprefix("<View>").replace('"m"', '"n"'))
+    with pytest.raises(ConfigError, match="'l' is the name of several controls; give each a name of its own"):
+        read_labeling_config(xml)
+
+
 def test_a_repeater_beside_is_left_alone():
     beside = '<Repeater on="$images"><Image name="i-{{idx}}" value="$images[{{idx}}].url"/></Repeater>'
     assert read_one(config().replace("<View>", f"<View>{beside}")).from_name == "l"

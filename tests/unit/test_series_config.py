@@ -102,7 +102,7 @@ def test_a_change_of_how_a_series_is_read_changes_what_is_learned_and_predicted(
 def test_an_inline_series_is_the_same_however_it_is_written():
     (control,) = read_labeling_config(config('valueType="json"'))
     source = control.media_source({"series": {"t": [1, 2], "x": [3, None]}})
-    assert source == control.media_source({"series": '{"t":[1,2], "x":[3,null]}'}) == '{"t": [1, 2], "x": [3, null]}'
+    assert source == control.media_source({"series": '{"x":[3,null], "t":[1,2]}'}) == '{"t": [1, 2], "x": [3, null]}'
 
 
 @pytest.mark.parametrize("value", [None, 5, "a.csv", [1, 2], '{"t": [1', "[" * 100_000])
