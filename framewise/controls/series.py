@@ -64,13 +64,17 @@ class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
         return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, Clock.of(times))
 
     def facts(self, path: Path | None, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Facts:
-        return SeriesFacts.of(features.times, features.ranges, features.profile().spreads).to_json()
+        from framewise.media.series_shown import shown_advice  # pandas, which a web process does not need
+
+        facts = SeriesFacts.of(features.times, features.ranges, features.profile().spreads)
+        return {**facts.to_json(), "not_shown": shown_advice(path, self._series) if path else []}
 
     def notes(
         self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: SeriesProfile | None, annotated: int
     ) -> list[Note]:
         usual = (profile.spreads, profile.grid.sample_rate) if profile else ((), None)
-        return series_notes(SeriesFacts.from_json(facts), self._series, *usual) if "ranges" in facts else []
+        shown = [Note(text) for text in facts.get("not_shown", ())]
+        return shown + (series_notes(SeriesFacts.from_json(facts), self._series, *usual) if "ranges" in facts else [])
 
     def profile_of(self, features: Sequence[SeriesFeatures]) -> SeriesProfile:
         return SeriesProfile.of(features)

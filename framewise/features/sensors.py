@@ -34,6 +34,8 @@ MAX_STEPS = 10 * MAX_FRAMES  # including pauses, which do not count towards MAX_
 SPREAD_SAMPLES = 100_000  # approximate number from which a channel's spread is computed
 DECILES = (0.1, 0.9)  # range of a channel's spread
 SENSORS = "sensors 3"  # changes when the numbers become other ones: models that learned from those before are then outdated
+READING = " 2"  # changes when files are read as other numbers
+FEW_SAMPLES = 1000
 
 Floats = npt.NDArray[np.float32]
 
@@ -94,6 +96,12 @@ class SeriesFeatures:
         """Minimum and maximum of each channel, (C, 2); NaN for one without a number."""
         known = (column[np.isfinite(column)] for column in self._values.T)
         return np.array([(own.min(), own.max()) if len(own) else (np.nan, np.nan) for own in known], dtype=np.float64)
+
+    @property
+    def may_be_words(self) -> bool:
+        """True if a channel has 0 and 1 alone in its first samples."""
+        first = self._values[:FEW_SAMPLES]
+        return bool((np.isnan(first) | (first == 0) | (first == 1)).all(axis=0).any())
 
     @cached_property
     def measured(self) -> npt.NDArray[np.bool_]:
@@ -200,7 +208,14 @@ class SeriesReader:
 
     def cached(self, content: str, settings: SeriesSettings) -> SeriesFeatures | None:
         """A series if it is cached; never reads its file."""
-        key = _key(content, settings)
+        found = self._held(_key(content, settings), settings)
+        if found:
+            return found
+        # Once TRUE and FALSE were read as 1 and 0: a series without a channel of these alone is what it would be now.
+        earlier = self._held(_key(content, settings, ""), settings)
+        return None if earlier is None or earlier.may_be_words else earlier
+
+    def _held(self, key: tuple[str, str, str], settings: SeriesSettings) -> SeriesFeatures | None:
         hold = self._cache.hold(key)  # first: what is found after that stays
         if not all(self._cache.has_chunk(key, part) for part in (0, 1)):
             return None
@@ -227,8 +242,8 @@ def series_key(settings: SeriesSettings) -> str:
     return json.dumps(asdict(settings), sort_keys=True)
 
 
-def _key(content: str, settings: SeriesSettings) -> tuple[str, str, str]:
-    return content, SERIES.cached_as, series_key(settings)
+def _key(content: str, settings: SeriesSettings, reading: str = READING) -> tuple[str, str, str]:
+    return content, SERIES.cached_as, series_key(settings) + reading
 
 
 def _not_cached() -> npt.NDArray[np.float64]:

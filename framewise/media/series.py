@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ MAX_SAMPLES = 20_000_000  # some 28 hours at 200 a second
 MAX_COLUMNS = 10_000
 MAX_JSON_BYTES = 500_000_000  # which are in memory as a whole
 FIRST_CHARS = 1_000_000  # in which the first two lines must lie
+FIRST_ROWS = 50  # among which a header is looked for that is not the first row
+BOM = b"\xef\xbb\xbf"
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,16 +53,14 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
     """A file of text with separated columns, or of JSON. Raises MediaError for one that the editor could not show either, and
     for one that has none of the channels; of one that lacks some, the others are read."""
     try:
-        with path.open("rb") as file:
-            is_json = file.read(1) == b"{"
-        blocks = _json_blocks(path, settings) if is_json else _text_blocks(path, settings)
+        blocks = _json_blocks(path, settings) if is_json(path) else _text_blocks(path, settings)
         parts, rows = list[_Block](), 0
         for block in blocks:
             rows += len(block.values)
             if rows > MAX_SAMPLES:
                 raise MediaError(f"more than {MAX_SAMPLES} samples, the most that are read; cut the series into parts")
             parts.append(_Block(_native(block.times, settings, rows - len(block.values)), block.values))
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise MediaError(f"the series could not be read: {str(error).strip()}") from None
     values = np.concatenate([part.values for part in parts]) if parts else np.zeros((0, len(settings.channels)), np.float32)
     if len(values) < 2:
@@ -71,43 +71,52 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
     return Series(native, values)
 
 
+def is_json(path: Path) -> bool:
+    """True for JSON, False for text with separated columns. Raises MediaError for text in UTF-16."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    # The browser reads UTF-8 whatever a file begins with. What is written in two or four bytes a character has a zero here.
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+        raise MediaError(
+            "the series is text in UTF-16, and Label Studio reads UTF-8 alone: save it as UTF-8, as in "
+            "iconv -f UTF-16 -t UTF-8 series.csv -o series-utf8.csv"
+        )
+    return head.removeprefix(BOM)[:1] == b"{"
+
+
+def opened_text(path: Path, newline: str = "") -> TextIO:
+    """A file of text as the browser reads it: UTF-8, with U+FFFD for what is none, and without a byte order mark."""
+    return path.open(encoding="utf-8-sig", errors="replace", newline=newline)
+
+
 def column_names(path: Path, sep: str) -> list[str]:
     """Column names of a series, as it spells them; numbers for text without a row of names.
 
     sep: "" to find it out. Raises MediaError.
     """
-    try:
-        with path.open("rb") as file:
-            is_json = file.read(1) == b"{"
-        if is_json:
-            return list(_json_columns(path))
-        first, second = _first_lines(path)
-        separator = sep or _separator_of(second)
-        cells, below = _split(first, separator), _split(second, separator)
-    except UnicodeDecodeError as error:
-        raise MediaError(f"the series could not be read: {error}") from None
+    if is_json(path):
+        return list(_json_columns(path))
+    first, second = _first_lines(path)
+    separator = sep or _separator_of(second)
+    cells, below = _split(first, separator), _split(second, separator)
     return cells if _has_header(cells, below) else [str(place) for place in range(len(cells))]
 
 
 def separator_in(path: Path, sep: str) -> str:
     """Between the columns of a series that could be read; a comma for JSON."""
-    with path.open("rb") as file:
-        is_json = file.read(1) == b"{"
-    return "," if is_json else sep or _separator_of(_first_lines(path)[1])
+    return "," if is_json(path) else sep or _separator_of(_first_lines(path)[1])
 
 
 def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
     """The rows of samples, each cell as it is written; in the order of ``column_names``. For a series that could be read."""
-    with path.open("rb") as file:
-        is_json = file.read(1) == b"{"
-    if is_json:
+    if is_json(path):
         for row in zip(*_json_columns(path).values(), strict=False):
             yield ["" if cell is None else str(cell) for cell in row]
         return
     first, second = _first_lines(path)
     separator = sep or _separator_of(second)
     names = _has_header(_split(first, separator), _split(second, separator))
-    with path.open(encoding="utf-8-sig", newline="") as text:
+    with opened_text(path) as text:
         rows = (row for row in csv.reader(text, delimiter=separator, skipinitialspace=separator != " ") if any(row))
         if names:
             next(rows)
@@ -122,6 +131,7 @@ def _has_header(cells: list[str], below: list[str]) -> bool:
 
 
 def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
+    _check_first_row(path, settings)
     first, second = _first_lines(path)
     separator = settings.sep or _separator_of(second)
     if separator not in first:
@@ -135,7 +145,8 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
     # One column more than there should be: told to read some columns only, pandas says nothing of rows with too many cells.
     beyond = len(names)
     chunks = pd.read_csv(
-        path, sep=separator, header=None, names=range(beyond + 1), skiprows=int(has_header), encoding="utf-8-sig",
+        path, sep=separator, header=None, names=range(beyond + 1), skiprows=int(has_header),
+        encoding="utf-8-sig", encoding_errors="replace",
         dtype={time: str} if time is not None and settings.time_format else None,
         skipinitialspace=separator != " ", chunksize=max(CELLS_AT_ONCE // beyond, 1),
     )  # fmt: skip
@@ -143,12 +154,35 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
         if chunk[beyond].notna().any():
             row = int(chunk[beyond].notna().argmax()) + int(chunk.index[0]) + 1
             raise MediaError(f"sample {row} has more cells than the {beyond} columns of the first row")
-        columns = [_numbers(chunk[place]) if place is not None else _nothing(len(chunk)) for place in channels]
+        columns = [_numbers(_without_words(chunk[place])) if place is not None else _nothing(len(chunk)) for place in channels]
         yield _Block(None if time is None else chunk[time], np.stack(columns, axis=1))
 
 
+def _without_words(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column of text without TRUE and FALSE, which pandas makes booleans of: they are text, as others."""
+    if column.dtype == bool:
+        return column.map(lambda _: None)
+    return column.map(lambda cell: None if isinstance(cell, bool) else cell) if column.dtype == object else column
+
+
+def _check_first_row(path: Path, settings: SeriesSettings) -> None:
+    """Raises MediaError for a header that stands below other rows."""
+    wanted = {plain_name(name) for name in (settings.time_column, *settings.channels) if name}
+    separators = re.escape(settings.sep) or r"[,;\t| ]"
+    with opened_text(path, "\n") as file:
+        rows = [row.strip() for row in file.read(FIRST_CHARS).split("\n", FIRST_ROWS)[:FIRST_ROWS]]
+    named = [wanted <= {plain_name(cell) for cell in re.split(separators, row)} for row in rows]
+    if any(named[1:]) and not named[0] and not all(name.isdecimal() for name in wanted):
+        place = named.index(True)
+        above = "the row" if place == 1 else f"the {place} rows"
+        raise MediaError(
+            f"the names of columns are in row {place + 1}, below {brief(rows[0])}, and Label Studio reads them in the first: "
+            f"remove {above} above"
+        )
+
+
 def _first_lines(path: Path) -> tuple[str, str]:
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
+    with opened_text(path, "\n") as file:
         lines = file.read(FIRST_CHARS).split("\n", 2)
     if len(lines) < 2 or not lines[0].strip() or not lines[1].strip():
         raise MediaError(
@@ -182,18 +216,24 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def plain_name(name: str) -> str:
+    """A column's name in lower case. The editor takes quotes of the file for a part of it, so that configs have them, too."""
+    name = name.strip().lower()
+    return name[1:-1].replace('""', '"').strip() if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
 def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int | None]]:
     """Numbers of the time column, None if there is none, and of the channels' columns, None for one that is missing. Raises
     MediaError for a file that has none of the channels."""
     if len(names) > MAX_COLUMNS:
         raise MediaError(f"expected a series of at most {MAX_COLUMNS} columns, found {len(names)}; is sep right?")
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
-    time = settings.time_column.lower()
+    time = plain_name(settings.time_column)
     if settings.time_column and time not in names:
         raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}")
     channels: list[int | None] = []
     for channel in settings.channels:
-        name = channel.lower()
+        name = plain_name(channel)
         if name not in names and name.isdecimal() and int(name) < len(names):
             name = names[int(name)]
         if name in doubled or time in doubled:
@@ -212,7 +252,7 @@ def _json_columns(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise MediaError(f"a series as JSON of more than {MAX_JSON_BYTES} bytes is not read; write it as CSV")
     try:
-        columns: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        columns: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig", errors="replace"))
     except (ValueError, RecursionError) as error:
         raise MediaError(f"the series begins with '{{' but is not valid JSON: {error}") from None
     return columns
@@ -268,6 +308,8 @@ def _native(times: Any, settings: SeriesSettings, rows_before: int) -> FloatArra
         return np.zeros(0)
     if settings.time_format:
         texts = [str(int(t)) if isinstance(t, float) and t.is_integer() else str(t) for t in times]
+        if settings.time_format.startswith('"'):  # the editor takes quotes of the file for a part of cells
+            texts = [f'"{text}"' for text in texts]
         native = TimeFormat(settings.time_format).parse(texts)
         expected = f"in the timeFormat {settings.time_format!r}"
     else:

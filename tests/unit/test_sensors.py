@@ -20,7 +20,7 @@ from framewise.features.sensor_numbers import (
     number_counts,
     number_groups,
 )
-from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader
+from framewise.features.sensors import SeriesFeatures, SeriesProfile, SeriesReader, series_key
 from framewise.labeling_config import SeriesSettings
 from framewise.learning.auto import learn_quickly
 from framewise.learning.tracks import MOTION_SIZE, Basis, LabelledVideo
@@ -349,6 +349,15 @@ def test_a_series_is_read_once_for_all_that_know_its_content(tmp_path):
     np.testing.assert_array_equal(numbers_of(again.rows(1.0)), numbers_of(first))
     assert reader.cached("c" * 64, SeriesSettings("time", "", False, ",", False, ("y",))) is None
     assert not list((tmp_path / "cache").rglob("*.pkl"))
+
+
+def test_what_an_earlier_version_cached_is_used_but_for_what_may_have_been_words(tmp_path):
+    cache, native = FeatureCache(tmp_path / "cache"), np.arange(3.0)
+    for content, values in (("c" * 64, [1, 2, 4]), ("d" * 64, [0, 1, 1])):
+        for part, array in enumerate((native, np.array(values, np.float32)[:, None])):
+            cache.chunk((content, "time series", series_key(SETTINGS)), part, lambda array=array: array)
+    assert SeriesReader(cache).cached("c" * 64, SETTINGS).ranges.tolist() == [[1, 4]]
+    assert SeriesReader(cache).cached("d" * 64, SETTINGS) is None
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path):
