@@ -17,7 +17,9 @@ from tests.browser.driver import Editor
 
 OPENED = """(() => {
   const series = annotation()?.names?.get("s");
-  return taskId() === %d && (series?.valueLoaded || window.Htx.annotationStore.validation?.length > 0);
+  if (taskId() !== %d || !series) return false;
+  if (window.seen !== series) [window.seen, window.since] = [series, performance.now()];
+  return (series.valueLoaded || window.Htx.annotationStore.validation?.length) && performance.now() - window.since > 1000;
 })()"""
 # What it has of a series, null for nothing. What throws is told to the user in place of the series.
 LOADED = """
@@ -27,6 +29,7 @@ try {
   return data && {times: [...data[series.keyColumn]], channels: series.channels.map(c => [...(data[c.columnName] ?? [])])};
 } catch (error) { return null; }
 """
+TRIES = 3
 ROWS = "5,1,10\n5.5,2,20\n6,3,30\n"
 DATE = "%Y-%m-%d %H:%M:%S"
 
@@ -116,6 +119,14 @@ def same(series: Series, data: Any) -> bool:
     return all(math.isnan(own) or own == other for own, other in pairs)
 
 
+def loaded(editor: Editor, page: str, task: int) -> Any:
+    """What the editor has of a task's series, once that is loaded or refused."""
+    editor.page.goto("about:blank")
+    editor.page.goto(page)
+    editor._wait(OPENED % task, "no series")
+    return editor._run(LOADED)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_the_editor_does_not_show_is_advised_on(editor: Editor, api: LabelStudioApi, folder: Path, name: str) -> None:
     _, shown, columns, attributes = CASES[name]
@@ -123,17 +134,15 @@ def test_what_the_editor_does_not_show_is_advised_on(editor: Editor, api: LabelS
     project = int(api.create_project(f"series {name}", xml)["id"])
     api.request("POST", "/api/storages/localfiles/", json={"project": project, "path": str(folder), "use_blob_urls": True})
     (task,) = api.import_tasks(project, [{"series": f"/data/local-files/?d=shown/{path.name}"}])
-    editor.page.goto("about:blank")
-    editor.page.goto(f"{editor.url}/projects/{project}/data?task={task['id']}")
-    editor._wait(OPENED % task["id"], "no series")
-    data = editor._run(LOADED)
     (control,) = read_labeling_config(xml)
     assert control.series
+    page = f"{editor.url}/projects/{project}/data?task={task['id']}"
     try:
         series = read_series(path, control.series)
     except MediaError:
-        assert not data
         assert not shown
+        assert not loaded(editor, page, task["id"])
         return
-    assert same(series, data) == shown
+    # Now and then the editor replaces a tag that has just loaded by one that has not.
+    assert any(same(series, loaded(editor, page, task["id"])) for _ in range(TRIES if shown else 1)) == shown
     assert bool(shown_advice(path, control.series)) == (not shown)
