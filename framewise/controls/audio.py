@@ -8,6 +8,7 @@ from framewise.core.media_kinds import SOUND
 from framewise.core.progress import Progress
 from framewise.core.timeline import SecondsAxis
 from framewise.features.sound import LOG_MEL, SoundFeatures, SoundReader, SoundRows
+from framewise.media.audio_shown import heard_advice
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile
 

@@ -1,5 +1,7 @@
 """Numbers of each step of sound, regions of sound, and files whose sound cannot be had."""
 
+import shlex
+
 import av
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from framewise.core.errors import MediaError, RangeOutsideVideo, RegionError
 from framewise.features.cache import FeatureCache
 from framewise.features.sound import BANDS, SAMPLE_RATE, SoundFeatures, SoundReader, Spectrogram, mel_filters
 from framewise.media.audio import decode_audio
+from framewise.media.audio_shown import heard_advice
 from framewise.media.library import MediaFile
 from tests.audio_help import sound
 from tests.videos import write_sound
@@ -90,6 +93,49 @@ def test_sound_that_ends_before_its_header_says_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with pytest.raises(MediaError, match=r"a.flac: the header says 10.00 s of sound, but it ends at \d\.\d\d s"):
         list(decode_audio(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "said"),
+    [
+        ("a sound.wav", "pcm_s16le", None),
+        ("a.m4a", "aac", None),
+        ("a sound.m4a", "alac", "browsers do not play sound in the codec alac: Label Studio shows an error in place of its"),
+        ("a.avi", "mp3", "browsers do not play sound in the container avi"),
+    ],
+)
+def test_sound_that_browsers_do_not_play_is_advised_on(tmp_path, name, codec, said):
+    path = tmp_path / name
+    with av.open(str(path), "w", format="mp4" if name.endswith("m4a") else None) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        resampler = av.AudioResampler(stream.codec_context.format.name, "mono", 48_000, stream.codec_context.frame_size or 1024)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), "flt", "mono")
+        frame.sample_rate = 48_000
+        for part in (*resampler.resample(frame), *resampler.resample(None), None):
+            container.mux(stream.encode(part))
+    advice = heard_advice(path, name)
+    if said is None:
+        assert advice == []
+        return
+    assert advice[0].startswith(f"{name}: {said}")
+    assert advice[0].endswith(f": ffmpeg -i {shlex.quote(name)} -vn {shlex.quote(path.stem + '-flac.flac')}")
+
+
+def test_sound_whose_header_does_not_say_how_long_it_is_is_advised_on(tmp_path):
+    path = tmp_path / "a.flac"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
+        frame.sample_rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert heard_advice(path, "a.flac") == []
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of all samples, 36 bits, as where it was not known when the header was written
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    (advice,) = heard_advice(path, "a.flac")
+    assert "its header does not say how long it is" in advice
+    assert advice.endswith("Have the length written before you annotate: ffmpeg -i a.flac -vn a-flac.flac")
 
 
 def region(start, end, labels=("Knock",), **more):
