@@ -83,8 +83,9 @@ def test_a_group_is_found_in_a_path():
     assert read_one(config(control='model_group="$who.name"')).group_value({"who": {"name": "Ann"}}) == "Ann"
 
 
-def test_a_series_without_a_value_is_the_whole_of_the_data():
-    control = read_one(config("series", "", media='valueType="json" timeColumn="t"'))
+@pytest.mark.parametrize("value", ["", 'value=""'])
+def test_a_series_without_a_value_is_the_whole_of_the_data(value):
+    control = read_one(config("series", value, media='valueType="json" timeColumn="t"'))
     assert control.media_source({"t": [1, 2], "x": [3, 4]}) == '{"t": [1, 2], "x": [3, 4]}'
 
 
