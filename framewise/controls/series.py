@@ -22,6 +22,8 @@ from framewise.media.notes import Note
 
 logger = logging.getLogger(__name__)
 
+INLINE_TEXT = ("it is JSON as text, which the editor does not read", "Import it as an object")
+
 
 class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
     """A <TimeSeriesLabels> control. Its rows are steps of the one grid of all the project's series."""
@@ -64,16 +66,19 @@ class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
         return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, Clock.of(times))
 
     def facts(self, path: Path | None, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Facts:
-        from framewise.media.series_shown import shown_advice  # pandas, which a web process does not need
+        from framewise.media.series_shown import shown_problem  # pandas, which a web process does not need
 
         facts = SeriesFacts.of(features.times, features.ranges, features.profile().spreads)
-        return {**facts.to_json(), "not_shown": shown_advice(path, self._series) if path else []}
+        unread = self._series.inline and isinstance(self.settings.media_value(task_data), str)
+        not_shown = INLINE_TEXT if unread else shown_problem(path, self._series) if path else None
+        return {**facts.to_json(), "not_shown": not_shown}
 
     def notes(
         self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: SeriesProfile | None, annotated: int
     ) -> list[Note]:
         usual = (profile.spreads, profile.grid.sample_rate) if profile else ((), None)
-        shown = [Note(text) for text in facts.get("not_shown", ())]
+        problem = facts.get("not_shown")
+        shown = [Note("Label Studio's editor cannot show this series as it is", "", problem[1], problem[0])] if problem else []
         return shown + (series_notes(SeriesFacts.from_json(facts), self._series, *usual) if "ranges" in facts else [])
 
     def profile_of(self, features: Sequence[SeriesFeatures]) -> SeriesProfile:

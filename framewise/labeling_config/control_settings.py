@@ -116,7 +116,7 @@ class ControlSettings:
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
         """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
-        source = self._media_value(task_data)
+        source = self.media_value(task_data)
         if self.is_inline:
             return _inline(source, self.value_key)
         if not isinstance(source, str) or not source.strip():
@@ -127,9 +127,10 @@ class ControlSettings:
 
     def has_media(self, task_data: Mapping[str, Any]) -> bool:
         """True if a task has something where the address of its video, series or audio should be."""
-        return self._media_value(task_data) not in (None, "")
+        return self.media_value(task_data) not in (None, "")
 
-    def _media_value(self, task_data: Mapping[str, Any]) -> Any:
+    def media_value(self, task_data: Mapping[str, Any]) -> Any:
+        """What a task has where the address of its video, series or audio should be, or an inline series; None for nothing."""
         if not self.value_key:
             return task_data
         return attribute_value(self.value_key if "$" in self.value_key else f"${self.value_key}", task_data)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import av
 import pytest
 
 from tests.audio_help import audio_config, audio_task, sound
@@ -53,6 +54,21 @@ def test_a_file_without_sound_is_named_with_its_reason(service, videos, name, ma
     told = "\n".join(job["warnings"])
     assert f"task {number} is left out of the training" in told
     assert message in told
+
+
+def test_sound_that_browsers_do_not_play_is_told_of(service, videos):
+    project, number, good = Project(audio_config()), next(_numbers), sound(6, 8.0)
+    path = videos / f"{number}.m4a"
+    with av.open(str(good.write(videos / f"{number}.wav"))) as read, av.open(str(path), "w", format="mp4") as write:
+        stream = write.add_stream("alac", rate=22_050, layout="mono")
+        resampler = av.AudioResampler("s16p", "mono", 22_050, stream.codec_context.frame_size)
+        for frame in (*read.decode(audio=0), None):
+            write.mux([packet for part in resampler.resample(frame) for packet in stream.encode(part)])
+        write.mux(stream.encode(None))
+    job = service.train(project, (audio_task(number, path), good.regions()))
+    assert job["state"] == "done"
+    told = [warning for job in service.jobs(project) for warning in job["warnings"]]
+    assert any(f"{path.name}: browsers do not play sound in the codec alac" in warning for warning in told), told
 
 
 def test_a_video_without_sound_has_none_to_learn_from(service, videos, make_clip):

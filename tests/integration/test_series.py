@@ -54,6 +54,20 @@ def test_what_the_user_should_know_of_a_series_is_told(service, videos):
     assert any("Label Studio takes each row as a second" in warning for warning in told), told
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_what_the_editor_does_not_show_of_a_series_is_told(service, videos, inline):
+    project, number = Project(series_config("number", inline)), next(_numbers)
+    recording, path = record(7), videos / f"quoted-{number}.csv"
+    names, *rows = recording.write_csv(path, "number").read_text().splitlines()
+    path.write_text("\n".join([",".join(f'"{name}"' for name in names.split(",")), *rows]))
+    source = json.dumps(recording.to_json("number")) if inline else str(path)
+    job = service.train(project, (task(number, source), recording.regions("number")))
+    assert job["state"] == "done"
+    told = [warning for job in service.jobs(project) for warning in job["warnings"]]
+    said = "which Label Studio's editor does not read" if inline else "Label Studio's editor cannot show this series as it is"
+    assert any(warning.startswith(f"task {number}: ") and said in warning for warning in told), told
+
+
 def test_a_task_that_cannot_be_learned_leaves_the_others_alone(service, videos):
     project = Project(series_config("number"))
     good, bad = record(5), record(6)
