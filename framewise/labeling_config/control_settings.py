@@ -130,7 +130,7 @@ class ControlSettings:
         return self.media_value(task_data) not in (None, "")
 
     def media_value(self, task_data: Mapping[str, Any]) -> Any:
-        """What a task has where the address of its video, series or audio should be, or an inline series; None for nothing."""
+        """Value of a task where the address of its video, series or audio should be, or an inline series; None if missing."""
         if not self.value_key:
             return task_data
         return attribute_value(self.value_key if "$" in self.value_key else f"${self.value_key}", task_data)

@@ -28,6 +28,9 @@ MAX_JSON_BYTES = 500_000_000  # which are in memory as a whole
 FIRST_CHARS = 1_000_000  # in which the first two lines must lie
 FIRST_ROWS = 50  # among which a header is looked for that is not the first row
 BOM = b"\xef\xbb\xbf"
+# With a byte order mark (of UTF-32 as well), or with a zero in each character.
+UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]", re.DOTALL)
+OTHER_FILES = {b"PK\3\4": "a workbook or an archive", b"\x1f\x8b": "compressed", b"PAR1": "Parquet", b"\x89HDF": "HDF5"}
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -72,15 +75,17 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
 
 
 def is_json(path: Path) -> bool:
-    """True for JSON, False for text with separated columns. Raises MediaError for text in UTF-16."""
+    """True for JSON, False for text with separated columns. Raises MediaError for a file that is no text in UTF-8."""
     with path.open("rb") as file:
         head = file.read(4)
-    # The browser reads UTF-8 whatever a file begins with. What is written in two or four bytes a character has a zero here.
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+    if UTF_16.match(head):
         raise MediaError(
             "the series is text in UTF-16, and Label Studio reads UTF-8 alone: save it as UTF-8, as in "
             "iconv -f UTF-16 -t UTF-8 series.csv -o series-utf8.csv"
         )
+    for beginning, what in OTHER_FILES.items():
+        if head.startswith(beginning):
+            raise MediaError(f"the series is {what}, and Label Studio reads text alone: save it as CSV")
     return head.removeprefix(BOM)[:1] == b"{"
 
 

@@ -95,6 +95,15 @@ def test_text_in_utf16_is_refused_with_the_cure(read, encoding, text):
         read(text.encode(encoding))
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"PK\3\4\x14\0", "a workbook or an archive"), (b"\x1f\x8b\x08\0", "compressed"), (b"PAR1\x15\4", "Parquet")],
+)
+def test_files_that_are_no_text_are_refused_as_what_they_are(read, content, what):
+    with pytest.raises(MediaError, match=f"the series is {what}, and Label Studio reads text alone: save it as CSV"):
+        read(content)
+
+
 @pytest.mark.parametrize(("above", "rows"), [("# a sensor\n", "row 2,"), ("# a,b,c\n#\n", "row 3,"), ("\n\n\n", "row 4,")])
 @pytest.mark.parametrize("sep", [",", ""])
 def test_rows_above_the_names_are_refused_with_the_cure(read, above, rows, sep):
@@ -235,6 +244,7 @@ def test_what_is_likely_not_meant_is_told():
         ('{"time": [1, 2], "x": [1, 2]', PLAIN, "begins with '{' but is not valid JSON"),
         ('{"time": [true, false], "x": [1, 2], "y": [1, 2]}', PLAIN, "found True in sample 1"),
         ('{"time": [[1], 2], "x": [1, 2], "y": [1, 2]}', DATES, r"found \[1\] in sample 1"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0", PLAIN, "at least two rows"),
         ('{"a":' * 100_000, PLAIN, "is not valid JSON"),
         ("1," * 20_000 + "\n" + "1," * 20_000, PLAIN, "at most 10000 columns, found 20001"),
     ],
