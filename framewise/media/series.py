@@ -30,6 +30,7 @@ FIRST_ROWS = 50  # among which a header is looked for that is not the first row
 BOM = b"\xef\xbb\xbf"
 # With a byte order mark (of UTF-32 as well), or with a zero in each character.
 UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]", re.DOTALL)
+COMMENTS = ("#", "%", "//")
 OTHER_FILES = {b"PK\3\4": "a workbook or an archive", b"\x1f\x8b": "compressed", b"PAR1": "Parquet", b"\x89HDF": "HDF5"}
 
 FloatArray = npt.NDArray[np.float64]
@@ -145,6 +146,11 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
     if len(cells) != len(below):
         raise MediaError(f"the first row has {len(cells)} columns and the second {len(below)}, separated by {separator!r}")
     has_header = _has_header(cells, below)
+    if not has_header and plain_name(settings.time_column or settings.channels[0]) in map(plain_name, cells):
+        raise MediaError(
+            f"there is no number in the second row, {brief(second)}, so that Label Studio takes the first one for values, too: "
+            "remove the second row if it holds units, or give it a number"
+        )
     names = [cell.lower() for cell in cells] if has_header else [str(place) for place in range(len(cells))]
     time, channels = _places(names, settings)
     # One column more than there should be: told to read some columns only, pandas says nothing of rows with too many cells.
@@ -171,19 +177,28 @@ def _without_words(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _check_first_row(path: Path, settings: SeriesSettings) -> None:
-    """Raises MediaError for a header that stands below other rows."""
+    """Raises MediaError for a file whose first row cannot be the names of columns, or values: with what it is instead."""
     wanted = {plain_name(name) for name in (settings.time_column, *settings.channels) if name}
     separators = re.escape(settings.sep) or r"[,;\t| ]"
     with opened_text(path, "\n") as file:
-        rows = [row.strip() for row in file.read(FIRST_CHARS).split("\n", FIRST_ROWS)[:FIRST_ROWS]]
-    named = [wanted <= {plain_name(cell) for cell in re.split(separators, row)} for row in rows]
-    if any(named[1:]) and not named[0] and not all(name.isdecimal() for name in wanted):
-        place = named.index(True)
-        above = "the row" if place == 1 else f"the {place} rows"
+        text = file.read(FIRST_CHARS)
+    rows = [row.strip() for row in text.split("\n", FIRST_ROWS)[:FIRST_ROWS]]
+    if text.lstrip()[:1] in ("[", "{"):
         raise MediaError(
-            f"the names of columns are in row {place + 1}, below {brief(rows[0])}, and Label Studio reads them in the first: "
-            f"remove {above} above"
+            f'expected JSON as {{"time": [0, 1], "x": [5, 6]}} from the first character on, found {brief(text[:100])}'
         )
+    if "\r" in rows[0]:
+        raise MediaError("the rows end in carriage returns alone, and Label Studio's in line feeds: save the series with those")
+    named = [wanted <= {plain_name(cell) for cell in re.split(separators, row)} for row in rows]
+    if all(name.isdecimal() for name in wanted):
+        place = next((place for place, row in enumerate(rows) if not row.startswith(COMMENTS)), 0)
+        what = f"the values begin in row {place + 1}, below {brief(rows[0])}"
+    else:
+        place = named.index(True) if any(named) else 0
+        what = f"the names of columns are in row {place + 1}, below {brief(rows[0])}"
+    if place:
+        above = "the row" if place == 1 else f"the {place} rows"
+        raise MediaError(f"{what}, and Label Studio reads them in the first: remove {above} above")
 
 
 def _first_lines(path: Path) -> tuple[str, str]:

@@ -111,6 +111,34 @@ def test_rows_above_the_names_are_refused_with_the_cure(read, above, rows, sep):
         read(above + HEADER_AND_ROWS, replace(PLAIN, sep=sep))
 
 
+def test_comments_above_values_are_refused_with_the_cure(read):
+    with pytest.raises(MediaError, match="the values begin in row 3, below '# a', .*: remove the 2 rows above"):
+        read("# a\n# b\n5,1,10\n6,2,20\n", replace(PLAIN, time_column="0", channels=("1", "2")))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "time,x,y\ns,g,g\n5,1,10\n6,2,20\n",
+            "no number in the second row, 's,g,g', .*: remove the second row if it holds units",
+        ),
+        (HEADER_AND_ROWS.replace("\n", "\r"), "end in carriage returns alone, .*: save the series with those"),
+        ('\n{"time": [5, 6], "x": [1, 2], "y": [1, 2]}', r'expected JSON as {"time": \[0, 1\], .* from the first character on'),
+        ('[{"time": 5, "x": 1, "y": 2}]\n', "expected JSON as"),
+    ],
+)
+def test_other_first_rows_are_refused_as_what_they_are(read, text, message):
+    with pytest.raises(MediaError, match=message):
+        read(text)
+
+
+def test_a_name_may_begin_as_a_comment(read):
+    text = "# time,x,y\n5,1,10\n6,2,20\n"
+    same(read(text, replace(PLAIN, time_column="# time")), [5, 6], [1, 2], [10, 20])
+    same(read(text, replace(PLAIN, time_column="")), [0, 1], [1, 2], [10, 20])
+
+
 def test_names_in_quotes_are_found_with_and_without_them(read):
     text = '"time","x","y"\n5,1,10\n6,2,20\n'
     same(read(text, replace(PLAIN, time_column='"time"', channels=('"X"', "y"))), [5, 6], [1, 2], [10, 20])
