@@ -73,7 +73,9 @@ class Videos:
         facts = {**control.facts(path, features, data), "played": control.played(features).to_json()}
         file, others = FileFacts(task, control.to_name, name, facts, data), self._facts.of(job.project, task)
         self._facts.put(job.project, file)
-        notes = FileNotes(self._projects.learners(job.project), self._annotations.annotated_tasks(job.project))
+        known = self._annotations.project(job.project)  # not of tasks from files
+        learners = self._projects.learners(job.project) if known else [source.learner]
+        notes = FileNotes(learners, self._annotations.annotated_tasks(job.project))
         for note in notes.on(file, others):
             logger.warning("project %s, task %s: %s", job.project, task, note.about(name))
             self._jobs.states.warn(job.id, f"task {task}: {note.about(name)}")

@@ -1,16 +1,18 @@
 """<Labels> on <Audio>: what is heard in each step of a grid over time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from framewise.controls.control import Control, Identity
+from framewise.controls.control import Control, Facts, Identity
 from framewise.core.media_kinds import SOUND
 from framewise.core.progress import Progress
 from framewise.core.timeline import SecondsAxis
 from framewise.features.sound import LOG_MEL, SoundFeatures, SoundReader, SoundRows
-from framewise.media.audio_shown import heard_advice
+from framewise.media.audio_shown import sound_facts, sound_notes
 from framewise.media.group_advice import Played
 from framewise.media.library import MediaFile
+from framewise.media.notes import Note
 
 
 class AudioControl(Control[SoundFeatures, None]):
@@ -33,6 +35,12 @@ class AudioControl(Control[SoundFeatures, None]):
 
     def subject(self, source: str) -> str:
         return f"{LOG_MEL} {self.parts.media.stamp(source)}"
+
+    def facts(self, path: Path | None, features: SoundFeatures, task_data: Mapping[str, Any]) -> Facts:
+        return sound_facts(path) if path else {}
+
+    def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: None, annotated: int) -> list[Note]:
+        return sound_notes(name, facts) if "codec" in facts else []
 
     def played(self, features: SoundFeatures) -> Played:
         return Played(self.to_name, features.duration_seconds)

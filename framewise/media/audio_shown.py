@@ -1,8 +1,13 @@
-"""Advice on sound that can be learned from, but that Label Studio's editor cannot show."""
+"""Sound that can be learned from, but that Label Studio's editor cannot show."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
+import av
+
+from framewise.media.notes import Note
 from framewise.media.video import open_container
 
 # Played and decoded by headless Chromium 156 (Debian's) in files that PyAV 18 wrote, by FFmpeg's names; Vorbis by its
@@ -14,26 +19,33 @@ PLAYED = {
 }  # fmt: skip
 
 
-def heard_advice(path: Path, name: str) -> list[str]:
-    """Advice on a file whose sound could be decoded, before it is annotated; nothing of one that browsers play.
-
-    name: of the file, for the text.
-    """
+def sound_facts(path: Path) -> dict[str, Any]:
+    """Facts of a file whose sound could be decoded, as JSON. seconds: 0 if its header does not say how long it is."""
     with open_container(path, "sound") as container:
         codec, kind = container.streams.audio[0].codec_context.name, container.format.name
-        seconds = container.duration
-    cure = f"ffmpeg -i {shlex.quote(name)} -vn {shlex.quote(PurePath(name).stem + '-flac.flac')}"
-    what = [f"the codec {codec}"] * (codec not in PLAYED) + [f"the container {kind}"] * (kind not in OPENED)
+        return {"codec": codec, "container": kind, "seconds": (container.duration or 0) / av.time_base}
+
+
+def sound_notes(name: str, facts: Mapping[str, Any]) -> list[Note]:
+    """Notes on a file that browsers do not play. name: of the file, for its ffmpeg line."""
+    command = f"ffmpeg -i {shlex.quote(name)} -vn {shlex.quote(PurePath(name).stem + '-flac.flac')}"
+    what = [f"the codec {facts['codec']}"] * (facts["codec"] not in PLAYED)
+    what += [f"the container {facts['container']}"] * (facts["container"] not in OPENED)
     if what:
         return [
-            f"{name}: browsers do not play sound in {' nor '.join(what)}: Label Studio shows an error in place of its "
-            f"waveform, so nobody can annotate it or see predictions. Convert it before you annotate: {cure}"
-        ]
-    if not seconds:
+            Note(
+                f"browsers do not play sound in {' nor '.join(what)}",
+                "Label Studio shows an error in place of its waveform, so nobody can annotate it or see predictions",
+                "Convert it before you annotate", command=command,
+            )
+        ]  # fmt: skip
+    if not facts["seconds"]:
         # Chromium's duration is then Infinity, and the page of Label Studio 1.23.2 empty.
         return [
-            f"{name}: its header does not say how long it is, as in recordings that were written while they were made: Label "
-            "Studio's editor ends in an error and shows nothing, so nobody can annotate it or see predictions. Have the length "
-            f"written before you annotate: {cure}"
-        ]
+            Note(
+                "the header does not say how long it is, as in recordings that were written while they were made",
+                "Label Studio's editor ends in an error and shows nothing, so nobody can annotate it or see predictions",
+                "Have the length written before you annotate", command=command,
+            )
+        ]  # fmt: skip
     return []

@@ -1,4 +1,4 @@
-"""Advice on a series that can be learned from, but that Label Studio's editor cannot show, or shows otherwise.
+"""Series that can be learned from, but that Label Studio's editor cannot show, or shows otherwise.
 
 The editor's parser is made again here, with its mistakes: what it does not read as it stands in the file is told of.
 Source: Label Studio 1.23, web/libs/editor/src: utils/data.js (parseCSV), tags/object/TimeSeries.jsx (dataObj).
@@ -29,25 +29,26 @@ _OTHER_NUMBER = re.compile(r"[+-]?Infinity|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][0
 
 
 class _NotShownError(Exception):
-    """The editor does not show a series, or shows something else."""
+    """The editor does not show a series, or shows something else: why, and the cure."""
 
 
-def shown_advice(path: Path, settings: SeriesSettings) -> list[str]:
-    """Advice on what the editor does not show of a series that could be read; nothing if it shows the series as it is."""
+def shown_problem(path: Path, settings: SeriesSettings) -> tuple[str, str] | None:
+    """Reason why the editor does not show a series that could be read, and the cure; None if it shows the series as it is."""
     try:
         if is_json(path):
             _check_json(path, settings)
         else:
             _check_text(path, settings)
     except _NotShownError as problem:
-        return [str(problem)]
+        why, cure = problem.args
+        return why, cure[0].upper() + cure[1:]
     except ConfigError:  # a timeFormat that the editor makes another one of, which is none
-        return []
-    return []
+        return None
+    return None
 
 
 def _not_shown(why: str, cure: str) -> NoReturn:
-    raise _NotShownError(f"Label Studio's editor cannot show this series as it is: {why}; {cure}")
+    raise _NotShownError(why, cure)
 
 
 # Text with separated columns.

@@ -1,12 +1,12 @@
-"""Where Label Studio's own editor finds a task's media and frame rate: framewise finds them there, too."""
+"""Places in which Label Studio's own editor finds a task's media and frame rate: framewise finds them there, too."""
 
 from typing import Any
 
 import pytest
 
-from framewise.demo.label_studio_server import LabelStudioApi
 from framewise.labeling_config import read_labeling_config
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 
 TIMES, VALUES = [5, 6, 7], [1, 2, 3]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -20,7 +20,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def shown(editor: Editor, api: LabelStudioApi, xml: str, data: dict[str, Any], ready: str, script: str) -> Any:
+def shown(editor: Editor, api: AnnotatorApi, xml: str, data: dict[str, Any], ready: str, script: str) -> Any:
     project = int(api.create_project("forms of configs", xml)["id"])
     (task,) = api.import_tasks(project, [data])
     editor.page.goto("about:blank")
@@ -30,9 +30,7 @@ def shown(editor: Editor, api: LabelStudioApi, xml: str, data: dict[str, Any], r
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_video_and_its_frame_rate_are_found_where_the_editor_finds_them(
-    editor: Editor, api: LabelStudioApi, name: str
-) -> None:
+def test_a_video_and_its_frame_rate_are_found_where_the_editor_finds_them(editor: Editor, api: AnnotatorApi, name: str) -> None:
     attributes, data = CASES[name]
     xml = (
         '<View><timelinelabels name="l" toName="v"><LABEL value="A"/></timelinelabels>'
@@ -52,7 +50,7 @@ def test_a_video_and_its_frame_rate_are_found_where_the_editor_finds_them(
     ],
 )
 def test_a_series_is_found_where_the_editor_finds_it(
-    editor: Editor, api: LabelStudioApi, value: str, data: dict[str, Any]
+    editor: Editor, api: AnnotatorApi, value: str, data: dict[str, Any]
 ) -> None:
     xml = (
         '<View><TimeSeriesLabels name="l" toName="s" model_trainable="true"><Label value="A"/></TimeSeriesLabels>'

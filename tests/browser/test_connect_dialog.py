@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from framewise.demo.backend_server import BackendServer
-from framewise.demo.label_studio_server import LabelStudioApi
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 
 TIME_SERIES_TEMPLATE = "annotation_templates/time-series-analysis/activity-recognition/config.yml"
 IMAGES = '<View><Image name="img" value="$image"/><Choices name="c" toName="img"><Choice value="a"/></Choices></View>'
@@ -21,7 +21,7 @@ def video(control: str, label: str = "Walk") -> str:
     )
 
 
-def said(editor: Editor, api: LabelStudioApi, backend: BackendServer, config: str) -> str:
+def said(editor: Editor, api: AnnotatorApi, backend: BackendServer, config: str) -> str:
     """Text of the dialog after a project with this labeling config was to be connected: what the backend is quoted with."""
     project = int(api.create_project("dialog", config)["id"])
     page = editor.page
@@ -44,7 +44,7 @@ def time_series_template(label_studio_program: str) -> str:
     return str(yaml.safe_load((folder / TIME_SERIES_TEMPLATE).read_text(encoding="utf-8"))["config"])
 
 
-def test_an_image_project_is_told_what_framewise_is_for(editor: Editor, api: LabelStudioApi, backend: BackendServer) -> None:
+def test_an_image_project_is_told_what_framewise_is_for(editor: Editor, api: AnnotatorApi, backend: BackendServer) -> None:
     assert said(editor, api, backend, IMAGES) == (
         "the labeling config: expected TimelineLabels on Video, Labels on Audio or TimeSeriesLabels on TimeSeries, found only "
         "Choice, Choices, Image, View; connect framewise to a project of videos, sound or time series instead"
@@ -52,7 +52,7 @@ def test_an_image_project_is_told_what_framewise_is_for(editor: Editor, api: Lab
 
 
 def test_the_published_time_series_template_is_told_what_to_add(
-    editor: Editor, api: LabelStudioApi, backend: BackendServer, time_series_template: str
+    editor: Editor, api: AnnotatorApi, backend: BackendServer, time_series_template: str
 ) -> None:
     assert "model_trainable" not in time_series_template
     assert said(editor, api, backend, time_series_template) == (
@@ -89,6 +89,6 @@ def test_the_published_time_series_template_is_told_what_to_add(
     ],
 )
 def test_the_message_is_shown_as_it_was_written(
-    editor: Editor, api: LabelStudioApi, backend: BackendServer, config: str, message: str
+    editor: Editor, api: AnnotatorApi, backend: BackendServer, config: str, message: str
 ) -> None:
     assert said(editor, api, backend, config) == message

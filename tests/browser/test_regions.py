@@ -8,8 +8,8 @@ from framewise.core.left_out import left_out
 from framewise.core.media_kinds import VIDEO
 from framewise.core.regions import read_regions
 from framewise.demo.clips import ClipTruth
-from framewise.demo.label_studio_server import LabelStudioApi
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG
 
 CONTROL, LABELS = "timeline", ["Ball touch"]
@@ -45,7 +45,7 @@ def region(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_the_editor_shows_with_a_label_is_read_and_all_else_is_told_of(
-    editor: Editor, api: LabelStudioApi, clips: list[ClipTruth], project: int, given: dict[str, Any]
+    editor: Editor, api: AnnotatorApi, clips: list[ClipTruth], project: int, given: dict[str, Any]
 ) -> None:
     (task,) = api.import_files(project, [clips[0].path])
     (annotated,) = api.import_tasks(project, [{"data": task["data"], "annotations": [{"result": [given]}]}])

@@ -1,4 +1,4 @@
-"""What the editor makes of files of series, in a real Label Studio and Chromium: what it does not show is advised on."""
+"""Series as the editor reads their files, in a real Label Studio and Chromium: what it does not show is advised on."""
 
 import itertools
 import math
@@ -9,11 +9,12 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from framewise.core.errors import MediaError
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
+from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.labeling_config import read_labeling_config
 from framewise.media.series import Series, read_series
-from framewise.media.series_shown import shown_advice
+from framewise.media.series_shown import shown_problem
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 
 OPENED = """(() => {
   const series = annotation()?.names?.get("s");
@@ -120,7 +121,7 @@ def same(series: Series, data: Any) -> bool:
 
 
 def loaded(editor: Editor, page: str, task: int) -> Any:
-    """What the editor has of a task's series, once that is loaded or refused."""
+    """Series of a task as the editor has it, once that is loaded or refused."""
     editor.page.goto("about:blank")
     editor.page.goto(page)
     editor._wait(OPENED % task, "no series")
@@ -128,7 +129,7 @@ def loaded(editor: Editor, page: str, task: int) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_the_editor_does_not_show_is_advised_on(editor: Editor, api: LabelStudioApi, folder: Path, name: str) -> None:
+def test_what_the_editor_does_not_show_is_advised_on(editor: Editor, api: AnnotatorApi, folder: Path, name: str) -> None:
     _, shown, columns, attributes = CASES[name]
     xml, path = config(columns, attributes), folder / f"{name}.csv"
     project = int(api.create_project(f"series {name}", xml)["id"])
@@ -145,4 +146,4 @@ def test_what_the_editor_does_not_show_is_advised_on(editor: Editor, api: LabelS
         return
     # Now and then the editor replaces a tag that has just loaded by one that has not.
     assert any(same(series, loaded(editor, page, task["id"])) for _ in range(TRIES if shown else 1)) == shown
-    assert bool(shown_advice(path, control.series)) == (not shown)
+    assert bool(shown_problem(path, control.series)) == (not shown)

@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from framewise.core.errors import MediaError
-from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
-from framewise.media.audio_shown import heard_advice
+from framewise.demo.label_studio_server import LabelStudioServer
+from framewise.media.audio_shown import sound_facts, sound_notes
 from tests.browser.driver import Editor
+from tests.label_studio.api import AnnotatorApi
 
 # As the editor loads a file: an element that plays it, and all of its samples for the waveform.
 HEARD = """async text => {
@@ -87,7 +88,7 @@ def test_what_browsers_do_not_play_is_advised_on(browser: Browser, tmp_path: Pat
     finally:
         page.close()
     try:
-        advice = heard_advice(path, name)
+        advice = [note.about(name) for note in sound_notes(name, sound_facts(path))]
     except MediaError:  # of a container that is not read
         assert not heard
         return
@@ -97,7 +98,7 @@ def test_what_browsers_do_not_play_is_advised_on(browser: Browser, tmp_path: Pat
 
 @pytest.mark.parametrize("tag", ["Audio", "AudioPlus", "audio"])
 def test_label_studio_shows_no_sound_without_a_length(
-    editor: Editor, api: LabelStudioApi, label_studio: LabelStudioServer, tag: str
+    editor: Editor, api: AnnotatorApi, label_studio: LabelStudioServer, tag: str
 ) -> None:
     folder = label_studio.document_root / f"sound {tag}"
     folder.mkdir()

@@ -124,7 +124,7 @@ def test_regions_of_other_controls_are_left_alone(service, project, make_task):
 
 
 def test_regions_of_a_control_that_is_gone_are_told_of_and_teach_nothing(service, project, make_task):
-    """Where nothing else is marked, the task would teach that nothing is on: so it is left out."""
+    """With nothing else marked, the task would teach that nothing is on: so it is left out."""
     gone, marked, empty = region("Walk", (1, 24), control="before"), region("Run", (1, 24)), region([], (1, 24))
     both, none, unlabelled = make_task(), make_task(), make_task()
     job = service.train(project, (both, [marked, gone]), (none, [gone, gone]), (unlabelled, [empty]))

@@ -1,5 +1,6 @@
 """Numbers of each step of sound, regions of sound, and files whose sound cannot be had."""
 
+import json
 import shlex
 
 import av
@@ -13,7 +14,7 @@ from framewise.core.errors import MediaError, RangeOutsideVideo, RegionError
 from framewise.features.cache import FeatureCache
 from framewise.features.sound import BANDS, SAMPLE_RATE, SoundFeatures, SoundReader, Spectrogram, mel_filters
 from framewise.media.audio import decode_audio
-from framewise.media.audio_shown import heard_advice
+from framewise.media.audio_shown import sound_facts, sound_notes
 from framewise.media.library import MediaFile
 from tests.audio_help import sound
 from tests.videos import write_sound
@@ -95,12 +96,16 @@ def test_sound_that_ends_before_its_header_says_is_refused(tmp_path):
         list(decode_audio(path))
 
 
+def noted(path, name):
+    return [note.about(name) for note in sound_notes(name, json.loads(json.dumps(sound_facts(path))))]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "said"),
     [
         ("a sound.wav", "pcm_s16le", None),
         ("a.m4a", "aac", None),
-        ("a sound.m4a", "alac", "browsers do not play sound in the codec alac: Label Studio shows an error in place of its"),
+        ("a sound.m4a", "alac", "browsers do not play sound in the codec alac. Label Studio shows an error in place of its"),
         ("a.avi", "mp3", "browsers do not play sound in the container avi"),
     ],
 )
@@ -113,7 +118,7 @@ def test_sound_that_browsers_do_not_play_is_advised_on(tmp_path, name, codec, sa
         frame.sample_rate = 48_000
         for part in (*resampler.resample(frame), *resampler.resample(None), None):
             container.mux(stream.encode(part))
-    advice = heard_advice(path, name)
+    advice = noted(path, name)
     if said is None:
         assert advice == []
         return
@@ -128,13 +133,13 @@ def test_sound_whose_header_does_not_say_how_long_it_is_is_advised_on(tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
         frame.sample_rate = 48_000
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    assert heard_advice(path, "a.flac") == []
+    assert noted(path, "a.flac") == []
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0  # the number of all samples, 36 bits, as where it was not known when the header was written
     content[22:26] = bytes(4)
     path.write_bytes(content)
-    (advice,) = heard_advice(path, "a.flac")
-    assert "its header does not say how long it is" in advice
+    (advice,) = noted(path, "a.flac")
+    assert "the header does not say how long it is" in advice
     assert advice.endswith("Have the length written before you annotate: ffmpeg -i a.flac -vn a-flac.flac")
 
 

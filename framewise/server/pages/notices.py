@@ -1,5 +1,6 @@
 """Errors and notes at the top and the foot of pages: each said once for all that it concerns, and only while it is true."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,11 +68,23 @@ class Notices:
         """Notes on settings, jobs and files."""
         found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
         found += self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN))
-        found += [self._of_files(key, note) for key in self._projects(project) for note in self._file_notes(key)]
+        for key in self._projects(project):
+            found += self._of_attributes(key)
+            found += [self._of_files(key, note) for note in self._file_notes(key)]
         return found[: 2 * SHOWN]
 
     def _projects(self, project: str | None) -> list[str]:
         return [project] if project else list(self._assembly.known.titles())
+
+    def _of_attributes(self, key: str) -> Iterator[Notice]:
+        """Attributes of the labeling config that do nothing."""
+        known = self._assembly.annotations.project(key)
+        try:
+            controls = read_labeling_config(known.label_config) if known else []
+        except FramewiseError:
+            return  # told of at the project
+        for text in dict.fromkeys(note for control in controls for note in control.notes):
+            yield Notice(text, self._title(key), key, topic=hashlib.sha256(text.encode()).hexdigest()[:12])
 
     # Files.
 

@@ -167,11 +167,6 @@ class ProjectView:
         except FramewiseError as error:
             self.problem = str(error)
 
-    @property
-    def notes(self) -> list[str]:
-        """Sentences on attributes of the labeling config that do nothing."""
-        return [note for control in self.controls for note in control.notes]
-
     # Labels and addresses.
 
     @cached_property
