@@ -1,7 +1,7 @@
-"""Several recordings of one scene on one clock: what is known of them, applied to media and to labels.
+"""Synchronization of several recordings of one scene: estimated offsets, applied to media and to labels.
 
-The functions below are all that a program needs: what they take and give is in the module that each comes from. Those modules
-are loaded with the first use: a web process needs none of the libraries that compare sounds.
+The functions below are the whole programming interface; their arguments and results are documented in the modules that define
+them. Those modules are loaded on first use: a web process needs none of the libraries that compare sounds.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Figures drawn without a screen. matplotlib is imported with the first one."""
+"""Figures drawn without a display. matplotlib is imported for the first one."""
 
 from pathlib import Path
 from typing import Any
@@ -21,5 +21,5 @@ def save(figure: Any, path: Path) -> Path:
 
 
 def plain(text: str, length: int = 40) -> str:
-    """A name as matplotlib shows it: dollars would begin mathematics."""
+    """Shorten and escape a name for matplotlib, in which dollar signs start a formula."""
     return (text if len(text) <= length else text[: length - 3] + "...").replace("$", r"\$")

@@ -1,6 +1,6 @@
-"""FFmpeg, that of the package imageio-ffmpeg, as a child process: started without a shell, told which files it may read.
+"""FFmpeg of the package imageio-ffmpeg as a child process, without a shell and with access to the given files only.
 
-Names of files are never interpreted: inputs are absolute and marked as files, outputs have names of our own.
+File names are never interpreted: inputs are absolute paths with the prefix ``file:``, outputs have names of our own.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 
 
 def program() -> str:
-    """The path of FFmpeg. Raises FramewiseError where there is none."""
+    """Path of FFmpeg. Raises FramewiseError if there is none."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     try:
@@ -39,7 +39,7 @@ def program() -> str:
 
 
 def reading(path: Path) -> list[str]:
-    """Arguments that read one file, and nothing that the file may name. Raises MediaError for one whose header lies."""
+    """Arguments that read one file, but none that it refers to. Raises MediaError for a file with a false header."""
     try:
         formats = MP4 if is_checked_mp4(path) else OTHER_CONTAINERS
     except OSError as error:
@@ -57,14 +57,14 @@ def turned(orientation: Orientation) -> list[str]:
 
 
 def writing(path: Path) -> str:
-    """The argument that writes a file."""
+    """Argument that writes a file."""
     return f"file:{path.absolute()}"
 
 
 def run(arguments: Sequence[str], name: str, seconds: float, progress: ShareProgress = silent) -> None:
-    """Run FFmpeg to its end; it ends with the thread that called this, and with an exception in it.
+    """Run FFmpeg until it exits. It is killed if the calling thread ends or raises an exception.
 
-    name: the file that it works on, for errors. seconds: of output that are expected.
+    name: the file being processed, for error messages. seconds: expected length of the output.
     Raises MediaError with FFmpeg's last lines, StorageFull.
     """
     told: deque[str] = deque(maxlen=LAST_LINES)
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str], name: str, seconds: float, progress: ShareProg
 
 
 def lines_of(arguments: Sequence[str], name: str, told: deque[str]) -> Iterator[str]:
-    """Lines that FFmpeg prints. told: lines that tell of errors, as the caller finds them. Raises as ``run``."""
+    """Yield the lines that FFmpeg prints. told: error lines, which the caller adds. Raises like ``run``."""
     read_end, write_end = os.pipe()
     with open(read_end, encoding="utf-8", errors="replace") as output:
         with open(write_end, "wb") as log:

@@ -1,4 +1,4 @@
-"""Log file of a synchronization: one line a step."""
+"""Log file of a synchronization: one line per step."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from framewise.core.errors import SettingsError
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Lines of ``framewise.sync`` also go to a file, with time and request. Raises SettingsError if it cannot be written."""
+    """Context in which ``framewise.sync`` also logs to a file. Raises SettingsError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8")

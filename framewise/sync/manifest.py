@@ -1,10 +1,10 @@
-"""``sync.json``: when each recording of a scene started, and how sure that is.
+"""``sync.json``: start time of each recording of a scene, with its confidence.
 
-*offset* is start - start of the reference, in seconds: positive for a recording that started after it. *drift_ppm* is how
-much slower its clock runs than the reference's. What is at ``t`` seconds of a recording is at
+*offset* is the start minus the start of the reference, in seconds: positive for a recording that started later. *drift_ppm*
+says by how much its clock runs slower than the reference's. Second ``t`` of a recording is second
 (1 + drift_ppm * 1e-6) * t + offset of the reference.
 
-The reader trusts nothing: a manifest may come from anybody. Fields that it does not know are left alone.
+The reader validates every field: a manifest may come from anybody. Unknown fields are ignored.
 """
 
 import datetime
@@ -25,14 +25,14 @@ from framewise.core.storage import write_readable_json
 FORMAT, VERSION = "framewise-sync", 1
 METHODS = ("audio", "visual", "both")
 RATINGS = ("excellent", "good", "fair", "poor")
-RATING_FROM = (0.8, 0.5, 0.2)  # the least confidence of each rating but the last
+RATING_FROM = (0.8, 0.5, 0.2)  # minimum confidence of each rating except the last
 MAX_RECORDINGS = 1000
 MAX_CHARS = 50_000_000
-MAX_SECONDS = 1e7  # some four months; far above any recording
-MAX_DRIFT_PPM = 100_000.0  # a tenth: more than any clock, and less than what would turn time round
-MAX_NAME_BYTES = 200  # so that a suffix can be added: file systems take 255
+MAX_SECONDS = 1e7  # about four months; longer than any recording
+MAX_DRIFT_PPM = 100_000.0  # 10 %: more than any clock drifts, and too little to reverse time
+MAX_NAME_BYTES = 200  # leaves room for a suffix: file systems allow 255
 MAX_RATE = 10_000
-CURE = "write it anew with `framewise sync estimate`"
+CURE = "create it again with `framewise sync estimate`"
 
 T = TypeVar("T")
 _RATE = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?", re.ASCII)
@@ -41,7 +41,7 @@ _CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 @dataclass(frozen=True)
 class Estimate:
-    """Result of one method for one recording. Seconds; None where it abstains or, of drift, does not measure it."""
+    """Result of one method for one recording. offset: seconds, None without an answer. drift_ppm: None if not measured."""
 
     offset: float | None
     confidence: float
@@ -50,8 +50,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Recording:
-    """name: of its file, unique. path: absolute. size: bytes. duration: seconds. frame_rate, frames: None without pictures.
-    sample_rate: Hz, None without sound. offset: None where it is not answered. reason: in words, why not, or what lowers it."""
+    """A recording. name: of its file, unique. path: absolute. size: bytes. duration: seconds. frame_rate, frames: None without
+    pictures. sample_rate: Hz, None without sound. offset: None without an answer. reason: why there is no answer, or what
+    lowers its confidence."""
 
     name: str
     path: Path
@@ -72,13 +73,13 @@ class Recording:
 
     @property
     def rate(self) -> float:
-        """Seconds of the reference's clock in a second of this recording's."""
+        """Seconds on the reference's clock per second on this recording's."""
         return 1 + (self.drift_ppm or 0.0) * 1e-6
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Result for two recordings: offset is start of b - start of a. residual: how far it is from the solution."""
+    """Result for two recordings. offset: start of b minus start of a. residual: its difference from the overall solution."""
 
     a: str
     b: str
@@ -90,7 +91,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Manifest:
-    """created: UTC, 2026-01-02T03:04:05Z. max_offset: seconds that were searched. loop_residual: seconds, of the worst loop."""
+    """Contents of ``sync.json``. created: UTC, 2026-01-02T03:04:05Z. max_offset: search range, seconds. loop_residual: of the
+    worst loop, seconds."""
 
     created: str
     request_id: str
@@ -103,7 +105,7 @@ class Manifest:
     loop_residual: float | None = None
 
     def recording(self, name: str) -> Recording:
-        """Raises RequestError for one that is not there."""
+        """Recording of this name. Raises RequestError if there is none."""
         for recording in self.recordings:
             if recording.name == name:
                 return recording
@@ -111,33 +113,33 @@ class Manifest:
 
     @property
     def answered(self) -> tuple[Recording, ...]:
-        """Those of which the offset is known, the reference among them."""
+        """Recordings whose offset is known, including the reference."""
         return tuple(recording for recording in self.recordings if recording.answered)
 
 
 def on_other_clock(seconds: float, rate: float, offset: float, other_rate: float, other_offset: float) -> float:
-    """Map ``seconds`` of one recording to seconds of another. rate: of the reference's seconds in a recording's own."""
+    """Map ``seconds`` of one recording to seconds of another. rate: reference seconds per second of a recording."""
     return (rate * seconds + offset - other_offset) / other_rate
 
 
 def rating_of(confidence: float) -> str:
-    """The word of a confidence in [0, 1]."""
+    """Rating, as a word, of a confidence in [0, 1]."""
     return next((word for word, least in zip(RATINGS, RATING_FROM, strict=False) if confidence >= least), RATINGS[-1])
 
 
 def new_request_id() -> str:
-    """By which a run is found in logs: 8 hex digits."""
+    """New id that identifies a run in logs: 8 hex digits."""
     return secrets.token_hex(4)
 
 
 def now() -> str:
-    """This moment as ``Manifest.created`` has it."""
+    """Current time in the format of ``Manifest.created``."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each file, its own where no earlier one has it, else with -2, -3 before the suffix. Compared without case:
-    not all file systems tell a from A."""
+    """Unique name for each file: its own, or with -2, -3 before the suffix if an earlier file has it. Case is ignored, because
+    some file systems do not distinguish it."""
     names: list[str] = []
     taken: set[str] = set()
     for path in paths:
@@ -153,12 +155,12 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def write(manifest: Manifest, path: Path) -> None:
-    """Write a manifest under a temporary name, then rename: one that is there is whole. Raises RequestError, StorageFull."""
+    """Write a manifest atomically, under a temporary name that is then renamed. Raises RequestError, StorageFull."""
     write_readable_json(path, to_json(manifest, path.absolute().parent))
 
 
 def to_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
-    """A manifest as JSON. Paths of recordings below the folder are relative to it, others absolute."""
+    """Manifest as JSON. Paths of recordings below the folder are relative to it, others absolute."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -189,7 +191,7 @@ def _recording_json(recording: Recording, folder: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> Manifest:
-    """A manifest from a file. Raises RequestError for one that is none, naming the field."""
+    """Read a manifest from a file. Raises RequestError that names the invalid field."""
     text = read_text(path)
     if len(text) > MAX_CHARS:
         raise RequestError(f"{path}: expected a manifest of at most {MAX_CHARS} characters, found {len(text)}; {CURE}")
@@ -204,7 +206,7 @@ def read(path: Path) -> Manifest:
 
 
 def from_json(found: Any, folder: Path) -> Manifest:
-    """A manifest of JSON that stands in a folder. Raises RequestError that names the field, what was expected and found."""
+    """Manifest from the JSON of a file in ``folder``. Raises RequestError that names the field, what was expected and found."""
     top = _Fields(found, "")
     if (top.get("format"), top.get("version")) != (FORMAT, VERSION):
         raise RequestError(
@@ -226,7 +228,7 @@ def from_json(found: Any, folder: Path) -> Manifest:
 
 
 class _Fields:
-    """The fields of an object; what is missing or of another kind raises RequestError with the place."""
+    """Fields of an object. A missing field, or one of the wrong type, raises RequestError that names it."""
 
     def __init__(self, found: Any, place: str):
         if not isinstance(found, Mapping):
@@ -308,7 +310,7 @@ class _Fields:
 
 
 def is_file_name(text: str) -> bool:
-    """True if a text may be the name of a file: nothing that leads elsewhere, or that a terminal would obey."""
+    """True if a text is safe as a file name: no path separators, no control characters."""
     plain = text not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", text)
     return plain and len(text.encode(errors="surrogatepass")) <= MAX_NAME_BYTES
 
@@ -359,7 +361,7 @@ def _pair(found: Any, place: int) -> Pair:
 
 
 def _check(manifest: Manifest) -> None:
-    """Check what no field tells by itself. Raises RequestError."""
+    """Check what involves several fields. Raises RequestError."""
     names = [recording.name for recording in manifest.recordings]
     seen: set[str] = set()
     for place, name in enumerate(names):
@@ -388,10 +390,10 @@ def _check(manifest: Manifest) -> None:
 
 
 def with_offset(manifest: Manifest, name: str, offset: float) -> Manifest:
-    """The manifest with one recording's offset set by hand, which answers it. Raises RequestError."""
+    """Manifest with one recording's offset set by hand, so that it counts as answered. Raises RequestError."""
     recording = manifest.recording(name)
     if name == manifest.reference:
-        raise RequestError(f"{brief(name)} is the reference, whose offset is 0; set those of the others")
+        raise RequestError(f"{brief(name)} is the reference, whose offset is 0; set the offsets of the others")
     if not math.isfinite(offset) or abs(offset) > MAX_SECONDS:
         raise RequestError(
             f"offset of {brief(name)}: expected seconds from {-MAX_SECONDS:g} to {MAX_SECONDS:g}, found {offset}"

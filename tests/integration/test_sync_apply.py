@@ -314,8 +314,8 @@ def test_bad_input_is_refused_in_a_sentence(four: list[Path], tmp_path: Path) ->
     changed.write_bytes(four[0].read_bytes())
     manifest = manifest_of([changed, four[1]], OFFSETS[:2])
     changed.write_bytes(four[0].read_bytes()[:2000])
-    refused(RequestError, r"a.mp4: the manifest tells of a file of \d+ bytes, found 2000", manifest)
-    refused(MediaError, "a.mp4: no recording that can be read", manifest_of([changed, four[1]], OFFSETS[:2]))
+    refused(RequestError, r"a.mp4: the manifest describes a file of \d+ bytes, found 2000", manifest)
+    refused(MediaError, "a.mp4: not a readable recording", manifest_of([changed, four[1]], OFFSETS[:2]))
     changed.unlink()
     refused(RequestError, "was it moved", manifest)
 

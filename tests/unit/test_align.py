@@ -222,7 +222,7 @@ def settings(*channels: str):
     ("text", "flags", "told"),
     [
         ("x,y\n" + "1,2\n3,4\n" * 600, [], ["--time-column", "no column 'time'", "x, y"]),
-        ("time,x\n" + "".join(f"{5 * n},{n % 3}\n" for n in range(9)), [], ["several samples a second", "%Q"]),
+        ("time,x\n" + "".join(f"{5 * n},{n % 3}\n" for n in range(9)), [], ["several samples per second", "%Q"]),
         ("time,x\n0,1\n0.1,2\n0.2,5\n", [], ["at least 4 s", "0.200 s"]),
         ("time,x\n" + "".join(f"{n / 50},{n % 7}\n" for n in range(500)), ["--channels", "w"], ["columns ['w']", "it has"]),
         ("time,x\n" + "".join(f"{n / 50},{n % 7}\n" for n in range(500)), ["--channels", "x,w"], ["s.csv", "channel ['w']"]),

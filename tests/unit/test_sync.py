@@ -8,7 +8,7 @@ from framewise.sync.offsets.confidence import audio_confidence, together, visual
 from framewise.sync.offsets.correlate import Agreement, correlate
 from framewise.sync.offsets.lines import robust_line
 from framewise.sync.offsets.network import Link, solve
-from framewise.sync.offsets.phat import hear
+from framewise.sync.offsets.phat import match_audio
 from framewise.sync.offsets.signals import Signal
 from framewise.sync.offsets.sound import SAMPLE_RATE, Sound, analyse
 from tools.sync_material import BASE_RATE, make
@@ -32,7 +32,7 @@ def sound() -> np.ndarray:
 
 
 def test_a_recording_that_starts_later_has_a_positive_offset(sound):
-    found, _ = hear(heard(sound, 2.0, 20), heard(sound, 5.25, 20), 20)
+    found, _ = match_audio(heard(sound, 2.0, 20), heard(sound, 5.25, 20), 20)
 
     assert found is not None
     assert found.offset == pytest.approx(3.25, abs=1e-4)
@@ -40,7 +40,9 @@ def test_a_recording_that_starts_later_has_a_positive_offset(sound):
 
 
 def test_offset_and_drift_in_noise_as_loud_as_the_sound(sound):
-    found, _ = hear(heard(sound, 9.0, 30, noise=1.0, seed=1), heard(sound, 3.5003, 30, drift=145e-6, noise=1.0, seed=2), 20)
+    found, _ = match_audio(
+        heard(sound, 9.0, 30, noise=1.0, seed=1), heard(sound, 3.5003, 30, drift=145e-6, noise=1.0, seed=2), 20
+    )
 
     assert found is not None
     assert found.offset == pytest.approx(-5.4997, abs=1e-3)
@@ -49,7 +51,7 @@ def test_offset_and_drift_in_noise_as_loud_as_the_sound(sound):
 
 
 def test_what_overlaps_only_at_the_ends_is_found(sound):
-    found, _ = hear(heard(sound, 0.0, 22), heard(sound, 12.0, 25), 20)
+    found, _ = match_audio(heard(sound, 0.0, 22), heard(sound, 12.0, 25), 20)
 
     assert found is not None
     assert found.offset == pytest.approx(12.0, abs=1e-4)
@@ -57,7 +59,7 @@ def test_what_overlaps_only_at_the_ends_is_found(sound):
 
 
 def test_an_offset_beyond_the_range_is_seen_there_and_not_inside(sound):
-    inside, outside = hear(heard(sound, 0.0, 20), heard(sound, 9.0, 20), 5.0)
+    inside, outside = match_audio(heard(sound, 0.0, 20), heard(sound, 9.0, 20), 5.0)
 
     assert outside is not None
     assert outside.offset == pytest.approx(9.0, abs=1e-3)
@@ -68,7 +70,7 @@ def test_an_offset_beyond_the_range_is_seen_there_and_not_inside(sound):
 def test_sounds_of_two_scenes_have_no_confidence(kind):
     one, two = (make(kind, np.random.default_rng(seed), 20) for seed in (1, 2))
 
-    found, _ = hear(heard(one, 0.0, 18), heard(two, 0.0, 18), 20)
+    found, _ = match_audio(heard(one, 0.0, 18), heard(two, 0.0, 18), 20)
 
     assert found is None or audio_confidence(found) < 0.2
 
@@ -77,7 +79,7 @@ def test_a_sound_that_repeats_tells_all_offsets_that_fit():
     click = make("impulsive", np.random.default_rng(3), 1.0)
     every_second = np.tile(click, 20)
 
-    found, _ = hear(heard(every_second, 0.0, 12), heard(every_second, 0.4, 12), 3.0)
+    found, _ = match_audio(heard(every_second, 0.0, 12), heard(every_second, 0.4, 12), 3.0)
 
     assert found is not None
     assert found.rivals

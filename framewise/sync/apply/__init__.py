@@ -1,1 +1,1 @@
-"""Offsets applied to media: recordings padded and trimmed so that they start and end together."""
+"""Application of offsets to media: recordings are padded and trimmed so that they start and end together."""

@@ -1,7 +1,7 @@
-"""Offsets applied to media: every recording padded or trimmed to one length, and to the same frames.
+"""Application of offsets to media: every recording is padded or trimmed to the same length and the same frames.
 
-Heads are whole frames of a common rate; sound is moved by exactly these frames, in samples, so that it stays with its picture.
-What that leaves over is reported. Recordings are never written to; results appear under their names when all of them are whole.
+Heads are whole frames of a common rate. Sound is moved by exactly these frames, in samples, so that it stays with its picture.
+The rounding residual is reported. Recordings are never modified; results appear under their final names once all are complete.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ AAC = ("-c:a", "aac", "-b:a", "192k")
 FLAC = ("-c:a", "flac")
 WITH_PICTURES = {".mp4": AAC, ".m4v": AAC, ".mov": AAC, ".mkv": FLAC}
 SOUND_ALONE = {".wav": ("-c:a", "pcm_s16le"), ".flac": FLAC}
-OTHERWISE = (".mp4", ".flac")  # what pictures, and what sound alone becomes, where the file's own kind cannot be exact
+OTHERWISE = (".mp4", ".flac")  # for pictures, for sound alone: used if the file's own format cannot be exact
 FAST_START = ("-movflags", "+faststart")
-# Into a file that holds nothing of what would be at another time now.
+# Leaves out data, subtitles and chapters, whose times would be wrong.
 STRIPPED = ("-dn", "-sn", "-map_chapters", "-1")
-DRIFT_RATES = (192_000, 384_000)  # whole rates to choose from: more would take longer, fewer be less exact
+DRIFT_RATES = (192_000, 384_000)  # range of whole rates to choose from: higher is slower, lower less exact
 MAX_SECONDS = 48 * 3600
 SOUND_SLACK_SECONDS = 0.01
 COPIED, ENCODED = "copied", "encoded"
@@ -46,7 +46,7 @@ COPIED, ENCODED = "copied", "encoded"
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """output: a new or empty folder. frame_rate: of all outputs, the reference's if None. archive: write a ZIP, too."""
+    """output: a new or empty folder. frame_rate: of all outputs, the reference's if None. archive: also write a ZIP."""
 
     output: Path
     mode: str = "union"
@@ -58,8 +58,8 @@ class ApplyOptions:
 
 @dataclass(frozen=True)
 class Output:
-    """One recording that was written. path: None without media. head: how it was moved. how: copied or encoded, with
-    ``settings``. drift_ppm: what was corrected."""
+    """One written recording. path: None without media. head: applied shift. how: copied or encoded, with
+    ``settings``. drift_ppm: corrected drift."""
 
     recording: str
     path: Path | None
@@ -72,7 +72,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Applied:
-    """All that was written. frames: of every output with pictures. left_out: recordings whose offset is not known."""
+    """Everything that was written. frames: of every output with pictures. left_out: recordings whose offset is not known."""
 
     folder: Path
     mode: str
@@ -85,18 +85,18 @@ class Applied:
 
 @dataclass(frozen=True)
 class _Work:
-    """One recording to be written."""
+    """A recording to be written."""
 
     recording: Recording
     source: RecordedFile
     head: Head
-    rate: float  # the reference's seconds in one of its own, as far as drift is corrected
+    rate: float  # reference seconds per second of the recording; 1 if drift is not corrected
 
 
 def apply_offsets(manifest: Manifest, options: ApplyOptions, progress: Progress = silent) -> Applied:
-    """Write all recordings whose offset is known on one clock, with manifest and report, into ``options.output``.
+    """Write all recordings with a known offset, on one clock, with manifest and report.
 
-    Raises FramewiseError; then nothing is written, nor if ``progress`` raises something, which ends it.
+    Raises FramewiseError. Nothing is written then, or if ``progress`` raises an exception, which stops it.
     """
     _check(manifest, options)
     sources = [read_source(recording) for recording in manifest.answered]
@@ -121,8 +121,8 @@ def apply_offsets(manifest: Manifest, options: ApplyOptions, progress: Progress 
 
 
 def common_rate(manifest: Manifest, sources: Sequence[RecordedFile]) -> Fraction:
-    """Frames a second of all outputs: the reference's, else those of the first recording with pictures. Where all are sound
-    alone, a frame is a sample."""
+    """Frame rate of all outputs: the reference's, or else that of the first recording with pictures. Without any pictures, a
+    frame is a sample."""
     ordered = sorted(zip(manifest.answered, sources, strict=True), key=lambda pair: pair[0].name != manifest.reference)
     rates = [source.pictures.rate for _, source in ordered if source.pictures]
     return rates[0] if rates else Fraction(max(source.sample_rate or 1 for source in sources))
@@ -142,28 +142,28 @@ def _check(manifest: Manifest, options: ApplyOptions) -> None:
 
 
 def _spans(recordings: Sequence[Recording], sources: Sequence[RecordedFile], rates: Sequence[float], mode: str) -> list[Span]:
-    """A union has all that is there, picture or sound; the others go by pictures, of which no output should lack one."""
+    """Spans of recordings. A union includes all picture and sound; other modes use pictures, so that no output lacks one."""
     lengths = [source.seconds if mode == "union" else source.shown_seconds for source in sources]
     return [Span(r.offset or 0.0, seconds * k) for r, seconds, k in zip(recordings, lengths, rates, strict=True)]
 
 
 def _heads(done: Plan, sources: Sequence[RecordedFile]) -> list[Head]:
-    """Heads, of which those of sound alone leave nothing over: it is moved by samples."""
+    """Heads. Those of sound alone have no residual, because sound is moved by samples."""
     return [h if s.pictures else replace(h, residual_seconds=0.0) for h, s in zip(done.heads, sources, strict=True)]
 
 
 def _check_length(done: Plan, rate: Fraction, sources: Sequence[RecordedFile]) -> None:
-    """Raises RequestError for a result that would take days to write: an offset, or a header, must be wrong."""
+    """Raise RequestError if the result would take days to write: an offset or a header must be wrong."""
     seconds, shown = float(done.frames / rate), any(source.pictures for source in sources)
     if seconds > MAX_SECONDS or (shown and done.frames > MAX_FRAMES):
         raise RequestError(
             f"the result would last {seconds:.0f} s, {done.frames} frames; expected at most {MAX_SECONDS} s and {MAX_FRAMES} "
-            "frames; look at the offsets, use --mode intersection or reference, or a lower --frame-rate"
+            "frames; check the offsets, use --mode intersection or reference, or a lower --frame-rate"
         )
 
 
 def _check_overlap(works: Sequence[_Work], done: Plan, rate: Fraction) -> None:
-    """Raises RequestError for a recording of which the result would have nothing."""
+    """Raise RequestError if nothing of a recording would be in the result."""
     for work in works:
         stop = work.head.frames + round(work.source.shown_seconds * work.rate * rate)
         if stop <= 0 or work.head.frames >= done.frames:
@@ -172,7 +172,7 @@ def _check_overlap(works: Sequence[_Work], done: Plan, rate: Fraction) -> None:
 
 @contextlib.contextmanager
 def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder beside ``output`` that gets its name at the end: what is there is whole."""
+    """Temporary folder beside ``output``, renamed to it at the end, so that ``output`` is always complete."""
     target = output.absolute()
     try:
         cure = "make room there, or give another --output"
@@ -210,7 +210,7 @@ def _samples(work: _Work, rate: Fraction) -> int | None:
 
 
 def moved_samples(source: RecordedFile, head: Head, frame_rate: Fraction) -> int:
-    """By how many samples sound is moved: with its picture, or exactly where there is none."""
+    """Number of samples by which sound is moved: together with its picture, or exactly if there is none."""
     assert source.sample_rate
     return head.samples(frame_rate, source.sample_rate) if source.pictures else round(head.seconds * source.sample_rate)
 
@@ -220,7 +220,7 @@ def _drift(work: _Work) -> float:
 
 
 def _write(work: _Work, done: Plan, rate: Fraction, path: Path, progress: ShareProgress) -> Output:
-    """One output: the file's own packets where it is right as it is and that can be verified, else encoded."""
+    """Write one output: a verified copy of the packets if the file needs no change, otherwise encoded."""
     how, settings = ENCODED, encoding(work.source, path)
     with written_atomically(path) as part:
         if _may_be_copied(work, done.frames, rate, path) and _copied(work, part):
@@ -244,7 +244,7 @@ def _turned(source: RecordedFile) -> list[str]:
 
 
 def encoding(source: RecordedFile, path: Path) -> tuple[str, ...]:
-    """FFmpeg's settings of an output."""
+    """FFmpeg's encoding settings for an output."""
     suffix = path.suffix.lower()
     if not source.pictures:
         return SOUND_ALONE[suffix]
@@ -253,7 +253,7 @@ def encoding(source: RecordedFile, path: Path) -> tuple[str, ...]:
 
 
 def filters(source: RecordedFile, head: Head, frames: int, frame_rate: Fraction, rate: float) -> list[str]:
-    """FFmpeg's graph, and what of it is written. rate: by how much a second becomes longer, 1 where drift is left alone."""
+    """FFmpeg's filter graph and output mapping. rate: factor by which a second is stretched, 1 without drift correction."""
     graph, mapped = [], list[str]()
     if source.pictures:
         graph.append(f"[0:v:0]{','.join(_of_pictures(head.frames, frames, frame_rate, rate))}[v]")
@@ -269,18 +269,18 @@ def filters(source: RecordedFile, head: Head, frames: int, frame_rate: Fraction,
 def _of_pictures(head: int, frames: int, frame_rate: Fraction, rate: float) -> Iterator[str]:
     if rate != 1:
         yield f"setpts=PTS*{rate:.12f}"
-    # From the file's start on, where its first picture may come late; and evenly: the filters below count frames.
+    # A constant rate from the start of the file, even if its first picture comes late: the filters below count frames.
     yield f"fps=fps={frame_rate.numerator}/{frame_rate.denominator}:start_time=0"
     if head < 0:
         yield f"trim=start_frame={-head}"
         yield "setpts=PTS-STARTPTS"
     yield f"tpad=start={max(head, 0)}:stop=-1:color=black"
     yield f"trim=end_frame={frames}"
-    yield "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the encoder halves colours
+    yield "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the encoder halves the resolution of colours
 
 
 def _of_sound(head: int, samples: int, sample_rate: int, rate: float) -> Iterator[str]:
-    # Gaps become silence, and sound that starts late does so: samples count from the file's start.
+    # Gaps and a late start become silence: samples count from the start of the file.
     yield "aresample=async=1:first_pts=0"
     if rate != 1:
         up, slowed = drift_rates(rate)
@@ -295,10 +295,10 @@ def _of_sound(head: int, samples: int, sample_rate: int, rate: float) -> Iterato
 
 
 def drift_rates(rate: float) -> tuple[int, int]:
-    """Two whole sample rates whose ratio is ``rate``: to 1e-9 from 20 ppm on, to 1.4 ppm, 5 ms an hour, below.
+    """Two whole sample rates whose ratio is ``rate``: to 1e-9 from 20 ppm up, below that to 1.4 ppm, 5 ms per hour.
 
-    Sound is brought to the first, and played at the second. One step from its own rate would be off by up to 10 ppm. Not
-    atempo: it moves whole windows so that they fit each other, by up to a millisecond.
+    Sound is resampled to the first and played at the second. A single step from its own rate would be off by up to 10 ppm.
+    atempo is unsuitable: it shifts whole windows by up to a millisecond so that they fit each other.
     """
     up = np.arange(*DRIFT_RATES)
     slowed = np.rint(up / rate)
@@ -310,7 +310,7 @@ def drift_rates(rate: float) -> tuple[int, int]:
 
 
 def _may_be_copied(work: _Work, frames: int, rate: Fraction, path: Path) -> bool:
-    """True if a file already is what would be written: it starts and ends with the result, frame for frame."""
+    """True if a file already equals the result, frame for frame from start to end."""
     pictures, source = work.source.pictures, work.source
     if not pictures or work.rate != 1 or work.head.frames != 0 or path.suffix.lower() != source.path.suffix.lower():
         return False
@@ -319,7 +319,7 @@ def _may_be_copied(work: _Work, frames: int, rate: Fraction, path: Path) -> bool
 
 
 def _copied(work: _Work, part: Path) -> bool:
-    """Copy a file's packets, and compare the decoded pictures of both; False if they are not the same."""
+    """Copy a file's packets and compare the decoded pictures of both; False if they differ."""
     name, source = work.recording.name, work.source
     mapped = ["-map", "0:v:0", *(["-map", "0:a:0"] if source.sample_rate else [])]
     try:
@@ -329,11 +329,11 @@ def _copied(work: _Work, part: Path) -> bool:
     except StorageFull:
         raise
     except FramewiseError:
-        return False  # a codec that the container cannot hold: then it is encoded
+        return False  # the container cannot hold the codec: encode it instead
 
 
 def picture_hashes(path: Path) -> Iterator[str]:
-    """A hash of each decoded picture of a file, in their order, with its size."""
+    """Yield size and hash of each decoded picture of a file, in order."""
     decoded = ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "sha256", "pipe:1"]
     told: deque[str] = deque(maxlen=ffmpeg.LAST_LINES)
     for line in ffmpeg.lines_of([*ffmpeg.reading(path), *decoded], path.name, told):
@@ -345,21 +345,21 @@ def picture_hashes(path: Path) -> Iterator[str]:
 
 
 def _check_output(part: Path, work: _Work, frames: int, rate: Fraction) -> None:
-    """Raises MediaError for a file that is not what was asked for: FFmpeg may end well and have written less."""
+    """Raise MediaError for an incomplete output: FFmpeg may report success after writing too little."""
     written = probe(part)
     if work.source.pictures and (not written.pictures or written.pictures.frames != frames):
         found = written.pictures.frames if written.pictures else 0
         raise MediaError(f"{work.recording.name}: FFmpeg wrote {found} frames, expected {frames}; is the file damaged?")
     missing = float(frames / rate) - written.seconds
     if not work.source.pictures and missing > SOUND_SLACK_SECONDS:
-        raise MediaError(f"{work.recording.name}: FFmpeg wrote {missing:.3f} s of sound too little; is the file damaged?")
+        raise MediaError(f"{work.recording.name}: FFmpeg wrote {missing:.3f} s too little sound; is the file damaged?")
 
 
-# What is written beside the media.
+# Files written beside the media.
 
 
 def _archive(path: Path, outputs: Sequence[Path]) -> None:
-    """Media do not become smaller by packing."""
+    """Write a ZIP without compression, which would not make media smaller."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
         for output in outputs:
             archive.write(output, output.name)
@@ -374,7 +374,7 @@ def _applied(manifest: Manifest, options: ApplyOptions, rate: Fraction, done: Pl
 
 
 def _describe(manifest: Manifest, applied: Applied, folder: Path) -> None:
-    """The manifest as it was, one of the outputs, and what was done."""
+    """Write the original manifest, a manifest of the outputs, and a report."""
     write(manifest, folder / MANIFEST)
     synced = synced_manifest(manifest, applied, folder)
     if synced:
@@ -383,7 +383,7 @@ def _describe(manifest: Manifest, applied: Applied, folder: Path) -> None:
 
 
 def synced_manifest(manifest: Manifest, applied: Applied, folder: Path) -> Manifest | None:
-    """The outputs as recordings of their own, whose offsets are what whole frames left over; None without media."""
+    """Manifest of the outputs, whose offsets are the residuals of rounding to whole frames; None without media."""
     outputs = [output for output in applied.outputs if output.path]
     if not outputs:
         return None
@@ -407,14 +407,14 @@ def synced_manifest(manifest: Manifest, applied: Applied, folder: Path) -> Manif
 
 
 def _left_over(output: Output, manifest: Manifest) -> float:
-    """By how much an output is earlier than it should be: the residual, and what drift makes of the head where it is left."""
+    """Seconds by which an output is early: the residual, plus the effect of uncorrected drift on the head."""
     recording, head = manifest.recording(output.recording), output.head
     moved = head.seconds - head.residual_seconds
     return head.residual_seconds if output.drift_ppm else head.seconds - recording.rate * moved
 
 
 def report(applied: Applied) -> dict[str, Any]:
-    """Report of what was done, as JSON."""
+    """Report as JSON."""
     return {
         "mode": applied.mode,
         "frame_rate": f"{applied.frame_rate.numerator}/{applied.frame_rate.denominator}",

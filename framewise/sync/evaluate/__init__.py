@@ -1,1 +1,1 @@
-"""Quality of estimated offsets, on pairs whose offsets are known."""
+"""Quality of estimated offsets, measured on pairs with known offsets."""

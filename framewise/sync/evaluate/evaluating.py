@@ -1,4 +1,4 @@
-"""Quality of estimated offsets: on pairs cut out of given recordings, whose offsets are known."""
+"""Quality of estimated offsets, measured on pairs with known offsets that are cut out of given recordings."""
 
 import multiprocessing
 import tempfile
@@ -18,7 +18,7 @@ from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome, metrics_o
 from framewise.sync.evaluate.variants import Case, make_cases
 from framewise.sync.manifest import Manifest
 
-# Of two recordings, by "audio" or "visual", searched so many seconds each way: a function of a module, for another process.
+# (two recordings, "audio" or "visual", search range in seconds) -> manifest. A module-level function, for another process.
 Estimator = Callable[[Sequence[Path], str, float], Manifest]
 
 DEFAULT_OFFSETS = (-4.7123, -1.5, -0.517, -0.0117, 0.0, 0.0083, 0.0333, 0.4567, 2.0, 6.789)
@@ -31,9 +31,9 @@ def evaluate_offsets(
     originals: Path, estimator: Estimator, output: Path, offsets: Sequence[float] = DEFAULT_OFFSETS, seconds: float = 60.0,
     max_offset: float = 20.0, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Metrics of both methods on all recordings of a folder, also written to ``output`` with pictures.
+    """Metrics of both methods on all recordings of a folder, also written to ``output`` with figures.
 
-    seconds: how long the files of a case are at most. Raises FramewiseError.
+    seconds: maximum length of the files of a case. Raises FramewiseError.
     """
     files = recordings_of(originals)
     outcomes, notes = list[EstimateOutcome](), list[str]()
@@ -47,7 +47,7 @@ def evaluate_offsets(
                 progress((place + number / len(runs)) / len(files), f"{original.name} {case.offset:+g} s {method}")
                 outcomes.append(measure(case, method, estimator, max_offset))
     if not outcomes:
-        raise RequestError(f"{originals}: not one pair could be made: {'; '.join(notes)}")
+        raise RequestError(f"{originals}: no pair could be made: {'; '.join(notes)}")
     metrics = {**metrics_of(outcomes), "notes": notes, "results": [asdict(outcome) for outcome in outcomes]}
     output.mkdir(parents=True, exist_ok=True)
     write_readable_json(output / METRICS, metrics)
@@ -59,7 +59,7 @@ def evaluate_offsets(
 
 
 def recordings_of(folder: Path) -> list[Path]:
-    """The recordings in a folder. Raises RequestError if there are none."""
+    """Recordings in a folder. Raises RequestError if there are none."""
     if not folder.is_dir():
         raise RequestError(f"{folder}: expected a folder of recordings, found {'a file' if folder.exists() else 'nothing'}")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -72,7 +72,7 @@ def recordings_of(folder: Path) -> list[Path]:
 
 
 def measure(case: Case, method: str, estimator: Estimator, max_offset: float) -> EstimateOutcome:
-    """Run the estimator in a process of its own, and look at what it takes. Raises FramewiseError if that ends unanswered."""
+    """Run the estimator in its own process and measure its resources. Raises FramewiseError if it ends without an answer."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     child = context.Process(target=_estimate, args=(estimator, case.paths, method, max_offset, there))
@@ -105,7 +105,7 @@ def _estimate(estimator: Estimator, paths: Sequence[Path], method: str, max_offs
 
 
 def _watch(pid: int, answer: Connection) -> tuple[float, float]:
-    """Until there is an answer: the most megabytes of a process and its children, and the most per cent of a processor."""
+    """(peak memory in megabytes, peak processor use in per cent) of a process and its children, until it answers."""
     memory, processor = 0.0, 0.0
     before, used = time.monotonic(), 0.0
     while not answer.poll(SAMPLED_SECONDS):
@@ -117,6 +117,6 @@ def _watch(pid: int, answer: Connection) -> tuple[float, float]:
         except psutil.Error:
             continue
         now = time.monotonic()
-        if now - before >= 10 * SAMPLED_SECONDS:  # the kernel counts in hundredths
+        if now - before >= 10 * SAMPLED_SECONDS:  # the kernel counts in hundredths of a second
             processor, before, used = max(processor, 100 * (cpu - used) / (now - before)), now, cpu
     return memory, processor

@@ -1,4 +1,4 @@
-"""One method on one case, and metrics of many of them."""
+"""Outcome of one method on one case, and metrics over many outcomes."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ AGREED_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class EstimateOutcome:
-    """One method on one case. offset, error: seconds, None where it did not answer; ``reason`` says why. peak_cpu_percent: 100
-    for one processor."""
+    """Outcome of one method on one case. offset, error: seconds, None without an answer; ``reason`` says why. peak_cpu_percent:
+    100 is one processor."""
 
     original: str
     true_offset: float
@@ -63,7 +63,7 @@ def _grouped(
 
 
 def _errors(outcomes: Sequence[EstimateOutcome]) -> dict[str, Any]:
-    """Statistics of absolute errors in seconds; None where nothing was answered."""
+    """Statistics of absolute errors in seconds; None if nothing was answered."""
     errors = np.array([abs(o.error) for o in outcomes if o.error is not None])
     told: dict[str, Any] = {"asked": len(outcomes), "answered": len(errors)}
     if not len(errors):
@@ -78,7 +78,7 @@ def _errors(outcomes: Sequence[EstimateOutcome]) -> dict[str, Any]:
 
 
 def _differences(by_method: Mapping[str, Sequence[EstimateOutcome]]) -> dict[str, Any]:
-    """Between what sound and what picture say, where both answer."""
+    """Differences between the answers by sound and by picture, where there are both."""
     both = zip(*(by_method[method] for method in METHODS), strict=True)
     found = [abs(a.offset - b.offset) for a, b in both if a.offset is not None and b.offset is not None]
     return {

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation."""
+"""Figures of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from framewise.core.errors import RequestError
 from framewise.core.storage import full_disk_explained
 from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome
 
-MIN_ERROR_SECONDS = 1e-5  # smaller ones are drawn there: the axis is logarithmic
+MIN_ERROR_SECONDS = 1e-5  # smaller errors are drawn here: the axis is logarithmic
 COLOURS = {"audio": "tab:blue", "visual": "tab:orange"}
 MARKS = {"audio": "o", "visual": "^"}
 
 
 def draw_all(outcomes: Sequence[EstimateOutcome], folder: Path) -> None:
-    """Write a .png for each view into a folder. Raises RequestError, StorageFull."""
+    """Write each view to a folder as .png. Raises RequestError, StorageFull."""
     views: dict[str, Callable[[Any, Sequence[EstimateOutcome]], None]] = {
         "error_against_offset": _error_against_offset,
         "confidence_against_error": _confidence_against_error,
@@ -37,7 +37,7 @@ def draw_all(outcomes: Sequence[EstimateOutcome], folder: Path) -> None:
 
 
 def _answered(outcomes: Sequence[EstimateOutcome], method: str) -> tuple[list[EstimateOutcome], list[float]]:
-    """Those that have an error, and the error's size."""
+    """(outcomes with an error, absolute errors)."""
     some = [o for o in outcomes if o.method == method and o.error is not None]
     return some, [max(abs(o.error or 0.0), MIN_ERROR_SECONDS) for o in some]
 
@@ -95,7 +95,7 @@ def _resources(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
 
 
 def _before_after(figure: Any, outcomes: Sequence[EstimateOutcome]) -> None:
-    axes = _axes(figure, "Apart before, and after the offset is applied", "pair", "apart, s")
+    axes = _axes(figure, "Time difference before and after the offset is applied", "pair", "difference, s")
     first = [o for o in outcomes if o.method == METHODS[0]]
     axes.plot([max(abs(o.true_offset), MIN_ERROR_SECONDS) for o in first], "s", color="grey", label="before")
     for method in METHODS:

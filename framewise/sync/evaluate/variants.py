@@ -1,4 +1,4 @@
-"""Pairs of recordings whose offset is known, cut out of one: not shifted copies, but other codecs, levels, rooms and noise."""
+"""Pairs of recordings with a known offset, cut out of one: with other codecs, levels, rooms and noise, not just shifted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from framewise.sync import ffmpeg
 from framewise.sync.sources import RecordedFile, probe
 
 MIN_OVERLAP_SECONDS = 3.0
-CUT_SHARE = 0.1  # of the second recording's end: two cameras do not stop at once
-TIME_BASE = "1:10000"  # of pictures, so that they keep times between frames; MPEG-4 takes no finer one than 1/65535
+CUT_SHARE = 0.1  # cut off the end of the second recording: two cameras do not stop at the same time
+TIME_BASE = "1:10000"  # of pictures, so that they keep times between frames; MPEG-4 allows none finer than 1/65535
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """Changes that are made to the second recording. noise_db: of the sound above white noise. sound, pictures: FFmpeg's
+    """Changes made to the second recording. noise_db: level of the sound above added white noise. sound, pictures: FFmpeg
     filters."""
 
     name: str
@@ -50,7 +50,7 @@ TREATMENTS = (
 
 @dataclass(frozen=True)
 class Case:
-    """Two files cut out of one: the second started ``offset`` seconds after the first."""
+    """Two files cut out of one; the second starts ``offset`` seconds after the first."""
 
     original: str
     offset: float
@@ -59,9 +59,9 @@ class Case:
 
 
 def make_cases(original: Path, offsets: Sequence[float], seconds: float, folder: Path) -> tuple[list[Case], list[str]]:
-    """Cases of one original, of each offset with one treatment after the other, and notes on what cannot be made.
+    """(cases of one original, notes on cases that cannot be made). The offsets use the treatments in turn.
 
-    seconds: how long a case's files are at most. Raises MediaError, StorageFull.
+    seconds: maximum length of a case's files. Raises MediaError, StorageFull.
     """
     source = probe(original)
     level = _level(original) if source.sample_rate else 0.0
@@ -83,7 +83,7 @@ def make_cases(original: Path, offsets: Sequence[float], seconds: float, folder:
 
 
 def _cut(source: RecordedFile, level: float, start: float, stop: float, treatment: Treatment, path: Path) -> None:
-    """One file: the part of a source from ``start`` to ``stop`` seconds, with a treatment. Times between frames are kept."""
+    """Write the part of a source from ``start`` to ``stop`` seconds, with a treatment. Times between frames are kept."""
     graph, mapped = list[str](), list[str]()
     if source.pictures:
         steps = f"trim={start}:{stop},settb=1/10000,setpts=PTS-{start}/TB,{treatment.pictures}"

@@ -1,1 +1,1 @@
-"""Labels of one recording carried to the others."""
+"""Transfer of labels from one recording to the others."""

@@ -1,7 +1,8 @@
-"""Labels of one recording carried to the others: tasks of an export in, the same with annotations or predictions out.
+"""Transfer of labels from one recording to the others: exported tasks in, the same tasks with annotations or predictions out.
 
-A task shows a recording where a field of its data is the address of a file of that name. Either one task shows several, each
-with its own controls, or each has a task of its own. A series belongs to the recording that it plays in sync with.
+A task shows a recording if a field of its data is the address of a file with the recording's name. Either one task shows
+several recordings, each with its own controls, or each recording has a task of its own. A series belongs to the recording that
+it plays in sync with.
 """
 
 import copy
@@ -27,7 +28,7 @@ from framewise.sync.labels.regions import LabelTrack, carried_id, carry
 from framewise.sync.manifest import Manifest, Recording
 
 ANNOTATIONS, PREDICTIONS = "annotations", "predictions"
-# Label Studio puts eight characters before the names of uploads: /data/upload/3/1a2b3c4d-clip.mp4
+# Label Studio prefixes the names of uploads with eight characters: /data/upload/3/1a2b3c4d-clip.mp4
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
 Task = dict[str, Any]
@@ -35,7 +36,7 @@ Task = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """A recording in a task. place: of the task among all."""
+    """A recording in a task. place: index of the task."""
 
     place: int
     tracks: tuple[LabelTrack, ...]
@@ -43,8 +44,8 @@ class Shown:
 
 @dataclass
 class CarriedLabels:
-    """Labels that were carried to a recording. result: regions; of the newest annotation where they become a prediction.
-    lost: why, of each region that was not carried."""
+    """Labels carried to a recording. result: regions; for a prediction, those of the newest annotation.
+    lost: the reason for each region that was not carried."""
 
     recording: str
     carried: int = 0
@@ -56,7 +57,7 @@ class CarriedLabels:
 
 @dataclass(frozen=True)
 class CarryResult:
-    """tasks: all of the export, with what was carried. model_version: of predictions."""
+    """tasks: all tasks of the export, with the carried labels. model_version: of predictions."""
 
     tasks: list[Task]
     outcomes: list[CarriedLabels]
@@ -67,9 +68,9 @@ def carry_labels(
     manifest: Manifest, config: str, tasks: Sequence[Task], source: str | None = None, kind: str = ANNOTATIONS,
     media_folder: Path | None = None,
 ) -> CarryResult:  # fmt: skip
-    """Carry the regions of recording ``source``, the reference if None, to all others whose offset is known.
+    """Carry the regions of recording ``source`` (the reference if None) to all others whose offset is known.
 
-    config: the labeling config. media_folder: where series that tasks only name are. Raises RequestError, ConfigError,
+    config: the labeling config. media_folder: folder of the series files that tasks refer to. Raises RequestError, ConfigError,
     RegionError, MediaError.
     """
     origin = manifest.recording(source or manifest.reference)
@@ -102,7 +103,7 @@ def carry_labels(
 
 
 def _annotations(task: Task, name: str, kind: str) -> list[dict[str, Any]]:
-    """Those that count, which skipped ones do not; the newest alone where they become a prediction."""
+    """Annotations that count (skipped ones do not); only the newest if it becomes a prediction."""
     found = [a for a in task.get("annotations") or [] if isinstance(a, dict) and not a.get("was_cancelled")]
     if any(not isinstance(a.get("result"), list) for a in found):
         raise RequestError(
@@ -137,13 +138,13 @@ def _carry_to(
             added.append({"result": regions})
     if added:
         held: list[Any] = tasks[target.place].setdefault("annotations", [])
-        held[:] = [a for a in held if not _was_carried(a, of_all)] + added  # what an earlier run carried goes
+        held[:] = [a for a in held if not _was_carried(a, of_all)] + added  # replaces what an earlier run carried
 
 
 def _regions(
     result: Sequence[Any], source: Shown, target: Shown, score: float | None, outcome: CarriedLabels
 ) -> tuple[list[dict[str, Any]], set[str]]:
-    """Regions carried, and the ids of all that could have been."""
+    """(carried regions, ids of all regions on controls of the target)."""
     regions, ids = list[dict[str, Any]](), set[str]()
     for from_track in source.tracks:
         for found in from_track.read(result):
@@ -164,7 +165,7 @@ def _regions(
 
 
 def _track_for(source: LabelTrack, labels: Sequence[str], tracks: Iterable[LabelTrack]) -> LabelTrack | None:
-    """The control that takes a region: of the same name, else of the same tag, else any that has all of its labels."""
+    """Control for a region, which must have all of its labels: preferably of the same name, or else of the same tag."""
     fitting = [track for track in tracks if set(labels) <= set(track.control.region_names)]
     name, tag = source.control.from_name, source.control.tag
     return min(fitting, key=lambda t: (t.control.from_name != name, t.control.tag != tag), default=None)
@@ -180,13 +181,13 @@ def _was_carried(annotation: Any, ids: set[str]) -> bool:
 
 
 def _model_version(manifest: Manifest, outcomes: Iterable[CarriedLabels]) -> str:
-    """Names what was carried by which manifest: the same again is the same version."""
+    """Version name from the manifest and the carried labels: the same labels give the same version."""
     text = json.dumps([outcome.result for outcome in outcomes], sort_keys=True)
     return f"sync-{manifest.request_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _add_predictions(tasks: list[Task], shown: Mapping[str, Shown], outcomes: Iterable[CarriedLabels], version: str) -> None:
-    """One prediction a task, of all that was carried to it."""
+    """Add one prediction to each task, with all that was carried to it."""
     by_place: dict[int, list[CarriedLabels]] = {}
     for outcome in outcomes:
         if outcome.result:
@@ -203,7 +204,7 @@ def _add_predictions(tasks: list[Task], shown: Mapping[str, Shown], outcomes: It
 
 
 class _Places:
-    """Recordings by the addresses in tasks."""
+    """Lookup of recordings by the addresses in tasks."""
 
     def __init__(self, manifest: Manifest, config: str, media_folder: Path | None):
         self._folder = media_folder
@@ -224,7 +225,7 @@ class _Places:
         return list(dict.fromkeys(told))
 
     def shown(self, tasks: Sequence[Task]) -> dict[str, Shown]:
-        """Recording -> the one task that shows it. Raises RequestError for one that several do."""
+        """Recording -> the task that shows it. Raises RequestError if several tasks do."""
         found: dict[str, Shown] = {}
         for place, task in enumerate(tasks):
             data = task.get("data", task)
@@ -264,7 +265,7 @@ class _Places:
         return SecondsAxis(recording.duration)
 
     def _times(self, control: ControlSettings, data: Mapping[str, Any]) -> SeriesTimes:
-        from framewise.media.series import read_series  # pandas, for those who need it
+        from framewise.media.series import read_series  # imports pandas, only if needed
 
         settings, source = control.series, control.media_source(data)
         assert settings
@@ -282,11 +283,11 @@ class _Places:
             if self._folder and (self._folder / name).is_file():
                 return self._folder / name
         wanted = names[0] if names else brief(source)
-        raise MediaError(f"the series {wanted} is needed for its times; give the folder that has it with --media-folder")
+        raise MediaError(f"the series {wanted} is needed for its times; give its folder with --media-folder")
 
 
 def _names(address: Any) -> Iterable[str]:
-    """File names that an address may mean: /data/upload/1/1a2b3c4d-a.mp4, /data/local-files/?d=x/a.mp4, s3://bucket/a.mp4?.."""
+    """File names an address may stand for: /data/upload/1/1a2b3c4d-a.mp4, /data/local-files/?d=x/a.mp4, s3://bucket/a.mp4?.."""
     if not isinstance(address, str) or len(address) > 10_000:
         return
     try:
@@ -302,5 +303,5 @@ def _names(address: Any) -> Iterable[str]:
 
 
 def _plain(name: str) -> str:
-    """As Label Studio writes names of uploads: Django's get_valid_filename."""
+    """File name as Label Studio writes those of uploads: Django's get_valid_filename."""
     return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))

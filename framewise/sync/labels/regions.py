@@ -1,4 +1,4 @@
-"""Regions of one recording as regions of another: read on one time axis, put on the other's clock, written on its own axis."""
+"""Conversion of regions between recordings: read on one's time axis, mapped to the other's clock, written on its axis."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from framewise.sync.manifest import Recording, on_other_clock
 
 @dataclass(frozen=True)
 class LabelTrack:
-    """A control of a task and the recording that it is on. axis: of that recording, or of a series in it."""
+    """A control of a task and the recording that it labels. axis: of that recording, or of a series in it."""
 
     control: ControlSettings
     recording: Recording
     axis: Axis
 
     def read(self, result: Sequence[Any]) -> list[SpannedRegion]:
-        """Regions of the control in an annotation's result. Raises RegionError for one that is none."""
+        """Regions of the control in an annotation's result. Raises RegionError for an invalid one."""
         return self.axis.spans(result, self.control.from_name)
 
 
 @dataclass(frozen=True)
 class Carried:
-    """One region on another track: its JSON, None if all of it is outside. cut: whether a part is."""
+    """One region on another track. region: its JSON, None if it lies outside. cut: True if a part lies outside."""
 
     region: dict[str, Any] | None
     cut: bool
 
 
 def carry(found: SpannedRegion, source: Recording, track: LabelTrack, score: float | None) -> Carried:
-    """A region of another recording on a track. score: of a prediction; None for a region of an annotation."""
+    """Carry a region of another recording to a track. score: of a prediction; None for a region of an annotation."""
     moved = [_moved(span, source, track) for span in found.spans]
     inside = [_inside(span, track) for span in moved]
     kept = [span for span in inside if span]
@@ -49,7 +49,7 @@ def carry(found: SpannedRegion, source: Recording, track: LabelTrack, score: flo
 
 
 def carried_id(found: SpannedRegion, track: LabelTrack) -> str:
-    """The same each time that a region is carried: then it is there once."""
+    """Id of a carried region. It is the same each time, so that carrying a region twice does not duplicate it."""
     text = f"{found.id}\0{track.recording.name}\0{track.control.from_name}"
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:10]
 
@@ -61,7 +61,7 @@ def _moved(span: TimeSpan, source: Recording, track: LabelTrack) -> TimeSpan:
 
 
 def _inside(span: TimeSpan, track: LabelTrack) -> TimeSpan | None:
-    """The part of a span that a track has. Of samples each that is inside counts, of the rest more than nothing."""
+    """Part of a span inside a track, or None. A sampled span may be a single sample; any other must not be empty."""
     start, stop = max(span.start, 0.0), min(span.stop, track.axis.seconds)
     if stop < start or (stop == start and not span.sampled):
         return None

@@ -1,1 +1,1 @@
-"""Finding when each of several recordings of one scene started."""
+"""Estimation of the start times of several recordings of one scene."""

@@ -1,4 +1,4 @@
-"""Offset of two recordings, method by method: one that is sure enough, or in words why there is none."""
+"""Offset of two recordings by each method: an answer of sufficient confidence, or the reason why there is none."""
 
 from dataclasses import dataclass, replace
 
@@ -6,21 +6,22 @@ from framewise.sync.offsets.confidence import audio_confidence, audio_features, 
 from framewise.sync.offsets.correlate import MIN_SECONDS, Agreement, correlate
 from framewise.sync.offsets.material import Material
 from framewise.sync.offsets.network import ClockSolution
-from framewise.sync.offsets.phat import Heard, hear
+from framewise.sync.offsets.phat import AudioMatch, match_audio
 
 AUDIO_TOLERANCE = 0.005
 FRAMES_TOLERANCE = 1.5
 AGREE_SECONDS = 0.1
-STEADY_DECIBELS = 1.0  # sound whose loudness changes less than this is noise or a hum
-# An offset is never guessed among rivals, however sure it is that one of them is right.
+STEADY_DECIBELS = 1.0  # sound whose loudness varies less than this is noise or a hum
+# An offset is never guessed among rivals, even if one of them must be right.
 _TOLD_RIVALS = 4
 
 
 @dataclass(frozen=True)
 class Answer:
-    """offset of b against a in seconds, None if there is none; reason: why, or what lowers the confidence.
+    """Answer of one method. offset: of b relative to a in seconds, or None. reason: why there is none, or what lowers the
+    confidence.
 
-    best: the offset that fits best, sure or not; features: what the confidence was computed of.
+    best: the best-fitting offset, however uncertain. features: inputs of the confidence.
     """
 
     offset: float | None
@@ -32,7 +33,7 @@ class Answer:
     features: tuple[float, ...] = ()
 
     def text(self) -> str:
-        """For the log."""
+        """Describe the answer for the log."""
         if self.offset is None:
             return f"no answer ({self.reason})"
         return f"{self.offset:+.4f} s, confidence {self.confidence:.2f}" + (f" ({self.reason})" if self.reason else "")
@@ -43,19 +44,19 @@ def _none(reason: str, confidence: float = 0.0) -> Answer:
 
 
 def by_sound(one: Material, two: Material, reach: float, minimum: float) -> Answer:
-    """Compare two recordings' sound within +-reach seconds."""
+    """Compare the sound of two recordings within +-reach seconds."""
     for material in (one, two):
         if material.no_sound or material.sound is None:
             return _none(f"{material.name}: {material.no_sound}")
     assert one.sound is not None
     assert two.sound is not None
-    inside, outside = hear(one.sound, two.sound, reach)
+    inside, outside = match_audio(one.sound, two.sound, reach)
     answer = _of_sound(one, two, inside, outside, reach, minimum)
     return replace(answer, best=inside.offset, features=audio_features(inside)) if inside else answer
 
 
 def _of_sound(
-    one: Material, two: Material, inside: Heard | None, outside: Heard | None, reach: float, minimum: float
+    one: Material, two: Material, inside: AudioMatch | None, outside: AudioMatch | None, reach: float, minimum: float
 ) -> Answer:
     sure = audio_confidence(inside) if inside else 0.0
     if inside and sure >= minimum:
@@ -67,15 +68,15 @@ def _of_sound(
         return _none(_beyond("sound", outside.offset, reach))
     for material, sound in ((one, one.sound), (two, two.sound)):
         if sound and sound.steadiness < STEADY_DECIBELS:
-            return _none(f"the sound of {material.name} is steady noise, with nothing in it to find in another recording", sure)
+            return _none(f"the sound of {material.name} is steady noise, with nothing to recognise in another recording", sure)
     if inside is None:
         return _none(f"their sounds are too short to overlap enough within +-{reach:g} s")
-    if inside.rivals and inside.score > 12:  # of one kind, and alike everywhere: a hum, a machine
+    if inside.rivals and inside.score > 12:  # uniform and the same everywhere: a hum, a machine
         return _tie("the sound repeats itself", inside.offset, inside.rivals, minimum, sure)
     return _none(f"no sound that both have was found within +-{reach:g} s; are they of the same scene?", sure)
 
 
-def _weakness(heard: Heard, sure: float) -> str:
+def _weakness(heard: AudioMatch, sure: float) -> str:
     if sure >= 0.8:
         return ""
     if heard.overlap_seconds < 10:
@@ -97,7 +98,7 @@ def _beyond(what: str, offset: float, reach: float) -> str:
 
 
 def by_picture(one: Material, two: Material, reach: float, minimum: float) -> Answer:
-    """Compare how much moves in two recordings' pictures, within +-reach seconds."""
+    """Compare the movement in the pictures of two recordings within +-reach seconds."""
     for material in (one, two):
         if material.no_picture or material.movement is None:
             return _none(f"{material.name}: {material.no_picture}")
@@ -134,7 +135,7 @@ def _of_pictures(one: Material, two: Material, found: Agreement, reach: float, m
 
 
 def merged(sound: Answer, sight: Answer, minimum: float) -> Answer:
-    """One answer of two methods: sound is the finer one; where they contradict each other, neither is sure."""
+    """Combine the answers of both methods: sound is more precise; a contradiction lowers the confidence in both."""
     if sound.offset is None and sight.offset is None:
         return _none(f"{sound.reason}; {sight.reason}", max(sound.confidence, sight.confidence))
     if sight.offset is None:
@@ -157,7 +158,7 @@ def answer_for(
     solution: ClockSolution,
     method: str,
 ) -> tuple[float | None, float | None, float, str]:
-    """(offset, drift in ppm, confidence, reason) of one recording, of what the whole set says."""
+    """(offset, drift in ppm, confidence, reason) of one recording, from the solution for all recordings."""
     if place == 0:
         reason = _contradiction(0, materials, solution) if 0 in solution.outsiders else ""
         return 0.0, 0.0, 1.0, reason
@@ -170,11 +171,11 @@ def answer_for(
         return None, None, direct.confidence, direct.reason
     confidence, reason = solution.confidences[place], direct.reason if direct.offset is not None else ""
     if direct.offset is None:
-        reason = f"by way of other recordings: with the reference, {direct.reason}"
+        reason = f"found through other recordings; with the reference: {direct.reason}"
     for link in solution.wrong:
         if place in (link.a, link.b):
             other = materials[link.b if place == link.a else link.a].name
-            confidence, reason = 0.7 * confidence, f"what was found with {other} contradicts all other recordings"
+            confidence, reason = 0.7 * confidence, f"the result with {other} contradicts all other recordings"
     told = any(
         answer.drift is not None for pair, by_method in answers.items() if place in pair and (answer := by_method[method])
     )
@@ -184,6 +185,6 @@ def answer_for(
 
 def _contradiction(place: int, materials: list[Material], solution: ClockSolution) -> str:
     return (
-        f"{materials[place].name} does not belong to the others: what was found with it contradicts itself by "
-        f"{solution.outsiders[place]:.3f} s round three recordings"
+        f"{materials[place].name} does not belong to the others: its results contradict each other by "
+        f"{solution.outsiders[place]:.3f} s around a loop of three recordings"
     )

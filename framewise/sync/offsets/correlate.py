@@ -1,7 +1,7 @@
-"""The offset between two signals that follow the same happenings, each on its own clock, at its own rate: pure numpy and scipy.
+"""Offset between two signals of the same events, each on its own clock and at its own rate: pure numpy and scipy.
 
-Signals of cameras (how much moves), of sensors (how much is shaken): anything with one number an instant. What is asked is when
-they rise and fall together; how large they are, and in what unit, does not matter.
+Signals may come from cameras (amount of movement) or sensors (vibration): anything with one number per instant. The match is
+where they rise and fall together; their size and unit do not matter.
 """
 
 from dataclasses import dataclass, field
@@ -26,22 +26,23 @@ from framewise.sync.offsets.signals import (
 MIN_SECONDS = 4.0
 MIN_SHARE = 0.2  # of the shorter signal
 PART_SECONDS = 5.0
-MIN_DRIFT_SECONDS = 120.0  # a drift is asked of signals that overlap for as long
+MIN_DRIFT_SECONDS = 120.0  # minimum overlap for measuring a drift
 EVEN_RIVAL, MAX_RIVALS = 0.85, 8
-LOBE_SECONDS = 0.35  # half width of a peak, seconds, when nothing else is known
-STRONGEST = 0.1  # of the overlap: what agrees most, and is left out to see whether the rest agrees as well
+LOBE_SECONDS = 0.35  # assumed half width of a peak, seconds
+STRONGEST = 0.1  # share of the overlap that agrees most, left out to test if the rest agrees as well
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Best agreement of two signals. offset: positive, the second clock began later; drift: see ``lines``, None if not asked.
+    """Best agreement of two signals. offset: positive if the second clock started later. drift: see ``lines``, None if not
+    measured.
 
-    score:     the peak in standard deviations of what signals of this kind reach by chance, at one lag.
-    surplus:   the score over what the best of all lags that were tried reaches by chance.
-    lasting:   the score without the tenth of the time that agrees most: one happening that is alike by chance leaves nothing.
-    correlation: in -1 .. 1, over the overlap. contrast: peak over the next peak, also of the second signal played backwards.
-    agreement: share of parts that peak there too.
-    parts:     how many parts were asked. rivals: offsets that fit as well. lags, curve (L,): all of it, for a picture.
+    score:     the peak in standard deviations of the chance level of such signals at one lag.
+    surplus:   the score minus the chance level of the best of all tried lags.
+    lasting:   the score without the tenth of the time that agrees most, so that a single coincidence leaves nothing.
+    correlation: -1 .. 1, over the overlap. contrast: ratio to the next peak, also with the second signal reversed in time.
+    agreement: share of parts that peak at the same lag.
+    parts:     number of parts. rivals: offsets that fit equally well. lags, curve (L,): the whole correlation, for plots.
     """
 
     offset: float
@@ -60,12 +61,12 @@ class Agreement:
 
 
 def correlate(reference: Signal, other: Signal, max_offset: float, min_overlap_seconds: float = MIN_SECONDS) -> Agreement | str:
-    """The lag within +-max_offset seconds at which two signals agree best, or in words why none can be told.
+    """Find the lag within +-max_offset seconds at which two signals agree best; returns the reason if there is none.
 
-    Nothing is judged here but what makes an answer impossible: a constant signal, too little overlap. The height of a peak is
-    no proof: signals that change slowly reach a correlation of 0.9 by chance. So both are freed of what is slow, made flat in
-    their spectrum without moving anything in time, and the peak is counted in standard deviations for as many independent
-    values as they have.
+    The only reasons are those that make an answer impossible: a constant signal, too little overlap. The height of a peak
+    proves nothing: slowly changing signals reach a correlation of 0.9 by chance. So both are high-passed and their spectrum
+    is flattened without moving anything in time, and the peak is expressed in standard deviations for their number of
+    independent values.
     """
     for name, signal in (("the first", reference), ("the second", other)):
         if len(signal.seconds) < 3:
@@ -88,21 +89,20 @@ def correlate(reference: Signal, other: Signal, max_offset: float, min_overlap_s
 def usable_lags(
     lags: Floats, overlap: Floats, shorter: int, rate: float, max_offset: float, min_overlap_seconds: float
 ) -> npt.NDArray[np.bool_] | str:
-    """Lags (L,) within +-max_offset seconds at which enough overlaps, or in words why there are none.
+    """Mask of lags (L,) within +-max_offset seconds with enough overlap, or the reason why there are none.
 
-    overlap (L,), shorter: values at ``rate`` in the overlap, and in the shorter signal.
+    overlap (L,), shorter: number of values at ``rate`` in the overlap and in the shorter signal.
     """
     enough = max(min_overlap_seconds, MIN_SHARE * shorter / rate) * rate
     usable: npt.NDArray[np.bool_] = (overlap >= enough) & (np.abs(lags) <= max_offset + 0.5 / rate)
     if usable.any():
         return usable
     least = f"at least {enough / rate:.1f} s must overlap within +-{max_offset:g} s"
-    return f"the shorter one tells of {shorter / rate:.1f} s, and {least}"
+    return f"the shorter one lasts {shorter / rate:.1f} s, and {least}"
 
 
 def rivals_of(score: Floats, place: int, rate: float) -> tuple[float, list[int]]:
-    """Highest score (L,) outside of the peak at ``place``, at least 0, and the places of peaks that fit as well, MAX_RIVALS at
-    most."""
+    """(highest score (L,) outside the peak at ``place``, at least 0; places of at most MAX_RIVALS peaks that fit as well)."""
     lobe = max(round(LOBE_SECONDS * rate), 2)
     rest = np.isfinite(score)
     rest[max(0, place - lobe) : place + lobe + 1] = False
@@ -117,7 +117,7 @@ def _peak(
 ) -> Agreement:  # fmt: skip
     place = int(np.argmax(score))
     tried = max(float(np.isfinite(score).sum()) / spread, 2.0)
-    # Played backwards, the second signal has nothing to do with the first, and is as rough or as smooth as it was.
+    # Reversed in time, the second signal is unrelated to the first, but equally rough or smooth.
     _, backwards, overlap_backwards = overlap_correlation(a, have_a, b[::-1], have_b[::-1])
     by_chance = (backwards * np.sqrt(np.maximum(overlap_backwards, 1) / spread))[np.isfinite(score)]
     beside, rivals = rivals_of(score, place, rate)
@@ -143,7 +143,7 @@ def _peak(
 
 
 def _lasting(a: Floats, b: Floats, rate: float, step: int, spread: float) -> float:
-    """The score at a step without the half seconds that agree most."""
+    """Score at a step without the half seconds that agree most."""
     first, last = max(0, -step), min(len(b), len(a) - step)
     x, y = a[first + step : last + step], b[first:last]
     blocks = max(2, int(len(x) / (0.5 * rate)))
@@ -155,7 +155,7 @@ def _lasting(a: Floats, b: Floats, rate: float, step: int, spread: float) -> flo
 
 
 def _parts(a: Floats, b: Floats, rate: float, step: int, exact: float) -> tuple[int, float, float | None, float]:
-    """(parts, share of them that peak at the same lag, drift or None, what the offset moves by in samples at t = 0)."""
+    """(number of parts, share that peak at the same lag, drift or None, correction of the offset at t = 0 in samples)."""
     first, last = max(0, -step), min(len(b), len(a) - step)
     count = max(2, int((last - first) / rate / PART_SECONDS))
     reach = max(3, round(1.0 * rate))

@@ -1,4 +1,4 @@
-"""Start times of several recordings of one scene: by sound, by picture, or both. The command and a page call it."""
+"""Start times of several recordings of one scene, by sound, by picture, or both. Called by the command and a page."""
 
 import filecmp
 import logging
@@ -35,8 +35,8 @@ logger = logging.getLogger("framewise.sync")
 
 @dataclass(frozen=True)
 class EstimateOptions:
-    """max_offset: seconds that are searched each way, None for all that the recordings' lengths allow. pictures: a folder for
-    what there is to look at, made if it is not there. request_id: what log lines say that it was asked by."""
+    """max_offset: search range in seconds each way, None for all that the recordings' lengths allow. pictures: folder for
+    figures, created if missing. request_id: identifies the run in log lines."""
 
     method: str = "both"
     max_offset: float | None = 20.0
@@ -46,15 +46,15 @@ class EstimateOptions:
 
 
 def estimate_offsets(paths: Sequence[Path], options: EstimateOptions, progress: Progress = silent) -> Manifest:
-    """Put recordings on the clock of the first one given. Prints nothing; logs each step to ``framewise.sync``.
+    """Map recordings to the clock of the first one. Prints nothing; logs each step to ``framewise.sync``.
 
-    Which recordings could not be put there, and why, is in the manifest. Raises RequestError for what cannot be compared at
-    all (one file, the same twice), MediaError for a file that cannot be read, or if no two have what the method needs.
+    The manifest also names the recordings without an answer, with the reason. Raises RequestError if there is nothing to
+    compare (a single file, the same file twice), MediaError for an unreadable file, or if no two have what the method needs.
     """
     log = logging.LoggerAdapter(logger, {"request_id": options.request_id})
     _check(paths, options)
     log.info("%d recordings, method %s, reference %s", len(paths), options.method, paths[0].name)
-    materials = _look_into(paths)
+    materials = _read_headers(paths)
     with tempfile.TemporaryDirectory(prefix="framewise-sync-") as scratch:
         _measure(materials, options, Path(scratch), progress, log)
         reach = options.max_offset if options.max_offset is not None else max(m.duration for m in materials)
@@ -68,12 +68,12 @@ def estimate_offsets(paths: Sequence[Path], options: EstimateOptions, progress: 
             with _step("drawing", progress, log):
                 draw_all(materials, made, options.pictures)
         for material in materials:
-            material.sound = None  # it lies in the folder that goes now
+            material.sound = None  # its samples are in the folder that is removed now
     return made
 
 
 def describe(recording: files.Recording) -> str:
-    """A recording's answer in one line."""
+    """Describe a recording's answer in one line."""
     if not recording.answered or recording.offset is None:
         return f"{recording.name}: not answered: {recording.reason}"
     drift = f", drift {recording.drift_ppm:+z.1f} ppm" if recording.drift_ppm is not None else ""
@@ -102,8 +102,8 @@ def _check(paths: Sequence[Path], options: EstimateOptions) -> None:
             raise RequestError(f"{one} and {two} are the same recording; give each camera's file once")
 
 
-def _look_into(paths: Sequence[Path]) -> list[Material]:
-    """Headers, and names that differ. Raises MediaError."""
+def _read_headers(paths: Sequence[Path]) -> list[Material]:
+    """Read headers and assign unique names. Raises MediaError."""
     found = []
     for path, name in zip(paths, unique_names(paths), strict=True):
         with open_container(path) as container:
@@ -138,14 +138,14 @@ def _step(what: str, progress: Progress, log: Any) -> Iterator[None]:
 
 
 def _measure(materials: list[Material], options: EstimateOptions, scratch: Path, progress: Progress, log: Any) -> None:
-    """Fill in sound and movement, several recordings at once: decoding does not hold the interpreter."""
-    _need(materials, options.method)
+    """Measure sound and movement of several recordings in parallel: decoding releases the interpreter's lock."""
+    _check_enough(materials, options.method)
     jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
     for place, material in enumerate(materials):
         if options.method != "visual" and not material.no_sound:
-            jobs.append((_hear, (material, scratch / f"{place}.raw", progress, log)))
+            jobs.append((_measure_sound, (material, scratch / f"{place}.raw", progress, log)))
         if options.method != "audio" and not material.no_picture:
-            jobs.append((_watch, (material, progress, log)))
+            jobs.append((_measure_movement, (material, progress, log)))
     with ThreadPoolExecutor(THREADS) as pool:
         for future in [pool.submit(job, *arguments) for job, arguments in jobs]:
             future.result()
@@ -154,7 +154,7 @@ def _measure(materials: list[Material], options: EstimateOptions, scratch: Path,
             log.info("%s: %s", material.name, lack)
 
 
-def _hear(material: Material, target: Path, progress: Progress, log: Any) -> None:
+def _measure_sound(material: Material, target: Path, progress: Progress, log: Any) -> None:
     what = f"sound of {material.name}"
     with _step(what, progress, log):
         samples = decode_sound(material.path, target, named(between(progress, 0.0, 0.9), what))
@@ -164,7 +164,7 @@ def _hear(material: Material, target: Path, progress: Progress, log: Any) -> Non
         material.no_sound = "its sound is silence"
 
 
-def _watch(material: Material, progress: Progress, log: Any) -> None:
+def _measure_movement(material: Material, progress: Progress, log: Any) -> None:
     what = f"movement in {material.name}"
     with _step(what, progress, log):
         material.movement = measure_movement(material.path, named(progress, what))
@@ -173,8 +173,8 @@ def _watch(material: Material, progress: Progress, log: Any) -> None:
         material.no_picture = "nothing moves in its pictures"
 
 
-def _need(materials: list[Material], method: str) -> None:
-    """Raises MediaError where not even two recordings have what a method compares."""
+def _check_enough(materials: list[Material], method: str) -> None:
+    """Raise MediaError if fewer than two recordings have what the method compares."""
     heard, seen = (
         sum(not lack for lack in lacks) for lacks in zip(*((m.no_sound, m.no_picture) for m in materials), strict=True)
     )
@@ -189,7 +189,7 @@ def _need(materials: list[Material], method: str) -> None:
 def _compare(
     materials: list[Material], options: EstimateOptions, reach: float, progress: Progress, log: Any
 ) -> dict[tuple[int, int], dict[str, Answer]]:
-    """For every two recordings what each method says, and "both"."""
+    """Answers of each method, and of "both", for every two recordings."""
     found: dict[tuple[int, int], dict[str, Answer]] = {}
     pairs = list(combinations(range(len(materials)), 2))
     for number, (a, b) in enumerate(pairs):

@@ -1,7 +1,7 @@
-"""A line through lags: what two clocks differ by, at the beginning and in a second. Pure numpy.
+"""Line through lags: offset and drift between two clocks. Pure numpy.
 
-A lag is seconds on the reference's clock minus seconds on the other's, for the same instant: lag = offset + drift * t, with t
-on the other's clock. Positive: the other recording started later.
+A lag is the time of an instant on the reference's clock minus its time on the other clock: lag = offset + drift * t, with t
+on the other clock, in seconds. Positive: the other recording started later.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# What clocks of cameras differ by is some 100 ppm; a line through few lags is not let go far beyond.
+# Clocks of cameras differ by about 100 ppm; a line through few lags is kept near that range.
 USUAL_DRIFT = 100e-6
 MAX_DRIFT = 500e-6
 _ROUNDS = 30
@@ -36,10 +36,10 @@ class Line:
 
 
 def robust_line(seconds: npt.ArrayLike, lags: npt.ArrayLike, weights: npt.ArrayLike, resolution: float) -> Line:
-    """The line through most of the lags (N,) at times (N,), N >= 1; the others are outliers and move nothing.
+    """Fit a line to most of the lags (N,) at times (N,), N >= 1; the others are outliers without influence.
 
-    resolution: seconds that a good lag may be off, without being an outlier. Both are centred before the fit, and the centre's
-    part is taken from the intercept, so that the offset is that at t = 0. Few lags tell no drift: it stays near 0.
+    resolution: tolerance in seconds within which a lag is never an outlier. Both are centred before the fit, and the intercept
+    is converted back, so that the offset is that at t = 0. Few lags do not determine a drift: it stays near 0.
     """
     t, lag, weight = (np.asarray(x, dtype=np.float64) for x in (seconds, lags, weights))
     trust = weight / max(weight.max(initial=0.0), 1e-12)

@@ -1,4 +1,4 @@
-"""Everything that was measured of one recording."""
+"""Measurements of one recording."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,7 +10,7 @@ from framewise.sync.offsets.sound import Sound
 
 @dataclass
 class Material:
-    """A recording's file, its header, and what was measured in it. no_sound, no_picture: why there is none, in words."""
+    """A recording's file, header and measurements. no_sound, no_picture: the reason why there is none."""
 
     path: Path
     name: str

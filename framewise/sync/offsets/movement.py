@@ -1,4 +1,4 @@
-"""Movement in each picture of a recording, at the times of its pictures."""
+"""Amount of movement in the pictures of a recording, at their times."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from framewise.core.progress import ShareProgress, silent
 from framewise.media.video import decode, probe
 from framewise.sync.offsets.signals import Signal
 
-SIZE = 160  # pixels of the longer side that pictures are compared at
-_NOISE = 3.0  # grey levels that a pixel changes by without anything that moves
+SIZE = 160  # pixels of the longer side at which pictures are compared
+_NOISE = 3.0  # grey levels by which a pixel changes without movement
 CUT_LEVELS = 12.0
-STILL_LEVELS = 0.02  # of 255: pictures whose mean change never is more are static
+STILL_LEVELS = 0.02  # of 255: pictures are static if their mean change never exceeds this
 
 Grey = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Movement:
-    """levels (P - 1,): grey levels that pixels changed by, on average, from each picture to the next; signal: its logarithm,
-    each value half way between its two pictures. pictures: how many were decoded."""
+    """levels (P - 1,): mean change of pixels from each picture to the next, in grey levels. signal: its logarithm, each value
+    timed half way between its two pictures. pictures: number of decoded pictures."""
 
     signal: Signal
     levels: npt.NDArray[np.float64]
@@ -37,8 +37,8 @@ class Movement:
 
 
 def small_pictures(path: Path, progress: ShareProgress = silent) -> Iterator[tuple[float, Grey]]:
-    """(seconds, small grey picture) of one picture after the other; memory stays flat. Raises MediaError, at the end for a file
-    with less than three."""
+    """Yield (seconds, small grey picture) of each picture, in constant memory. Raises MediaError; for fewer than three
+    pictures, at the end."""
     info = probe(path)
     total, count = info.video_seconds or info.duration_seconds, 0
     for count, picture in enumerate(decode(path), 1):
@@ -47,11 +47,11 @@ def small_pictures(path: Path, progress: ShareProgress = silent) -> Iterator[tup
         if total and count % 25 == 0:
             progress(min(1.0, seconds / total))
     if count < 3:
-        raise MediaError(f"{path.name}: expected pictures that follow each other, found {count}")
+        raise MediaError(f"{path.name}: expected at least three pictures, found {count}")
 
 
 class MovementMeter:
-    """Every picture compared with the one before."""
+    """Meter of the change of every picture from the one before."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
@@ -59,19 +59,19 @@ class MovementMeter:
         self._before: Grey | None = None
 
     def add(self, seconds: float, grey: Grey) -> None:
-        """The next picture."""
+        """Add the next picture."""
         if self._before is not None:
             self._levels.append(_change(self._before, grey) if self._before.shape == grey.shape else 0.0)
         self._before = grey
         self._seconds.append(seconds)
 
     def movement(self) -> Movement:
-        """Movement of three pictures or more."""
+        """Movement after three pictures or more."""
         return _as_movement(np.array(self._seconds), np.array(self._levels))
 
 
 def measure_movement(path: Path, progress: ShareProgress = silent) -> Movement:
-    """Measure how much moves in a file's pictures. Raises MediaError."""
+    """Measure the amount of movement in a file's pictures. Raises MediaError."""
     meter = MovementMeter()
     for picture in small_pictures(path, progress):
         meter.add(*picture)
@@ -80,9 +80,9 @@ def measure_movement(path: Path, progress: ShareProgress = silent) -> Movement:
 
 def _as_movement(seconds: npt.NDArray[np.float64], levels: npt.NDArray[np.float64]) -> Movement:
     middle, spans = (seconds[1:] + seconds[:-1]) / 2, np.diff(seconds)
-    # A picture that is there twice (another frame rate before) has no change between: its time belongs to the next change.
+    # A duplicated picture (from a frame rate conversion) shows no change: its time belongs to the next change.
     twin = (levels < 1e-3) & (np.roll(levels, 1) > 0.05) & (np.roll(levels, -1) > 0.05)
-    # A cut changes everything at once, and is no movement.
+    # A cut changes everything at once and is not movement.
     around = median_filter(levels, 9, mode="nearest")
     cut = (levels > CUT_LEVELS) & (levels > 8 * around)
     keep = ~twin & ~cut
@@ -92,7 +92,7 @@ def _as_movement(seconds: npt.NDArray[np.float64], levels: npt.NDArray[np.float6
 
 
 def small_grey(frame: Any) -> npt.NDArray[np.float32]:
-    """A picture (H, W) in grey, its longer side SIZE pixels at most."""
+    """Scale a picture to grey, (H, W), with at most SIZE pixels on the longer side."""
     scale = min(1.0, SIZE / max(frame.width, frame.height))
     width, height = max(2, round(frame.width * scale / 2) * 2), max(2, round(frame.height * scale / 2) * 2)
     small = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
@@ -100,7 +100,7 @@ def small_grey(frame: Any) -> npt.NDArray[np.float32]:
 
 
 def _change(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> float:
-    """Grey levels by which pixels changed, on average, what is noise left out and a change of the whole light taken away."""
+    """Mean change of pixels in grey levels, without noise and without a change of the overall light."""
     change = now - before
     change -= np.median(change)
     return float(np.maximum(np.abs(change) - _NOISE, 0).mean()) + 0.05 * float(np.abs(change).mean())

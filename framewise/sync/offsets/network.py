@@ -1,6 +1,6 @@
-"""All recordings on one clock, from what was found between each two: robust least squares, loops, and who does not belong.
+"""All recordings on one clock, from the offsets of pairs: robust least squares, closure of loops, detection of outsiders.
 
-Recording i: t_ref = (1 + drift_i) t_i + offset_i, with offset and drift of recording 0, the reference, 0.
+Recording i: t_ref = (1 + drift_i) t_i + offset_i. Recording 0 is the reference, with offset and drift 0.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 
 @dataclass(frozen=True)
 class Link:
-    """t_a = (1 + drift) t_b + offset between two recordings a < b, and how sure that is; tolerance: seconds of error."""
+    """t_a = (1 + drift) t_b + offset between two recordings a < b, with its confidence. tolerance: possible error, seconds."""
 
     a: int
     b: int
@@ -25,10 +25,10 @@ class Link:
 
 @dataclass(frozen=True)
 class ClockSolution:
-    """offsets, drifts, confidences of the recordings that are connected with the reference.
+    """offsets, drifts, confidences: of the recordings connected with the reference.
 
-    wrong: links that contradict the rest. outsiders: recordings that contradict the others, with the seconds that they do by.
-    loop_residual: of the links that were kept, the largest closure round three recordings, seconds; None without three.
+    wrong: links that contradict the rest. outsiders: recordings that contradict the others, with the error in seconds.
+    loop_residual: largest closure error of the kept links around three recordings, seconds; None without a loop.
     """
 
     offsets: dict[int, float]
@@ -39,7 +39,7 @@ class ClockSolution:
     outsiders: dict[int, float] = field(default_factory=dict)
 
     def residual(self, link: Link) -> float | None:
-        """Seconds by which a link is off what the whole set says."""
+        """Error of a link relative to the whole solution, seconds."""
         if link.a not in self.offsets or link.b not in self.offsets:
             return None
         expected = (self.offsets[link.b] - self.offsets[link.a]) / (1 + self.drifts[link.a])
@@ -47,11 +47,11 @@ class ClockSolution:
 
 
 def solve(links: Sequence[Link]) -> ClockSolution:
-    """Put all recordings that links lead to on the reference's clock."""
+    """Map all recordings connected by links to the reference's clock."""
     kept, wrong, outsiders = list(links), [], {}
     while bad := _open_loops(kept):
         worst = max(abs(error) for _, error in bad)
-        link = _lone_liar(kept, bad)
+        link = _contradicted_link(kept, bad)
         if link is not None:
             kept.remove(link)
             wrong.append(link)
@@ -69,7 +69,7 @@ def solve(links: Sequence[Link]) -> ClockSolution:
 
 
 def _loops(links: Sequence[Link]) -> list[tuple[tuple[Link, Link, Link], float]]:
-    """Each three recordings with links between all: (links ab, bc, ac; seconds by which they do not close at t_c = 0)."""
+    """All triples of fully linked recordings: (links ab, bc, ac; closure error in seconds at t_c = 0)."""
     by_ends = {(link.a, link.b): link for link in links}
     found = []
     for a, b, c in combinations(sorted({end for ends in by_ends for end in ends}), 3):
@@ -83,8 +83,8 @@ def _open_loops(links: Sequence[Link]) -> list[tuple[tuple[Link, Link, Link], fl
     return [(loop, error) for loop, error in _loops(links) if abs(error) > sum(link.tolerance for link in loop)]
 
 
-def _lone_liar(links: list[Link], bad: list[tuple[tuple[Link, Link, Link], float]]) -> Link | None:
-    """The one link that all contradictions go through, if its recordings are held by loops that close without it."""
+def _contradicted_link(links: list[Link], bad: list[tuple[tuple[Link, Link, Link], float]]) -> Link | None:
+    """The single link in all contradictory loops, if other loops that close still connect its recordings."""
     shared = set(bad[0][0]).intersection(*(loop for loop, _ in bad))
     for link in sorted(shared, key=lambda k: k.confidence):
         rest = [other for other in links if other is not link]
@@ -95,8 +95,8 @@ def _lone_liar(links: list[Link], bad: list[tuple[tuple[Link, Link, Link], float
 
 
 def _outsider(links: list[Link], bad: list[tuple[tuple[Link, Link, Link], float]]) -> int:
-    """The recording without which fewest contradictions are left; of equals the one whose links are least sure, and never the
-    reference if it can be helped."""
+    """The recording whose removal leaves the fewest contradictions; among equals, preferably not the reference, then the one
+    with the least confident links."""
     ends = sorted({end for loop, _ in bad for link in loop for end in (link.a, link.b)})
 
     def left(recording: int) -> tuple[int, bool, float]:
@@ -108,7 +108,7 @@ def _outsider(links: list[Link], bad: list[tuple[tuple[Link, Link, Link], float]
 
 
 def _widest_paths(links: Sequence[Link]) -> dict[int, float]:
-    """For each recording that is connected with the reference: the confidence of the weakest link on the surest way to it."""
+    """Confidence of each recording connected with the reference: that of the weakest link on the most confident path to it."""
     best, done = {0: 1.0}, set()
     while open_ends := [end for end in best if end not in done]:
         here = max(open_ends, key=lambda end: best[end])
@@ -121,7 +121,7 @@ def _widest_paths(links: Sequence[Link]) -> dict[int, float]:
 
 
 def _least_squares(recordings: list[int], equations: Sequence[tuple[int, int, float, float]]) -> dict[int, float]:
-    """x with x_b - x_a = value for all (a, b, value, scale), x_0 = 0; one that is far off counts little (soft L1)."""
+    """Solve x_b - x_a = value for all (a, b, value, scale), with x_0 = 0; outliers count little (soft L1)."""
     unknown = {recording: place for place, recording in enumerate(r for r in recordings if r != 0)}
     if not unknown or not equations:
         return dict.fromkeys(recordings, 0.0)

@@ -1,7 +1,7 @@
-"""The offset between two sounds: roughly by loudness in bands, then by GCC-PHAT inside a band, in chunks, to parts of a sample.
+"""Offset between two sounds: roughly by loudness in bands, then to fractions of a sample by GCC-PHAT in one band, in chunks.
 
-C. Knapp, G. Carter, The generalized correlation method for estimation of time delay, 1976. Only the band that is compared is
-whitened: whitening what a filter or a codec left out makes unrelated noise agree.
+C. Knapp, G. Carter, The generalized correlation method for estimation of time delay, 1976. Only the compared band is whitened:
+whitening frequencies that a filter or codec removed makes unrelated noise agree.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,27 +21,27 @@ MIN_OVERLAP_SECONDS = 2.0
 ROUGH_PART_SECONDS, ROUGH_CHUNK_SECONDS, FINE_CHUNK_SECONDS = 30.0, 0.5, 6.0
 MAX_CHUNKS = 90
 CANDIDATES = 8
-CLEAR_SCORE, CLEAR_CONTRAST = 15.0, 1.5  # then nothing beyond the range needs to be looked for
-_SMOOTHING_STEPS = (1, 3, 9, 27, 81)  # of the envelope: drift smears a lag over a long recording
+CLEAR_SCORE, CLEAR_CONTRAST = 15.0, 1.5  # from here on, lags beyond the range are not searched
+_SMOOTHING_STEPS = (1, 3, 9, 27, 81)  # of the envelope: in a long recording, drift smears the peak
 _ROUGH_MARGIN_SECONDS = 0.06
 _FINE_MARGIN_SECONDS = 0.25
-_DRIFT_STEP_SECONDS = 1e-4  # what two lines that are tried differ by at their ends
-_NEAR_SECONDS, _ROUGH_DRIFT_ERROR = 0.002, 8e-6  # how far a chunk's peak may be from the rough line
+_DRIFT_STEP_SECONDS = 1e-4  # difference of neighbouring trial lines at their ends
+_NEAR_SECONDS, _ROUGH_DRIFT_ERROR = 0.002, 8e-6  # maximum distance of a chunk's peak from the rough line
 _FINE_RESOLUTION = 2e-4
-_CHUNK_PEAK = 4.0  # standard deviations: a chunk that says something
-_FEW_CHUNKS = 3  # one chunk always agrees with itself
+_CHUNK_PEAK = 4.0  # standard deviations: minimum height for a chunk to count
+_FEW_CHUNKS = 3  # minimum divisor: a single chunk always agrees with itself
 _PEAK_SECONDS = 0.003  # half the width of a peak with its side lobes
-# Of the highest peak: a lag that is as good. In rendered music a wrong lag was once the highest, and the true one at .83 of it.
+# Share of the highest peak that makes a lag a rival. In rendered music a wrong lag was once the highest, the true one at .83.
 _EVEN_RIVAL = 0.75
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Match of two sounds. offset, drift: see ``lines``; None of them is judged here.
+class AudioMatch:
+    """Match of two sounds. offset, drift: see ``lines``; not checked for plausibility here.
 
-    score:     the peak of all chunks' correlations together, in standard deviations of the rest.
-    contrast:  that peak over the next highest, wherever; 1 is a tie. agreement: share of the chunks that peak on the line, of
-               three at least.
+    score:     the peak of the sum of all chunks' correlations, in standard deviations of the rest.
+    contrast:  ratio of that peak to the next highest anywhere; 1 is a tie. agreement: share of the chunks that peak on the
+               line; fewer than three chunks count as three.
     overlap_seconds: of the two recordings. rivals: offsets that fit as well.
     """
 
@@ -56,8 +56,8 @@ class Heard:
     rivals: tuple[float, ...] = field(default=())
 
 
-def hear(reference: Sound, other: Sound, max_offset: float) -> tuple[Heard | None, Heard | None]:
-    """(the best offset within +-max_offset seconds, the best one beyond if the first is not clear); None where there is none.
+def match_audio(reference: Sound, other: Sound, max_offset: float) -> tuple[AudioMatch | None, AudioMatch | None]:
+    """(best match within +-max_offset seconds, best match beyond if the first is not clear); None if there is none.
 
     Recordings must overlap by MIN_OVERLAP_SECONDS, or by half of the shorter one.
     """
@@ -71,7 +71,7 @@ def hear(reference: Sound, other: Sound, max_offset: float) -> tuple[Heard | Non
 
 
 def envelope_correlation(reference: Sound, other: Sound) -> tuple[Floats, Floats]:
-    """(lags in seconds (L,), correlation of the envelopes (L,)), for a picture and for candidates; noise has equal height."""
+    """(lags in seconds (L,), correlation of the envelopes (L,)), scaled so that noise has equal height at all lags."""
     a, b = reference.envelope, other.envelope
     size = fft.next_fast_len(a.shape[1] + b.shape[1], real=True)
     cross = np.zeros(size // 2 + 1, np.complex64)
@@ -85,7 +85,7 @@ def envelope_correlation(reference: Sound, other: Sound) -> tuple[Floats, Floats
 
 
 def _candidates(reference: Sound, other: Sound) -> list[float]:
-    """Lags where the envelopes agree, the best first, of all that are possible."""
+    """All lags at which the envelopes agree, best first."""
     lags, scores = envelope_correlation(reference, other)
     best: list[tuple[float, float]] = []
     for width in _SMOOTHING_STEPS:
@@ -100,49 +100,54 @@ def _candidates(reference: Sound, other: Sound) -> list[float]:
     return kept
 
 
-def _best(reference: Sound, other: Sound, lags: list[float]) -> Heard | None:
-    """The rough lag that the fine correlation confirms most, with the others that it confirms as much."""
+def _best(reference: Sound, other: Sound, lags: list[float]) -> AudioMatch | None:
+    """Match at the rough lag that fine correlation confirms best, with those that it confirms equally as rivals."""
     rough = [line for lag in lags if (line := _rough_line(reference, other, lag))]
     rough.sort(key=lambda item: -item[0])
-    found: list[Heard] = []
+    found: list[AudioMatch] = []
     for strength, offset, drift in rough:
         known = any(abs(offset - h.offset) < 0.01 for h in found)
-        if not known and len(found) < 3 and strength >= 0.4 * rough[0][0] and (h := _listen(reference, other, offset, drift)):
+        if (
+            not known
+            and len(found) < 3
+            and strength >= 0.4 * rough[0][0]
+            and (h := _match_near_line(reference, other, offset, drift))
+        ):
             found.append(h)
     if not found:
         return None
     found.sort(key=lambda h: -h.score)
     best, others = found[0], [h for h in found[1:] if abs(h.offset - found[0].offset) > _PEAK_SECONDS]
-    # What fits elsewhere is compared by height a chunk, not by score, which is less where recordings overlap less.
+    # Rivals are compared by height per chunk, not by score, which is lower where recordings overlap less.
     heights = [h.score / np.sqrt(h.overlap_seconds) for h in others]
     height = best.score / np.sqrt(best.overlap_seconds)
     contrast = min([best.contrast, *(height / h for h in heights if h > 0)])
     rivals = tuple(h.offset for h, value in zip(others, heights, strict=True) if value >= _EVEN_RIVAL * height)
-    return Heard(
+    return AudioMatch(
         best.offset, best.drift, best.drift_error, best.spread, best.score, float(contrast), best.agreement,
         best.overlap_seconds, (*best.rivals, *rivals),
     )  # fmt: skip
 
 
 def _overlap(reference: Sound, other: Sound, lag: float) -> tuple[float, float]:
-    """From when to when, on the other's clock, both recordings run."""
+    """(start, stop) of the overlap on the other's clock."""
     return max(0.0, -lag), min(other.seconds, reference.seconds - lag)
 
 
 def _chunk_starts(begin: float, end: float, length: float, hop: float) -> Floats:
-    """Start times of chunks of ``length`` seconds, MAX_CHUNKS at most, spread evenly."""
+    """Start times of at most MAX_CHUNKS chunks of ``length`` seconds, evenly spaced."""
     last = max(begin, end - length)
     number = int(np.clip(np.floor((last - begin) / hop) + 1, 1, MAX_CHUNKS))
     return np.asarray(np.linspace(begin, last, number), np.float64)
 
 
 def _rough_line(reference: Sound, other: Sound, lag: float) -> tuple[float, float, float] | None:
-    """(height in standard deviations, offset, drift) of the best line near a lag: short chunks of the part where the envelopes
-    agree most, their curves added along every line that clocks can make."""
+    """(height in standard deviations, offset, drift) of the best line near a lag. Short chunks of the part where the envelopes
+    agree most are correlated, and their curves summed along every line of a plausible drift."""
     begin, end = _overlap(reference, other, lag)
     if end - begin < max(0.25, min(MIN_OVERLAP_SECONDS, 0.5 * min(reference.seconds, other.seconds))):
         return None
-    begin, end, lag = _liveliest(reference, other, begin, end, lag)
+    begin, end, lag = _best_part(reference, other, begin, end, lag)
     length = min(ROUGH_CHUNK_SECONDS, end - begin)
     margin = _ROUGH_MARGIN_SECONDS + MAX_DRIFT * (end - begin) / 2 + 2 / SAMPLE_RATE
     centres, curves = [], []
@@ -160,8 +165,8 @@ def _rough_line(reference: Sound, other: Sound, lag: float) -> tuple[float, floa
     return height, lag + place / SAMPLE_RATE - drift * middle, drift
 
 
-def _liveliest(reference: Sound, other: Sound, begin: float, end: float, lag: float) -> tuple[float, float, float]:
-    """(begin, end, lag) of the ROUGH_PART_SECONDS of an overlap in which the envelopes agree most, and their lag there."""
+def _best_part(reference: Sound, other: Sound, begin: float, end: float, lag: float) -> tuple[float, float, float]:
+    """(begin, end, lag) of the ROUGH_PART_SECONDS of an overlap in which the envelopes agree most."""
     if end - begin <= ROUGH_PART_SECONDS:
         return begin, end, lag
     reach = int(np.ceil(MAX_DRIFT * (end - begin) / 2 * ENVELOPE_RATE)) + 1
@@ -184,7 +189,7 @@ def _liveliest(reference: Sound, other: Sound, begin: float, end: float, lag: fl
 def _along_lines(curves: Floats, times: Floats, reach: int) -> tuple[float, int, float]:
     """(height, lag in samples, drift) of the highest sum of the curves (C, 2 M + 1) along a line.
 
-    times (C,): seconds from their mean. reach: lags of -reach .. reach samples are looked at; what M is more is for the drift.
+    times (C,): seconds from their mean. reach: lags of -reach .. reach samples are tried; M is larger to leave room for drift.
     """
     span = max(float(np.abs(times).max()), 1e-3)
     middle = curves.shape[1] // 2
@@ -201,8 +206,8 @@ def _along_lines(curves: Floats, times: Floats, reach: int) -> tuple[float, int,
     return highest[0] / spread, highest[1], highest[2]
 
 
-def _listen(reference: Sound, other: Sound, offset: float, drift: float, again: int = 2) -> Heard | None:
-    """Longer chunks, with the drift taken out of them, close to a line: their peaks give the line, their sum the score."""
+def _match_near_line(reference: Sound, other: Sound, offset: float, drift: float, again: int = 2) -> AudioMatch | None:
+    """Match longer chunks, with the drift removed, close to a line: their peaks give the refined line, their sum the score."""
     begin, end = _overlap(reference, other, offset)
     length = min(FINE_CHUNK_SECONDS, end - begin)
     if length <= 0.25:
@@ -225,12 +230,12 @@ def _listen(reference: Sound, other: Sound, offset: float, drift: float, again: 
     rest = robust_line(t, own, np.maximum(heights - 3, 0.01) ** 2, _FINE_RESOLUTION)
     line = replace(rest, offset=rest.offset + offset, drift=rest.drift + drift)
     if again and abs(line.drift - drift) * length > _FINE_RESOLUTION / 4 and abs(line.drift) <= 2 * MAX_DRIFT:
-        return _listen(reference, other, line.offset, line.drift, again - 1)
-    return _judge(rows, lags, rest.at(t), heights, line, end - begin)
+        return _match_near_line(reference, other, line.offset, line.drift, again - 1)
+    return _score_match(rows, lags, rest.at(t), heights, line, end - begin)
 
 
-def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Line, overlap_seconds: float) -> Heard:
-    """The chunks' curves (C, L), each moved by what the line says, added: how high the peak is over the rest."""
+def _score_match(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Line, overlap_seconds: float) -> AudioMatch:
+    """Score the sum of the chunks' curves (C, L), each shifted onto the line: height of the peak above the rest."""
     step = lags[1] - lags[0]
     moved = np.array([np.roll(row, -round(float(shift / step))) for row, shift in zip(rows, shifts, strict=True)])
     total = moved.mean(axis=0)
@@ -247,7 +252,7 @@ def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Li
         if total[i] == total[max(0, i - reach) : i + reach].max()
     ]
     agreeing = float((line.inliers & (heights > _CHUNK_PEAK)).sum())
-    return Heard(
+    return AudioMatch(
         line.offset, line.drift, line.drift_error, line.spread, peak / spread, peak / max(second, 1e-12),
         agreeing / max(len(rows), _FEW_CHUNKS), overlap_seconds, tuple(line.offset + r for r in rivals[:6]),
     )  # fmt: skip
@@ -256,9 +261,9 @@ def _judge(rows: Floats, lags: Floats, shifts: Floats, heights: Floats, line: Li
 def _correlate(
     reference: Sound, other: Sound, start: float, length: float, offset: float, drift: float, margin: float
 ) -> tuple[Floats | None, Floats]:
-    """GCC-PHAT of one chunk of the other sound: (curve (L,), lags (L,) beside offset + drift * t, in -margin .. margin).
+    """GCC-PHAT of one chunk of the other sound: (curve (L,), lags (L,) relative to offset + drift * t, in -margin .. margin).
 
-    None for a chunk without sound. start, length: seconds of the other's clock; the chunk is stretched by the drift.
+    The curve is None for a silent chunk. start, length: seconds on the other's clock; the chunk is stretched by the drift.
     """
     count, reach = int(length * SAMPLE_RATE), int(np.ceil(margin * SAMPLE_RATE))
     lags = np.arange(-reach, reach + 1) / SAMPLE_RATE
@@ -285,7 +290,7 @@ def _correlate(
 
 
 def _read(samples: npt.NDArray[np.int16], first: int, count: int) -> npt.NDArray[np.float32]:
-    """Samples first .. first + count as float32, silence outside of the recording."""
+    """Samples first .. first + count as float32, zero outside the recording."""
     part = np.zeros(count, np.float32)
     begin, end = max(first, 0), min(first + count, len(samples))
     if end > begin:
@@ -294,7 +299,7 @@ def _read(samples: npt.NDArray[np.int16], first: int, count: int) -> npt.NDArray
 
 
 def _top(curve: Floats, lags: Floats) -> tuple[float, float]:
-    """(lag, height) of the highest point, between samples by a parabola."""
+    """(lag, height) of the highest point, refined between samples by a parabola."""
     place = int(np.argmax(curve))
     if not 0 < place < len(curve) - 1 or not np.isfinite(curve[place - 1 : place + 2]).all():
         return float(lags[place]), float(curve[place])

@@ -1,5 +1,4 @@
-"""Figures of an estimate: what moves at the same instants, sounds and movement before and after, and
-correlations. PNG files, drawn without a screen."""
+"""Figures of an estimate: pictures of the same instants, sound and movement before and after, correlations. PNG files."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -22,13 +21,13 @@ from framewise.sync.offsets.phat import envelope_correlation
 from framewise.sync.offsets.sound import SAMPLE_RATE, Sound
 
 INSTANTS = 4
-MAX_DRAWN = 8  # recordings in one picture: more would be too small to see anything
-COLUMNS = 1200  # points of a curve: as many as a picture has
-_MOVES = 14.0  # grey levels by which what moves changes
+MAX_DRAWN = 8  # recordings in one figure: more would be too small to see anything
+COLUMNS = 1200  # points of a curve: the width of a figure
+_MOVES = 14.0  # change in grey levels that counts as movement
 
 
 def draw_all(materials: Sequence[Material], made: Manifest, folder: Path) -> list[Path]:
-    """Every picture that there is material for, into a folder. Raises SettingsError if it cannot be written."""
+    """Write all applicable figures to a folder. Raises SettingsError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return list(_draw(materials, made, folder))
@@ -50,7 +49,7 @@ def _draw(materials: Sequence[Material], made: Manifest, folder: Path) -> Iterat
 
 
 def _on_reference(recording: Recording, seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Times of a recording's clock on the reference's; as they are where it is not answered."""
+    """Map times of a recording's clock to the reference's; unchanged if it has no answer."""
     t = np.asarray(seconds, dtype=np.float64)
     return (1 + (recording.drift_ppm or 0.0) * 1e-6) * t + (recording.offset or 0.0)
 
@@ -63,7 +62,7 @@ def _own(recording: Recording, on_reference: float) -> float:
 
 
 def _indicators(shown: Sequence[tuple[Material, Recording]], path: Path) -> Path:
-    """The same instants in all cameras, a row each, with what moves in boxes: hands and things must be in the same state."""
+    """Plot the same instants from all cameras, one row each, with boxes around movement: hands and objects must match."""
     instants = _lively_instants(shown)
     figure = new_figure(3.1 * len(instants) + 0.4, 2.35 * len(shown) + 0.6)
     axes = figure.subplots(len(shown), len(instants), squeeze=False)
@@ -82,12 +81,12 @@ def _indicators(shown: Sequence[tuple[Material, Recording]], path: Path) -> Path
                 axis.add_patch(_box(left, top, right, bottom))
             axis.set_title(f"{instant:.3f} s  (own clock {at:.3f} s, {1000 * (at - own):+.0f} ms)", fontsize=7)
         row[0].set_ylabel(plain(material.name, 24), fontsize=8)
-    figure.suptitle("The same instants on the reference's clock; what moves is boxed", fontsize=10)
+    figure.suptitle("The same instants on the reference's clock, with boxes around movement", fontsize=10)
     return save(figure, path)
 
 
 def _lively_instants(shown: Sequence[tuple[Material, Recording]]) -> list[float]:
-    """Instants of the reference's clock in which much moves, in as many recordings as possible, spread over what they share."""
+    """Instants on the reference's clock with much movement, in as many recordings as possible, spread over their overlap."""
     starts = [float(_on_reference(r, 0.0)) for _, r in shown]
     ends = [float(_on_reference(r, m.duration)) for m, r in shown]
     begin, end = max(starts), min(ends)
@@ -104,7 +103,7 @@ def _lively_instants(shown: Sequence[tuple[Material, Recording]]) -> list[float]
 
 
 def _pictures_at(path: Path, wanted: Sequence[float]) -> list[tuple[float, Any, list[tuple[float, ...]]] | None]:
-    """For each time the picture on screen: (its time, RGB, boxes of what moved since the one before); None outside."""
+    """Picture shown at each time: (its time, RGB, boxes around movement since the one before); None outside the recording."""
     info = probe(path)
     found: list[tuple[float, Any, list[tuple[float, ...]]] | None] = [None] * len(wanted)
     order = sorted((w, i) for i, w in enumerate(wanted) if w >= 0)
@@ -142,7 +141,7 @@ def _boxes(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> lis
     """(left, top, right, bottom) of up to six parts that changed, the largest first."""
     change = np.abs(now - before - np.median(now - before))
     moving = binary_dilation(change > min(_MOVES, max(4.0, float(change.max()) / 3)), iterations=5)
-    parts = [p for p in find_objects(label(moving)[0]) if p[0].stop - p[0].start > 11]  # less is one dot of noise
+    parts = [p for p in find_objects(label(moving)[0]) if p[0].stop - p[0].start > 11]  # smaller parts are single dots of noise
     boxes = [(p[1].start, p[0].start, p[1].stop, p[0].stop) for p in parts]
     while touching := next(((a, b) for a, b in combinations(boxes, 2) if _touch(a, b)), None):
         one, two = touching
@@ -165,7 +164,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> Any:
 
 
 def _waveforms(heard: Sequence[tuple[Material, Recording]], path: Path) -> Path:
-    """Every sound on its own clock (left) and on the reference's (right)."""
+    """Plot every sound on its own clock (left) and on the reference's (right)."""
     figure = new_figure(13, 1.15 * len(heard) + 1)
     axes = figure.subplots(len(heard), 2, squeeze=False, sharex="col")
     for row, (material, recording) in zip(axes, heard, strict=True):
@@ -181,7 +180,7 @@ def _waveforms(heard: Sequence[tuple[Material, Recording]], path: Path) -> Path:
 
 
 def _motion(seen: Sequence[tuple[Material, Recording]], path: Path) -> Path:
-    """Plot how much moves in every recording, on its own clock and on the reference's."""
+    """Plot the movement in every recording on its own clock and on the reference's."""
     figure = new_figure(13, 1.15 * len(seen) + 1)
     axes = figure.subplots(len(seen), 2, squeeze=False, sharex="col")
     for row, (material, recording) in zip(axes, seen, strict=True):
@@ -208,7 +207,7 @@ def _before_and_after(figure: Any, axes: Any, what: str, path: Path) -> Path:
 
 
 def _outline(sound: Sound) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(seconds, lowest, highest sample) of COLUMNS stretches of a sound."""
+    """(seconds, lowest, highest sample) of COLUMNS sections of a sound."""
     edges = np.linspace(0, len(sound.samples), min(COLUMNS, len(sound.samples)) + 1).astype(int)[:-1]
     low = np.minimum.reduceat(sound.samples, edges).astype(np.float64)
     high = np.maximum.reduceat(sound.samples, edges).astype(np.float64)
@@ -219,7 +218,7 @@ def _outline(sound: Sound) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
 
 
 def _matrix(made: Manifest, path: Path) -> Path:
-    """Plot how sure the offset of every two recordings is, with the offset; the better method where there are two."""
+    """Plot offset and confidence of every two recordings, by the more confident method if there are two."""
     names = [r.name for r in made.recordings][:MAX_DRAWN]
     sure, texts = np.eye(len(names)), [["" for _ in names] for _ in names]
     for pair in sorted(made.pairs, key=lambda p: p.confidence):
@@ -244,7 +243,7 @@ def _matrix(made: Manifest, path: Path) -> Path:
 
 
 def _curves(every: Sequence[tuple[Material, Recording]], made: Manifest, path: Path) -> Path:
-    """The correlation of each recording with the reference at every lag: one narrow peak is an answer, several are a doubt."""
+    """Plot each recording's correlation with the reference at every lag: one narrow peak is clear, several are ambiguous."""
     reference, others = every[0][0], every[1:]
     figure = new_figure(13, 1.5 * max(1, len(others)) + 0.8)
     axes = figure.subplots(max(1, len(others)), 2, squeeze=False)
@@ -282,6 +281,6 @@ def _motion_curve(one: Material, two: Material, reach: float) -> tuple[Any, Any]
 
 
 def _thinned(lags: Any, values: Any) -> tuple[Any, Any]:
-    """A curve of at most some thousand points, that keeps its peaks."""
+    """Reduce a curve to a few thousand points, keeping its peaks."""
     step = max(1, len(lags) // (3 * COLUMNS))
     return lags[::step], maximum_filter1d(values, step)[::step] if step > 1 else values

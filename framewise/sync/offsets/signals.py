@@ -1,4 +1,4 @@
-"""Signals with one number an instant, brought to one rate and made flat, and sums over what two of them have in common."""
+"""Signals with one number per instant: resampling to a common rate, flattening, and correlation over the overlap."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter1d
 
 Floats = npt.NDArray[np.float64]
 MAX_RATE = 120.0
-# Slower changes (light, a tide of people) are alike in recordings that have nothing to do with each other.
+# Slower changes (light, crowds) are similar in unrelated recordings.
 SLOWEST_SECONDS = 2.0
 FASTEST_HERTZ = 12.0
 STILL = 1e-9
@@ -19,9 +19,9 @@ _CLIP = 4.0  # standard deviations: one flash must not decide
 
 @dataclass(frozen=True)
 class Signal:
-    """seconds (N,) ascending, on the recording's own clock; values (N,) finite, larger where more happens.
+    """seconds (N,): ascending, on the recording's own clock. values (N,): finite, larger with more activity.
 
-    Where samples are missing for longer than ``gap_seconds``, the signal is unknown, not zero.
+    In gaps longer than ``gap_seconds`` the signal is unknown, not zero.
     """
 
     seconds: Floats
@@ -30,17 +30,17 @@ class Signal:
 
     @property
     def rate(self) -> float:
-        """Samples a second, as most of them follow each other; 0 for fewer than two."""
+        """Samples per second, from their median interval; 0 for fewer than two."""
         return 1 / float(np.median(np.diff(self.seconds))) if len(self.seconds) > 1 else 0.0
 
 
 def common_rate(one: float, two: float) -> float:
-    """The faster of two rates, but not more than four times the slower: what lies beyond has no partner."""
+    """The faster of two rates, but at most four times the slower, whose signal has nothing above that."""
     return float(min(max(one, two), 4 * min(one, two), MAX_RATE))
 
 
 def on_grid(signal: Signal, rate: float) -> tuple[Floats, Floats, float]:
-    """(values (N,), 1 where known and 0 in gaps (N,), seconds of the first) at ``rate``; faster signals are averaged."""
+    """Resample to ``rate``: (values (N,), 1 if known or 0 in a gap (N,), seconds of the first). Faster signals are averaged."""
     seconds, values = signal.seconds, signal.values
     if signal.rate > 1.5 * rate:
         values = uniform_filter1d(values, max(1, round(signal.rate / rate)))
@@ -51,7 +51,7 @@ def on_grid(signal: Signal, rate: float) -> tuple[Floats, Floats, float]:
 
 
 def flatten(values: Floats, have: Floats, rate: float) -> Floats:
-    """Without what is slow, without outliers, and with its spectrum made flat up to FASTEST_HERTZ; nothing moves in time."""
+    """Remove slow changes, clip outliers and flatten the spectrum up to FASTEST_HERTZ, without moving anything in time."""
     width = max(3, round(SLOWEST_SECONDS * rate) | 1)
     mean = uniform_filter1d(values * have, width) / np.maximum(uniform_filter1d(have, width), 1e-6)
     rest = (values - mean) * have
@@ -88,7 +88,7 @@ def samples_by_chance(a: Floats, b: Floats) -> float:
 
 
 def peak_shift(curve: Floats, place: int) -> float:
-    """Offset of the peak from a place, -0.5 .. 0.5 samples, by a parabola."""
+    """Offset of the peak from a place in samples, -0.5 .. 0.5, by a parabola."""
     if not 0 < place < len(curve) - 1:
         return 0.0
     left, middle, right = curve[place - 1 : place + 2]
@@ -97,7 +97,7 @@ def peak_shift(curve: Floats, place: int) -> float:
 
 
 def correlation_at(a: Floats, b: Floats, low: int, high: int, step: int) -> float:
-    """Correlation of b[low:high] with a, ``step`` samples later, (N,) or (N, C); what lies outside of a counts as zero."""
+    """Correlation of b[low:high] with a, ``step`` samples later. a, b: (N,) or (N, C); outside a counts as zero."""
     begin, end = max(low, -step), min(high, len(a) - step)
     if end - begin < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""The sound of recordings: decoded to one channel at one rate, on disk, and what of it is compared roughly."""
+"""Sound of recordings: decoded to disk as one channel at a fixed rate, and its envelope for rough comparison."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ SAMPLE_RATE = 16000
 ENVELOPE_RATE = 100
 BAND_EDGES_HERTZ = np.geomspace(200.0, 6500.0, 17)
 _WINDOW = 512
-_BLOCK = 4096  # steps of the envelope that are computed at once
-GAP_SECONDS = 0.03  # what timestamps may be off before silence is put in for what is missing
-# Below this a sound is silence: -80 dB of full scale.
+_BLOCK = 4096  # envelope steps computed at once
+GAP_SECONDS = 0.03  # larger gaps between timestamps are filled with silence
+# Sound below this is silence: -80 dB of full scale.
 SILENCE = 3.3
 
 Floats = npt.NDArray[np.float32]
@@ -28,10 +28,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sound:
-    """samples (N,) int16 at SAMPLE_RATE, the first at 0 s of the file's timeline; may lie on disk.
+    """samples (N,): int16 at SAMPLE_RATE, the first at 0 s of the file's timeline; may be mapped from disk.
 
-    envelope (BANDS, N / 160) float32 at ENVELOPE_RATE: how loud each band is beside its surroundings, in its own units.
-    level: root mean square of what is not silent. steadiness: standard deviation of the loudness, decibels.
+    envelope (BANDS, N / 160): float32 at ENVELOPE_RATE, loudness of each band relative to its surroundings, normalised.
+    level: root mean square of the parts that are not silent. steadiness: standard deviation of the loudness, decibels.
     """
 
     samples: npt.NDArray[np.int16]
@@ -54,10 +54,10 @@ def has_sound(path: Path) -> bool:
 
 
 def decode_sound(path: Path, target: Path, progress: ShareProgress = silent) -> npt.NDArray[np.int16]:
-    """A recording's first sound as one channel at SAMPLE_RATE, written to ``target`` and mapped from there: memory stays flat.
+    """Decode a recording's first sound track to one channel at SAMPLE_RATE, written to ``target`` and memory-mapped.
 
-    A sample's place is its time on the file's timeline: what begins late or is missing in between is silence. Raises MediaError
-    for a file without sound that can be decoded.
+    A sample's index is its time on the file's timeline: a late start and gaps are silence. Raises MediaError for a file without
+    decodable sound.
     """
     with open_container(path) as container, target.open("wb") as out:
         stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
@@ -65,12 +65,12 @@ def decode_sound(path: Path, target: Path, progress: ShareProgress = silent) -> 
             raise MediaError(f"{path.name}: expected a sound track, found none")
         stream.thread_type = "AUTO"
         total = (container.duration or 0) / av.time_base
-        # A file of sound alone is played from its first sample: the encoder's delay, that MP3 counts, is no time.
+        # A pure sound file is played from its first sample: the encoder delay that MP3 timestamps include does not count.
         begin = 0.0 if container.streams.video else float((stream.start_time or 0) * stream.time_base)
         _write(container, stream, out, begin, lambda seconds: progress(min(1.0, seconds / total)) if total else None)
     samples = np.memmap(target, dtype=np.int16, mode="r") if target.stat().st_size else np.zeros(0, np.int16)
     if len(samples) == 0:
-        raise MediaError(f"{path.name}: it has a sound track, but not one sample could be decoded; is the file damaged?")
+        raise MediaError(f"{path.name}: it has a sound track, but no sample could be decoded; is the file damaged?")
     return samples
 
 
@@ -78,14 +78,14 @@ def _write(container: Any, stream: Any, out: BinaryIO, begin: float, tell: Calla
     resampler, written, fed = None, 0, 0.0
     unit = float(stream.time_base)
     for frame in decoded_frames(container, stream):
-        if frame is None:  # a damaged part is silence: the next has its time
+        if frame is None:  # a damaged part becomes silence: the next frame has its own time
             continue
         at = frame.pts * unit - begin if frame.pts is not None else fed
         if resampler is None or abs(at - fed) > GAP_SECONDS:
             written += _put(out, resampler.resample(None) if resampler else [])
             resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
             missing = round(at * SAMPLE_RATE) - written
-            if missing < 0:  # before 0 s, or told twice
+            if missing < 0:  # before 0 s, or a repeated part
                 if at + frame.samples / frame.sample_rate < written / SAMPLE_RATE or at < 0:
                     resampler, fed = (None, fed) if written == 0 else (resampler, fed)
                     continue
@@ -102,7 +102,7 @@ def _write(container: Any, stream: Any, out: BinaryIO, begin: float, tell: Calla
 def _put(out: BinaryIO, frames: list[Any]) -> int:
     count = 0
     for frame in frames:
-        out.write(memoryview(frame.planes[0])[: 2 * frame.samples])  # a plane is longer than what is in it
+        out.write(memoryview(frame.planes[0])[: 2 * frame.samples])  # a plane is longer than its data
         count += frame.samples
     return count
 
@@ -114,7 +114,7 @@ def _silence(out: BinaryIO, count: int) -> int:
 
 
 def analyse(samples: npt.NDArray[np.int16]) -> Sound:
-    """Describe a sound before it is compared. samples (N,) int16 at SAMPLE_RATE."""
+    """Compute envelope and level of a sound. samples (N,): int16 at SAMPLE_RATE."""
     hop = SAMPLE_RATE // ENVELOPE_RATE
     steps = max(1, len(samples) // hop)
     loud = np.empty((len(BAND_EDGES_HERTZ) - 1, steps), np.float32)
@@ -125,7 +125,7 @@ def analyse(samples: npt.NDArray[np.int16]) -> Sound:
     heard = power > SILENCE**2
     level = float(np.sqrt(power[heard].mean())) if heard.any() else 0.0
     decibels = 10 * np.log10(uniform_filter1d(power, 10) + SILENCE**2)
-    # Of each band what changes within a third of a second, in units of its own: a filter or a gain changes nothing.
+    # Only changes within a third of a second, normalised per band, so that a filter or a gain has no effect.
     loud -= uniform_filter1d(loud, ENVELOPE_RATE // 3, axis=1)
     loud /= np.maximum(loud.std(axis=1, keepdims=True), 1e-3)
     np.clip(loud, -4, 4, out=loud)
@@ -141,7 +141,7 @@ def _loudness(samples: npt.NDArray[np.int16], start: int, stop: int, hop: int) -
     windows = np.lib.stride_tricks.sliding_window_view(part, _WINDOW)[::hop][: stop - start]
     spectrum = np.abs(np.fft.rfft(windows * np.hanning(_WINDOW).astype(np.float32), axis=1)) ** 2
     edges = np.round(BAND_EDGES_HERTZ * _WINDOW / SAMPLE_RATE).astype(int)
-    edges = np.maximum(edges, np.arange(len(edges)) + edges[0])  # each band has a line at least
+    edges = np.maximum(edges, np.arange(len(edges)) + edges[0])  # each band has at least one line
     bands = np.add.reduceat(spectrum[:, : edges[-1]], edges[:-1], axis=1)
     floor = (SILENCE * _WINDOW) ** 2 / 100
     return np.log(bands.T + floor).astype(np.float32), (windows.astype(np.float32) ** 2).mean(axis=1)

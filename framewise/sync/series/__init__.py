@@ -1,1 +1,1 @@
-"""A sensor's time series aligned with a video by what both of them measured."""
+"""Alignment of a sensor's time series with a video, by what both of them recorded."""

@@ -1,4 +1,4 @@
-"""A sensor's series written anew, so that its first sample is the video's 0: where Label Studio puts the first sample."""
+"""Aligned copy of a sensor's series: it starts at 0 s of the video, where Label Studio shows the first sample."""
 
 import csv
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ from framewise.media.series import column_names, read_cells, separator_in
 from framewise.sync.offsets.signals import Floats
 from framewise.sync.series.aligning import Alignment, Sensor
 
-_EXACT = 0.0005  # seconds: a sample as near to the video's 0 is its first one
+_EXACT = 0.0005  # seconds: a sample this close to the video's start counts as the first one
 
 
 def write_aligned(
     source: Path, target: Path, settings: SeriesSettings, sensor: Sensor, alignment: Alignment
 ) -> tuple[int, int]:
-    """(rows written, samples left out that lie before the video). Columns are separated and named as in the source.
+    """Write the aligned series; returns (rows written, samples dropped because they precede the video).
 
-    Numbers become seconds of the video. Dates stay on the sensor's clock, in their format, moved only where there is a drift.
-    Other cells stay as they are. If no sample lies at the video's 0 there is a first row that does: with the cells of the
-    sample before it, or with empty ones if the sensor was not on yet. Raises SettingsError.
+    Separator and column names are kept. Numeric times become seconds of the video. Dates keep the sensor's clock and their
+    format, and change only if there is drift. Other cells are unchanged. If no sample lies at 0 s of the video, a first row is
+    added there: with the cells of the sample before it, or with empty ones if the sensor was not on yet. Raises SettingsError.
     """
     names = column_names(source, settings.sep)
     place = [name.lower() for name in names].index(settings.time_column.lower())
     seconds = alignment.on_video(sensor.times.seconds)
     first = int(np.searchsorted(seconds, -_EXACT))
     if first == len(seconds):
-        raise MediaError(f"{source.name}: every sample lies before the video begins; nothing is left to be written")
+        raise MediaError(f"{source.name}: every sample lies before the start of the video; there is nothing to write")
     written = 0
     try:
         with target.open("w", encoding="utf-8", newline="") as file:
@@ -46,7 +46,7 @@ def write_aligned(
 
 
 def _rows(cells: Iterator[list[str]], seconds: Floats, first: int, width: int) -> Iterator[tuple[float, list[str]]]:
-    """(seconds of the video, cells) of each row to be written."""
+    """Yield (seconds of the video, cells) of each row to be written."""
     before = [""] * width
     for number, (at, row) in enumerate(zip(seconds, cells, strict=True)):
         if number == first and at > _EXACT:

@@ -1,4 +1,4 @@
-"""Time of a sensor's first sample on a video's clock, from what both tell: the picture is turned, things move, it is loud."""
+"""Start of a sensor's series on a video's clock, from three cues in the video: camera rotation, movement and loudness."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from framewise.sync.offsets.sound import SAMPLE_RATE, decode_sound, has_sound
 from framewise.sync.series.channels import correlate_channels
 from framewise.sync.series.turning import TurningMeter
 
-SAME_SECONDS = 0.1  # answers that differ by less say the same
+SAME_SECONDS = 0.1  # answers that differ by less agree
 CAMERA, SCENE, SOUND = "turning", "movement", "sound"
 LOUDNESS_RATE = 100
 CLEAR_SURPLUS = 2.0  # standard deviations
@@ -30,7 +30,7 @@ CLEAR_SURPLUS = 2.0  # standard deviations
 
 @dataclass(frozen=True)
 class Sensor:
-    """A series as signals: seconds since its first sample, all channels with the same ones. times: of all its samples."""
+    """A series as signals. channels: share the same seconds, counted from the first sample. times: of all samples."""
 
     series: Series
     times: SeriesTimes
@@ -44,7 +44,7 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Compared:
-    """Result of one method: CAMERA, SCENE or SOUND. video, sensor: what was compared. found: or in words why nothing."""
+    """Result of one method: CAMERA, SCENE or SOUND. video, sensor: the compared signals. found: or the reason for no result."""
 
     method: str
     video: tuple[Signal, ...]
@@ -53,8 +53,8 @@ class Compared:
 
     @property
     def confidence(self) -> float:
-        """0 .. 1. Of one curve a side, a peak that is barely above the best of chance is worth little, however lonely it is:
-        vibration and loudness of a few seconds often have one burst each."""
+        """Confidence, 0 .. 1. With a single signal on each side, a peak barely above chance level counts little, even without
+        rivals: a few seconds of vibration and of loudness often have one burst each."""
         if not isinstance(self.found, Agreement):
             return 0.0
         weight = 1.0 if self.method == CAMERA else min(1.0, max(0.0, self.found.surplus / CLEAR_SURPLUS))
@@ -63,9 +63,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Alignment:
-    """A sensor's second t is the video's second ``offset + (1 + drift) t``; drift is 0 where it was not asked.
+    """Mapping of a sensor's second t to the video's second ``offset + (1 + drift) t``; an unmeasured drift (None) counts as 0.
 
-    compared: of every method that could be asked, the surest first; its answer is the one that is given.
+    compared: results of all applicable methods, most confident first; the first one's answer is used.
     """
 
     compared: tuple[Compared, ...]
@@ -82,7 +82,7 @@ class Alignment:
 
 
 def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
-    """Raises MediaError, which names the file, for what is no series or too short."""
+    """Read a series as a sensor. Raises MediaError that names the file if it is not a series, or too short."""
     try:
         series = read_series(path, settings)
     except MediaError as error:
@@ -101,8 +101,8 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
     typical = float(np.median(np.diff(seconds[known])))
     if typical > 1.0:
         raise MediaError(
-            f"{path.name}: expected several samples a second, found one in {typical:g} s; if its times are no seconds, "
-            "say what they are: --time-format %Q for milliseconds since 1970"
+            f"{path.name}: expected several samples per second, found one per {typical:g} s; if its times are not seconds, "
+            "give their format: --time-format %Q for milliseconds since 1970"
         )
     values = series.values[known].astype(np.float64)
     channels = tuple(Signal(seconds[known], column) for column in values.T)
@@ -110,10 +110,10 @@ def read_sensor(path: Path, settings: SeriesSettings) -> Sensor:
 
 
 def _energy(values: Floats, rate: float) -> Floats:
-    """values (N, C) -> (N,): the logarithm of how far they are from their mean of two seconds, all channels alike; gravity
-    and what a gyroscope counts at rest are in that mean."""
+    """values (N, C) -> (N,): logarithm of their distance from their mean over two seconds, each channel scaled to the same
+    deviation; that mean contains gravity and a gyroscope's bias at rest."""
     width = min(max(3, round(2 * rate)) | 1, 2 * (len(values) // 2) - 1)
-    # Turned about its ends: what drifts away would else seem to be shaken where the file begins and ends.
+    # Odd reflection at both ends: otherwise drifting values would look like shaking at the start and end of the file.
     longer = np.pad(values, ((width // 2, width // 2), (0, 0)), mode="reflect", reflect_type="odd")
     rest = values - uniform_filter1d(longer, width, axis=0)[width // 2 : width // 2 + len(values)]
     size = rest.std(axis=0)
@@ -126,30 +126,30 @@ def _energy(values: Floats, rate: float) -> Floats:
 
 
 def align_series(video: Path, sensor: Sensor, search: float, progress: Progress = silent) -> Alignment:
-    """Ask every method that there is material for. Raises MediaError for a file that has neither pictures nor sound."""
+    """Align by all applicable methods. Raises MediaError for a file with neither pictures nor sound."""
     return compare(measure(video, progress), sensor, search)
 
 
 def measure(video: Path, progress: Progress = silent) -> dict[str, tuple[Signal, ...]]:
-    """Method -> what it compares of a video, or of a sound alone. Raises MediaError."""
+    """Method -> the signals that it compares, of a video or a sound file. Raises MediaError."""
     signals: dict[str, tuple[Signal, ...]] = {}
     with open_container(video) as container:
         pictures = any(stream.codec_context is not None for stream in container.streams.video)
     if pictures:
         turning, movement = TurningMeter(), MovementMeter()
-        for picture in small_pictures(video, named(progress, "how the picture turns, and what moves")):
+        for picture in small_pictures(video, named(progress, "camera rotation and movement")):
             turning.add(*picture)
             movement.add(*picture)
         signals[CAMERA], signals[SCENE] = turning.turning().signals, (movement.movement().signal,)
     if has_sound(video):
-        signals[SOUND] = (_loudness(video, named(progress, "how loud it is")),)
+        signals[SOUND] = (_loudness(video, named(progress, "loudness")),)
     if not signals:
         raise MediaError(f"{video.name}: expected pictures or sound, found neither")
     return signals
 
 
 def compare(video: dict[str, tuple[Signal, ...]], sensor: Sensor, search: float) -> Alignment:
-    """Compare by each method what was measured, and combine them; at most ``search`` seconds apart."""
+    """Compare the measured signals by each method, within +-``search`` seconds, and combine the results."""
     used = {CAMERA: sensor.channels, SCENE: (sensor.energy,), SOUND: (sensor.energy,)}
     return conclude([_compare(method, signals, used[method], search) for method, signals in video.items()])
 
@@ -163,13 +163,13 @@ def _compare(method: str, video: tuple[Signal, ...], sensor: Sequence[Signal], s
 
 
 def _until(signal: Signal, end: float) -> Signal:
-    """Without what lies too late to be asked: a sensor may have been on all day."""
+    """Signal without samples too late to matter: a sensor may have been on all day."""
     kept = int(np.searchsorted(signal.seconds, end, side="right"))
     return Signal(signal.seconds[:kept], signal.values[:kept], signal.gap_seconds)
 
 
 def conclude(compared: Sequence[Compared]) -> Alignment:
-    """The surest answer; others that say the same make it surer, others that do not less sure, as far as they are sure."""
+    """Most confident answer. Others that agree raise its confidence, others that do not lower it, according to theirs."""
     ordered = tuple(sorted(compared, key=lambda c: -c.confidence))
     best = ordered[0].found
     if not isinstance(best, Agreement):
@@ -183,7 +183,7 @@ def conclude(compared: Sequence[Compared]) -> Alignment:
 
 
 def _loudness(video: Path, progress: Callable[[float], None]) -> Signal:
-    """The logarithm of a sound's level, LOUDNESS_RATE times a second."""
+    """Logarithm of a sound's level, LOUDNESS_RATE times per second."""
     with tempfile.TemporaryDirectory(prefix="framewise-align-") as folder:
         samples = decode_sound(video, Path(folder) / "sound", progress)
         hop = SAMPLE_RATE // LOUDNESS_RATE

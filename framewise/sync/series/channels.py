@@ -1,8 +1,9 @@
-"""The offset between two sets of signals of one happening, when nobody knows which signal belongs to which, nor its sign.
+"""Offset between two sets of signals of the same event, without knowing which signals correspond, or their signs.
 
-A camera that turns moves its picture sideways, up and down and about its middle; a gyroscope on it counts three axes that lie
-in any way. Each of one is some mixture of the other's. So what is asked at each lag is how much all pairs agree together.
-Signs and mixtures say far more than how much moves: two things that move at the same time rarely do so in the same directions.
+A rotating camera moves its picture sideways, up and down and about its centre; a gyroscope on it measures three axes of any
+orientation. Each signal of one set is a mixture of the other set's. So each lag is scored by the agreement of all pairs
+together. Signs and mixtures are far more distinctive than the amount of movement: two things that move at the same time rarely
+move in the same directions.
 """
 
 from collections.abc import Sequence
@@ -34,14 +35,14 @@ from framewise.sync.offsets.signals import (
     samples_by_chance,
 )
 
-MAX_SET_CHANNELS = 6  # channels of a set; more are reduced to those in which most happens
+MAX_SET_CHANNELS = 6  # channels of a set; more are reduced to the main components
 _RIDGE = 0.02
 _BLOCK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class _Set:
-    """values (N, C) without what is slow, of one size and uncorrelated; have (N,): 1 where known; start: seconds."""
+    """values (N, C): high-passed, of equal variance and uncorrelated; have (N,): 1 where known; start: seconds."""
 
     values: Floats
     have: Floats
@@ -51,11 +52,11 @@ class _Set:
 def correlate_channels(
     references: Sequence[Signal], others: Sequence[Signal], max_offset: float, min_overlap_seconds: float = MIN_SECONDS
 ) -> Agreement | str:
-    """As ``correlate.correlate`` of two sets of signals, those of a set with the same seconds.
+    """Like ``correlate.correlate``, for two sets of signals. The signals of a set share the same seconds.
 
-    score: as many standard deviations as a sum of squares over all pairs is worth. lasting: of the mixture that is learned
-    from all other half seconds, so it owes nothing to how many pairs there are. agreement: of parts, each with the mixture
-    of the others.
+    score: the sum of squares over all pairs, as an equally rare number of standard deviations. lasting: from the mixture that
+    is learned from all other half seconds, so it does not grow with the number of pairs. agreement: of parts, each with the
+    mixture of the others.
     """
     references, others = _moving(references), _moving(others)
     for name, signals in (("the first", references), ("the second", others)):
@@ -77,13 +78,13 @@ def _moving(signals: Sequence[Signal]) -> list[Signal]:
 
 
 def _prepared(signals: Sequence[Signal], rate: float) -> _Set:
-    """On the grid, flattened, and turned until no channel tells anything of another."""
+    """Put signals on the grid, flatten them and decorrelate the channels."""
     grids = [on_grid(signal, rate) for signal in signals]
     have = np.minimum.reduce([known for _, known, _ in grids])
     flat = np.stack([flatten(values, have, rate) for values, _, _ in grids], axis=1)
     size, axes = np.linalg.eigh(flat.T @ flat / max(have.sum(), 1.0))
     kept = np.argsort(-size)[:MAX_SET_CHANNELS]
-    kept = kept[size[kept] > _RIDGE * size.max()]  # two columns of one signal are one
+    kept = kept[size[kept] > _RIDGE * size.max()]  # two columns of the same signal count as one
     return _Set(flat @ (axes[:, kept] / np.sqrt(size[kept])), have, grids[0][2])
 
 
@@ -98,7 +99,7 @@ def _scores(a: _Set, b: _Set) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
 
 
 def _normal(squares: Floats, pairs: int) -> Floats:
-    """A sum of so many squares of normal values as one normal value that is as rare (Wilson and Hilferty)."""
+    """Convert a sum of ``pairs`` squares of normal values to an equally rare normal value (Wilson and Hilferty)."""
     part = 2 / (9 * pairs)
     return np.asarray((np.cbrt(squares / pairs) - (1 - part)) / np.sqrt(part))
 
@@ -139,7 +140,7 @@ def _unit(mixture: Floats) -> Floats:
 
 
 def _lasting(products: Floats, rate: float, spread: float) -> float:
-    """products (N, P, Q): the score of each half second with the mixture of all others, without the tenth that agrees most."""
+    """Score of each half second with the mixture of all others, without the tenth that agrees most. products (N, P, Q)."""
     blocks = max(2, int(len(products) / (_BLOCK_SECONDS * rate)))
     edges = np.linspace(0, len(products), blocks + 1).astype(int)[:-1]
     sums = np.add.reduceat(products, edges, axis=0)
@@ -151,9 +152,9 @@ def _lasting(products: Floats, rate: float, spread: float) -> float:
 def _parts(
     a: _Set, b: _Set, products: Floats, rate: float, step: int, exact: float
 ) -> tuple[int, float, float | None, float]:  # fmt: skip
-    """(parts, share of them that peak at the same lag, drift or None, what the offset moves by in samples at t = 0).
+    """(number of parts, share of them that peak at the same lag, drift or None, correction of the offset at t = 0 in samples).
 
-    Each part is mixed as all others tell. In a long overlap clocks part: then the same lag is a line of lags.
+    Each part uses the mixture of all others. In a long overlap the clocks drift apart: then the lags are compared with a line.
     """
     first, whole, overlap = max(0, -step), products.sum(0), len(products) / rate
     count = max(2, int(overlap / PART_SECONDS))

@@ -1,4 +1,4 @@
-"""Figure of the alignment of a sensor with a video, before and after, and of how well every lag fits. A PNG file."""
+"""Figure of a sensor and a video before and after alignment, and of the fit at every lag. A PNG file."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ DRAWN_RATE = 30.0
 
 
 def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Path) -> None:
-    """names: of the video and the sensor. Raises SettingsError if it cannot be written."""
+    """Draw an alignment to a file. names: of the video and the sensor. Raises SettingsError if the file cannot be written."""
     figure = new_figure(13, 6.5)
     axes = figure.subplot_mosaic([["before", "after"], ["curve", "curve"]], height_ratios=[2, 1])
     best = alignment.best
@@ -38,8 +38,8 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
             curve = compared.found.curve / max(float(np.abs(compared.found.curve).max(initial=0.0)), 1e-9)
             axes["curve"].plot(compared.found.lags, curve, linewidth=0.8, label=f"{compared.method} {compared.confidence:.2f}")
     axes["curve"].axvline(alignment.offset, color="0.6", linewidth=0.8)
-    axes["curve"].set_title("how well each lag fits, and how sure each method is", fontsize=9)
-    axes["curve"].set_xlabel("seconds by which the sensor began later")
+    axes["curve"].set_title("fit at each lag, and confidence of each method", fontsize=9)
+    axes["curve"].set_xlabel("seconds by which the sensor started later")
     if axes["curve"].get_legend_handles_labels()[0]:
         axes["curve"].legend(fontsize=8, loc="upper right")
     figure.suptitle(f"{best.method}: {of_video}; confidence {alignment.confidence:.2f}", fontsize=10)
@@ -50,14 +50,14 @@ def draw(alignment: Alignment, names: tuple[str, str], answered: bool, path: Pat
 
 
 def _shown(alignment: Alignment) -> tuple[Floats, Floats, Signal, str]:
-    """(sensor's seconds, its values, the video's signal, what that is): of several the one that the sensor explains best."""
+    """(sensor's seconds, its values, the video's signal, its description); of several signals, the one that fits best."""
     best: Compared = alignment.best
     video, sensor = [_even(signal) for signal in best.video], [_even(signal) for signal in best.sensor]
     seconds, channels = sensor[0].seconds, np.stack([signal.values for signal in sensor], axis=1)
     if len(video) == 1 or not isinstance(best.found, Agreement):
         return seconds, channels[:, 0], video[0], "video and sensor"
     moved, fits = alignment.on_video(seconds), []
-    for what, signal in zip(("sideways", "up and down", "about the middle"), video, strict=True):
+    for what, signal in zip(("sideways", "up and down", "about the centre"), video, strict=True):
         inside = (signal.seconds >= moved[0]) & (signal.seconds <= moved[-1])
         known = np.stack([np.interp(signal.seconds[inside], moved, column) for column in channels.T], axis=1)
         values = signal.values[inside]
@@ -65,11 +65,11 @@ def _shown(alignment: Alignment) -> tuple[Floats, Floats, Signal, str]:
         left = float(((values - known @ mixture) ** 2).sum() / max(float((values**2).sum()), 1e-12))
         fits.append((left, what, signal, channels @ mixture))
     _, what, signal, values = min(fits, key=lambda fit: fit[0])
-    return seconds, values, signal, f"the picture's movement {what}, and the channels mixed to be like it"
+    return seconds, values, signal, f"the picture's movement {what}, and the mixture of channels closest to it"
 
 
 def _even(signal: Signal) -> Signal:
-    """As it is compared: without what is slow, all frequencies alike."""
+    """Signal as it is compared: high-passed, with a flat spectrum."""
     if len(signal.seconds) < 3 or float(np.ptp(signal.values)) <= STILL:
         return Signal(signal.seconds, signal.values - signal.values[:1].sum())
     rate = min(signal.rate, DRAWN_RATE)

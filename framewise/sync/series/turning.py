@@ -1,7 +1,7 @@
-"""Movement of the whole picture from each to the next: sideways, up and down, about its middle; and how much moves in it.
+"""Movement of the whole picture from one frame to the next: sideways, up and down, and rotation about its centre.
 
-What a camera does to its picture when it is turned or shaken. By phase correlation of small grey pictures, the left and the
-right half apart: what both do is a shift, what they do against each other up and down is a turn.
+This is how the picture moves when a camera is turned or shaken. It is measured by phase correlation of small grey pictures,
+left and right half separately: their common movement is a shift, their opposite vertical movement a rotation.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from framewise.sync.offsets.signals import Floats, Signal
 
 @dataclass(frozen=True)
 class Turning:
-    """The shifts of a video's pictures, in pixels a second of a small picture, each half way between its two pictures."""
+    """Shifts of a video's pictures, in pixels per second of a small picture, timed half way between its two pictures."""
 
     sideways: Signal
     upwards: Signal
@@ -29,7 +29,7 @@ class Turning:
 
 
 class TurningMeter:
-    """Every picture against the one before."""
+    """Meter of the shift of every picture against the one before."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
@@ -38,7 +38,7 @@ class TurningMeter:
         self._shape: tuple[int, ...] = ()
 
     def add(self, seconds: float, grey: Grey) -> None:
-        """The next picture."""
+        """Add the next picture."""
         now = [_spectrum(half) for half in np.array_split(grey, 2, axis=1)]
         if self._seconds:
             self._shifts.append(_shift(self._before, now, grey.shape) if grey.shape == self._shape else (0.0, 0.0, 0.0))
@@ -46,7 +46,7 @@ class TurningMeter:
         self._seconds.append(seconds)
 
     def turning(self) -> Turning:
-        """Turning of three pictures or more."""
+        """Turning after three pictures or more."""
         return _as_turning(np.array(self._seconds), np.array(self._shifts))
 
 
@@ -74,7 +74,7 @@ def _shift(before: list[npt.NDArray[np.complex64]], now: list[npt.NDArray[np.com
 
 
 def _phase(before: npt.NDArray[np.complex64], now: npt.NDArray[np.complex64], shape: tuple[int, int]) -> tuple[float, float]:
-    """By how many pixels (sideways, upwards) a picture moved: the peak of the phase correlation."""
+    """(sideways, upwards) movement of a picture in pixels: the peak of the phase correlation."""
     cross = now * np.conj(before)
     size = np.abs(cross)
     surface = fft.irfft2(cross / np.maximum(size, 1e-3 * size.max() + 1e-12), shape)
@@ -83,7 +83,7 @@ def _phase(before: npt.NDArray[np.complex64], now: npt.NDArray[np.complex64], sh
 
 
 def _place(line: Floats, peak: int) -> float:
-    """Place of the peak of a line that is a circle, between its values by a parabola, in -N/2 .. N/2."""
+    """Peak position in a circular line, refined between its values by a parabola, in -N/2 .. N/2."""
     left, middle, right = line[peak - 1], line[peak], line[(peak + 1) % len(line)]
     bend = float(left - 2 * middle + right)
     fine = 0.5 * float(left - right) / bend if bend < 0 else 0.0
