@@ -1,1 +1,1 @@
-"""Learners, the default one in closed form and the LSTM of Label Studio's guide; how they are measured, and their files."""
+"""Learners (the default one in closed form, and the LSTM of Label Studio's guide), their evaluation and their files."""

@@ -1,4 +1,4 @@
-"""The default learner: in closed form, with kinds of evidence that count as much as they help on videos that were left out."""
+"""Default learner: in closed form, with kinds of evidence weighted by their usefulness on left-out videos."""
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -32,15 +32,15 @@ from framewise.learning.tracks import Basis, LabelledVideo, Rows, Track, spans, 
 
 FloatArray = npt.NDArray[np.float64]
 
-GAP_SECONDS = 2.0  # between what is learned from and what is scored, where both are of one video
+GAP_SECONDS = 2.0  # between learned and scored rows of the same video
 RIGHT_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class AutoClassifier:
-    """A trained version. shares: (L, K), how much each block of the kernel counts for each label. decisions: of each label, in
-    order. chains, instants: each label is in one of the former, or has a column in the latter.
-    limits: of each medium, how new a scene may be of which anything is claimed; None of earlier versions."""
+    """A trained version. shares: (L, K), share of each block of the kernel for each label. decisions: of each label, in order.
+    chains, instants: each label is either in a chain or has its column in instants.
+    limits: of novelty in each medium, above which no label is predicted; None for earlier versions."""
 
     labels: list[str]
     basis: Basis | JointBasis
@@ -56,7 +56,7 @@ class AutoClassifier:
         return {label: column for column, label in enumerate(self.labels)}
 
     def predict(self, rows: Rows) -> FloatArray:
-        """Scores (T, L) in [0, 1] of a video; a label is on from 0.5, and nowhere outside the rows' pieces."""
+        """Scores (T, L) in [0, 1] of a video. A label is on from 0.5, and never outside the rows' pieces."""
         found = np.zeros((len(rows), len(self.labels)))
         for part, (start, stop) in zip(stretches(rows), spans(rows), strict=True):
             with torch.inference_mode():
@@ -67,9 +67,9 @@ class AutoClassifier:
         return found
 
     def region_scores(self, scores: Sequence[float], columns: Sequence[int]) -> list[float]:
-        """Calibrated probabilities that regions are right, given their mean frame scores and the columns of their labels.
+        """Calibrated probabilities that regions are correct, given their mean frame scores and the columns of their labels.
 
-        Those of instants stay as they are: what makes an interval right says nothing of them.
+        Scores of instants stay unchanged, because the calibration is learned from intervals.
         """
         if self.calibration is None or not len(scores):
             return [float(score) for score in scores]
@@ -78,14 +78,14 @@ class AutoClassifier:
         return [float(score) if column in self.instants else calibrated for score, calibrated, column in told]
 
     def evidence(self) -> dict[str, str]:
-        """The kinds of evidence that count most for each label, in words."""
+        """Kinds of evidence that count most for each label, in words."""
         names, active = self.basis.block_names(), [bool(b.linear.any() or b.gaussian.any()) for b in self.kernel.blocks]
         told = [name for name, used in zip(names, active, strict=True) if used]
         used = self.shares[:, active].tolist()
         return {label: in_words(shares, told) for label, shares in zip(self.labels, used, strict=True)}
 
     def save(self, folder: Path) -> None:
-        """Write the classifier into ``folder``: tensors in safetensors, the rest in JSON."""
+        """Write the classifier to ``folder``: tensors in safetensors, the rest in JSON."""
         tensors = {f"basis.{name}": tensor for name, tensor in self.basis.tensors().items()}
         tensors |= {"kernel.prior": self.kernel.prior, "shares": self.shares}
         for number, block in enumerate(self.kernel.blocks):
@@ -106,9 +106,9 @@ class AutoClassifier:
 
     @classmethod
     def from_checkpoint(cls, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "AutoClassifier":
-        """Load what ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for something else.
+        """Load what ``save`` wrote. Raises KeyError, ValueError, TypeError, RuntimeError or ModelError for anything else.
 
-        Earlier versions have networks over time besides, which are left out, and no limits of novelty.
+        Earlier versions also have networks over time, which are ignored, and no limits of novelty.
         """
         labels, is_old = [str(label) for label in description["labels"]], "networks" in description
         blocks = [
@@ -143,14 +143,14 @@ class AutoClassifier:
 
 
 def _fit_together(basis: Basis | JointBasis, kernel: KernelRidge, num_labels: int) -> bool:
-    """True if the sizes of tensors are those of one classifier."""
+    """True if the sizes of the tensors are consistent."""
     fits = [basis.fits_together(), kernel.prior.shape == (num_labels,), len(kernel.blocks) == len(basis.block_names())]
     fits += [block.fits_together(num_labels) for block in kernel.blocks]
     return all(fits)
 
 
-class _Taught:
-    """Annotated videos as tracks, of which a video has one for each stretch of its rows."""
+class _TrainingSet:
+    """Annotated videos as tracks, one for each stretch of a video's rows."""
 
     def __init__(self, videos: Sequence[LabelledVideo]):
         self.videos = videos
@@ -164,11 +164,11 @@ class _Taught:
         self.sample = Sample(wide, [near_instants(t, self.instants) for t in self.tracks])
 
     def truth(self) -> list[npt.NDArray[np.uint8]]:
-        """0/1 (T, L) of each video, in which points are the intervals that were found for them."""
+        """Truth 0/1 (T, L) of each video, in which points are replaced by the intervals found for them."""
         return [on.astype(np.uint8) for on in self.whole([_truth(t).astype(np.float64) for t in self.tracks])]
 
     def known(self) -> list[npt.NDArray[np.bool_]]:
-        """Known cells (T, L) of each video, in its pieces alone."""
+        """Known cells (T, L) of each video, only within its pieces."""
         return [cells.astype(bool) for cells in self.whole([t.known.double().numpy() for t in self.tracks])]
 
     def folds(self) -> Folds:
@@ -189,9 +189,9 @@ class _Taught:
 
 @processors_left_free()
 def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: AutoClassifier | None) -> AutoClassifier:
-    """A classifier that is decided, and weighs its evidence, as one that was measured before, or else as is supposed."""
-    taught = _Taught(videos)
-    measured = previous if previous and previous.calibration else None  # else supposed, from fewer videos than there are now
+    """Learn a classifier with decisions and evidence weights of an earlier evaluated version, or otherwise with defaults."""
+    taught = _TrainingSet(videos)
+    measured = previous if previous and previous.calibration else None  # not evaluated: its defaults are from fewer videos
     shares = _known_shares(taught.sample, labels, measured)
     weights = taught.sample.weights(shares)
     kernel = KernelRidge.of(taught.sample, weights, solve(taught.sample, weights, [])[0]).with_fewer_rows()
@@ -204,7 +204,7 @@ def learn_quickly(videos: Sequence[LabelledVideo], labels: list[str], previous: 
 
 
 def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifier | None) -> Tensor:
-    """Shares (L, K) of a version that was measured, and of a label that it does not know their mean; else supposed ones."""
+    """Shares (L, K) of an evaluated version, with their mean for labels new to it; default shares without such a version."""
     if measured is None or measured.shares.shape[1] != len(sample.blocks):
         return supposed_shares(sample)
     shares = measured.shares.mean(0).repeat(len(labels), 1)
@@ -214,24 +214,24 @@ def _known_shares(sample: Sample, labels: Sequence[str], measured: AutoClassifie
     return shares
 
 
-def _supposed_instants(taught: _Taught) -> dict[int, Instant]:
-    """Supposed decisions of labels of an instant, by their columns: from what is annotated alone."""
+def _supposed_instants(taught: _TrainingSet) -> dict[int, Instant]:
+    """Default decisions of instant labels, by their columns, from the annotations alone."""
     truth, rates = [_truth(t) for t in taught.tracks], [t.frame_rate for t in taught.tracks]
     return {column: Instant.supposed([y[:, column] for y in truth], rates) for column in taught.instants}
 
 
-def _known_instants(taught: _Taught, labels: Sequence[str], measured: AutoClassifier | None) -> dict[int, Instant]:
-    """With the thresholds of a version that was measured, where it has them."""
+def _known_instants(taught: _TrainingSet, labels: Sequence[str], measured: AutoClassifier | None) -> dict[int, Instant]:
+    """Default decisions of instant labels, with the thresholds of an evaluated version if it has them."""
     of_label = {measured.labels[column]: i.threshold for column, i in measured.instants.items()} if measured else {}
     supposed = _supposed_instants(taught)
     return {column: replace(i, threshold=of_label.get(labels[column], i.threshold)) for column, i in supposed.items()}
 
 
 class Thorough(NamedTuple):
-    """Result of learning thoroughly. quality: None if that cannot be told. held_out: of each video, in order, scores (T, L) by
-    learners that did not learn from it, on from 0.5; no video if there is no quality. explained: of each label, how much of its
-    variance in left-out videos each kind of evidence explains alone; empty if nothing could be left out. truth: of each
-    video in held_out 0/1 (T, L), in which points are the intervals that were found for them."""
+    """Result of ``learn_thoroughly``. quality: None if it cannot be measured. held_out: for each video, in order, scores (T, L)
+    by learners that did not learn from it, on from 0.5; empty without quality. explained: for each label, share of its variance
+    in left-out videos that each kind of evidence explains alone; empty if nothing could be left out. truth: 0/1 (T, L) of each
+    video in held_out, in which points are replaced by the intervals found for them."""
 
     classifier: AutoClassifier
     quality: Quality | None
@@ -242,13 +242,13 @@ class Thorough(NamedTuple):
 
 @processors_left_free()
 def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progress: Progress) -> Thorough:
-    """A classifier, and how good it is on videos that it did not learn from.
+    """Learn a classifier, and measure its quality by cross-validation.
 
-    The basis is of all videos, also of those that a fold leaves out: it knows no labels.
+    The basis is fitted to all videos, including those that a fold leaves out, because it uses no labels.
     """
-    taught = _Taught(videos)
+    taught = _TrainingSet(videos)
     folds, sample, tracks = taught.folds(), taught.sample, taught.tracks
-    progress(0.1, f"weighing the evidence of {len(videos)} videos")
+    progress(0.1, f"weighting the evidence of {len(videos)} videos")
     explained = {}
     if folds.weak or not folds.folds:
         shares = supposed_shares(sample)
@@ -270,7 +270,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         return Thorough(plain, None, [], explained, [])
     without = (KernelRidge.of(sample, weights, part) for part in parts)  # one at a time: each is large
     scored = _scored_without(folds, without, tracks, bool(instants), progress)
-    # Scores of a video that was learned from in part are better than a new one's will be: nothing is decided by them.
+    # Scores of a partly learned video are better than those of a new one will be: no decision is based on them.
     decisions = supposed if folds.weak else _decisions(scored, tracks, supposed, folds.unmeasured)
     if not folds.weak:
         instants = _chosen_instants(scored, tracks, instants, folds.unmeasured)
@@ -302,10 +302,10 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
 def _scored_without(
     folds: Folds, kernels: Iterable[KernelRidge], tracks: Sequence[Track], fine: bool, progress: Progress
 ) -> list[FloatArray]:
-    """Scores (T, L) of each track's rows by the kernel of the fold that leaves them out."""
+    """Out-of-fold scores (T, L) of each track."""
     scored = [np.zeros(track.frame_labels.shape) for track in tracks]
     for number, (fold, kernel) in enumerate(zip(folds.folds, kernels, strict=True)):
-        told = f"scoring videos that it did not learn from, part {number + 1} of {len(folds.folds)}"
+        told = f"scoring held-out videos, part {number + 1} of {len(folds.folds)}"
         progress(0.6 + 0.4 * number / len(folds.folds), told)
         for track, start, stop in fold.test:
             scored[track][start:stop] = _in_unit(kernel.scores(tracks[track].cut(start, stop), fine))
@@ -313,7 +313,7 @@ def _scored_without(
 
 
 def _claim_nothing(found: FloatArray, rows: npt.NDArray[np.bool_]) -> None:
-    """Make scores (T, L) in some rows (T,) say that no label is on, and that the likeliest may well be."""
+    """Lower scores (T, L) in some rows (T,) so that no label is on, and the likeliest is just below it."""
     likeliest = found[rows].argmax(axis=1)
     found[rows] = np.minimum(found[rows], BELOW)
     found[rows, likeliest] = BELOW
@@ -325,7 +325,7 @@ def _in_unit(scores: Tensor) -> FloatArray:
 
 
 def _truth(track: Track) -> npt.NDArray[np.float32]:
-    """Labels that are known to be on, (T, L)."""
+    """Labels known to be on, (T, L)."""
     on: npt.NDArray[np.float32] = (track.frame_labels * track.known).numpy()
     return on
 
@@ -347,7 +347,7 @@ def _held_out(
     folds: Folds,
     tracks: Sequence[Track],
 ) -> list[FloatArray]:
-    """Decided scores of each whole track, by what follows what in the annotations that its fold learned from."""
+    """Decided out-of-fold scores of each track, with chains from the annotations that its fold learned from."""
     whole = [np.zeros_like(s) for s in scores]
     for fold in folds.folds:
         chains = _chains([_piece(tracks, p) for p in fold.train], instants)
@@ -358,7 +358,7 @@ def _held_out(
 
 
 class _LabelOfVideos(NamedTuple):
-    """One label in the tracks in which it is known: scores, truth and known (T,), and frame rates."""
+    """One label in the tracks where it is known: scores, truth and known (T,), and frame rates."""
 
     scores: list[FloatArray]
     truth: list[npt.NDArray[np.float32]]
@@ -374,7 +374,7 @@ def _by_label(scores: Sequence[FloatArray], tracks: Sequence[Track]) -> Iterator
 
 
 def _supposed(tracks: Sequence[Track]) -> list[Decision]:
-    """Supposed decision of each label, from what is annotated alone."""
+    """Default decision of each label, from the annotations alone."""
     truth: list[FloatArray] = [t.frame_labels.double().numpy() for t in tracks]
     return [supposed_decision([y[k] for y, k in zip(of.truth, of.known, strict=True)]) for of in _by_label(truth, tracks)]
 
@@ -401,9 +401,9 @@ def _chosen_instants(
 def _regions(
     held_out: Sequence[FloatArray], tracks: Sequence[Track], instants: Mapping[int, Instant]
 ) -> list[tuple[float, bool]]:
-    """Score of each predicted region, and whether it is right: its best match among the annotated ones overlaps by half.
+    """(score, True if correct) of each predicted region. It is correct if an annotated region overlaps it by RIGHT_IOU.
 
-    Instants are left out: what makes an interval right says nothing of them.
+    Instants are left out, because their correctness is not a matter of overlap.
     """
     found = []
     for scores, track in zip(held_out, tracks, strict=True):

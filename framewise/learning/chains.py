@@ -1,7 +1,7 @@
-"""Labels that are on in each row: the most probable path of hidden Markov chains, by what scores say of each row, and by how
-long labels last and what follows them in the annotations.
+"""Decision on the labels of each row by hidden Markov chains: the most probable path given the scores, and given how long
+labels last and which follow each other in the annotations.
 
-Labels that exclude each other are the states of one chain, beside "none of them"; every other label has a chain of its own.
+Labels that exclude each other are states of one chain, together with "none of them"; every other label has its own chain.
 Source: Rabiner 1989, "A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition".
 """
 
@@ -17,21 +17,21 @@ from framewise.core.metrics import runs
 
 FloatArray = npt.NDArray[np.float64]
 
-# What a second says in which a score is 1 above its threshold, as a logarithm of odds: so much over the time that the label of
-# the chain lasts that ends soonest, and within these. Rows are not independent, and those of a slow state less than those of a
-# quick one: with 240 for all, states of minutes were cut to pieces.
+# Evidence, as log odds, of a second with a score 1 above its threshold: this constant divided by the mean duration of the
+# shortest-lived label of the chain, within these limits. Rows are not independent, and less so in long states than in short
+# ones: with 240 for all, states of minutes were cut to pieces.
 EVIDENCE_OF_A_LABEL = 300.0
 MIN_EVIDENCE, MAX_EVIDENCE = 20.0, 240.0
-SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # of each state, beside what is annotated
-MAX_CHANGES = 0.5  # of a state, from one row to the next: its probability of an end
-OVERLAP = 0.02  # of the rarer one's rows, in which two labels may be on that exclude each other all the same
-MEETINGS = 1.0  # that two labels would have by chance, from which on it says something that they have none
+SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # prior counts of each state, added to the annotated ones
+MAX_CHANGES = 0.5  # maximum probability that a state ends from one row to the next
+OVERLAP = 0.02  # tolerated overlap of labels that exclude each other, as a share of the rarer one's rows
+MEETINGS = 1.0  # minimum number of overlaps expected by chance for their absence to be significant
 
 
 @dataclass(frozen=True)
 class Chain:
-    """labels: columns that exclude each other. changes (S, S): how often a second one state becomes another, 0 on the diagonal;
-    state 0 is none of the labels, and state n the n-th of them."""
+    """labels: columns that exclude each other. changes (S, S): transitions per second from one state to another, 0 on the
+    diagonal; state 0 is none of the labels, state n the n-th of them."""
 
     labels: tuple[int, ...]
     changes: FloatArray
@@ -44,7 +44,7 @@ class Chain:
         known: Sequence[npt.NDArray[np.bool_]],
         frame_rates: Sequence[float],
     ) -> Self:
-        """As annotated: truth (T, L) 0/1 of each video, in rows where known (T, L) is true for all of these labels."""
+        """Estimate from truth (T, L) 0/1 of each video, in rows where known (T, L) is true for all of these labels."""
         size = len(labels) + 1
         counts, seconds = np.full((size, size), SUPPOSED_CHANGES / (size - 1)), np.full(size, SUPPOSED_SECONDS)
         for on, told, rate in zip(truth, known, frame_rates, strict=True):
@@ -57,18 +57,18 @@ class Chain:
 
     @property
     def evidence_per_second(self) -> float:
-        """Logarithm of odds that a second adds in which a score is 1 above its threshold."""
+        """Log odds added by a second with a score 1 above its threshold."""
         soonest = float(self.changes[1:].sum(axis=1).max())
         return min(max(EVIDENCE_OF_A_LABEL * soonest, MIN_EVIDENCE), MAX_EVIDENCE)
 
     def decode(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
-        """The most probable course, (T, labels of the chain), by how far each score is above its threshold, (T, L)."""
+        """Most probable sequence, (T, labels of the chain), given the margin of each score above its threshold, (T, L)."""
         chance = self.changes / frame_rate
         chance *= np.minimum(1, MAX_CHANGES / np.maximum(chance.sum(1, keepdims=True), 1e-12))
         stays = np.log(1 - chance.sum(1))
         evidence = np.zeros((len(above), len(chance)))
         evidence[:, 1:] = self.evidence_per_second / frame_rate * above[:, list(self.labels)]
-        with np.errstate(divide="ignore"):  # the diagonal, which is set afterwards
+        with np.errstate(divide="ignore"):  # the diagonal, set below
             change = np.log(chance) - stays
         np.fill_diagonal(change, 0)
         states = _most_probable(evidence + stays, change)
@@ -80,7 +80,7 @@ class Chain:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
-        """Raises ModelError for what ``to_json`` did not write."""
+        """Load what ``to_json`` wrote. Raises ModelError for anything else."""
         try:
             labels, changes = tuple(int(label) for label in written["labels"]), np.array(written["changes"], dtype=np.float64)
         except (KeyError, TypeError, ValueError):
@@ -88,7 +88,7 @@ class Chain:
         size = len(labels) + 1
         if size < 2 or changes.shape != (size, size) or not (np.isfinite(changes).all() and (changes >= 0).all()):
             raise ModelError(
-                f"expected a chain's labels, and its changes a second as a square of one row more, found {brief(written)}"
+                f"expected a chain's labels and changes per second, (n,) and (n + 1, n + 1), found {brief(written)}"
             )
         return cls(labels, changes)
 
@@ -99,12 +99,12 @@ def chains_of(
     frame_rates: Sequence[float],
     columns: Sequence[int] | None = None,
 ) -> list[Chain]:
-    """Chains in which each label is once. truth 0/1 and known (T, L) of each video. columns: of these labels; None: of all."""
+    """Chains that contain each label once. truth 0/1 and known (T, L) of each video. columns: only these labels; None: all."""
     return [Chain.of(labels, truth, known, frame_rates) for labels in _exclusive(truth, known, columns)]
 
 
 def decode(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
-    """Labels that are on, (T, L), by how far each score is above its threshold, (T, L)."""
+    """Labels that are on, (T, L), given the margin of each score above its threshold, (T, L)."""
     on = np.zeros(above.shape, dtype=bool)
     for chain in chains:
         on[:, list(chain.labels)] = chain.decode(above, frame_rate)
@@ -112,7 +112,7 @@ def decode(chains: Sequence[Chain], above: FloatArray, frame_rate: float) -> npt
 
 
 def _states(on: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """State (T,) of a chain whose labels are on in so many rows (T, S - 1); of two at once the first."""
+    """States (T,) of a chain from the labels that are on, (T, S - 1); if two are on, the first."""
     states: npt.NDArray[np.int64] = np.where(on.any(1), on.argmax(1) + 1, 0)
     return states
 
@@ -120,15 +120,15 @@ def _states(on: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def _exclusive(
     truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]], columns: Sequence[int] | None
 ) -> list[list[int]]:
-    """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first."""
-    sure = _how_sure(truth, known)
+    """Groups of columns that exclude each other; the most certain pairs are grouped first."""
+    sure = _exclusion_strength(truth, known)
     return grouped(np.where(sure >= MEETINGS, sure, 0.0), columns)
 
 
 def grouped(sure: FloatArray, columns: Sequence[int] | None = None) -> list[list[int]]:
-    """Columns in groups, in each of which all exclude each other; pairs of which that is surest come together first.
+    """Groups of columns that exclude each other; the most certain pairs are grouped first.
 
-    sure: (L, L), above 0 where two exclude each other. columns: of these labels; None: of all.
+    sure: (L, L), above 0 if two exclude each other. columns: only these labels; None: all.
     """
     chosen = list(range(len(sure)) if columns is None else columns)
     groups = [[column] for column in chosen]
@@ -140,8 +140,8 @@ def grouped(sure: FloatArray, columns: Sequence[int] | None = None) -> list[list
     return sorted(groups)
 
 
-def _how_sure(truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]]) -> FloatArray:
-    """(L, L): how many segments of one label would meet another if they were anywhere; 0 if the two overlap."""
+def _exclusion_strength(truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.bool_]]) -> FloatArray:
+    """(L, L): number of segments of one label that would overlap another by chance; 0 if the two do overlap."""
     size = truth[0].shape[1]
     both, own, segments, rows = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
     for on, told in zip(truth, known, strict=True):
@@ -159,10 +159,10 @@ def _how_sure(truth: Sequence[npt.NDArray[Any]], known: Sequence[npt.NDArray[np.
 
 
 def _most_probable(evidence: FloatArray, change: FloatArray) -> npt.NDArray[np.int64]:
-    """States (T,) by the Viterbi algorithm: evidence (T, S) of each, change (S, S) what it adds that one becomes another.
+    """States (T,) by the Viterbi algorithm. evidence: (T, S), of each state. change: (S, S), score of each transition.
 
-    As long as the states keep their order of evidence, a change pays most before the first or after the last of these rows: so
-    they are one step.
+    While the states keep their order of evidence, a change is best before the first or after the last of these rows, so they
+    are treated as one step.
     """
     if not len(evidence):
         return np.zeros(0, dtype=np.int64)

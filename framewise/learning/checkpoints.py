@@ -1,4 +1,4 @@
-"""A model's files: ``weights.safetensors`` and ``network.json``. No pickle is written or read."""
+"""Files of a model: ``weights.safetensors`` and ``network.json``. No pickle is written or read."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Loadable(Protocol[T_co]):
-    """A class whose objects are made from what is in the files."""
+    """Class whose objects are built from the contents of the files."""
 
     def from_checkpoint(self, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> T_co: ...
 
@@ -30,28 +30,28 @@ _cache: dict[tuple[str, int], Any] = {}
 
 
 def write(folder: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a model into ``folder``, which is made if it is not there. description["class"] names its class."""
+    """Write a model to ``folder``, which is created if missing. description["class"] names its class."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Written here and not by safetensors, whose error of a full disk is none of the system's.
+    # Not written by safetensors, which reports a full disk by an error of its own instead of OSError.
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     (folder / WEIGHTS).write_bytes(to_bytes(plain))
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
 
 
 def load(folder: Path, classes: Mapping[str, Loadable[T_co]]) -> T_co:
-    """The model of a folder. Raises ModelError that names the folder and what is wrong in it."""
+    """Load the model in a folder. Raises ModelError that names the folder and the problem."""
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
         return classes[description["class"]].from_checkpoint(description, load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
         raise ModelError(
             f"model {folder}: expected {DESCRIPTION} and {WEIGHTS} of a network, found {type(error).__name__}: {error}; "
-            "remove the folder to train anew"
+            "remove the folder to train again"
         ) from None
 
 
 def load_cached(folder: Path, load_from: Callable[[Path], T_co]) -> T_co | None:
-    """Result of ``load_from(folder)``, from memory while the files are the same; None if the folder is not there."""
+    """Result of ``load_from(folder)``, cached until the files change; None if there is no such folder."""
     try:
         key = _cache_key(folder)
     except OSError:
@@ -64,7 +64,7 @@ def load_cached(folder: Path, load_from: Callable[[Path], T_co]) -> T_co | None:
 
 
 def keep(folder: Path, model: Any) -> None:
-    """Have ``load_cached`` give this object, which was just written to ``folder``, until the files change."""
+    """Make ``load_cached`` return this object, just written to ``folder``, until the files change."""
     with _cache_lock:
         _put(_cache_key(folder), model)
 

@@ -1,4 +1,4 @@
-"""Comparison of two versions on the videos that both left out of a fold to score them."""
+"""Comparison of two versions by their out-of-fold predictions of the same videos."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ MEASURE = F1S.index("f1@50")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean F1@50 over the labels that both versions know, now and then, on the same videos and against the same annotations.
+    """Mean F1@50 of the new (``now``) and old (``then``) version over their common labels, on the same videos and annotations.
 
-    videos:   different videos that were compared.
-    interval: (low, high) that hold now - then on many other videos in about 19 cases of 20; NaN for fewer than three videos.
+    videos:   number of different videos that were compared.
+    interval: (low, high) that contains now - then on many other videos in about 19 cases of 20; NaN below three videos.
     """
 
     videos: int
@@ -24,16 +24,15 @@ class Comparison:
 
     @property
     def is_worse(self) -> bool:
-        """True if the newer version is worse by more than what its videos leave uncertain."""
+        """True if the new version is worse beyond the uncertainty."""
         return self.interval[1] < 0
 
 
 def compare(new: Sequence[HeldOutVideo], labels: Sequence[str], groups: Sequence[Hashable], old: HeldOut) -> Comparison:
-    """Compare the videos of a new version with those that an older one kept, against the annotations of the new one.
+    """Compare the predictions of a new version with those saved by an older one, against the annotations of the new one.
 
-    labels: of the new version, in the order of columns. groups: of each new video; those of equal ones have the same content
-    and are one video. A video whose frames are others than before is left out. Raises ModelError for a file that cannot be
-    read.
+    labels: of the new version, in the order of columns. groups: of each new video; videos of the same group have the same
+    content and count as one. A video whose frames have changed is left out. Raises ModelError if a file cannot be read.
     """
     shared = [label for label in labels if label in old.labels]
     now_columns, then_columns = ([known.index(label) for label in shared] for known in (list(labels), old.labels))

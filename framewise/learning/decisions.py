@@ -1,7 +1,7 @@
-"""From scores to yes and no: above which score each label speaks for itself.
+"""Decision thresholds of the labels.
 
-Learned per label from out-of-fold scores, and then folded into the score itself, so that 0.5 is where a label is on. Where it
-is on in the end also depends on its neighbours in time and on the other labels: see ``chains``.
+They are learned per label from out-of-fold scores and then folded into the scores, so that a label is on from 0.5. The final
+decision also depends on neighbouring rows and on the other labels: see ``chains``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,24 +19,25 @@ from framewise.learning.instants import Instant
 FloatArray = npt.NDArray[np.float64]
 
 THRESHOLDS = (0.45, 0.5, 0.4, 0.55, 0.35, 0.6, 0.3, 0.65)  # of equally good ones the first is taken
-# Of a label that is nearly never on, and what its share of frames adds; the lower of the two counts.
+# Default threshold: a constant for a label that is almost never on, plus a weight times its share of frames; the lower of the
+# two.
 COMMON_THRESHOLD, COMMON_SHARE_WEIGHT = 0.3, 0.4
 RARE_THRESHOLD, RARE_SHARE_WEIGHT = 0.2, 1.0
-PRIOR_VIDEOS = 10  # what is learned from few videos is drawn towards the default, as if so many more had said that
-MARGIN = 0.03  # by which another threshold than the default must be better
-RATIO_WEIGHT = 0.1  # of the logarithm of predicted to annotated segments, beside frame F1 and F1@50
+PRIOR_VIDEOS = 10  # weight of the default as a prior, in videos
+MARGIN = 0.03  # minimum gain over the default for choosing another threshold
+RATIO_WEIGHT = 0.1  # of the logarithm of the ratio of predicted to annotated segments, relative to frame F1 and F1@50
 IOU = 0.5
-BELOW = float(np.nextafter(0.5, 0))  # the highest score of what is not on
+BELOW = float(np.nextafter(0.5, 0))  # the highest score of a label that is off
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Decision on one label: scores from ``threshold`` on say that it is on."""
+    """Decision on one label: it is on for scores of at least ``threshold``."""
 
     threshold: float = 0.45
 
     def fold(self, scores: npt.NDArray[Any]) -> FloatArray:
-        """Scores (T,) stretched so that the threshold is at 0.5 and 0 and 1 stay where they are."""
+        """Rescale scores (T,) so that the threshold becomes 0.5, and 0 and 1 stay the same."""
         inside = np.clip(scores.astype(np.float64), 0, 1)
         below = 0.5 * inside / self.threshold
         above = 0.5 + 0.5 * (inside - self.threshold) / (1 - self.threshold)
@@ -48,7 +49,7 @@ class Decision:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> "Decision":
-        """Raises ModelError for what ``to_json`` did not write."""
+        """Load what ``to_json`` wrote. Raises ModelError for anything else."""
         try:
             threshold = float(written["threshold"])
         except (KeyError, TypeError, ValueError):
@@ -65,8 +66,7 @@ def decided(
     instants: Mapping[int, Instant],
     frame_rate: float,
 ) -> FloatArray:
-    """Folded scores (T, L), at least 0.5 where a label is on in the most probable course, or has an instant, and below where it
-    is not."""
+    """Folded scores (T, L), at least 0.5 exactly where a label is on in the most probable sequence, or at an instant."""
     folded = np.stack([decision.fold(scores[:, column]) for column, decision in enumerate(decisions)], axis=1)
     on = decode(chains, _above(scores, [decision.threshold for decision in decisions]), frame_rate)
     found: FloatArray = np.where(on, np.maximum(folded, 0.5), np.minimum(folded, BELOW))
@@ -81,11 +81,11 @@ def _above(scores: npt.NDArray[Any], thresholds: Sequence[float]) -> FloatArray:
 
 
 def supposed_decision(truth: Sequence[npt.NDArray[Any]]) -> Decision:
-    """The decision of one label where no out-of-fold scores say better, by its 0/1 truth in the known rows of each video.
+    """Default decision for one label without out-of-fold scores, from its 0/1 truth in the known rows of each video.
 
-    A ridge regression draws scores towards a label's share of rows p. If of every difference from it the part s remains, scores
-    are (1 - s) p where it is off and (1 - s) p + s where it is on: the middle is s / 2 + (1 - s) p, here with s = 0.6. Less
-    remains of a rare label, which new videos show in ways that no annotated one does.
+    A ridge regression shrinks scores towards a label's share of rows p. If a fraction s of each difference from p remains,
+    scores are (1 - s) p where it is off and (1 - s) p + s where it is on: the middle is s / 2 + (1 - s) p, here with s = 0.6.
+    For a rare label less remains, because it looks different in new videos than in all annotated ones.
     """
     on = sum(int(np.sum(y)) for y in truth)
     if not on:
@@ -101,7 +101,7 @@ def choose_decision(
     frame_rates: Sequence[float],
     default: Decision,
 ) -> Decision:
-    """The best for one label by out-of-fold scores (T,) and 0/1 truth (T,) of each video, where known (T,) is true."""
+    """Best decision for one label by out-of-fold scores (T,) and 0/1 truth (T,) of each video, where known (T,) is true."""
     videos = sum(bool(y.any()) for y in truth)
     if not videos:
         return default
@@ -128,7 +128,7 @@ def _value_with(
 
 
 def _value_of(found: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]) -> float:
-    """Mean of frame F1 and F1@50 over all videos together, less what too many or too few segments cost."""
+    """Mean of frame F1 and F1@50 pooled over all videos, minus a penalty for too many or too few segments."""
     on = np.array([[(y & f).sum(), (~y & f).sum(), (y & ~f).sum()] for y, f in _pairs(truth, found)]).sum(axis=0)
     counts = np.array([[*c.tp, *c.fp, *c.fn] for c in (segment_counts(y, f, [IOU]) for y, f in _pairs(truth, found))])
     tp, fp, fn = counts.sum(axis=0)

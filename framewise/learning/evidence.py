@@ -1,9 +1,9 @@
-"""Weights of the kinds of evidence for each label, chosen by how well videos are predicted that were left out.
+"""Weights of the kinds of evidence for each label, chosen by their predictions of left-out videos.
 
-Falls are told by how somebody moves, exercises by what is seen, and nothing fixed is right for both. Each candidate gives some
-blocks of the kernel their full share and the others little; the shares are averaged over the candidates by how well each
-predicts, for the project as a whole and then for each label, drawn towards the project's. Few videos say little: then all
-candidates count alike. Source of averaging by exponential weights: Vovk 1990, "Aggregating Strategies".
+Falls are recognised by movement, exercises by appearance: no fixed weights suit both. Each candidate gives some blocks of the
+kernel their full share and the others little. The shares are averaged over the candidates, weighted by how well each predicts:
+for the project as a whole, and then for each label, shrunk towards the project's. With few videos all candidates count nearly
+alike. Source of averaging by exponential weights: Vovk 1990, "Aggregating Strategies".
 """
 
 import itertools
@@ -18,25 +18,25 @@ from framewise.learning.folds import Fold
 from framewise.learning.kernel import Sample, solve
 from framewise.learning.tracks import Layout
 
-# Shares of the blocks of context.blocks where no video was left out: of what is seen, and of motion where it is steady. With
-# these most is learned from one or two videos of four kinds, see docs/decisions/0012.
+# Default shares of the blocks of context.blocks, used without left-out videos: of appearance, and of motion if it is steady.
+# They learn best from one or two videos, on four kinds of video, see docs/decisions/0012.
 SEEN_SHARES, MOTION_SHARES = (0.5, 0.5), (0.8, 3.0)
 MUTED = 0.1  # share of a block that counts little
-# How much a squared error of a whole video, as a share of its label's variance, counts against a candidate: of all videos but
-# one. Measured on four kinds of video, see docs/decisions/0012.
+# Penalty of a candidate per squared error of a whole video, relative to the label's variance; one video does not count.
+# Measured on four kinds of video, see docs/decisions/0012.
 SHARPNESS, FREE_VIDEOS = 20.0, 1
-SUPPOSED_WEIGHT = 1.0  # of the supposed shares among the candidates, before anything is known: as all others together
-LABEL_SHARE = 0.5  # how much a label's own error counts beside the project's
-MAX_SUBSETS = 4  # blocks of which all combinations are tried
-CHOOSING_ROWS = 1200  # that candidates are tried on, at most: each takes an inverse of that size
-# Where nothing can be left out, pieces of each recording are compared; how sharply their alignment tells, and the least share.
+SUPPOSED_WEIGHT = 1.0  # prior weight of the default shares among the candidates: as much as all others together
+LABEL_SHARE = 0.5  # weight of a label's own error relative to the project's
+MAX_SUBSETS = 4  # up to this many blocks, all combinations are tried
+CHOOSING_ROWS = 1200  # maximum number of rows on which candidates are tried: each needs an inverse of that size
+# If nothing can be left out, pieces of each recording are compared: their number, the exponent of alignment, the minimum share.
 PIECES, SHARPNESS_OF_ALIGNMENT, MIN_ALIGNED = 4, 3, 0.01
-TELLING = 1.5  # times its even share, from which on a block is named
+TELLING = 1.5  # a block is named if its share is at least this many times the mean
 
 
 def supposed_shares(sample: Sample) -> Tensor:
-    """Shares before anything was left out, (L, K): the same for all labels, but of media that play in sync as far as they are
-    aligned with each label."""
+    """Default shares without left-out videos, (L, K): the same for all labels, except that those of media in a sync group
+    depend on their alignment with each label."""
     media = (len(sample.blocks) - 2) // 2
     of_media = (sample.layout.shares if sample.layout else ()) or (1.0,) * media
     shares = torch.tensor([medium * share for medium in of_media for share in SEEN_SHARES] + list(MOTION_SHARES))
@@ -50,10 +50,10 @@ def supposed_shares(sample: Sample) -> Tensor:
 
 
 def _aligned(sample: Sample) -> Tensor:
-    """(L, K), how well what is alike in a block has the same label in other pieces of the recordings: kernel-target alignment.
+    """Kernel-target alignment (L, K): agreement of labels between rows alike in a block, across pieces of recordings.
 
-    A medium that says nothing of a label would only add chance to it. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola
-    2001, "On Kernel-Target Alignment".
+    A medium without information on a label would only add noise. Source: Cristianini, Shawe-Taylor, Elisseeff and Kandola 2001,
+    "On Kernel-Target Alignment".
     """
     rows = slice(0, sample.originals)
     track = sample.tracks[rows]
@@ -76,17 +76,17 @@ def _aligned(sample: Sample) -> Tensor:
 
 
 class Choice(NamedTuple):
-    """shares: (L, K), the largest of a label is 1. explained: (L, K), how much of a label's variance in left-out videos each
-    block explains alone, at most 1 and below 0 where it misleads; NaN where that was not tried."""
+    """shares: (L, K), the largest of a label is 1. explained: (L, K), share of a label's variance in left-out videos that each
+    block explains alone, at most 1, negative if it misleads; NaN if not tried."""
 
     shares: Tensor
     explained: Tensor
 
 
 def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) -> Choice:
-    """Shares of the blocks for each label, by folds over whole videos.
+    """Choose the shares of the blocks for each label, by folds over whole videos.
 
-    groups: of each track; those of equal ones are one video.
+    groups: of each track; tracks of the same group are one video.
     """
     supposed = supposed_shares(sample)
     candidates = torch.cat([_candidates(sample.active, len(sample.blocks), sample.layout), supposed.mean(0, keepdim=True)])
@@ -119,7 +119,7 @@ def choose(sample: Sample, folds: Sequence[Fold], groups: Sequence[Hashable]) ->
 
 
 def in_words(shares: Sequence[float], names: Sequence[str]) -> str:
-    """The blocks that count most for a label, for people: "what is seen and how much moves"."""
+    """Name the blocks that count most for a label: "what is seen and how much moves"."""
     total = sum(shares)
     told = [name for share, name in zip(shares, names, strict=True) if share * len(names) >= TELLING * total]
     return " and ".join(told) if told else "everything alike"
@@ -135,7 +135,7 @@ def _videos_with(sample: Sample, video: Tensor, label: int) -> int:
 
 
 def _candidates(active: Sequence[int], blocks: int, layout: Layout | None) -> Tensor:
-    """Shares (C, K): all combinations of blocks that count fully, or, of many, each alone, all but each, and each medium."""
+    """Shares (C, K): all combinations of blocks at full share; of many blocks, each alone, all but each, and each medium."""
     chosen: list[tuple[int, ...]] = [tuple(active)]
     if len(active) <= MAX_SUBSETS:
         chosen = [s for size in range(1, len(active) + 1) for s in itertools.combinations(active, size)]
@@ -149,7 +149,7 @@ def _candidates(active: Sequence[int], blocks: int, layout: Layout | None) -> Te
 
 
 def _media(layout: Layout | None, blocks: int) -> list[tuple[int, ...]]:
-    """The blocks of each medium."""
+    """Blocks of each medium."""
     if layout is None:
         return []
     motion = (blocks - 2, blocks - 1)
@@ -157,8 +157,8 @@ def _media(layout: Layout | None, blocks: int) -> list[tuple[int, ...]]:
 
 
 def _loss(sample: Sample, shares: Tensor, left_out: Sequence[Tensor], tested: Sequence[Tensor], video: Tensor) -> Tensor:
-    """Mean squared error of each label in each left-out video, as a share of the label's variance, (L, V); NaN where nothing of
-    it is known. left_out, tested: of each fold, rows (N,) that are not learned from, and those that are scored."""
+    """Mean squared error of each label in each left-out video, relative to the label's variance, (L, V); NaN if it is unknown
+    there. left_out, tested: for each fold, masks (N,) of rows not learned from and of rows to score."""
     every = max(1, -(-len(sample) // CHOOSING_ROWS))
     labels = sample.labels.shape[1]
     weights = sample.weights(shares)

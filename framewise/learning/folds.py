@@ -1,4 +1,4 @@
-"""Division of annotated videos into folds: every row is scored by a model that did not learn from it."""
+"""Cross-validation folds of annotated videos: every row is scored by a model that did not learn from it."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_FOLDS = 5
-MIN_VIDEOS = 3  # with fewer, leaving one out would leave one to learn from
-BLOCKS = 4  # of a video, where there are fewer videos
-MAX_GAP_SHARE = 1 / 8  # of a video, on either side of a block: at least half of the video is left to learn from
+MIN_VIDEOS = 3  # with two, leaving one out would leave only one to learn from
+BLOCKS = 4  # per video, if there are fewer videos
+MAX_GAP_SHARE = 1 / 8  # of a video, on either side of a block: at least half of the video remains to learn from
 
 FrameLabels = npt.NDArray[Any]  # 0/1, (T, L)
 
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to learn from and rows to score afterwards; both hold some, and no row is in both."""
+    """Rows to learn from and rows to score; neither side is empty, and no row is in both."""
 
     train: list[Piece]
     test: list[Piece]
@@ -33,13 +33,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """Each row of each video is in the test side of exactly one fold; there are no folds if no video has two rows.
+    """Folds in which each row of each video is in the test side of exactly one; empty if no video has two rows.
 
     method: "leave one video out", "5-fold by video" or "blocks in time".
-    weak:   whether train and test sides come from the same videos: such scores say little about other videos.
-    unseen: of each fold, the labels (columns) that are on in its test side and nowhere in its train side. They cannot be
-            found there, which says that too few videos have them, and nothing of the network.
-    kept:   share of the train sides' rows that is left where repeats of the test sides were removed.
+    weak:   True if train and test sides come from the same videos: such scores say little about other videos.
+    unseen: for each fold, the labels (columns) that are on in its test side but never in its train side. They cannot be
+            found there, because too few videos have them; that says nothing about the network.
+    kept:   share of the train sides' rows that remains after removing repeats of the test sides.
     """
 
     folds: list[Fold]
@@ -50,12 +50,12 @@ class Folds:
 
     @property
     def unmeasured(self) -> frozenset[int]:
-        """Labels whose out-of-fold scores say nothing, for one fold's test side has all that is known of them."""
+        """Labels whose out-of-fold scores are meaningless, because all their occurrences are in one fold's test side."""
         return frozenset[int]().union(*self.unseen)
 
     @property
     def learned(self) -> float:
-        """Share of all rows that a fold learns from, mean over the folds; 1 if there are none."""
+        """Mean share of all rows that a fold learns from; 1 without folds."""
         rows = sum(stop - start for fold in self.folds for _, start, stop in fold.test)
         learned = sum(stop - start for fold in self.folds for _, start, stop in fold.train)
         return learned / (len(self.folds) * rows) if rows else 1.0
@@ -64,14 +64,13 @@ class Folds:
 def make_folds(
     lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int
 ) -> Folds:
-    """Folds by video, or in time if there are fewer than three different videos.
+    """Make folds by video, or in time if there are fewer than three different videos.
 
     lengths:      rows of each video.
     frame_labels: 0/1, (T_i, L), of each video.
-    groups:       of each video; those of equal ones, such as tasks with the same file, are never on both sides of a fold.
-                  None: each video is its own.
-    gap_rows:     rows beside a block in time that are not learned from, for rows so near are nearly the same; of a short video
-                  fewer.
+    groups:       of each video; videos of the same group, such as tasks with the same file, are never on both sides of a
+                  fold. None: each video is its own group.
+    gap_rows:     rows next to a block in time that are not learned from, being nearly the same; fewer for a short video.
     """
     rows = [v for v, length in enumerate(lengths) if length]
     names = [groups[v] if groups is not None else v for v in rows]
@@ -90,7 +89,7 @@ def _whole_videos(lengths: Sequence[int], videos: Sequence[int], test: Sequence[
 
 
 def unseen_labels(fold: Fold, frame_labels: Sequence[FrameLabels]) -> set[int]:
-    """Columns that are on in a fold's test side and nowhere in its train side."""
+    """Columns that are on in a fold's test side but never in its train side."""
 
     def occurring(pieces: Sequence[Piece]) -> set[int]:
         return {int(c) for p in pieces for c in np.flatnonzero(frame_labels[p.video][p.start : p.stop].any(axis=0))}
@@ -101,7 +100,7 @@ def unseen_labels(fold: Fold, frame_labels: Sequence[FrameLabels]) -> set[int]:
 def video_folds(
     frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None = None
 ) -> list[tuple[list[int], list[int]]]:
-    """(train, test) indices of videos: one group left out at a time for up to five groups, else five balanced folds.
+    """(train, test) video indices of each fold: leave-one-group-out for up to five groups, otherwise five balanced folds.
 
     frame_labels: 0/1, (T_i, L), of each video. Deterministic. Raises ValueError for fewer than two groups.
     """
@@ -123,10 +122,10 @@ def video_folds(
 
 
 def _balanced(positives: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Fold of each group, (G,): each label's frames and all frames are spread over the folds, and none is empty.
+    """Fold of each group, (G,), with each label's frames and all frames spread over the folds, none of which is empty.
 
-    positives (G, L), frames (G,). Greedy and by the rarest label first, as in Sechidis, Tsoumakas and Vlahavas 2011, "On the
-    Stratification of Multi-Label Data": later groups, which have more common labels, level out what earlier ones tilted.
+    positives (G, L), frames (G,). Greedy, rarest label first, as in Sechidis, Tsoumakas and Vlahavas 2011, "On the
+    Stratification of Multi-Label Data": later groups, with more common labels, balance what earlier ones skewed.
     """
     amounts = np.column_stack([positives, frames])
     shares = amounts / np.maximum(amounts.sum(axis=0), 1)
@@ -144,23 +143,23 @@ def _balanced(positives: npt.NDArray[np.int64], frames: npt.NDArray[np.int64]) -
 def _best_fold(
     group: int, rarest: int, shares: npt.NDArray[np.float64], has: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]
 ) -> int:
-    """The fold to put a group in: one that leaves no label without a train side, with the least of its rarest label, then
-    with the least of all that the group has, then with the fewest frames."""
+    """Fold for a group: one that leaves no label without a train side; then the one with the least of its rarest label, with
+    the least of all labels of the group, with the fewest frames."""
     folds = range(MAX_FOLDS)
     loads = np.array([shares[fold_of == fold].sum(axis=0) for fold in folds])
-    # Labels of which this is the last group: where all others are in one fold, that fold would have no train side with them.
+    # Labels for which this is the last group: if all other groups are in one fold, it would have no train side with the label.
     last = has[group] & ~has[(fold_of < 0) & (np.arange(len(fold_of)) != group)].any(axis=0)
     placed = has[fold_of >= 0].sum(axis=0)
     trapped = [int((last & (placed > 0) & (has[fold_of == fold].sum(axis=0) == placed)).sum()) for fold in folds]
     mine = np.append(has[group], True)
-    # An empty fold has least of everything, so none stays empty.
+    # An empty fold has the least of everything, so none stays empty.
     return min(folds, key=lambda f: (trapped[f], loads[f, rarest], loads[f, mine].sum(), loads[f, -1], f))
 
 
 def block_folds(lengths: Sequence[int], gap_rows: int) -> list[Fold]:
-    """Folds in time: each holds out one of four blocks of every video, so that equal videos are held out at equal times.
+    """Folds in time: each holds out one of four blocks of every video, so identical videos are held out at the same times.
 
-    Rows within ``gap_rows`` of a block, or an eighth of the video if that is less, are in neither side.
+    Rows within ``gap_rows`` of a block (at most an eighth of the video) are in neither side.
     """
     folds = []
     for block in range(BLOCKS):

@@ -1,8 +1,8 @@
-"""Predictions of a version for each annotated video by learners that did not learn from it, kept beside its other files.
+"""Out-of-fold predictions of a version for its annotated videos, by learners that did not learn from them.
 
-One file a version, ``held_out.safetensors``: of each task its scores (T, L) in 8 bits, its truth as bits, and, where something
-is known of a label in some rows alone, in which ones. The header holds what of all tasks is needed to choose some of them. So a
-page reads the header and the tensors of the few that it shows.
+One file per version, ``held_out.safetensors``: for each task its scores (T, L) in 8 bits, its truth as bits, and, if a label is
+known in some rows only, the mask of known cells. The header holds a summary of all tasks, so that a page reads only the header
+and the tensors of the few tasks that it shows.
 """
 
 import json
@@ -21,15 +21,15 @@ from framewise.core.metrics import runs
 
 FILE = "held_out.safetensors"
 SCALE = 255
-ON = 128  # a stored score from which on a label is on: the least that is 0.5 or more
-# A shorter stretch is not a disagreement to look at: two people draw an edge a quarter of a second apart.
+ON = 128  # stored score from which a label is on: the smallest one that is at least 0.5
+# Shorter disagreements are ignored: two people draw an edge a quarter of a second apart.
 PLACE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class HeldOutTask:
-    """One line about a task. disagreement: share of its frames and labels in which truth and prediction differ. places: how
-    many stretches of at least PLACE_SECONDS these are, both where it is known. taught: labels of which anything is known."""
+    """Summary of a task. disagreement: share of its known cells in which truth and prediction differ. places: number of such
+    stretches of at least PLACE_SECONDS. taught: labels that are known anywhere."""
 
     task: int
     frames: int
@@ -41,7 +41,8 @@ class HeldOutTask:
 
 @dataclass(frozen=True)
 class HeldOutVideo:
-    """scores (T, L) uint8, a label is on from ON; truth 0/1 (T, L), which counts where known (T, L) is true."""
+    """Held-out predictions of a task. scores (T, L): uint8, a label is on from ON. truth: 0/1 (T, L), valid where known (T, L)
+    is true."""
 
     task: int
     frame_rate: float
@@ -53,7 +54,7 @@ class HeldOutVideo:
     def of(
         cls, task: int, frame_rate: float, scores: npt.NDArray[Any], truth: npt.NDArray[Any], known: npt.NDArray[Any]
     ) -> Self:
-        """From scores in [0, 1], of which those from 0.5 on stay on."""
+        """Convert scores in [0, 1]; a label stays on from 0.5."""
         return cls(task, frame_rate, in_bytes(scores), truth.astype(np.uint8), known.astype(bool))
 
     @property
@@ -62,12 +63,12 @@ class HeldOutVideo:
         return on
 
     def places(self, label: int) -> npt.NDArray[np.int64]:
-        """(index, stop) of each stretch of a label in which truth and prediction differ for PLACE_SECONDS or more, (N, 2)."""
+        """(index, stop) of each stretch in which truth and prediction of a label differ for PLACE_SECONDS or more, (N, 2)."""
         found = runs((self.truth[:, label].astype(bool) != self.predicted[:, label]) & self.known[:, label])
         return found[found[:, 1] - found[:, 0] >= PLACE_SECONDS * self.frame_rate]
 
     def summary(self, labels: Sequence[str]) -> HeldOutTask:
-        """The line about it."""
+        """Summarise the task."""
         differs = (self.truth.astype(bool) != self.predicted)[self.known]
         share = float(differs.mean()) if differs.size else 0.0
         places = sum(len(self.places(label)) for label in range(len(labels)))
@@ -76,13 +77,13 @@ class HeldOutVideo:
 
 
 def in_bytes(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Scores in [0, 1] in 8 bits: on from ON just where they were on from 0.5."""
+    """Scores in [0, 1] as 8 bits, at least ON exactly where they were at least 0.5."""
     rounded = np.rint(np.clip(np.nan_to_num(scores), 0, 1) * SCALE).astype(np.uint8)
     return np.where(scores >= 0.5, np.maximum(rounded, ON), np.minimum(rounded, ON - 1)).astype(np.uint8)
 
 
 def write_held_out(folder: Path, videos: Sequence[HeldOutVideo], labels: Sequence[str]) -> None:
-    """Write the file of a version. Raises OSError."""
+    """Write a version's file. Raises OSError."""
     tensors = {}
     for video in videos:
         tensors[f"scores.{video.task}"] = np.ascontiguousarray(video.scores)
@@ -94,10 +95,10 @@ def write_held_out(folder: Path, videos: Sequence[HeldOutVideo], labels: Sequenc
 
 
 class HeldOut:
-    """The file of a version: ``labels`` in the order of columns, ``tasks`` worst first."""
+    """File of a version: ``labels`` in the order of columns, ``tasks`` worst first."""
 
     def __init__(self, folder: Path):
-        """Raises FileNotFoundError for a version without one, ModelError for a file that cannot be read."""
+        """Read the header. Raises FileNotFoundError for a version without the file, ModelError if it cannot be read."""
         self._path = folder / FILE
         if not self._path.exists():
             raise FileNotFoundError(self._path)
@@ -131,5 +132,5 @@ class HeldOut:
     def _damaged(self, error: Exception) -> ModelError:
         return ModelError(
             f"{self._path}: expected scores of held-out videos, found {type(error).__name__}: {error}; remove the file: the "
-            "next training writes another"
+            "next training writes a new one"
         )

@@ -1,7 +1,7 @@
-"""Labels of an instant: touches, cuts, hits, foot strikes. They last a frame or two, and are found as peaks of a score.
+"""Instant labels: touches, cuts, hits, foot strikes. They last a frame or two, and are found as peaks of a score.
 
-Of other labels each third row is learned from, and a row's neighbours are nearly the same; of an instant all rows around it are
-learned from, and it is drawn a little wider, since its neighbours look like it.
+For other labels, learning uses every third row, because neighbours are nearly the same. For an instant it uses all rows around
+it, and widens the label a little, because neighbouring rows look like it.
 """
 
 import math
@@ -21,18 +21,18 @@ from framewise.learning.tracks import Track
 
 FloatArray = npt.NDArray[np.float64]
 
-LONGEST_SECONDS = 0.1  # of an instant, in the middle of all that are annotated: the step of the rows that are learned from
-WIDER_SECONDS = 0.05  # to either side, where it is learned
-BESIDE = 0.3  # of its score; less than the instant's own, so that the peak is on it
-NEAR_SECONDS = 0.3  # to either side, in which all rows are learned from
-APART_SECONDS = 0.25  # of two instants, at least, unless annotated ones are nearer
+LONGEST_SECONDS = 0.1  # maximum median length of an instant label: the step between learned rows
+WIDER_SECONDS = 0.05  # widening on either side for learning
+BESIDE = 0.3  # target score of the widened rows; less than the instant's own, so that the peak is on it
+NEAR_SECONDS = 0.3  # on either side, within which learning uses all rows
+APART_SECONDS = 0.25  # minimum distance of two instants, unless annotated ones are closer
 THRESHOLDS = (0.3, 0.35, 0.25, 0.4, 0.2, 0.45, 0.5)  # of equally good ones the first is taken
-TOLERANCE_SECONDS = 0.07  # within which an instant that was found is right, where the threshold is chosen
-PRIOR_INSTANTS = 10  # what is learned from few is drawn towards the first threshold, as if so many more had said that
+TOLERANCE_SECONDS = 0.07  # for choosing the threshold: a found instant within this distance is correct
+PRIOR_INSTANTS = 10  # weight of the first threshold as a prior, in instants
 
 
 def instant_labels(truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> list[int]:
-    """Columns of labels of an instant, by truth (T, L) of each video."""
+    """Columns of instant labels, from the truth (T, L) of each video."""
     found = []
     for column in range(truth[0].shape[1]):
         seconds = [
@@ -46,7 +46,7 @@ def instant_labels(truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[floa
 
 @dataclass(frozen=True)
 class Instant:
-    """Decision of a label of an instant: peaks of at least ``threshold``, so many seconds apart; seconds: their duration."""
+    """Decision on an instant label: peaks of at least ``threshold``, ``apart_seconds`` apart. seconds: their duration."""
 
     threshold: float
     apart_seconds: float
@@ -54,7 +54,7 @@ class Instant:
 
     @classmethod
     def supposed(cls, truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]) -> Self:
-        """By 0/1 truth (T,) of each video alone."""
+        """Default decision from the 0/1 truth (T,) of each video."""
         lengths, gaps = [], [2 * APART_SECONDS]
         for y, rate in zip(truth, frame_rates, strict=True):
             found = runs(y)
@@ -65,7 +65,7 @@ class Instant:
     def chosen(
         self, scores: Sequence[FloatArray], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]
     ) -> "Instant":
-        """With the threshold that finds most of them, by out-of-fold scores (T,)."""
+        """Decision with the threshold of the best F1 on out-of-fold scores (T,)."""
         total = sum(len(runs(y)) for y in truth)
         values = {t: _value(replace(self, threshold=t), scores, truth, frame_rates) for t in THRESHOLDS}
         best = max(THRESHOLDS, key=lambda threshold: values[threshold])
@@ -79,7 +79,7 @@ class Instant:
         highest = max_pool1d(line, 2 * radius + 1, stride=1, padding=radius)[0, 0].numpy()
         found: list[int] = []
         for row in np.flatnonzero((scores >= highest) & (scores >= self.threshold)).tolist():
-            if not found or row - found[-1] > radius:  # of a plateau the first
+            if not found or row - found[-1] > radius:  # the first row of a plateau
                 found.append(row)
         return np.array(found, dtype=np.int64)
 
@@ -88,7 +88,7 @@ class Instant:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
-        """Raises ModelError for what ``to_json`` did not write."""
+        """Load what ``to_json`` wrote. Raises ModelError for anything else."""
         try:
             threshold, apart, seconds = (float(written[name]) for name in ("threshold", "apart_seconds", "seconds"))
         except (KeyError, TypeError, ValueError):
@@ -98,7 +98,7 @@ class Instant:
         return cls(threshold, apart, seconds)
 
     def decided(self, scores: FloatArray, frame_rate: float) -> FloatArray:
-        """Scores (T,) in [0, 1], at least 0.5 where an instant is, and below elsewhere."""
+        """Scores (T,) in [0, 1], at least 0.5 at instants and below 0.5 elsewhere."""
         peaks = self.peaks(scores, frame_rate)
         found: FloatArray = np.minimum(0.5 * scores / self.threshold, np.nextafter(0.5, 0))
         rows = max(1, round(self.seconds * frame_rate))
@@ -111,7 +111,7 @@ class Instant:
 def _value(
     instant: Instant, scores: Sequence[FloatArray], truth: Sequence[npt.NDArray[Any]], frame_rates: Sequence[float]
 ) -> float:
-    """F1 of instants found within the tolerance, each true one once."""
+    """F1 of found instants within the tolerance; each true one counts once."""
     hits = found = true = 0
     for s, y, rate in zip(scores, truth, frame_rates, strict=True):
         peaks, middles = instant.peaks(s, rate), (runs(y).sum(axis=1) - 1) / 2
@@ -122,7 +122,7 @@ def _value(
 
 
 def widened(track: Track, columns: Sequence[int]) -> Track:
-    """The track with some labels on a little longer on either side."""
+    """Track with some labels widened on either side."""
     radius = max(1, math.floor(WIDER_SECONDS * track.frame_rate))
     labels = track.frame_labels.clone()
     known = (labels * track.known)[:, list(columns)]
@@ -131,13 +131,13 @@ def widened(track: Track, columns: Sequence[int]) -> Track:
 
 
 def near_instants(track: Track, columns: Sequence[int]) -> Tensor:
-    """Rows (T,) bool near an instant of some labels."""
+    """Mask (T,) of rows near an instant of some labels."""
     near = _spread((track.frame_labels * track.known)[:, list(columns)], max(1, round(NEAR_SECONDS * track.frame_rate)))
     return near.any(1)
 
 
 def _spread(on: Tensor, radius: int) -> Tensor:
-    """The largest value of so many rows on either side, (T, N)."""
+    """Maximum (T, N) over ``radius`` rows on either side."""
     if not on.numel():
         return on
     wide: Tensor = max_pool1d(on.T.unsqueeze(1), 2 * radius + 1, stride=1, padding=radius)[:, 0].T

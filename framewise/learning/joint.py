@@ -1,5 +1,4 @@
-"""Several media that play in sync as one track, or groups of features of one: each with components of its own, and without what
-a task lacks."""
+"""Several media of a sync group, or groups of features, as one track: each has its own components, and media may be missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from framewise.learning.tracks import MOTION_NAMES, MOTION_SIZE, Basis, Floats, 
 
 
 class JointRows:
-    """Rows of several media on one grid, of which the first ``number`` count: what is beyond the shortest is not claimed.
+    """Rows of several media on one grid, limited to the first ``number``: nothing is predicted beyond the shortest medium.
 
-    parts: in the order of the group's media; None for one that the task does not have. moving: the medium that has motion.
-    names: of the parts, for people. shares: how much each is supposed to count, of groups of features, none of which a task can
-    lack. counts: each part has its own.
+    parts: in the order of the group's media; None if the task lacks one. moving: the medium with motion. names: of the parts,
+    for users. shares: default shares of groups of features, none of which can be missing. counts: None, each part has its own.
     """
 
     counts: Floats | None = None
@@ -49,14 +47,14 @@ class JointRows:
         return JointRows(self.parts, number, self.frame_rate, self.moving, self.names, self.shares)
 
     def read(self, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
-        """Read the media that are there, one after the other, and the motion of the one that has it."""
+        """Read the present media, concatenated, and the motion of the medium that has it."""
         read = [None if part is None else part.read(index) for part in self.parts]
         moving = None if self.moving is None else read[self.moving]
         return np.concatenate([part[0] for part in read if part is not None], axis=1), moving[1] if moving else None
 
 
 class Columns:
-    """A group of features of other rows; motion is none."""
+    """A group of features of other rows, without motion."""
 
     def __init__(self, rows: Rows, columns: slice):
         self.frame_rate = rows.frame_rate
@@ -71,7 +69,7 @@ class Columns:
 
 
 def in_groups(rows: Rows) -> Rows:
-    """Rows whose features are in groups, as those of several media that are always there; others as they are."""
+    """Convert rows with groups of features to rows of several media that are always present; others are unchanged."""
     groups: Sequence[tuple[str, slice, float]] | None = getattr(rows, "groups", None)
     if not groups:
         return rows
@@ -81,8 +79,8 @@ def in_groups(rows: Rows) -> Rows:
 
 @dataclass(frozen=True)
 class JointBasis(TrackMaker):
-    """A basis for each medium, None for one that no annotated task had: what it says is not used. moving, complete, shares: see
-    ``Layout``. names: of the media, for people."""
+    """Basis of each medium; None if no annotated task had the medium, which is then ignored. moving, complete, shares: see
+    ``Layout``. names: of the media, for users."""
 
     bases: tuple[Basis | None, ...]
     moving: int | None
@@ -92,7 +90,7 @@ class JointBasis(TrackMaker):
 
     @classmethod
     def fit(cls, videos: Sequence[JointRows]) -> Self:
-        """Each medium's from the tasks that have it; labels play no part."""
+        """Fit the basis of each medium to the tasks that have it, regardless of labels."""
         media = range(len(videos[0].parts))
         there = [[part for v in videos if (part := v.parts[medium]) is not None] for medium in media]
         bases = tuple(Basis.fit(parts) if parts else None for parts in there)
@@ -107,10 +105,10 @@ class JointBasis(TrackMaker):
         return Layout(widths, None if self.moving is None else used.index(self.moving), self.complete, self.shares)
 
     def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
-        """Components (T, C), medium by medium, and motion (T, M); NaN of what is missing."""
+        """Components (T, C), medium by medium, and motion (T, M); NaN for missing media."""
         rows = in_groups(rows)
         if not isinstance(rows, JointRows) or len(rows.parts) != len(self.bases):
-            raise ModelError(f"the version learned from {len(self.bases)} media that play in sync, and is asked about others")
+            raise ModelError(f"the version learned from {len(self.bases)} media that play in sync, but the task has others")
         components, motion = room(len(rows), sum(self.layout.widths)), room(len(rows), MOTION_SIZE)
         motion.fill_(0.0 if self.moving is None else torch.nan)
         column = 0
@@ -134,7 +132,7 @@ class JointBasis(TrackMaker):
         return {"media": len(self.bases), "moving": self.moving, "names": list(self.names), "complete": self.complete}
 
     def block_names(self) -> list[str]:
-        """As ``tracks.BLOCK_NAMES``, of one medium after the other."""
+        """Names like ``tracks.BLOCK_NAMES``, medium by medium."""
         names = [name for name, basis in zip(self.names, self.bases, strict=True) if basis]
         return [told for name in names for told in (name, f"changes of {name}")] + list(MOTION_NAMES)
 
@@ -149,13 +147,13 @@ class JointBasis(TrackMaker):
 
 
 def fit_basis(rows: Sequence[Rows]) -> Basis | JointBasis:
-    """Fit the basis of a single medium, or of the media of a sync group."""
+    """Fit the basis of a single medium or of a sync group."""
     joint = [r for r in map(in_groups, rows) if isinstance(r, JointRows)]
     return JointBasis.fit(joint) if joint else Basis.fit(rows)
 
 
 def read_basis(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Basis | JointBasis:
-    """Load a basis that was saved. Raises KeyError, ValueError or TypeError for something else."""
+    """Load a saved basis. Raises KeyError, ValueError or TypeError for anything else."""
     if "media" not in description:
         return _read_basis("basis", tensors)
     bases: list[Basis | None] = []

@@ -1,11 +1,11 @@
-"""A closed-form learner: kernel ridge regression on each row's surroundings, fitted in a second, and good with few videos.
+"""Learner in closed form: kernel ridge regression on each row's context, fitted in a second, and good with few videos.
 
-The kernel is a weighted sum over the blocks of ``context``, each a blend of a linear and a Gaussian one: linear ones carry over
-to new scenes, Gaussian ones follow what is not linear once there is enough of it. Rows of a block have a squared length of 1 on
-average; how much each block weighs is chosen in ``evidence``. Source: Saunders, Gammerman and Vovk 1998, "Ridge Regression
+The kernel is a weighted sum over the blocks of ``context``, each a blend of a linear and a Gaussian kernel: the linear part
+generalises to new scenes, the Gaussian part learns nonlinear relations from enough data. Rows of a block have a mean squared
+length of 1; the weights of the blocks are chosen in ``evidence``. Source: Saunders, Gammerman and Vovk 1998, "Ridge Regression
 Learning Algorithm in Dual Variables"; the parameters are from docs/decisions/0012.
 
-Shapes: N rows that are learned from, B numbers of a block, K blocks, L labels, T rows of a track.
+Shapes: N learned rows, B numbers of a block, K blocks, L labels, T rows of a track.
 """
 
 import math
@@ -21,25 +21,25 @@ from framewise.learning.folds import Piece
 from framewise.learning.memory import give_back
 from framewise.learning.tracks import Layout, Track
 
-MAX_ROWS = 2400  # that are learned from: neighbours are nearly the same
+MAX_ROWS = 2400  # maximum of learned rows: neighbours are nearly the same
 SHORTEST_STEP_SECONDS = 0.1
 LINEAR_SHARE = 0.6
 GAUSSIAN_RATE = 1.0
-# For each row, and at most: with more rows the first would blur what earlier videos taught, as if they had never been fitted.
+# Ridge per row, and its maximum: without it, many rows would smooth away what earlier videos taught.
 RIDGE, MAX_RIDGE = 1e-3, 1.0
-KERNEL_SIZE = 4.5  # of a row with itself, on average, whatever the weights of the blocks
+KERNEL_SIZE = 4.5  # mean kernel value of a row with itself, for any weights of the blocks
 STEADY_SECONDS, MIN_STEADY = 0.3, 0.05
-KERNEL_ROWS = 256  # of a kernel that are computed at once
-COMPUTED_PER_SECOND = 15.0  # rows: what surrounds neighbours is nearly the same
-# What of a row may be unlike those that are kept, on average; how many are; and what keeps them from being singular.
+KERNEL_ROWS = 256  # rows of a kernel computed at once
+COMPUTED_PER_SECOND = 15.0  # rows: neighbours have nearly the same context
+# Maximum mean residual of rows not explained by the kept ones; maximum number of kept rows; ridge against singularity.
 UNLIKE, MAX_KEPT, JITTER = 0.05, 1000, 1e-5
-LEFT_OUT_EACH = 3  # of so many rows one is learned from once more without a medium
-EMPTY = 1e-6  # squared length below which a block says nothing
+LEFT_OUT_EACH = 3  # one row in this many is learned again without a medium
+EMPTY = 1e-6  # squared length below which a block is empty
 
 
 class Block(NamedTuple):
-    """Kernel ridge regression of one kind of evidence: rows (M, B) that were scaled by centre (B,) and scale (B,), and what
-    a row adds to a score by its numbers, linear (B, L), and by its likeness to the rows, gaussian (M, L)."""
+    """Kernel ridge regression of one kind of evidence: rows (M, B), standardised by centre (B,) and scale (B,), linear
+    coefficients (B, L), and coefficients of the Gaussian kernel with each row, gaussian (M, L)."""
 
     rows: Tensor
     centre: Tensor
@@ -48,15 +48,15 @@ class Block(NamedTuple):
     gaussian: Tensor
 
     def fits_together(self, num_labels: int) -> bool:
-        """True if the sizes of the tensors are those of one block."""
+        """True if the sizes of the tensors are consistent."""
         kept, size = len(self.rows), len(self.centre)
         sizes = [(kept, size), (size,), (size,), (size, num_labels), (kept, num_labels)]
         return [tensor.shape for tensor in self] == sizes
 
     def with_fewer_rows(self) -> "Block":
-        """Give what the rows left out added to those kept, so that the sum is the nearest that can be made of these."""
-        # As they will be stored: what is added depends on each of their digits.
-        kept = self.rows[_unlike(self.rows)].half().float()
+        """Keep only some rows, with coefficients that approximate the contribution of all rows best."""
+        # Rounded as they will be stored, because the coefficients depend on each digit.
+        kept = self.rows[_diverse_rows(self.rows)].half().float()
         among = _gaussian(kept, kept).double()
         among.diagonal().add_(JITTER)
         gaussian = torch.linalg.solve(among, (_gaussian(kept, self.rows) @ self.gaussian).double()).float()
@@ -64,19 +64,19 @@ class Block(NamedTuple):
 
 
 class Sample:
-    """Rows of annotated tracks that are learned from, and how alike they are in each block of ``context.blocks``.
+    """Learned rows of annotated tracks, and their kernels in each block of ``context.blocks``.
 
-    blocks:  (N, B) each, scaled by centres (B,) and scales (B,).
-    there:   (N, K), 1 where a row has anything to say in a block, else 0.
-    labels:  (N, L), which count where known (N, L) is true.
-    steady:  (K,), from 0 to 1, how steady motion is in each of the blocks that are of it.
-    originals: number of the first rows, which are whole; the others are these without one of their media.
-    tracks, rows: (N,), the track that each is from, and its row there.
-    kernels: (N, N) each, and their size, the mean of the diagonal, (K,): 0 of a block that says nothing.
+    blocks:  (N, B) each, standardised by centres (B,) and scales (B,).
+    there:   (N, K), 1 if the block of a row is known, otherwise 0.
+    labels:  (N, L), valid where known (N, L) is true.
+    steady:  (K,), from 0 to 1, steadiness of motion in the blocks of motion.
+    originals: number of complete rows, which come first; the others repeat these without one of their media.
+    tracks, rows: (N,), track of each row, and its index there.
+    kernels: (N, N) each. sizes: means of their diagonals, (K,), 0 for an empty block.
     """
 
     def __init__(self, tracks: Sequence[Track], needed: Sequence[Tensor]):
-        """needed: of each track the rows (T,) bool that are learned from in any case."""
+        """needed: for each track, mask (T,) of rows that are always learned from."""
         self.layout = layout = tracks[0].layout
         most = MAX_ROWS / (1 + len(layout.widths) / LEFT_OUT_EACH) if layout and not layout.complete else MAX_ROWS
         each = math.ceil(sum(int(rows.sum()) for rows in needed) / (most / 2))
@@ -86,9 +86,9 @@ class Sample:
         steadiness = [_Steadiness(), _Steadiness()]
         parts = (part for t, own in zip(tracks, chosen, strict=True) for part in _blocks_of(t, own, steadiness))
         rows = end_to_end(parts, sum(len(own) for own in chosen))
-        # Of a block that no row knows anything of, nothing counts: any numbers will do.
+        # In a block that is unknown in all rows, the values do not matter.
         of_known = [_known_rows(block) for block in rows] if layout else rows
-        # In double precision: numbers that never change are 0 then, and not a rounding error that would be scaled to 1.
+        # In double precision, so that constant numbers become 0 and not a rounding error that would be scaled to 1.
         self.centres = [block.mean(0, dtype=torch.float64).float() for block in of_known]
         scales = [_seen_scale(block) for block in of_known[:-2]]
         scales += [_motion_scale(block, s.values()) for block, s in zip(of_known[-2:], steadiness, strict=True)]
@@ -107,7 +107,7 @@ class Sample:
             self.tracks, self.rows = self.tracks[origin], self.rows[origin]
         self.blocks = rows
         self.kernels = [_kernel(block, there) for block, there in zip(rows, self.there.T, strict=True)]
-        # A Gaussian kernel of rows that are all 0 is 1.
+        # The Gaussian kernel of rows that are all 0 is 1.
         says = [bool(block.square().sum(1).mean() > EMPTY) for block in rows]
         self.sizes = torch.stack([kernel.diagonal().mean() * own for kernel, own in zip(self.kernels, says, strict=True)])
 
@@ -116,24 +116,24 @@ class Sample:
 
     @property
     def active(self) -> list[int]:
-        """Blocks that say anything."""
+        """Blocks that are not empty."""
         return [number for number, size in enumerate(self.sizes.tolist()) if size > EMPTY]
 
     def weights(self, shares: Tensor) -> Tensor:
-        """Shares (..., K) of the blocks as weights that give the kernel its size."""
+        """Convert shares (..., K) of the blocks to weights for which the kernel has KERNEL_SIZE."""
         shares = torch.where(self.sizes > EMPTY, shares, 0.0)
         weights: Tensor = KERNEL_SIZE * shares / (shares * self.sizes).sum(-1, keepdim=True).clamp(min=EMPTY)
         return weights
 
     def inside(self, pieces: Sequence[Piece]) -> Tensor:
-        """Rows that lie in some pieces of the tracks, (N,) bool."""
+        """Mask (N,) of rows inside some pieces of the tracks."""
         found = torch.zeros(len(self), dtype=torch.bool)
         for track, start, stop in pieces:
             found |= (self.tracks == track) & (self.rows >= start) & (self.rows < stop)
         return found
 
     def kernel(self, weights: Tensor, rows: Tensor) -> Tensor:
-        """(n, n) of some rows (n,), with a ridge; weights (K,)."""
+        """Kernel (n, n) of some rows (n,), with a ridge; weights (K,)."""
         everything = len(rows) == len(self)
         total = torch.zeros(len(rows), len(rows))
         for kernel, weight in zip(self.kernels, weights.tolist(), strict=True):
@@ -144,16 +144,16 @@ class Sample:
 
 
 class Solution(NamedTuple):
-    """Coefficients of the rows for each label, (N, L), and the score of each label before anything is known, (L,)."""
+    """Coefficients of the rows for each label, (N, L), and the prior score of each label, (L,)."""
 
     counts: Tensor
     prior: Tensor
 
 
 def solve(sample: Sample, weights: Tensor, left_out: Sequence[Tensor], every: int = 1) -> tuple[Solution, list[Solution]]:
-    """Solutions from all rows, and from all but those left out, (N,) bool each: by one inverse, not by one of each.
+    """Solution from all rows, and one without the rows of each mask (N,) in ``left_out``, all by a single inverse.
 
-    weights: (L, K), of the blocks for each label. every: only each so many-th row is used. A label counts where it is known.
+    weights: (L, K), of the blocks for each label. every: only every n-th row is used. A label counts where it is known.
     Without some rows the solution is a - G[:, out] G[out, out]^-1 a[out], where G is the inverse of the kernel with its ridge
     and a = G (y - mean): see inverses of partitioned matrices.
     """
@@ -181,7 +181,7 @@ def solve(sample: Sample, weights: Tensor, left_out: Sequence[Tensor], every: in
 
 
 def _patterns(weights: Tensor, known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Columns of labels with the same weights that are known in the same rows, and these rows."""
+    """Yield (columns, rows) of labels with the same weights that are known in the same rows."""
     told, which = torch.unique(known, dim=1, return_inverse=True)
     alike, kind = torch.unique(weights, dim=0, return_inverse=True)
     for pattern in range(told.shape[1]):
@@ -194,14 +194,14 @@ def _patterns(weights: Tensor, known: Tensor) -> Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """Sum of a ``Block`` for each of ``context.blocks``; prior (L,): a score before anything is known."""
+    """Sum of a ``Block`` for each of ``context.blocks``. prior (L,): score without any evidence."""
 
     blocks: list[Block]
     prior: Tensor
 
     @classmethod
     def of(cls, sample: Sample, weights: Tensor, solution: Solution) -> Self:
-        """weights: (L, K), those that the solution is of."""
+        """Make the model of a solution. weights: (L, K), as used for the solution."""
         found = []
         for number, block in enumerate(sample.blocks):
             counts = sample.there[:, number : number + 1] * solution.counts * weights[:, number]
@@ -210,7 +210,7 @@ class KernelRidge:
         return cls(found, solution.prior)
 
     def with_fewer_rows(self) -> Self:
-        """Nearly the same scores, by the rows of each block that are unlike each other: several times as fast.
+        """Approximation by a diverse subset of each block's rows, with nearly the same scores, several times as fast.
 
         Sources: Williams and Seeger 2001, "Using the Nyström Method to Speed Up Kernel Machines"; rows chosen by an incomplete
         Cholesky decomposition, as in Fine and Scheinberg 2001, "Efficient SVM Training Using Low-Rank Kernel Representations".
@@ -220,14 +220,14 @@ class KernelRidge:
         return type(self)(blocks, self.prior)
 
     def scores(self, track: Track, all_rows: bool = False) -> Tensor:
-        """(T, L), around 0 where a label is off and 1 where it is on; between rows that are computed, on a line."""
+        """Scores (T, L), around 0 where a label is off and 1 where it is on; interpolated between computed rows."""
         step = 1 if all_rows else max(1, round(track.frame_rate / COMPUTED_PER_SECOND))
         rows = torch.arange(0, len(track) - 1 + step, step).clamp(max=max(len(track) - 1, 0))
         computed = end_to_end(([self._scores(b)] for b in _blocks_of(track, rows)), len(rows))[0]
         return computed if len(rows) == len(track) else _between(rows, computed, len(track))
 
     def _scores(self, inside: Sequence[Tensor]) -> Tensor:
-        """(N, L) of blocks (N, B), which are used up. What nothing is known of is NaN, and adds nothing."""
+        """Scores (N, L) of blocks (N, B), which are overwritten. Unknown blocks are NaN and add nothing."""
         scores = self.prior.repeat(len(inside[0]), 1)
         for numbers, block in zip(inside, self.blocks, strict=True):
             if not (block.linear.any() or block.gaussian.any()):
@@ -242,7 +242,7 @@ class KernelRidge:
 
 
 def _between(rows: Tensor, values: Tensor, length: int) -> Tensor:
-    """(length, L) on lines between values (N, L) of some rows, which ascend from the first to the last."""
+    """Interpolate (length, L) between values (N, L) of some rows, ascending from the first to the last."""
     at = torch.arange(length)
     after = torch.searchsorted(rows, at).clamp(min=1)
     first, last = rows[after - 1], rows[after]
@@ -250,8 +250,8 @@ def _between(rows: Tensor, values: Tensor, length: int) -> Tensor:
     return torch.lerp(values[after - 1], values[after], share)
 
 
-def _unlike(block: Tensor) -> Tensor:
-    """Rows of a block (N, B) to keep, so that of the others little is unlike all of them."""
+def _diverse_rows(block: Tensor) -> Tensor:
+    """Rows of a block (N, B) to keep, which represent the others well."""
     alike = _gaussian(block, block)
     most = min(MAX_KEPT, len(block))
     rest, factors = alike.diagonal().clone(), alike.new_zeros(most, len(block))
@@ -267,9 +267,9 @@ def _unlike(block: Tensor) -> Tensor:
 
 
 class _Steadiness:
-    """Steadiness of each number of motion: its correlation with itself a moment later, over all videos.
+    """Steadiness of each motion number: its autocorrelation a moment later, over all videos.
 
-    What changes by chance from picture to picture is noise: it would count as much as what tells labels apart.
+    Random changes from picture to picture are noise, which would otherwise count as much as what distinguishes labels.
     """
 
     def __init__(self) -> None:
@@ -277,7 +277,7 @@ class _Steadiness:
         self._sums: list[Tensor] = []
 
     def add(self, numbers: Tensor, inside: slice, lag: int) -> None:
-        """numbers (T, N) of a part of a video, the rows ``inside`` of which are new; those ``lag`` later are looked at."""
+        """Add numbers (T, N) of a part of a video: its rows ``inside``, compared with those ``lag`` rows later."""
         own, after = numbers[inside].double(), numbers[inside.start + lag : inside.stop + lag].double()
         before = own[: len(after)]
         self._rows, self._pairs = self._rows + len(own), self._pairs + len(after)
@@ -285,7 +285,7 @@ class _Steadiness:
         self._sums = [known + new for known, new in zip(self._sums, sums, strict=True)] if self._sums else sums
 
     def values(self) -> Tensor:
-        """(N,) from MIN_STEADY to 1; (1,) where nothing was added."""
+        """Steadiness (N,) from MIN_STEADY to 1; ones (1,) if nothing was added."""
         if not self._sums:
             return torch.ones(1)
         total, squares, both, products = self._sums
@@ -296,8 +296,7 @@ class _Steadiness:
 
 
 def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = ()) -> Iterator[list[Tensor]]:
-    """``blocks`` of some rows, which ascend, from one window of the video after the other; of ``cells`` and ``shape`` all rows
-    are added to the steadiness."""
+    """Yield ``blocks`` of ascending rows, window by window, and add ``cells`` and ``shape`` of all rows to the steadiness."""
     lag = max(1, round(STEADY_SECONDS * track.frame_rate))
     for part, first, inside in windows(track):
         motion = cells(part), shape(part)
@@ -309,7 +308,7 @@ def _blocks_of(track: Track, rows: Tensor, steadiness: Sequence[_Steadiness] = (
 
 
 def _chosen(track: Track, step: int, needed: Tensor, each: int) -> Tensor:
-    """Rows of a track of which anything is known: so many steps apart, and each so many-th of those that are needed."""
+    """Known rows of a track: one every ``step`` rows, and every ``each``-th of the needed ones."""
     known = track.known.any(1)
     chosen = torch.zeros(len(track), dtype=torch.bool)
     chosen[known.nonzero()[:, 0][:: max(step, round(SHORTEST_STEP_SECONDS * track.frame_rate), 1)]] = True
@@ -318,12 +317,12 @@ def _chosen(track: Track, step: int, needed: Tensor, each: int) -> Tensor:
 
 
 def _squared_length(block: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-    """Mean squared length of rows (N, B) with that scale."""
+    """Mean squared length of the standardised rows (N, B)."""
     return (((block - centre) / scale) ** 2).sum(1).mean() if block.numel() else torch.zeros(())
 
 
 def _seen_scale(block: Tensor) -> Tensor:
-    """(B,), the same for all: components count by their spread."""
+    """Common scale (B,): components count by their spread."""
     if not block.shape[1]:  # rows that are all alike have no components
         return block.new_ones(0)
     total = block.var(0, correction=0).sum().sqrt() + 1e-6
@@ -331,17 +330,17 @@ def _seen_scale(block: Tensor) -> Tensor:
 
 
 def _motion_scale(block: Tensor, steady: Tensor) -> Tensor:
-    """(B,): numbers of motion count as much as they are steady. steady (N,): of the numbers that the block has in each of
-    several windows in time."""
+    """Scale (B,) with which motion numbers count by their steadiness. steady (N,): of the numbers that the block repeats for
+    each of its windows in time."""
     deviation = block.std(0, correction=0) + 0.01 * block.std(correction=0) + 1e-6
     share = steady.repeat(block.shape[1] // len(steady)) / block.shape[1]
     return deviation / share.sqrt()
 
 
 def _with_media_left_out(rows: Sequence[Tensor], layout: Layout) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Rows of several media, and once more some of them, each without one of its media: so they learn to do without.
+    """Add copies of some rows without one of their media, so that the learner copes with missing media.
 
-    Per block (N, B), in which NaN became 0; known (N, blocks); and of each row which one it was, (N,).
+    Returns blocks (N, B), in which NaN became 0; known (N, blocks); and the original index of each row, (N,).
     """
     filled, known = _filled(rows)
     origins, masks = [torch.arange(len(known))], [known]
@@ -349,7 +348,7 @@ def _with_media_left_out(rows: Sequence[Tensor], layout: Layout) -> tuple[list[T
         own = torch.zeros(len(rows), dtype=torch.bool)
         own[2 * medium : 2 * medium + 2] = True
         own[-2:] |= medium == layout.moving
-        # What is known of no medium besides would be a row of nothing.
+        # Without another known medium, the copy would be empty.
         besides = known[:, : -2 or None][:, ~own[:-2]].any(1)
         some = (known[:, own].all(1) & besides).nonzero()[:, 0][medium::LEFT_OUT_EACH]
         origins.append(some)
@@ -364,13 +363,13 @@ def _known_rows(block: Tensor) -> Tensor:
 
 
 def _filled(rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Per block (N, B) with 0 for what is NaN, and whether it is known, (N, blocks)."""
+    """Blocks (N, B) with 0 for NaN, and the mask of known ones, (N, blocks)."""
     known = torch.stack([~block.isnan().any(1) for block in rows], 1).float()
     return [block.nan_to_num() for block in rows], known
 
 
 def _kernel(block: Tensor, there: Tensor) -> Tensor:
-    """(N, N) of rows (N, B); 0 for those that are not there."""
+    """Kernel (N, N) of rows (N, B); 0 for rows that are not there."""
     total = torch.empty(len(block), len(block))
     for first, rows in zip(range(0, len(block), KERNEL_ROWS), block.split(KERNEL_ROWS), strict=True):
         product = rows @ block.T
@@ -381,7 +380,7 @@ def _kernel(block: Tensor, there: Tensor) -> Tensor:
 
 
 def _gaussian(left: Tensor, right: Tensor, product: Tensor | None = None) -> Tensor:
-    """(N, M) of N rows on the left and M on the right. product: left @ right.T, where it is there already."""
+    """Gaussian kernel (N, M) of N rows on the left and M on the right. product: left @ right.T, if already computed."""
     product = left @ right.T if product is None else product
     lengths = (left * left).sum(1).unsqueeze(1) + (right * right).sum(1)
     return lengths.sub_(product, alpha=2).clamp_(min=0).mul_(-GAUSSIAN_RATE).exp_()

@@ -1,12 +1,12 @@
-"""Memory that is free goes back to the system."""
+"""Return of freed memory to the system."""
 
 import ctypes
 
 
 def give_back() -> None:
-    """Have the C library return what it keeps of freed memory, if it can (glibc's can).
+    """Make the C library return the freed memory that it holds, if it can (glibc can).
 
-    It keeps tens of megabytes, in pieces between others, so that each part of a training would add to what the process has.
+    It holds tens of megabytes in fragments, so that the process would grow with each part of a training.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

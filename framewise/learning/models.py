@@ -1,4 +1,4 @@
-"""Trained models of every kind, by what their files say they are."""
+"""Trained models of every kind, loaded by the class named in their files."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ CHECKED_ROWS = 200
 
 
 def load_model(folder: Path) -> Model:
-    """The model of a folder. Raises ModelError for a folder that holds none."""
+    """Load the model in a folder. Raises ModelError if it holds none."""
     return checkpoints.load(folder, MODELS)
 
 
@@ -29,7 +29,7 @@ def load_cached_model(folder: Path) -> Model | None:
 
 
 def scores_of(model: Model, rows: Rows) -> npt.NDArray[Any]:
-    """Scores (T, L) in [0, 1] of rows by a model; columns as in its label map."""
+    """Scores (T, L) in [0, 1] of rows by a model, with columns as in its label map."""
     if isinstance(model, AutoClassifier):
         return model.predict(rows)
     scores: npt.NDArray[Any] = model.predict(appearance_of(rows)).numpy()
@@ -37,10 +37,10 @@ def scores_of(model: Model, rows: Rows) -> npt.NDArray[Any]:
 
 
 def check_model(folder: Path, rows: Rows) -> None:
-    """Raises ModelError if the model of a folder cannot be loaded, or gives scores that are no numbers."""
+    """Raise ModelError if the model in a folder cannot be loaded or gives scores that are not finite."""
     start, stop = spans(rows)[0]
     stop = min(stop, start + CHECKED_ROWS)
     model, few = load_model(folder), rows.first(stop) if isinstance(rows, JointRows) else Part(rows, start, stop)
     scores = scores_of(model, few)
     if not np.isfinite(scores).all():
-        raise ModelError("the new version gives scores that are no numbers, and is not used; the one before stays")
+        raise ModelError("the new version gives scores that are not finite numbers; the previous version stays in use")

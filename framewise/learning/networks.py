@@ -1,4 +1,4 @@
-"""The networks: what they are made of and what they compute. Training loops and files live beside this module.
+"""Networks: layers and forward pass. The training loop and files are in other modules.
 
 Shapes: B batch, S rows of a chunk, T rows of a video, D features, L labels.
 """
@@ -15,20 +15,20 @@ from framewise.core.errors import ModelError
 from framewise.core.progress import Progress, silent
 from framewise.learning import checkpoints, training
 
-PREDICT_CHUNKS = 512  # chunks of one forward pass: bounds the memory of a long video
+PREDICT_CHUNKS = 512  # chunks per forward pass: limits the memory for a long video
 
 
 class BaseNN(nn.Module):
-    """Base of networks: names of labels, saving and loading."""
+    """Base class of networks: label names, saving and loading."""
 
     label_map: dict[str, int]
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that build this network again."""
+        """Arguments that rebuild this network."""
         raise NotImplementedError
 
     def set_label_map(self, label_map: Mapping[str, int]) -> None:
-        """Name the output columns: label name -> column."""
+        """Set the output columns: label name -> column."""
         self.label_map = dict(label_map)
 
     def get_label_map(self) -> dict[str, int]:
@@ -56,7 +56,7 @@ class BaseNN(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "BaseNN":
-        """The network of a folder, in eval mode. Raises ModelError for a folder that holds none; no pickle is read."""
+        """Load the network in a folder, in eval mode. Raises ModelError if it holds none; no pickle is read."""
         return checkpoints.load(Path(path), NETWORKS)
 
     @classmethod
@@ -65,13 +65,13 @@ class BaseNN(nn.Module):
         return checkpoints.load_cached(Path(path), cls.load)
 
     def save_and_cache(self, path: str | Path) -> None:
-        """``save``; ``load_cached_model`` gives this object from now on, until the folder's content changes."""
+        """``save``; from then on ``load_cached_model`` returns this object, until the folder's content changes."""
         self.save(path)
         checkpoints.keep(Path(path), self)
 
 
 class MultiLabelLSTM(BaseNN):
-    """Linear to ``fc_size``, layer norm, dropout, bidirectional LSTM, linear to labels; chunks of ``sequence_size`` rows."""
+    """Linear to ``fc_size``, layer norm, dropout, bidirectional LSTM, linear to labels, on chunks of ``sequence_size`` rows."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class MultiLabelLSTM(BaseNN):
         self.dropout_rate, self.weight_decay, self.learning_rate = dropout_rate, weight_decay, learning_rate
         self.label_map = {str(column): column for column in range(output_size)}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.SEED)  # training is repeatable from the first weights on
+            torch.manual_seed(training.SEED)  # training is reproducible, including the initial weights
             self.fc_input = nn.Linear(input_size, fc_size)
             self.layer_norm = nn.LayerNorm(fc_size)
             self.dropout = nn.Dropout(dropout_rate)
@@ -103,7 +103,7 @@ class MultiLabelLSTM(BaseNN):
 
     @property
     def device(self) -> torch.device:
-        """Device on which the network computes; no part of what is saved."""
+        """Device on which the network computes; not saved."""
         return self.fc.weight.device
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class MultiLabelLSTM(BaseNN):
         return self.of_chunks(self.of_rows(x))
 
     def of_rows(self, x: Tensor) -> Tensor:
-        """(..., fc_size) of features (..., D): what needs no other row."""
+        """Embeddings (..., fc_size) of features (..., D), each row separately."""
         return torch.relu(self.layer_norm(self.fc_input(x)))
 
     def of_chunks(self, x: Tensor) -> Tensor:
@@ -125,15 +125,15 @@ class MultiLabelLSTM(BaseNN):
         return logits
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """As ``nn.Dropout``, whose random numbers take twice as long."""
+        """Dropout like ``nn.Dropout``, whose random numbers take twice as long."""
         if not self.training or not 0 < self.dropout_rate < 1:
             return self.dropout(x)  # type: ignore[no-any-return]
         kept = torch.rand(x.shape, device=x.device) >= self.dropout_rate
         return x * kept.float().div_(1 - self.dropout_rate)
 
     def preprocess_sequence(self, sequence: Any, labels: Any = None, overlap: int = 2) -> tuple[Tensor, Tensor | None]:
-        """Chunks (B, S, D) of a video's features (T, D), and (B, S, L) of its labels, each starting S / overlap rows after
-        the one before. The last chunk is padded with zeros."""
+        """Chunks (B, S, D) of a video's features (T, D), and (B, S, L) of its labels, each starting S / overlap rows after the
+        previous one. The last chunk is padded with zeros."""
         rows = training.chunk_rows([len(sequence)], self.sequence_size, overlap)
         return training.gather(as_matrix(sequence), rows), (
             None if labels is None else training.gather(as_matrix(labels), rows)
@@ -148,7 +148,7 @@ class MultiLabelLSTM(BaseNN):
         f1_threshold: float = 0.95,
         accuracy_threshold: float = 1.0,
     ) -> training.TrainingResult:
-        """Go on learning from one video, features (T, D) and 0/1 labels (T, L), until a threshold or ``epochs``."""
+        """Continue training on one video, features (T, D) and 0/1 labels (T, L), until a threshold or ``epochs``."""
         return self.fit_videos([(sequence, labels)], batch_size, epochs, f1_threshold, accuracy_threshold)
 
     def fit_videos(
@@ -175,8 +175,7 @@ class MultiLabelLSTM(BaseNN):
         return training.fit(self, inputs, targets, rows.to(self.device), optimizer, goal, batch_size, progress)
 
     def predict(self, sequence: Any) -> Tensor:
-        """Scores (T, L) in [0, 1] of a video's features (T, D): the mean over the overlapping chunks that hold a row. T may be
-        0."""
+        """Scores (T, L) in [0, 1] of a video's features (T, D), averaged over the overlapping chunks of a row. T may be 0."""
         if len(sequence) == 0:
             return torch.empty(0, self.output_size, device=self.device)
         features = as_matrix(sequence).to(self.device)
@@ -193,12 +192,12 @@ class MultiLabelLSTM(BaseNN):
         return scores / counts.clamp(min=1)
 
     def matches(self, other: Self) -> bool:
-        """True if training can go on from ``other``: the same shape and the same labels."""
+        """True if training can continue from ``other``: same shape, same labels."""
         return self.hyperparameters() == other.hyperparameters() and self.label_map == other.label_map
 
 
 def as_matrix(rows: Any) -> Tensor:
-    """A float32 tensor (T, N) of an array, a tensor or a list of row tensors."""
+    """Convert an array, a tensor or a list of row tensors to a float32 tensor (T, N)."""
     if isinstance(rows, Tensor):
         return rows.float()
     if isinstance(rows, list) and rows and isinstance(rows[0], Tensor):

@@ -1,11 +1,11 @@
-"""Scenes that are unlike all that was learned, of which nothing is claimed: novelty detection by what is seen.
+"""Novelty detection by appearance: scenes unlike all learned ones, in which no label is predicted.
 
-What is seen in a row differs from the mean of the learned rows by x. They explain what lies along the directions in which they
-vary themselves; the rest is new: x' (I + C / e)^-1 x, where C is their covariance and e a noise. It counts as a share of their
-own mean squared distance from the mean. Motion is left out: it is much the same in scenes that have nothing else in common.
+The appearance of a row differs from the mean of the learned rows by x. The part of x along the directions in which these vary
+is explained; the rest is new: x' (I + C / e)^-1 x, where C is their covariance and e a noise. It is measured relative to their
+own mean squared distance from the mean. Motion is left out: it is similar in scenes that have nothing else in common.
 
-Source: Hoffmann 2007, "Kernel PCA for novelty detection": a reconstruction error, here with a noise in place of a number of
-components. Measured in docs/decisions/0012.
+Source: Hoffmann 2007, "Kernel PCA for novelty detection": a reconstruction error, here with a noise level instead of a number
+of components. Measured in docs/decisions/0012.
 """
 
 import math
@@ -25,27 +25,27 @@ from framewise.learning.joint import JointBasis, in_groups
 from framewise.learning.tracks import READ_ROWS, SPREAD_POWER, Basis, Rows, Track
 
 NOISE = 0.01  # of the variance along the first component
-# A scene is new where more of it is not explained than learned rows are from their mean, and than of any annotated video
-# by the others: other people and rooms are normal. One or two videos do not tell how much others will differ:
-# there is no limit then.
+# A scene is new if its unexplained part exceeds both the learned rows' own distance from their mean, and the unexplained part
+# of any annotated video given the others: other people and rooms are normal. One or two videos do not show how much others will
+# differ: there is no limit then.
 LIMIT, MIN_VIDEOS = 1.1, 3
-STEP_SECONDS, SCENE_SECONDS = 0.5, 5.0  # from one row that is looked at to the next; to either side of each
-MAX_COUNTED = 2.0  # times the limit that a row counts: a glimpse of something else, or of a dark picture, is no other scene
-STILL = 1e-9  # a spread that is none
+STEP_SECONDS, SCENE_SECONDS = 0.5, 5.0  # between examined rows; on either side of each
+MAX_COUNTED = 2.0  # cap of a row's novelty, times the limit: a glimpse of something else, or a dark picture, is not a new scene
+STILL = 1e-9  # a spread that counts as zero
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Limit of novelty in one medium. spread: mean squared distance of the learned rows from their mean; limit: a scene
-    of more novelty, as a share of that spread, is unlike them."""
+    """Limit of novelty in one medium. spread: mean squared distance of the learned rows from their mean. limit: a scene is new
+    if its novelty, relative to that spread, exceeds this."""
 
     spread: float
     limit: float
 
     @classmethod
     def of(cls, basis: Basis, tracks: Sequence[tuple[Tensor, float]], groups: Sequence[Hashable]) -> Self | None:
-        """From components (T, C) and frame rate of each track, and the group of its video; None where all rows are alike, and
-        of fewer than MIN_VIDEOS videos."""
+        """Fit to components (T, C) and frame rate of each track, and the group of its video; None if all rows are alike, or for
+        fewer than MIN_VIDEOS videos."""
         whole = _Moments.of(basis, tracks)
         numbers = {name: [n for n, group in enumerate(groups) if group == name] for name in groups}
         if whole.is_still or len(numbers) < MIN_VIDEOS:
@@ -58,7 +58,7 @@ class Novelty:
         return cls(float(whole.covariance.trace()), max(found))
 
     def exceeded(self, basis: Basis, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Rows (T,) whose scene is new."""
+        """Mask (T,) of rows whose scene is new."""
         step = _step(rows.frame_rate)
         index = np.arange(0, len(rows), step)
         parts = [index[start : start + READ_ROWS] for start in range(0, len(index), READ_ROWS)]
@@ -73,19 +73,19 @@ class Novelty:
 
     @classmethod
     def from_json(cls, written: Mapping[str, Any]) -> Self:
-        """Raises ModelError for what ``to_json`` did not write."""
+        """Load what ``to_json`` wrote. Raises ModelError for anything else."""
         try:
             spread, limit = float(written["spread"]), float(written["limit"])
         except (KeyError, TypeError, ValueError):
             spread = limit = 0.0
         if not (0 < spread < math.inf and 0 < limit < math.inf):
-            raise ModelError(f"expected the spread of what was learned, and a limit, both above 0, found {brief(written)}")
+            raise ModelError(f"expected a spread and a limit of novelty, both above 0, found {brief(written)}")
         return cls(spread, limit)
 
 
 @dataclass(frozen=True)
 class _Moments:
-    """Number, sum (C,) and products (C, C) of the rows of some tracks, along the directions of a basis."""
+    """Number, sum (C,) and products (C, C) of the rows of some tracks, in the coordinates of a basis."""
 
     number: int
     total: Tensor
@@ -116,7 +116,7 @@ class _Moments:
         return not float(self.covariance.trace()) > STILL
 
     def novelty(self, basis: Basis, components: Tensor, frame_rate: float) -> Tensor:
-        """(n,) of the scenes of a track that is none of these."""
+        """Novelty (n,) of the scenes of another track."""
         step = _step(frame_rate)
         apart = _along(basis, components[::step]).double() - self.mean
         noise = NOISE * float(torch.linalg.eigvalsh(self.covariance)[-1])
@@ -126,7 +126,7 @@ class _Moments:
 
 
 def novelties(basis: Basis | JointBasis, tracks: Sequence[Track], groups: Sequence[Hashable]) -> list[Novelty | None]:
-    """Limits of each medium that the tracks have, in order; None for a series, whose features have units of their own."""
+    """Limits of all media of the tracks, in order; None for a series, whose features have units of their own."""
     found: list[Novelty | None] = []
     column = 0
     for medium in _media(basis):
@@ -139,7 +139,7 @@ def novelties(basis: Basis | JointBasis, tracks: Sequence[Track], groups: Sequen
 
 
 def unlike(basis: Basis | JointBasis, limits: Sequence[Novelty | None], rows: Any) -> npt.NDArray[np.bool_]:
-    """Rows (T,) that are new in all media that are there and have a limit; none if no medium has one."""
+    """Mask (T,) of rows that are new in all present media with a limit; all False if no medium has one."""
     rows = in_groups(rows)
     parts = [p for p, b in zip(rows.parts, basis.bases, strict=True) if b] if isinstance(basis, JointBasis) else [rows]
     told = [(m, n, p) for m, n, p in zip(_media(basis), limits, parts, strict=True) if n is not None and p is not None]
@@ -150,7 +150,7 @@ def unlike(basis: Basis | JointBasis, limits: Sequence[Novelty | None], rows: An
 
 
 def read_limits(written: Any, basis: Basis | JointBasis) -> list[Novelty | None] | None:
-    """Limits of each medium as saved, None of a version without them. Raises ModelError for something else."""
+    """Load the saved limits of each medium; None for a version without them. Raises ModelError for anything else."""
     if written is None:
         return None
     if not isinstance(written, list) or len(written) != len(_media(basis)):
@@ -163,15 +163,15 @@ def _media(basis: Basis | JointBasis) -> list[Basis]:
 
 
 def _along(basis: Basis, components: Tensor) -> Tensor:
-    """Components (n, C) as lengths along their directions, which the projection scales."""
+    """Undo the projection's scaling of components (n, C), to lengths along unit directions."""
     lengths: Tensor = components / basis.projection.norm(dim=0)
     return lengths
 
 
 def _unexplained(basis: Basis, features: Tensor) -> Tensor:
-    """Squared length (n,) of what of features (n, D) is not explained by the rows that the basis was fitted to."""
+    """Squared length (n,) of the part of features (n, D) not explained by the rows that the basis was fitted to."""
     apart = features - basis.mean
-    # As a share of the first component's: components are scaled by the root of it, to some power.
+    # Relative to the first component's: components are scaled by a power of its root.
     variance = basis.projection.norm(dim=0) ** (-2 / SPREAD_POWER)
     explained = _along(basis, apart @ basis.projection) ** 2 * variance / (variance + NOISE)
     rest: Tensor = (apart**2).sum(1) - explained.sum(1)
@@ -179,7 +179,7 @@ def _unexplained(basis: Basis, features: Tensor) -> Tensor:
 
 
 def _over_scenes(novelty: Tensor, per_second: float) -> Tensor:
-    """Means (n,) over some seconds around each."""
+    """Means (n,) over SCENE_SECONDS on either side of each."""
     return Around(novelty.unsqueeze(1), per_second).mean(torch.arange(len(novelty)), SCENE_SECONDS)[:, 0]
 
 

@@ -1,6 +1,6 @@
-"""Quality of a control's predictions on videos that it did not learn from, in numbers that people are shown.
+"""Quality of a control's predictions on videos that it did not learn from, as shown to users.
 
-Everything here is about out-of-fold predictions: each video's come from a network that learned from other videos.
+Everything here is about out-of-fold predictions: those of each video come from a learner that learned from other videos.
 """
 
 import math
@@ -22,11 +22,11 @@ BINS = 5
 RESAMPLES = 1000
 SEED = 20
 LEVEL = 0.9
-DIFFERENCE_LEVEL = 0.95  # of two versions: they are compared after every training, and each time it may err
-MIN_VIDEOS = 3  # fewer say nothing of how much videos differ
-# What is supposed of how much videos differ, worth as much as two more videos: a variance of a quarter of the largest that
-# there can be. Chosen by simulation of learners with three to thirty videos: 83 to 98 % of the intervals held the true score.
-# Where one video of seven fails altogether, which a few videos cannot tell, it was two of three at worst.
+DIFFERENCE_LEVEL = 0.95  # for comparing two versions: that happens after every training, each time with a chance of error
+MIN_VIDEOS = 3  # fewer do not show how much videos differ
+# Prior on how much videos differ, with the weight of two more videos: a quarter of the largest possible variance. Chosen by
+# simulation of learners with three to thirty videos: 83 to 98 % of the intervals held the true score. If one video in seven
+# fails altogether, which a few videos cannot show, it was two in three at worst.
 PRIOR_VIDEOS = 2
 PRIOR_SHARE = 0.25
 
@@ -36,16 +36,16 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores in [0, 1]; NaN where nothing can be said.
+    """Scores in [0, 1]; NaN if undefined.
 
     method, weak: of the folds, as in ``Folds``.
-    videos:       different videos that were scored.
+    videos:       number of different videos that were scored.
     mean:         of F1S and average precision, over the labels that occur in the annotations.
-    interval:     (low, high) that hold the mean on many other videos in about nine cases of ten; NaN where ``weak`` and for
+    interval:     (low, high) that contains the mean on many other videos in about nine cases of ten; NaN if ``weak``, or for
                   fewer than three videos.
-    labels:       the same scores of each label, precision and recall of its frames, its numbers of segments, and in how many
-                  videos it is.
-    reliability:  as of ``reliability``.
+    labels:       the same scores of each label, frame precision and recall, numbers of segments, and number of videos that
+                  have it.
+    reliability:  result of ``reliability``.
     """
 
     method: str
@@ -57,7 +57,7 @@ class Quality:
     reliability: list[tuple[float, float, int]]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types only: NaN is None, scores have four digits."""
+        """Convert to JSON types: NaN becomes None, scores have four digits."""
         written: dict[str, Any] = _plain(vars(self))
         return written
 
@@ -85,16 +85,16 @@ def measure(
     kept: float = 1.0,
     learned: float = 1.0,
 ) -> Quality:
-    """Quality of out-of-fold predictions of V videos; columns are in the order of ``labels``.
+    """Measure the quality of out-of-fold predictions of V videos; columns are in the order of ``labels``.
 
-    truth, found: 0/1, (T_i, L) each; found are the frames of the predicted segments.
+    truth, found: 0/1, (T_i, L) each. found: the frames of the predicted segments.
     scores:       (T_i, L) each, any monotone score of a frame.
-    known:        (T_i, L) each; where false, nothing is known of a label, and those cells count nowhere.
+    known:        (T_i, L) each; cells that are false are ignored everywhere.
     regions:      predicted regions, as for ``reliability``.
-    groups:       of each video; those of equal ones have the same content and are one video in the interval. None: all differ.
+    groups:       of each video; a group has the same content and counts as one video in the interval. None: all differ.
     kept, learned: of ``Folds``.
 
-    Frames and segments are pooled over the videos. Raises ValueError if there is not one of each for each video.
+    Frames and segments are pooled over the videos. Raises ValueError if the sequences differ in length.
     """
     names = list(range(len(truth))) if groups is None else list(groups)
     counts = counts_by_video(truth, found, known, names, len(labels))
@@ -127,7 +127,7 @@ def counts_by_video(
     groups: Sequence[Hashable],
     num_labels: int,
 ) -> Counts:
-    """Counts (V, L, F1S, 3) of V different videos, by the arguments of ``measure``: those of one group are one video."""
+    """Counts (V, L, F1S, 3) of V different videos, from the arguments of ``measure``: a group counts as one video."""
     counts: Counts = np.zeros((len(set(groups)), num_labels, len(F1S), 3))
     row_of = {group: row for row, group in enumerate(dict.fromkeys(groups))}
     for true, of_video, certain, group in zip(truth, found, known, groups, strict=True):
@@ -140,18 +140,18 @@ def _row(columns: Sequence[str], values: FloatArray) -> dict[str, float]:
 
 
 def _precision_recall(frames: FloatArray) -> dict[str, float]:
-    """Precision and recall of a label's frames, by its counts (3,); NaN where none were found, and where none are true."""
+    """Precision and recall of a label's frames, from its counts (3,); NaN if none were found, or if none are true."""
     tp, fp, fn = frames.tolist()
     return {"precision": tp / (tp + fp) if tp + fp else math.nan, "recall": tp / (tp + fn) if tp + fn else math.nan}
 
 
 def _videos_with(counts: Counts) -> int:
-    """Number of videos that have true frames of a label, by its counts (V, F1S, 3)."""
+    """Number of videos with true frames of a label, from its counts (V, F1S, 3)."""
     return int((counts[:, 0, 0] + counts[:, 0, 2] > 0).sum())
 
 
 def _counts(true: npt.NDArray[Any], found: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> Counts:
-    """Counts (L, F1S, 3) of one video: of frames, and of segments at each threshold, as far as they are known."""
+    """Counts (L, F1S, 3) of one video: of frames, and of segments at each threshold, where the labels are known."""
     counts = np.zeros((true.shape[1], len(F1S), 3))
     for label in np.flatnonzero(known.any(axis=0)):
         is_true, is_found = (on[:, label].astype(bool) & known[:, label] for on in (true, found))
@@ -178,20 +178,21 @@ def _precisions(
 
 
 def mean_f1_intervals(counts: Counts, kept: float = 1.0, learned: float = 1.0) -> list[tuple[float, float]]:
-    """(low, high) of the mean F1 over labels, for each of F1S; counts (V, L, F1S, 3) of V videos.
+    """(low, high) of the mean F1 over labels, for each of F1S. counts: (V, L, F1S, 3) of V videos.
 
-    kept: share of what is learned from that repeats nothing of what is scored. Videos that repeat each other, such as cuts of a
-    few recordings, are no more independent than so many fewer.
+    kept: share of the learned rows that does not repeat scored ones. Videos that repeat each other, such as cuts of a few
+    recordings, count as correspondingly fewer independent videos.
     learned: share of all rows that a scored learner learned from. A version learns from all of them, so it may be better than
-    what was scored: high allows an error that falls as one over the square root of the rows.
+    the scored learners: high assumes an error that falls with the square root of the number of rows.
 
-    The standard error is that of a bootstrap over videos, for frames of one video are alike. For a few videos it is too
-    small: a 90 % percentile interval of three videos held the true score in half of the cases simulated. So it is widened by
-    sqrt(V / (V - 1)) and taken times a quantile of t and not of the normal (Hesterberg 2015, "What Teachers Should Know About
-    the Bootstrap"). And as three videos may agree by chance, and perfect ones have no spread at all, the variance between
-    videos is moderated: averaged with a prior one by degrees of freedom, which add to those of the t (Smyth 2004, "Linear
-    Models and Empirical Bayes Methods for Assessing Differential Expression"). The prior is PRIOR_SHARE p (1 - p), where
-    p (1 - p) is the variance of videos that score 0 or 1; p is the score, kept off 0 and 1 by the rule of succession.
+    The standard error is that of a bootstrap over videos, because frames of one video are alike. For few videos it is too
+    small: in simulations, a 90 % percentile interval of three videos held the true score in half of the cases. So it is widened
+    by sqrt(V / (V - 1)) and multiplied by a quantile of t instead of the normal distribution (Hesterberg 2015, "What Teachers
+    Should Know About the Bootstrap"). Three videos may agree by chance, and perfect ones have no spread at all. So the variance
+    between videos is moderated: it is averaged with a prior variance, weighted by degrees of freedom, and the prior's are added
+    to those of the t (Smyth 2004, "Linear Models and Empirical Bayes Methods for Assessing Differential Expression"). The prior
+    is PRIOR_SHARE p (1 - p), where p (1 - p) is the variance of videos that score 0 or 1; p is the score, kept away from 0 and
+    1 by the rule of succession.
     """
     videos = len(counts)
     if videos < MIN_VIDEOS:
@@ -204,13 +205,13 @@ def mean_f1_intervals(counts: Counts, kept: float = 1.0, learned: float = 1.0) -
 
 
 def mean_f1_difference(new: Counts, old: Counts) -> list[tuple[float, float]]:
-    """(low, high) of the mean F1 of ``new`` less that of ``old``, for each of F1S; counts as of ``mean_f1_intervals``, of the
+    """(low, high) of the mean F1 of ``new`` minus that of ``old``, for each of F1S. Counts as for ``mean_f1_intervals``, of the
     same videos in the same order.
 
-    Both are resampled together, so what makes a video hard for both counts nowhere. The prior variance is that of two scores
-    without anything in common. Simulated for two learners on videos of three segments: of equally good ones, high was below 0
-    in 0.5 (three videos) to 3 % (twenty) of the cases; where the new one missed 50 % more segments, in 40 % with three videos,
-    74 % with five and 97 % with ten.
+    Both are resampled together, so the difficulty that a video has for both cancels out. The prior variance is that of two
+    independent scores. Simulated for two learners on videos of three segments: for equally good ones, high was below 0 in 0.5
+    (three videos) to 3 % (twenty) of the cases; if the new one missed 50 % more segments, in 40 % with three videos, 74 % with
+    five and 97 % with ten.
     """
     videos = len(new)
     if videos < MIN_VIDEOS:
@@ -223,7 +224,7 @@ def mean_f1_difference(new: Counts, old: Counts) -> list[tuple[float, float]]:
 
 
 def _resampled(counts: Counts) -> FloatArray:
-    """Mean F1 (RESAMPLES, F1S) of videos that were drawn with replacement, the same ones for each V; NaN where no label
+    """Mean F1 (RESAMPLES, F1S) of videos drawn with replacement, always the same draws for the same V; NaN if no label
     occurs."""
     videos = len(counts)
     weights = np.random.default_rng(SEED).multinomial(videos, np.full(videos, 1 / videos), RESAMPLES)
@@ -238,8 +239,8 @@ def _prior_variance(score: FloatArray, videos: int) -> FloatArray:
 def _half_width(
     value: FloatArray, resampled: FloatArray, prior: FloatArray, videos: int, level: float, kept: float = 1.0
 ) -> FloatArray:
-    """Half the width of an interval around a value of V videos, by its resamples (RESAMPLES, F1S) and prior variance (F1S)."""
-    # Resamples in which no label occurs say nothing; where none does at all, the value is NaN and so are the ends.
+    """Half the width of the interval around a value, from its resamples (RESAMPLES, F1S) and prior variance (F1S)."""
+    # Resamples without labels are replaced by the value; if no label occurs at all, it is NaN and so are the ends.
     spread = videos**2 / (videos - 1) * np.where(np.isnan(resampled), value, resampled).var(axis=0)
     independent = max(kept * videos, 2.0)
     degrees = PRIOR_VIDEOS + independent - 1
@@ -249,7 +250,7 @@ def _half_width(
 
 
 def mean_f1(counts: Counts) -> FloatArray:
-    """Mean F1 (..., F1S) over the labels that occur; NaN where none does. counts (..., L, F1S, 3)."""
+    """Mean F1 (..., F1S) over the labels that occur; NaN if none does. counts: (..., L, F1S, 3)."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     occurs = tp + fn > 0
     total = np.where(occurs, f1_of_counts(tp, fp, fn), 0.0).sum(axis=-2)
@@ -259,7 +260,7 @@ def mean_f1(counts: Counts) -> FloatArray:
 
 
 def t_quantile(share: float, degrees: float) -> float:
-    """Quantile of Student's t, by the expansion 26.7.5 of Abramowitz and Stegun 1964; 1 % off at 2 degrees and 95 %, less
+    """Quantile of Student's t, by the expansion 26.7.5 of Abramowitz and Stegun 1964; off by 1 % at 2 degrees and 95 %, less
     above."""
     z = NormalDist().inv_cdf(share)
     terms = (
@@ -271,9 +272,9 @@ def t_quantile(share: float, degrees: float) -> float:
 
 
 def reliability(regions: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]:
-    """(mean score, share right, count) of the regions in each of five equal bins of the score; empty bins are left out.
+    """(mean score, share of correct ones, count) of the regions in each of five equal score bins, without empty bins.
 
-    regions: (score in [0, 1], whether it is right: its IoU with a true segment of its label is at least 0.5) of each.
+    regions: (score in [0, 1], True if correct: IoU of at least 0.5 with a true segment of its label) of each.
     """
     score, right = np.array([s for s, _ in regions], dtype=float), np.array([r for _, r in regions], dtype=float)
     bins = np.minimum((score * BINS).astype(int), BINS - 1)

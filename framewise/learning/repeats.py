@@ -1,7 +1,7 @@
-"""Material that is in several videos at once, such as a recording and a film cut from it: nothing honest is measured on it.
+"""Material repeated in several videos, such as a recording and a film cut from it, which would make scores too optimistic.
 
-A learner that learned from one of them knows the other by heart. So where a fold holds out a video, what repeats it is not
-learned from either. Pictures alone are compared: silence, and a sensor that lies still, are the same in all recordings.
+A learner that learned from one of them has memorised the other. So when a fold holds out a video, its repeats are not learned
+from either. Only pictures are compared: silence and a resting sensor are the same in all recordings.
 """
 
 import math
@@ -17,20 +17,20 @@ from framewise.learning.context import Around
 from framewise.learning.folds import Fold, Folds, Piece, unseen_labels
 from framewise.learning.tracks import Track, room
 
-# Distance of two moments, each a mean over half a second, as a share of the spread of all rows. On the fall detection data of
-# docs/decisions/0012, at ten videos, held-out F1 is .88 with .2, for most repeats stay, and .80 with .3; with .4 it is .75, as
-# other recordings of one room are taken for repeats. Of videos never seen it is .84.
+# Maximum distance of two moments, each a mean over half a second, relative to the spread of all rows. On the fall detection
+# data of docs/decisions/0012, at ten videos, held-out F1 is .88 with .2, because most repeats stay, and .80 with .3; with .4 it
+# is .75, because other recordings of the same room are taken for repeats. On unseen videos it is .84.
 SAME = 0.3
-AVERAGED_SECONDS = 0.25  # on either side: noise of encoding averages out
-BESIDE_SECONDS = 0.5  # of a repeat is left out as well
-SHORTEST_SECONDS = 1.0  # of what is left
+AVERAGED_SECONDS = 0.25  # on either side: averages out encoding noise
+BESIDE_SECONDS = 0.5  # on either side of a repeat, removed as well
+SHORTEST_SECONDS = 1.0  # minimum length of a remaining part
 COMPARED_PER_SECOND = 10
-# At once: hours of video are tens of thousands of moments.
+# Rows processed at once: hours of video are tens of thousands of moments.
 AVERAGED_ROWS = COMPARED_ROWS = 1024
 
 
 def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
-    """The folds, less what their train sides repeat of their test sides. One that would have nothing left stays as it is."""
+    """Remove from train sides what repeats their test sides. A fold whose train side would become empty stays unchanged."""
     if folds.weak or not folds.folds:
         return folds
     seen = [_pictures(t) for t in tracks]
@@ -47,7 +47,7 @@ def without_repeats(folds: Folds, tracks: Sequence[Track]) -> Folds:
 
 
 def _pictures(track: Track) -> Tensor | None:
-    """Components (T, C) of what is seen; None for a track of which no picture is known."""
+    """Components (T, C) of the pictures; None for a track without pictures."""
     seen = track.components
     if track.layout:
         if track.layout.moving is None:
@@ -55,11 +55,11 @@ def _pictures(track: Track) -> Tensor | None:
         first = sum(track.layout.widths[: track.layout.moving])
         seen = seen[:, first : first + track.layout.widths[track.layout.moving]]
         return None if seen[:1].isnan().any() else seen
-    return seen if track.motion.any() else None  # of sensors and sound it is 0
+    return seen if track.motion.any() else None  # motion of sensors and sound is 0
 
 
 def _variance(seen: Sequence[Tensor]) -> Tensor:
-    """Variance over all rows of all videos, (C,)."""
+    """Variance (C,) over all rows of all videos."""
     rows = torch.tensor([float(len(s)) for s in seen]).unsqueeze(1)
     means = torch.stack([s.mean(0) for s in seen])
     within = torch.stack([s.var(0, correction=0) for s in seen])
@@ -68,7 +68,7 @@ def _variance(seen: Sequence[Tensor]) -> Tensor:
 
 
 def _moments(track: Track, seen: Tensor) -> Tensor:
-    """Means (M, C) around every ``_step``-th row; of windows of the video, which may be hours long."""
+    """Means (M, C) around every ``_step``-th row, computed window by window: a video may be hours long."""
     step, margin = _step(track), math.ceil(AVERAGED_SECONDS * track.frame_rate) + 1
     chosen = torch.arange(0, len(track), step)
     found = room(len(chosen), seen.shape[1])
@@ -80,7 +80,7 @@ def _moments(track: Track, seen: Tensor) -> Tensor:
 
 
 def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor | None]) -> Fold:
-    """A fold by whole videos, less what its train side repeats."""
+    """Fold by whole videos without the repeats in its train side."""
     shown = [found for p in fold.test if (found := moments[p.video]) is not None]
     held_out = [part for found in shown for part in found.split(COMPARED_ROWS)]
     train: list[Piece] = []
@@ -91,7 +91,7 @@ def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor | None])
 
 
 def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Sequence[Tensor]) -> list[Piece]:
-    """Parts that are left of a piece of a train side."""
+    """Remaining parts of a piece of a train side."""
     step, length = _step(track), piece.stop - piece.start
     same = (
         torch.cat([_nearest(part, held_out) < SAME for part in moments.split(COMPARED_ROWS)])
@@ -109,7 +109,7 @@ def _parts(piece: Piece, track: Track, moments: Tensor, held_out: Sequence[Tenso
 
 
 def _nearest(moments: Tensor, held_out: Sequence[Tensor]) -> Tensor:
-    """Distance (M,) of each moment to the nearest that is held out."""
+    """Distance (M,) of each moment to the nearest held-out one."""
     return torch.stack([torch.cdist(moments, part).min(1).values for part in held_out]).amin(0)
 
 

@@ -1,4 +1,4 @@
-"""The training loop over chunks of videos, and when it stops."""
+"""Training loop over chunks of videos, and its stopping rule."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from framewise.core.progress import Progress
 
 PAD = -1
-SEED = 20  # training is repeatable: the same videos in the same order give the same network
-MAX_BATCHES = 24  # of an epoch: with many videos, larger batches keep an epoch short
+SEED = 20  # training is reproducible: the same videos in the same order give the same network
+MAX_BATCHES = 24  # per epoch: with many videos, larger batches keep an epoch short
 
 
 @dataclass(frozen=True)
 class Goal:
-    """Most epochs, and the scores on the training rows at which training stops before."""
+    """Maximum number of epochs, and the scores on the training rows at which training stops earlier."""
 
     epochs: int
     f1_threshold: float
@@ -27,9 +27,9 @@ class Goal:
 
 @dataclass(frozen=True)
 class TrainingResult(Mapping[str, float]):
-    """Scores on the training rows themselves, in the last epoch: they say that it fits, not how good it is elsewhere.
+    """Scores on the training rows in the last epoch. They measure the fit, not the quality on other videos.
 
-    Also read as a mapping, with the keys of Label Studio's guide: "f1_score", "accuracy", "loss", "epoch".
+    Also a mapping with the keys of Label Studio's guide: "f1_score", "accuracy", "loss", "epoch".
     """
 
     epochs: int
@@ -48,13 +48,13 @@ class TrainingResult(Mapping[str, float]):
 
 
 def chunk_rows(lengths: Sequence[int], size: int, overlap: int) -> Tensor:
-    """Rows of each chunk, (B, size) int64, into videos of ``lengths`` rows laid end to end; PAD after a video's end.
+    """Row indices of each chunk, (B, size) int64, into the concatenated videos of ``lengths`` rows; PAD past a video's end.
 
-    A chunk starts size / overlap rows after the one before it and never spans two videos.
+    A chunk starts size / overlap rows after the previous one and never spans two videos.
     """
     step, first, chunks = max(size // overlap, 1), 0, []
     for length in lengths:
-        # A chunk that would only repeat the end of the one before it is not made.
+        # No chunk is made that would only repeat the end of the previous one.
         starts = range(0, max(length - (size - step), 1), step) if length else range(0)
         for start in starts:
             rows = torch.arange(start, start + size)
@@ -64,7 +64,7 @@ def chunk_rows(lengths: Sequence[int], size: int, overlap: int) -> Tensor:
 
 
 def gather(values: Tensor, rows: Tensor) -> Tensor:
-    """values (T, N) at rows (B, S) as (B, S, N); zeros where a row is PAD. rows (U,) give (U, N)."""
+    """Gather values (T, N) at rows (B, S) as (B, S, N), with zeros where a row is PAD. rows (U,) give (U, N)."""
     flat = rows.flatten()
     picked = values.index_select(0, flat.clamp(min=0)).index_fill_(0, (flat == PAD).nonzero()[:, 0], 0)
     return picked.view(*rows.shape, -1)
@@ -72,21 +72,21 @@ def gather(values: Tensor, rows: Tensor) -> Tensor:
 
 @runtime_checkable
 class ByRows(Protocol):
-    """A network that first computes something of each row alone, and then something of chunks of that."""
+    """Network that first processes each row separately, and then chunks of the results."""
 
     def of_rows(self, x: Tensor) -> Tensor:
-        """(U, E) of features (U, D)."""
+        """Embeddings (U, E) of features (U, D)."""
         ...
 
     def of_chunks(self, x: Tensor) -> Tensor:
-        """Logits (B, S, L) of what ``of_rows`` made of each row, (B, S, E)."""
+        """Logits (B, S, L) of embeddings by ``of_rows``, (B, S, E)."""
         ...
 
 
 def logits_of(network: nn.Module, features: Tensor, rows: Tensor) -> Tensor:
     """Logits (B, S, L) of chunks ``rows`` (B, S) of features (T, D).
 
-    Chunks overlap. What a network computes of a row alone, which is most of its work, is computed once for all of them.
+    Chunks overlap. The per-row part of a network, which is most of its work, is computed once per row.
     """
     if not isinstance(network, ByRows):
         logits: Tensor = network(gather(features, rows))
@@ -106,7 +106,7 @@ def fit(
     batch_size: int,
     progress: Progress,
 ) -> TrainingResult:
-    """Train on features (T, D) and labels (T, L) by chunks ``rows`` (B, S) until the goal; padded rows count nowhere."""
+    """Train on features (T, D) and labels (T, L) by chunks ``rows`` (B, S) until the goal; padded rows are ignored."""
     batch_size = max(batch_size, math.ceil(len(rows) / MAX_BATCHES))
     result = TrainingResult(0, math.nan, math.nan, math.nan)
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +123,7 @@ def fit(
 
 
 def _reached(result: TrainingResult, goal: Goal) -> bool:
-    # NaN, where no label occurs at all, compares false: then only the accuracy can end the training.
+    # F1 is NaN if no label occurs; it compares false, so that only the accuracy can end the training.
     return result.f1 >= goal.f1_threshold or result.accuracy >= goal.accuracy_threshold
 
 
@@ -142,7 +142,7 @@ def _epoch(
     for part in torch.arange(len(rows)).split(batch_size):
         batch = slice(int(part[0]), int(part[-1]) + 1)
         logits = logits_of(network, features, rows[batch])
-        # Padded rows weigh nothing. They are not cut out: that takes longer than to compute them.
+        # Padded rows have weight 0. Removing them would take longer than computing them.
         loss = binary_cross_entropy_with_logits(logits, targets[batch], real[batch].float(), reduction="sum")
         cells = real[batch].sum() * targets.shape[2]
         optimizer.zero_grad()
@@ -154,8 +154,8 @@ def _epoch(
 
 
 def _result(epoch: int, losses: Tensor, found: Tensor, true: Tensor) -> TrainingResult:
-    """losses: sum over the cells of an epoch; found, true: of its rows, (N, L). F1 is the mean over the labels that occur: a
-    label that does not says nothing. NaN if none does."""
+    """Result of an epoch. losses: sum over its cells. found, true: of its rows, (N, L). F1 is the mean over the labels that
+    occur, NaN if none does."""
     occurs = true.any(0)
     f1 = 2 * (found & true).sum(0) / (found.sum(0) + true.sum(0))
     return TrainingResult(

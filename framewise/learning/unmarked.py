@@ -1,4 +1,4 @@
-"""Stretches without a mark that held-out predictions take for what was marked, to ask whether marks were left out."""
+"""Unmarked stretches where held-out predictions find a label, to ask the user if marks are missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from framewise.core.metrics import best_matches, runs
 from framewise.learning.held_out import HeldOutVideo
 
 RIGHT_IOU = 0.5
-# How many there are at least, and as a share of the marks that were found, before anybody is asked. On four kinds of video
-# (falls joined and single, exercises, mice), marked in full, at most two stretches of 19 to 51 marks found; with 30 % of the
-# marks left out three to eight in six of ten trainings.
+# Minimum number of stretches, and as a share of the marks that were found, before the user is asked. On four kinds of
+# completely marked video (falls joined and single, exercises, mice) there were at most two stretches for 19 to 51 found marks;
+# with 30 % of the marks left out, three to eight in six of ten trainings.
 MIN_STRETCHES, MIN_SHARE = 3, 0.1
 MIN_LENGTH = 0.5  # of the label's median mark
 MAX_SHOWN = 6
@@ -19,7 +19,7 @@ MAX_SHOWN = 6
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a task in which a label is predicted and nothing is marked."""
+    """A stretch of a task in which a label is predicted but not marked."""
 
     task: int
     label: str
@@ -28,9 +28,9 @@ class Stretch:
 
 
 def left_unmarked(videos: Sequence[HeldOutVideo], labels: Sequence[str]) -> list[Stretch]:
-    """The stretches to ask about, the likeliest first; none if there are too few to mean anything.
+    """Stretches to ask about, likeliest first; none if there are too few to be meaningful.
 
-    A stretch counts if its mean score is at least the median of the marks of its label that were found.
+    A stretch counts if its mean score is at least the median score of the found marks of its label.
     """
     found: list[tuple[float, Stretch]] = []
     right = 0
@@ -48,8 +48,7 @@ def left_unmarked(videos: Sequence[HeldOutVideo], labels: Sequence[str]) -> list
 def _of_label(
     videos: Sequence[HeldOutVideo], column: int, label: str
 ) -> tuple[list[float], list[tuple[float, Stretch]], list[float]]:
-    """Mean scores of the predictions that match a mark, mean score and stretch of those that touch none, and seconds of the
-    marks."""
+    """(mean scores of predictions that match a mark, (mean score, stretch) of those that touch none, seconds of marks)."""
     matched, free, lengths = [], [], []
     for video in videos:
         marks = runs(video.truth[:, column].astype(bool) & video.known[:, column])

@@ -119,9 +119,9 @@ def test_fewer_rows_give_nearly_the_same_scores():
 
 def test_rows_that_are_all_alike_are_one_row():
     same = torch.ones(50, 8)
-    assert kernel._unlike(same).tolist() == [0]
-    assert kernel._unlike(torch.cat([same, 9 * same]))[:2].tolist() == [0, 50]
-    assert kernel._unlike(torch.ones(50, 0)).tolist() == [0]
+    assert kernel._diverse_rows(same).tolist() == [0]
+    assert kernel._diverse_rows(torch.cat([same, 9 * same]))[:2].tolist() == [0, 50]
+    assert kernel._diverse_rows(torch.ones(50, 0)).tolist() == [0]
 
 
 @pytest.mark.parametrize(("length", "frame_rate", "step"), [(1, 30, 2), (2, 30, 2), (3, 30, 2), (100, 240, 16), (9, 15, 1)])

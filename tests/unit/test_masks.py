@@ -95,7 +95,7 @@ def test_a_label_that_is_known_in_one_video_alone_is_alone_whatever_the_others_h
     videos = [labelled(seed, plan, taught=(True, seed == 0)) for seed, plan in enumerate(plans(3))]
     for others in OTHERS.values():
         changed = [with_other_numbers_where_unknown(video, others) for video in videos]
-        assert auto._Taught(changed).folds().unmeasured == {1}
+        assert auto._TrainingSet(changed).folds().unmeasured == {1}
 
 
 def test_unknown_cells_count_neither_as_found_nor_as_missed():
