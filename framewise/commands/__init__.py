@@ -1,1 +1,1 @@
-"""Commands of ``framewise``: one module a command, found by its name."""
+"""Commands of ``framewise``, one module each, named like the command."""

@@ -5,7 +5,7 @@ import math
 
 
 def number(text: str) -> float:
-    """NaN for a text that is none."""
+    """Parse a number; NaN if the text is not one."""
     try:
         return float(text)
     except ValueError:
@@ -13,7 +13,7 @@ def number(text: str) -> float:
 
 
 def above_zero(text: str, what: str = "a number above 0") -> float:
-    """Raises ArgumentTypeError, which says ``what`` was expected."""
+    """Parse a number above 0. Raises ArgumentTypeError that says ``what`` was expected."""
     value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}")
@@ -25,7 +25,7 @@ def seconds_above_zero(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """From 0 to 1. Raises ArgumentTypeError."""
+    """Parse a number from 0 to 1. Raises ArgumentTypeError."""
     value = number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")

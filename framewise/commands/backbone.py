@@ -1,4 +1,4 @@
-"""``framewise backbone``: an official backbone, in the models folder."""
+"""``framewise backbone``: download of an official backbone."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from framewise.commands.flags import Commands, add_folders, settings_of
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "fetch an official backbone into the models folder"
+    summary = "download an official backbone to the models folder"
     parser = commands.add("backbone", summary, "framewise backbone yolov8s-cls.pt", "docs/backbones.md")
     parser.add_argument("name", nargs="?", metavar="NAME", help="such as yolov8n-cls.pt (default: MODEL_PATH)")
     add_folders(parser, "model_root", "data_dir")

@@ -1,8 +1,8 @@
-"""Speed of extraction on this machine, beside the usual way and beside what the machine could do at best.
+"""Extraction speed of this machine, compared with the usual way and with upper limits.
 
-All sides take turns on the same video in one run, because machines change their speed by the minute: what counts are the
-ratios. The usual way is Ultralytics' own ``predict``, a picture at a time, with a hook on the last layer. The ceilings are
-parts of the work alone, each on all processors.
+All sides take turns on the same video in one run, because the speed of a machine changes by the minute: only the ratios are
+meaningful. The usual way is Ultralytics' own ``predict``, one picture at a time, with a hook on the last layer. The ceilings
+are single steps of the work, each on all processors.
 """
 
 import os
@@ -38,14 +38,14 @@ CLIP_SIZE, CLIP_PICTURES, CLIP_RATE = (1280, 720), 300, 30
 REFERENCE = "usual way: Ultralytics predict, one picture at a time"
 NETWORK_PICTURES = 512
 UNDER_WAY = 16  # decoded pictures for each thread
-BACKBONE = "bench"  # in place of the weights' content: of no cache but its own
+BACKBONE = "bench"  # instead of the content hash of the weights: the cache is separate
 
-Run = Callable[[], int]  # does the work once, and says of how many pictures
+Run = Callable[[], int]  # does the work once; returns the number of pictures
 
 
 @dataclass(frozen=True)
 class Side:
-    """Something that is timed. kind: "reference", "framewise" or "ceiling"."""
+    """One of the timed alternatives. kind: "reference", "framewise" or "ceiling"."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Side:
 
 @dataclass(frozen=True)
 class BenchParts:
-    """Inputs that all sides share."""
+    """Inputs shared by all sides."""
 
     video: Path
     backbone: Backbone
@@ -66,7 +66,7 @@ class BenchParts:
 
 
 def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None, picture: Path | None) -> int:
-    """Measure, and print a table. video: a rendered clip if None. Raises MediaError, BackboneError."""
+    """Measure and print a table. video: a rendered clip if None. Raises MediaError, BackboneError."""
     backbones = Backbones(settings.model_root, settings.data_dir)
     backbone = backbones.load(backbones.fetch_official(settings.model_path))
     with tempfile.TemporaryDirectory(prefix="framewise-bench-") as name:
@@ -82,7 +82,7 @@ def bench(settings: Settings, video: Path | None, rounds: int, out: Path | None,
 
 
 def measure(parts: BenchParts, rounds: int) -> dict[str, Any]:
-    """Pictures a second of every side in every round, and what follows from them."""
+    """Measure pictures per second of every side in every round, and derive ratios."""
     sides = [*ours(parts), *ceilings(parts), Side(REFERENCE, "reference", usual_way(parts))]
     speeds: dict[str, list[float]] = {side.name: [] for side in sides}
     with tqdm(total=rounds * len(sides), unit="run") as bar:
@@ -98,16 +98,16 @@ def measure(parts: BenchParts, rounds: int) -> dict[str, Any]:
 
 
 def ours(parts: BenchParts) -> Iterator[Side]:
-    """Extraction into an empty cache, in each way that this machine can."""
+    """Extraction to an empty cache, in each way that this machine supports."""
     for profile in ("exact", "fast"):
         for compute in ways(parts):
             if profile == "fast" or compute.precision == "float32":
-                parts.backbone.engine(compute)  # made before it is timed, as in a worker
+                parts.backbone.engine(compute)  # created before timing, as in a worker
                 yield Side(f"{profile}, {_name(compute)}", "framewise", _extraction(parts, profile, compute))
 
 
 def ways(parts: BenchParts) -> Iterator[Compute]:
-    """In which this machine can compute a backbone."""
+    """Yield the ways in which this machine can compute a backbone."""
     for engine in ("torch", *["openvino"] * has_openvino()):
         for precision in ("float32", *["bfloat16"] * has_bfloat16()):
             yield parts.compute(engine, precision)
@@ -126,13 +126,13 @@ def _extraction(parts: BenchParts, profile: str, compute: Compute) -> Run:
 
 
 def _extracted(parts: BenchParts, extractor: Extractor, media: MediaFile) -> int:
-    """Number of pictures of the video, whose features are there now."""
+    """Extract the features of a video; returns its number of pictures."""
     features = extractor.extract(media, BACKBONE, lambda: parts.backbone, "center", silent)
     return len(features.timeline.pts)
 
 
 def ceilings(parts: BenchParts) -> Iterator[Side]:
-    """Parts of the work, each alone and on all processors."""
+    """Single steps of the work, each on all processors."""
     yield Side("decode alone", "ceiling", lambda: sum(1 for _ in decode(parts.video)))
     for profile in ("exact", "fast"):
         yield Side(f"decode and resize alone, {profile}", "ceiling", _preparation(parts, profile))
@@ -164,7 +164,7 @@ def _network(parts: BenchParts, compute: Compute) -> Run:
 
 
 def usual_way(parts: BenchParts) -> Run:
-    """Ultralytics' predict over the file, as it decodes and prepares by itself; features by a hook on the last layer."""
+    """Ultralytics' predict on the file, with its own decoding and preprocessing; features by a hook on the last layer."""
     from ultralytics import YOLO
 
     yolo = YOLO("yolov8n-cls.yaml", task="classify")
@@ -198,7 +198,7 @@ def _row(side: Side, speeds: Sequence[float], reference: Sequence[float]) -> dic
 
 
 def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
-    """Ratio of each of our ways to 1 / (1/d + 1/n): decoding and resizing, and the network, share the processors."""
+    """Yield the ratio of each of our ways to 1 / (1/d + 1/n): decoding and resizing shares the processors with the network."""
     for name, own in speeds.items():
         profile, _, how = name.partition(", ")
         parts = [speeds.get(f"decode and resize alone, {profile}"), speeds.get(f"network alone, {how}")]
@@ -209,7 +209,7 @@ def _shares(speeds: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
 
 
 def look_up_share(parts: BenchParts, speeds: dict[str, list[float]]) -> dict[str, float]:
-    """Seconds to hash the file and to look it up in the cache, beside those of its fastest extraction."""
+    """Seconds for hashing the file and looking it up in the cache, and their share of the fastest extraction."""
     plain = parts.compute("torch", "float32")
     extractor, media = Extractor(FeatureCache(parts.folder / "look-up"), "fast", plain), MediaFile.of(parts.video)
     pictures = _extracted(parts, extractor, media)
@@ -223,7 +223,7 @@ def look_up_share(parts: BenchParts, speeds: dict[str, list[float]]) -> dict[str
 
 
 def machine() -> dict[str, Any]:
-    """Description of the machine that this was measured on."""
+    """Description of this machine."""
     import torch
 
     name = platform.processor() or platform.machine()
@@ -248,7 +248,7 @@ def describe(path: Path, rendered: bool) -> str:
 
 
 def lines_of(report: dict[str, Any]) -> Iterator[str]:
-    """The report, to be printed."""
+    """Lines of the report for printing."""
     about = report["machine"]
     yield f"{about['processor']}, {about['processors']} processors, GPU: {about['gpu'] or 'none'}; {report['video']}"
     yield f"{report['backbone']}; medians of {report['rounds']} rounds (lowest to highest); ratios to the usual way\n"
@@ -257,7 +257,7 @@ def lines_of(report: dict[str, Any]) -> Iterator[str]:
         for r in report["sides"]
     ]
     yield from table_lines([("", "PICTURES/S", "", "RATIO"), *rows])
-    yield "\nOf what decoding and resizing (d) and the network (n) allow that share the processors, 1 / (1/d + 1/n):"
+    yield "\nShare of the limit 1 / (1/d + 1/n) for decoding and resizing (d) and the network (n) on the same processors:"
     yield from table_lines([(s["name"], f"{s['bound']:.0f}", f"{100 * s['share']:.0f} %") for s in report["shares"]])
     look_up = report["look_up"]
     hashing, looking = 1000 * look_up["hash_seconds"], 1000 * look_up["cache_seconds"]
@@ -266,7 +266,7 @@ def lines_of(report: dict[str, Any]) -> Iterator[str]:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """The table as bars."""
+    """Draw the table as bars."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -283,7 +283,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     bars = axis.barh([r["name"] for r in rows], speeds, xerr=spread, color=[colours[r["kind"]] for r in rows], ecolor="grey")
     axis.bar_label(bars, [f" {s:.0f}  ({r['ratio']:.1f} x)" for s, r in zip(speeds, rows, strict=True)], padding=4)
     axis.margins(x=0.25)
-    axis.set_xlabel("pictures a second (ratio to the usual way)")
+    axis.set_xlabel("pictures per second (ratio to the usual way)")
     axis.set_title(
         f"{report['video']} on {report['machine']['processor']}, {report['machine']['processors']} processors", fontsize=9
     )
@@ -291,7 +291,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 
 def render_clip(path: Path) -> Path:
-    """A clip as heavy to decode as a camera's: a textured ground that pans, things that move over it, noise."""
+    """Render a clip as hard to decode as a camera's: a panning textured background, moving objects, noise."""
     width, height = CLIP_SIZE
     rng = np.random.default_rng(0)
     coarse = [rng.normal(0, 40 / 2**level, (height // 8 * 2**level, width // 4 * 2**level, 3)) for level in range(3)]

@@ -1,4 +1,4 @@
-"""``framewise cache``: what the feature cache holds, and what of it is removed."""
+"""``framewise cache``: contents of the feature cache, and their removal."""
 
 import argparse
 import json
@@ -21,20 +21,20 @@ HEADINGS = ("BACKBONE", "PREPROCESSING", "VIDEOS", "SIZE", "IN USE", "OLDEST USE
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "show the feature cache, or remove some of it"
+    summary = "show the feature cache, or remove parts of it"
     parser = commands.add("cache", summary, "framewise cache --shrink 10GB", "docs/operations.md, The cache of features")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--clean", action="store_true", help="remove leftovers, which no labeling config asks for any more")
-    what.add_argument("--shrink", metavar="SIZE", help="remove least recently used features until this is left, e.g. 10GB")
+    what.add_argument("--clean", action="store_true", help="remove leftovers, which are no longer needed")
+    what.add_argument("--shrink", metavar="SIZE", help="remove least recently used features down to this size, e.g. 10GB")
     what.add_argument("--clear", action="store_true", help="remove everything that is not in use")
-    what.add_argument("--json", action="store_true", help="print what there is as JSON; sizes in bytes")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    what.add_argument("--json", action="store_true", help="print the contents as JSON; sizes in bytes")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_folders(parser, "model_root", "cache_dir", "data_dir")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the cache, or remove what is not in use: leftovers, down to a size, or all. 1 if the answer to the question was no.
+    """Show the cache, or remove what is not in use: leftovers, down to a size, or all. Returns 1 if the user declines.
 
     Raises RequestError, SettingsError.
     """
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             print("nothing was removed")
             return 1
         done = housekeeper.shrink(max_bytes)
-        print(f"removed: {done.videos} videos, {format_size(done.freed)}; {format_size(done.left)} stay")
+        print(f"removed: {done.videos} videos, {format_size(done.freed)}; {format_size(done.left)} left")
         return 0
     leftovers = housekeeper.leftovers(names, current_preprocessings())
     if args.clean:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         _print(_stock(settings, housekeeper, names))
         if leftovers:
             _print_leftovers(leftovers)
-            print("Nobody will ask for these any more; framewise cache --clean removes them.")
+            print("These are no longer needed; framewise cache --clean removes them.")
     return 0
 
 
@@ -77,7 +77,7 @@ def _size(text: str) -> int:
 
 
 def _backbone_names(settings: Settings) -> dict[str, str]:
-    """Name of each backbone that there is, by the content of its weights; and of what stands in its place."""
+    """Content of weights -> name, for each backbone present and for features without a backbone."""
     from framewise.features.backbone import SHIPPED_NAME, Backbones
     from framewise.features.cache import NO_BACKBONES
 
@@ -87,10 +87,10 @@ def _backbone_names(settings: Settings) -> dict[str, str]:
 
 
 def _stock(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, str]) -> dict[str, Any]:
-    """Contents of the cache, by backbone and preprocessing, the most videos first. Sizes in bytes, times as seconds."""
+    """Contents of the cache by backbone and preprocessing, most videos first. Sizes in bytes, times in UTC."""
     stock = housekeeper.stock()
     groups = defaultdict(list)
-    for video in stock.videos:  # used longest ago first
+    for video in stock.videos:  # least recently used first
         groups[video.key[1:]].append(video)
     features = [
         {

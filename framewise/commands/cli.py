@@ -1,4 +1,4 @@
-"""The ``framewise`` command: its parser, and what all commands have in common when they end."""
+"""The ``framewise`` command: its parser, and exit codes and errors of all commands."""
 
 import difflib
 import os
@@ -34,9 +34,9 @@ from framewise.commands import (
 from framewise.commands.flags import Parser, setting_flags
 from framewise.core.errors import FramewiseError
 
-INTERRUPTED, OUTPUT_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE: what a shell says of a program that ended by them
+INTERRUPTED, OUTPUT_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE: a shell's exit codes for these signals
 
-# In the order of help. Each module has add_parser(commands) and run(args), and imports what is slow only when it runs.
+# In the order of the help. Each module has add_parser(commands) and run(args), and does slow imports only when it runs.
 COMMANDS = (
     serve, work, jobs, versions, roll_back, unpin, forget, cache, backbone, train, evaluate, predict, extract, migrate
 )  # fmt: skip
@@ -46,13 +46,13 @@ OTHER_COMMANDS = (bench, demo, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; errors of input are one line, not a traceback."""
+    """Run a command. Input errors are printed as one line, without a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
             return _run(words)
         finally:
-            print(end="", flush=True)  # here, where it can still be handled that nobody reads it
+            print(end="", flush=True)  # flushed here, where a closed output can still be handled
     except BrokenPipeError:
         if not _output_is_closed():
             raise
@@ -76,7 +76,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def framewise_parser() -> Parser:
-    """The parser of all commands."""
+    """Parser of all commands."""
     parser = Parser(
         prog="framewise",
         description="A Label Studio ML backend that learns and fills in intervals on video\ntimelines, time series and sound.",
@@ -99,7 +99,7 @@ def framewise_parser() -> Parser:
 
 
 def _command_of(parser: Parser, words: Sequence[str]) -> Parser:
-    """The parser of the command that was typed. Ends the program if there is none of that name, and names one like it."""
+    """Parser of the typed command. Exits with a suggestion if there is no such command."""
     for word in words:
         if word.startswith("-") or not parser.names:
             break
@@ -112,16 +112,16 @@ def _command_of(parser: Parser, words: Sequence[str]) -> Parser:
 
 
 def _why_unknown(unknown: Sequence[str]) -> str:
-    """The message about arguments that the command does not take. For a setting, the environment variable is the cure."""
+    """Error message for unknown arguments. For a setting, it names the environment variable."""
     settings = setting_flags()
     for argument in unknown:
         if variable := settings.get(argument.partition("=")[0]):
-            return f"{argument.partition('=')[0]} is no flag of this command; set the environment variable {variable}"
+            return f"{argument.partition('=')[0]} is not a flag of this command; set the environment variable {variable}"
     return f"unrecognized arguments: {' '.join(unknown)}"
 
 
 def _output_is_closed() -> bool:
-    """True if nobody reads the standard output any more; then the rest of it is dropped."""
+    """True if the standard output is closed; discards the rest of it."""
     polled = select.poll()
     polled.register(sys.stdout.fileno(), select.POLLOUT)
     if not any(event & (select.POLLERR | select.POLLHUP) for _, event in polled.poll(0)):

@@ -1,4 +1,4 @@
-"""``framewise completion``: a script with which a shell completes commands and flags."""
+"""``framewise completion``: shell completion of commands and flags."""
 
 import argparse
 
@@ -14,7 +14,7 @@ def add_parser(commands: Commands) -> None:
         "framewise completion bash > ~/.framewise.bash",
         "docs/command-line.md, Completion",
     )
-    parser.add_argument("shell", choices=SHELLS, help="which shell's script")
+    parser.add_argument("shell", choices=SHELLS, help="your shell")
     parser.set_defaults(run=run, completed=commands.parser)
 
 

@@ -12,11 +12,11 @@ from framewise.core.errors import SettingsError
 def add_parser(commands: Commands) -> None:
     summary = "run a real Label Studio with a project that framewise learns"
     parser = commands.add("demo", summary, "framewise demo", "README.md, Try it")
-    program = "a label-studio program (default: LABEL_STUDIO, else one that is installed into the user's cache folder)"
+    program = "label-studio program (default: LABEL_STUDIO, otherwise one is installed in the user's cache folder)"
     parser.add_argument("--label-studio", metavar="PROGRAM", help=program)
-    folder = f"where the demo keeps its files (default: {default_folder()})"
+    folder = f"folder for the demo's files (default: {default_folder()})"
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help=folder)
-    parser.add_argument("--exit", action="store_true", help="end after the printout; fail if the predictions are bad")
+    parser.add_argument("--exit", action="store_true", help="exit after printing; fail if the predictions are bad")
     parser.set_defaults(run=run)
 
 
@@ -30,19 +30,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _given_program(flag: str | None) -> Path | None:
-    """The program that the flag or the environment names, by its path or as it is on PATH. Raises SettingsError."""
+    """Program given by the flag or the environment, as a path or a name on PATH. Raises SettingsError."""
     given = flag or os.environ.get("LABEL_STUDIO")
     if not given:
         return None
     found = shutil.which(given)
     if not found:
         name = "--label-studio" if flag else "LABEL_STUDIO"
-        raise SettingsError(f"{name}: {given} is no program; without it, one is installed into {user_cache() / 'framewise'}")
+        raise SettingsError(f"{name}: {given} is not a program; without it, one is installed in {user_cache() / 'framewise'}")
     return Path(found)
 
 
 def user_cache() -> Path:
-    """The user's cache folder, as the XDG base directory specification has it: a relative one counts as not set."""
+    """User's cache folder by the XDG base directory specification: a relative path counts as not set."""
     given = Path(os.environ.get("XDG_CACHE_HOME") or "")
     return given if given.is_absolute() else Path.home() / ".cache"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from framewise.commands.flags import CONFIG_HELP, Commands, add_folders, check_there, check_writable, working_settings
 
-PRINTED = "-"  # the standard output, in place of a file
+PRINTED = "-"  # standard output instead of a file
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "measure on held-out videos how well an export is learned"
+    summary = "measure a training on an export by held-out videos"
     example = "framewise evaluate EXPORT.json --config config.xml --json scores.json"
     parser = commands.add("evaluate", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
@@ -19,9 +19,9 @@ def add_parser(commands: Commands) -> None:
         nargs="?",
         const=PRINTED,
         metavar="FILE",
-        help="write the scores as JSON there, or print them instead of tables",
+        help="write the scores as JSON to this file, or print them instead of tables",
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw how often regions of a score are right")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="draw how often regions are correct, by score")
     add_folders(parser, "model_root", "cache_dir", "data_dir", "local_files_roots")
     parser.set_defaults(run=run)
 

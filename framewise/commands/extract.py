@@ -1,4 +1,4 @@
-"""``framewise extract``: features of many videos, ahead of time."""
+"""``framewise extract``: extraction of many videos in advance."""
 
 import argparse
 from pathlib import Path
@@ -7,15 +7,15 @@ from framewise.commands.flags import PROJECT_HELP, Commands, add_folders, check_
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "extract features of many videos ahead of time"
+    summary = "extract features of many videos in advance"
     parser = commands.add("extract", summary, "framewise extract /srv/videos", "docs/many-videos.md")
     videos = "a folder of videos, an export, or a list of {'data': ...} (default: the project's tasks)"
     parser.add_argument("source", type=Path, nargs="?", metavar="FOLDER|TASKS.json", help=videos)
     config = "the labeling config (default: the project's own; a folder needs none)"
     parser.add_argument("--config", type=Path, metavar="FILE.xml", help=config)
     parser.add_argument("--project", metavar="PROJECT", help=PROJECT_HELP)
-    parser.add_argument("--jobs", type=_jobs, metavar="N", help="processes (default: one a processor)")
-    dask = "address of a Dask scheduler, tcp://host:8786, whose workers extract instead"
+    parser.add_argument("--jobs", type=_jobs, metavar="N", help="number of processes (default: one per processor)")
+    dask = "extract on the workers of this Dask scheduler, tcp://host:8786"
     parser.add_argument("--dask", metavar="ADDRESS", help=dask)
     add_folders(parser, "model_root", "cache_dir", "data_dir", "local_files_roots")
     parser.set_defaults(run=run)

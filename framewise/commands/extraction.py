@@ -1,4 +1,4 @@
-"""All videos of ``framewise extract``, how far it is, and what came of them."""
+"""Extraction of all videos for ``framewise extract``, with progress and summary."""
 
 import time
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ LINE_SECONDS = 30.0
 def extract(
     settings: Settings, source: Path | None, config: Path | None, project: str | None, jobs: int | None, dask: str | None
 ) -> int:
-    """Extract many videos: see ``videos.find`` for which. 1 if any failed. Raises FramewiseError, KeyboardInterrupt.
+    """Extract the videos found by ``videos.find``; returns 1 if any failed. Raises FramewiseError, KeyboardInterrupt.
 
-    jobs: processes; as many as there are processors, if None. dask: address of a scheduler, whose workers do it instead.
+    jobs: number of processes; None: one per processor. dask: address of a scheduler whose workers extract instead.
     """
     found = find(settings, source, config, project)
     for note in found.notes:
@@ -42,19 +42,19 @@ def extract(
         except KeyboardInterrupt:
             outcomes.close()
             shown.close()
-            seen.print_all("interrupted; what is extracted stays, and the same command goes on")
+            seen.print_all("interrupted; extracted features are kept, and the same command continues from there")
             raise
     seen.print_all()
     return 1 if seen.failed else 0
 
 
 class _Seen:
-    """Outcomes of the videos so far. failed: (name, reason) of each that cannot be used."""
+    """Outcomes of the videos so far. failed: (name, reason) of each unusable one."""
 
     def __init__(self, total: int, failed: Iterable[tuple[str, str]]):
         self.total, self.done = total, 0
         self.failed = list(failed)
-        self._states: dict[str, str] = {}  # of each content: two files of the same may be told of in any order
+        self._states: dict[str, str] = {}  # by content: files with the same content may arrive in any order
         self._usable = 0
         self._pictures = 0
         self._began = time.monotonic()
@@ -73,15 +73,15 @@ class _Seen:
         return sum(found == state for found in self._states.values())
 
     def brief(self) -> str:
-        """As it stands beside the bar."""
+        """Short status for the progress bar."""
         cached = self._count(CACHED)
         told = [f"{cached} cached before" * bool(cached), f"{len(self.failed)} failed" * bool(self.failed)]
         return ", ".join(text for text in told if text)
 
     def print_all(self, end: str = "") -> None:
-        """The summary."""
+        """Print the summary."""
         seconds = time.monotonic() - self._began
-        pictures = f" ({self._pictures:,} pictures, {self._pictures / seconds:.0f} a second)" if self._pictures else ""
+        pictures = f" ({self._pictures:,} pictures, {self._pictures / seconds:.0f} per second)" if self._pictures else ""
         same = self._usable - len(self._states)
         told = [
             f"{self._count(EXTRACTED)} extracted{pictures}",
@@ -98,7 +98,7 @@ class _Seen:
 
 
 class _Shown:
-    """A bar on standard error where that is a terminal, else a line now and then."""
+    """Progress on standard error: a bar on a terminal, otherwise an occasional line."""
 
     def __init__(self, total: int, free_disk: FreeDisk):
         self._free_disk = free_disk
@@ -120,13 +120,13 @@ class _Shown:
         self._bar.close()
 
     def in_hand(self, videos: float) -> None:
-        """Show the share that is done of videos that are not finished."""
+        """Set the progress of the running videos, in videos."""
         self._in_hand = videos
 
     def update(self, seen: _Seen) -> None:
         paused = self._free_disk.missing()
         if paused != self._paused and bool(paused) != bool(self._paused):
-            say(f"paused: {paused}" if paused else "there is room again; it goes on")
+            say(f"paused: {paused}" if paused else "there is room again; continuing")
         self._paused = paused
         self._bar.set_description_str(f"{seen.done}/{seen.total} videos", refresh=False)
         self._bar.set_postfix_str("paused: the disk is too full" if paused else seen.brief(), refresh=False)

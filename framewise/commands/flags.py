@@ -1,4 +1,4 @@
-"""Layout of help and flags of settings, shared by the parsers of all commands."""
+"""Layout of help texts, and flags of settings, shared by all commands."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ CONFIG_HELP = "the labeling config: Label Studio's Settings > Labeling Interface
 
 HELP_WIDTH = 78
 
-# Folders that commands read, and what is in them.
+# Contents of the folders that commands read.
 FOLDERS = {
     "model_root": "backbones and trained versions",
     "cache_dir": "cached features",
@@ -29,14 +29,14 @@ FOLDERS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that may have commands, by their ``names``. Without one of them it prints its help."""
+    """Argument parser with optional commands, by ``names``. Without a command it prints its help."""
 
     def __init__(self, **given: Any):
         super().__init__(**{"formatter_class": _Layout, **given})
         self.names: dict[str, Parser] = {}
 
     def add_argument(self, *names: Any, **given: Any) -> argparse.Action:
-        """As argparse's; shells complete the names of files where a path is expected."""
+        """Add an argument; shells complete file names if a path is expected."""
         action = super().add_argument(*names, **given)
         if given.get("type") is Path:
             setattr(action, "complete", FILE)  # noqa: B010  (argparse's class declares no such attribute)
@@ -53,13 +53,13 @@ class Commands:
     def __init__(self, parser: Parser):
         self.parser = parser
         parser.usage = f"{parser.prog} [--help] COMMAND ..."
-        # So wide that argparse puts the longest name and its summary on one line.
+        # Wide enough for argparse to put the longest name and its summary on one line.
         self._actions = parser.add_subparsers(title="commands", metavar=f"{'COMMAND':14}", prog=parser.prog)
 
     def add(self, name: str, summary: str, example: str = "", more: str = "", description: str = "") -> Parser:
-        """The parser of a new command. summary: its line in the list of commands; an imperative without a full stop.
+        """Parser of a new command. summary: its line in the list of commands, an imperative without a full stop.
 
-        description: what its own help says instead. more: where the documentation goes on.
+        description: replaces the summary in the command's own help. more: reference to the documentation.
         """
         shown = [f"example:\n  {example}\n" * bool(example), f"more: {more}"]
         about = textwrap.fill(description or f"{summary[0].upper()}{summary[1:]}.", HELP_WIDTH)
@@ -69,26 +69,26 @@ class Commands:
 
 
 class _Layout(argparse.RawDescriptionHelpFormatter):
-    """Descriptions and epilogs keep their lines: examples are not to be filled."""
+    """Help layout that keeps the lines of descriptions and epilogs, so that examples are not refilled."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=26)
 
 
 def add_folders(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Flags of settings that are folders; the environment variable is the default. Other settings come from there alone."""
+    """Add flags for folders, with the environment variable as default. Other settings are set in the environment only."""
     settings = {item.name: item for item in fields(Settings)}
-    group = parser.add_argument_group("folders", "those of the service; for other settings, set environment variables")
+    group = parser.add_argument_group("folders", "of the service; for other settings, set environment variables")
     for name in names:
-        told = f"{FOLDERS[name]} (default: {name.upper()}, else {settings[name].default or 'none'})"
+        told = f"{FOLDERS[name]} (default: {name.upper()}, or {settings[name].default or 'none'})"
         group.add_argument(flag_of(name), dest=f"setting_{name}", metavar="FOLDER", help=told)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting but secrets; the environment variable is the default."""
+    """Add a flag for every setting except secrets, with the environment variable as default."""
     about = (
-        "Each is also an environment variable: --model-root is MODEL_ROOT. Secrets are environment variables alone: "
-        f"{', '.join(secrets())}; NAME_FILE names a file that holds one."
+        "Each is also an environment variable: --model-root is MODEL_ROOT. Secrets are environment variables only: "
+        f"{', '.join(secrets())}; or NAME_FILE, the path of a file with the secret."
     )
     group = parser.add_argument_group("settings", textwrap.fill(about, HELP_WIDTH, initial_indent="", subsequent_indent="  "))
     for item in fields(Settings):
@@ -99,15 +99,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Settings by the flags that were given, else by the environment. Raises SettingsError."""
+    """Settings from the flags, or otherwise from the environment. Raises SettingsError."""
     given = {item.name: getattr(args, f"setting_{item.name}", None) for item in fields(Settings)}
     return Settings.from_env(os.environ, {name: value for name, value in given.items() if value is not None})
 
 
 def working_settings(args: argparse.Namespace, log_level: str | None = None) -> Settings:
-    """Settings of a process that extracts: logging is set up, folders are made, the default backbone is fetched.
+    """Prepare a process that extracts: set up logging, create folders, download the default backbone; returns its settings.
 
-    log_level: in place of LOG_LEVEL, of a command with a progress bar, which the log would repeat. Raises SettingsError,
+    log_level: replaces LOG_LEVEL in commands with a progress bar, which the log would repeat. Raises SettingsError,
     BackboneError.
     """
     from framewise.foundation import check_folders, configure_logging, with_default_backbone
@@ -121,17 +121,17 @@ def working_settings(args: argparse.Namespace, log_level: str | None = None) -> 
 
 
 def check_there(*paths: Path | None) -> None:
-    """Raises RequestError for a path that does not exist, before anything is fetched or computed."""
+    """Raise RequestError for a missing path, before anything is fetched or computed."""
     for path in paths:
         if path is not None and not path.exists():
             raise RequestError(f"cannot read {path}: No such file or directory")
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Raises SettingsError for a file that could not be written, before hours are spent on what it is to hold."""
+    """Raise SettingsError for a file that cannot be written, before hours are spent on its contents."""
     for path in paths:
         if path and (path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK)):
-            raise SettingsError(f"cannot write {path}: it is a folder, or nothing may be written there")
+            raise SettingsError(f"cannot write {path}: it is a folder, or its folder is not writable")
 
 
 def flag_of(setting: str) -> str:

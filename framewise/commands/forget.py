@@ -1,4 +1,4 @@
-"""``framewise forget``: all data and models of a project, removed."""
+"""``framewise forget``: removal of all data and models of a project."""
 
 import argparse
 
@@ -12,13 +12,13 @@ def add_parser(commands: Commands) -> None:
     summary = "remove all data and models of a project"
     parser = commands.add("forget", summary, "framewise forget 12", "docs/operations.md, Forget a project")
     parser.add_argument("project", metavar="PROJECT", help=PROJECT_HELP)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_folders(parser, "model_root", "data_dir")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Remove it; 1 if the answer to the question was no. Raises NotKnown, RequestError."""
+    """Remove a project; returns 1 if the user declines. Raises NotKnown, RequestError."""
     settings = settings_of(args)
     database = service_database(settings)
     known, registry = KnownProjects(database), Registry(settings.model_root, database)
@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
         return 1
     forget_project(known, registry, key)
     print("all of this was removed")
-    print("Features of its videos stay in CACHE_DIR: they belong to the files' contents, which other projects may have too.")
-    print("If Label Studio still has the project, remove its model and its webhook there: the next event makes it known again.")
+    print("Features of its videos stay in CACHE_DIR: other projects may have files with the same content.")
+    print("If Label Studio still has the project, remove its model and its webhook there: the next event would add it again.")
     return 0

@@ -1,4 +1,4 @@
-"""``framewise jobs``: what is running, waiting, done and failed."""
+"""``framewise jobs``: list of jobs."""
 
 import argparse
 import json
@@ -20,15 +20,15 @@ def add_parser(commands: Commands) -> None:
     summary = "list jobs: running, waiting, done and failed"
     parser = commands.add("jobs", summary, "framewise jobs 12", "docs/operations.md, Monitoring")
     parser.add_argument("project", nargs="?", metavar="PROJECT", help=f"{PROJECT_HELP} (default: all)")
-    limit = f"how many jobs to list: unfinished ones first, then the newest {DEFAULT}"
+    limit = f"number of jobs to list: unfinished ones first, then the newest {DEFAULT}"
     parser.add_argument("--limit", type=int, default=LIMIT, metavar="N", help=limit)
-    parser.add_argument("--json", action="store_true", help="print what GET /jobs answers")
+    parser.add_argument("--json", action="store_true", help="print the answer of GET /jobs")
     add_folders(parser, "data_dir")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the jobs, of one project or of all. Raises NotKnown, SettingsError."""
+    """Print the jobs of one project or of all. Raises NotKnown, SettingsError."""
     database = service_database(settings_of(args))
     key = KnownProjects(database).find(args.project) if args.project else None
     overview = JobStates(database).overview(max(0, args.limit), key)
@@ -53,7 +53,7 @@ def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _troubles(jobs: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Errors and warnings of these jobs, in full."""
+    """Yield errors and warnings of these jobs in full."""
     for job in jobs:
         told = [f"error: {job['error']}"] if job["error"] else []
         told += [f"warning: {text}" for text in job["warnings"]]

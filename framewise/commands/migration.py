@@ -1,7 +1,7 @@
-"""A project that played a video beside a time series by a script, brought to Label Studio of today.
+"""Conversion of a project that played a video beside a time series by a script to current Label Studio.
 
-It reads a labeling config and an export, says what becomes of every task, and writes that if it is asked to. Nothing is
-fetched, and nothing of a task's HTML is rendered or run.
+It reads a labeling config and an export, reports the result for every task, and writes it with --write. Nothing is
+fetched, and no HTML of a task is rendered or run.
 """
 
 import argparse
@@ -32,9 +32,9 @@ CONFIG, TASKS, REVIEW, SERIES = "config.xml", "tasks.json", "needs-review.json",
 
 
 def migrate(args: argparse.Namespace) -> int:
-    """Print what becomes of a project, and write it if asked to. 1 if a task needs review.
+    """Print the conversion of a project, and write it with --write. Returns 1 if a task needs review.
 
-    Raises ConfigError, RequestError, SettingsError; then nothing is written.
+    Raises ConfigError, RequestError, SettingsError. Nothing is written then.
     """
     output = _checked_output(args.output) if args.write else None
     if args.media_folder is not None and not args.media_folder.is_dir():
@@ -70,18 +70,18 @@ def _read_tasks(path: Path) -> list[Task]:
 
 
 def _checked_output(output: Path | None) -> Path:
-    """The folder to write. Raises SettingsError before anything is read: what is in a folder is never overwritten."""
+    """Check the folder to write, which is never overwritten. Raises SettingsError, before anything is read."""
     if output is None:
         raise SettingsError("--write needs --output FOLDER, a new or an empty one")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SettingsError(f"--output: {output} is not empty; give a new folder, nothing is overwritten")
     if not os.access(output.absolute().parent, os.W_OK):
-        raise SettingsError(f"--output: nothing may be written in {output.absolute().parent}")
+        raise SettingsError(f"--output: {output.absolute().parent} is not writable")
     return output
 
 
 def _write(done: MigrationPlan, output: Path) -> None:
-    """Write all, then give it its name: a folder that is there is whole."""
+    """Write everything, then rename the folder, so that it is always complete."""
     with folder_written_atomically(output.absolute()) as folder:
         (folder / CONFIG).write_text(str(done.config), encoding="utf-8")
         write_readable_json(folder / TASKS, [o.task for o in done.outcomes if o.status != NEEDS_REVIEW])
@@ -112,4 +112,5 @@ def _print_next_steps(done: MigrationPlan, output: Path, options: MigrationOptio
     if any(outcome.file for outcome in done.outcomes):
         print(f"The tasks expect the files in {output / SERIES} at {options.series_address}: put them there before the import.")
     if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes):
-        print(f"What needs review is in {output / REVIEW}, as it was. To have it too, mend it and give the whole export again.")
+        print(f"Tasks that need review are in {output / REVIEW}, unchanged.")
+        print("To include them, correct them and migrate the whole export again.")

@@ -1,6 +1,6 @@
-"""Commands on files, without a Label Studio: learn from an export, say how good that is, predict tasks.
+"""Commands on files, without Label Studio: train on an export, evaluate that, predict tasks.
 
-What may be read, what is cached and how versions are made is as in the service; nothing more is allowed from here.
+Access to media, caching and versions are as in the service; these commands may read nothing more.
 """
 
 import json
@@ -40,9 +40,9 @@ Quality = Mapping[str, Any]  # as of ``learning.quality.Quality.to_json``
 
 
 def train(settings: Settings, export: Path, config: Path | None, project: str | None) -> int:
-    """Learn from the annotations of an export, and publish the version as the service does.
+    """Train on the annotations of an export, and publish the version as the service does.
 
-    project: one that is known; a new one if None, of which nothing stays if the training fails. Raises FramewiseError.
+    project: a known project; None: a new one, which is removed if the training fails. Raises FramewiseError.
     """
     tasks = annotated_tasks(export)
     assembly = Assembly(settings)
@@ -71,9 +71,10 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
 def evaluate(
     settings: Settings, export: Path, config: Path, as_json: Path | None, picture: Path | None, print_json: bool = False
 ) -> int:
-    """Print how good a training on an export is on videos that it did not learn from. Nothing is published or remembered.
+    """Evaluate a training on an export by cross-validation, and print the scores. Nothing is published or stored.
 
-    print_json: print what ``as_json`` would hold, instead of tables. 1 if no control could be measured. Raises FramewiseError.
+    print_json: print JSON, as for ``as_json``, instead of tables. Returns 1 if no control could be measured. Raises
+    FramewiseError.
     """
     label_config = read_text(config)
     backend = Assembly(settings).backend
@@ -111,9 +112,9 @@ def evaluate(
 def predict(
     settings: Settings, tasks_file: Path, config: Path | None, project: str | None, version: str | None, output: Path
 ) -> int:
-    """Write predictions of tasks as Label Studio imports them. Tasks that fail are named, and left out: then it is 1.
+    """Write predictions of tasks for Label Studio's import. Failed tasks are named and left out; then it returns 1.
 
-    project: whose version predicts; simple mode needs none. version: another than the one in use. Raises FramewiseError.
+    project: its version predicts; simple mode needs none. version: instead of the one in use. Raises FramewiseError.
     """
     items = read_tasks(tasks_file)
     assembly = Assembly(settings)
@@ -139,7 +140,7 @@ def predict(
 
 
 def _new_key(assembly: Assembly) -> str:
-    """The key of a project that nobody has, nor will have: not one of Label Studio's."""
+    """New project key that cannot be one of Label Studio's."""
     made = int(time.time())
     while assembly.known.rows(f"{OFFLINE_NUMBER}.{made}"):
         made += 1
@@ -160,7 +161,7 @@ def _controls(learners: Sequence[TrainedModel]) -> list[ControlSettings]:
 def _untrained(learner: Learner, key: str, named: bool) -> str:
     name = learner.name
     if not named:
-        return f"{name!r} is in trainable mode: say with --project whose version is to predict; framewise versions lists them"
+        return f"{name!r} is in trainable mode: choose a project's version with --project; framewise versions lists them"
     why = "learned from another backbone" if learner.is_outdated() else "is not trained yet"
     return f"{name!r} of project {key} {why}; run: framewise train EXPORT.json --project {key}"
 
@@ -169,7 +170,7 @@ def _untrained(learner: Learner, key: str, named: bool) -> str:
 
 
 def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[AnnotatedTask], progress: Progress) -> list[Example]:
-    """Examples of all tasks that give one; the others are named. Raises RequestError if none does."""
+    """Examples of all usable tasks; the others are named. Raises RequestError if there is none."""
     examples = []
     for done, task in enumerate(tasks):
         with _isolated({"id": task.task}, done):
@@ -187,7 +188,7 @@ def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[Annotated
 
 
 def _predicted(assembly: Assembly, learners: Sequence[Learner], task: Any, place: int, progress: Progress) -> dict[str, Any]:
-    """A task with its prediction. Raises FramewiseError."""
+    """Task with its prediction. Raises FramewiseError."""
     if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
         raise RequestError(f"expected an object 'data', found {brief(task)}")
     number = task["id"] if is_id(task.get("id")) else None
@@ -201,17 +202,17 @@ def _predicted(assembly: Assembly, learners: Sequence[Learner], task: Any, place
 
 
 def _isolated(task: Any, place: int) -> AbstractContextManager[None]:
-    """Keep whatever goes wrong with one task from the others, and say it."""
+    """Context that reports errors of one task, so that the others continue."""
     number = task.get("id") if isinstance(task, Mapping) else None
     name = f"task {number}" if is_id(number) else f"item {place + 1}"
     return isolate_errors(lambda failure: say(f"{name} is left out: {failure.text}"))
 
 
-# What is shown.
+# Output.
 
 
 def _print_trained(assembly: Assembly, learner: TrainedModel) -> None:
-    """Print the newest version of a learner, and how good it is."""
+    """Print the newest version of a learner, with its scores."""
     name, key = learner.name, learner.project
     newest = next((v for v in assembly.registry.versions(key) if v["control"] == name), None)
     if newest is None:
@@ -222,7 +223,7 @@ def _print_trained(assembly: Assembly, learner: TrainedModel) -> None:
 
 
 def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> None:
-    """Scores on held-out videos, a line a label."""
+    """Print the scores on held-out videos, one line per label."""
     if not quality:
         print(f"held-out scores: {otherwise}")
         return
@@ -243,7 +244,7 @@ def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> No
 
 
 def _print_evidence(evidence: Mapping[str, str], explained: Mapping[str, Mapping[str, float]]) -> None:
-    """Print the evidence of each label, and the share of it that each kind explains in videos that were left out."""
+    """Print the main evidence of each label, and the share of its variance that each kind explains in left-out videos."""
     if not any(explained.values()):
         return
     kinds = list(next(kinds for kinds in explained.values() if kinds))
@@ -261,20 +262,20 @@ def _scores(scores: Mapping[str, float | None]) -> list[str]:
 
 
 def draw_reliability(measured: Mapping[str, Quality], path: Path) -> None:
-    """A picture of how often predicted regions are right, by their score: one field a control, a point a bin."""
+    """Plot how often predicted regions are correct, by score: one panel per control, one point per bin."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5 * len(measured), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, (name, quality) in zip(figure.subplots(1, len(measured), squeeze=False)[0], measured.items(), strict=True):
-        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="as often as they say")
+        axis.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
         bins = quality["reliability"]
         axis.plot([b[0] for b in bins], [b[1] for b in bins], "o-", color="tab:blue", label="predicted regions")
         for score, right, count in bins:
             axis.annotate(str(count), (score, right), textcoords="offset points", xytext=(-6, -14), ha="right", fontsize=8)
         axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="mean score of the regions", title=name)
-        axis.set_ylabel("share that is right (half of it overlaps)")
+        axis.set_ylabel("share of correct regions (IoU of at least 0.5)")
         axis.legend(loc="upper left", fontsize=8)
-    figure.suptitle("Are scores probabilities?\nRegions of held-out videos, with their numbers", fontsize=10)
+    figure.suptitle("Are scores probabilities?\nRegions of held-out videos, with counts", fontsize=10)
     figure.savefig(path, dpi=110, format="png")

@@ -1,4 +1,4 @@
-"""``framewise predict``: predictions of tasks, as a file that Label Studio imports."""
+"""``framewise predict``: predictions of tasks, as a file for Label Studio's import."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add("predict", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="TASKS.json", help="an export, or a list of {'data': ...}")
     parser.add_argument("--config", type=Path, metavar="FILE.xml", help=f"{CONFIG_HELP} (default: the project's own)")
-    parser.add_argument("--project", metavar="PROJECT", help=f"whose version predicts: {PROJECT_HELP}")
+    parser.add_argument("--project", metavar="PROJECT", help=f"project whose version predicts: {PROJECT_HELP}")
     version = "version name or prefix, e.g. v3 (default: the one in use)"
     parser.add_argument("--version", dest="model_version", metavar="VERSION", help=version)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write")

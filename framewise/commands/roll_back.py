@@ -1,4 +1,4 @@
-"""``framewise roll-back``: an earlier version in use."""
+"""``framewise roll-back``: use of an earlier version."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from framewise.commands.service import print_in_use, service_backend
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "predict with an earlier version, and stay with it"
+    summary = "predict with an earlier version, and pin it"
     parser = commands.add("roll-back", summary, "framewise roll-back 12 v3", "docs/operations.md, Versions")
     parser.add_argument("project", metavar="PROJECT", help=PROJECT_HELP)
     parser.add_argument("version", metavar="VERSION", help="version name or prefix, e.g. v3")
@@ -16,5 +16,5 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make it the one in use. Raises NotKnown, RequestError, ConfigError."""
+    """Put a version into use and pin it. Raises NotKnown, RequestError, ConfigError."""
     print_in_use(service_backend(settings_of(args)).roll_back(args.project, args.version))

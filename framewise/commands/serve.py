@@ -1,4 +1,4 @@
-"""``framewise serve``: the web processes and a worker, started and stopped together."""
+"""``framewise serve``: web processes and a worker, started and stopped together."""
 
 import argparse
 import errno
@@ -16,7 +16,7 @@ from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_SECONDS = 120  # above the longest that Label Studio waits for a prediction, 100 s
+REQUEST_TIMEOUT_SECONDS = 120  # longer than Label Studio waits for a prediction, 100 s
 RESTART_SECONDS = 1.0
 CHECK_SECONDS = 0.2
 
@@ -29,12 +29,12 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT. A worker that dies is started again; when the web server ends, all ends."""
+    """Run until SIGTERM or SIGINT. A dead worker is restarted; when the web server ends, everything ends."""
     from framewise.foundation import open_database, open_queue
 
     check_address(settings_of(args))  # before a backbone is downloaded
     settings = working_settings(args)
-    open_queue(settings, open_database(settings))  # made here, before several processes would at once
+    open_queue(settings, open_database(settings))  # created here, before several processes would at once
     _warn_of_open_doors(settings)
     env = {**os.environ, **settings.to_env()}
     stopping: list[int] = []
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def web_command(settings: Settings) -> list[str]:
-    """The gunicorn command line of these settings."""
+    """Gunicorn command line for these settings."""
     return [
         sys.executable, "-m", "gunicorn",
         "--bind", f"{settings.host}:{settings.port}",
@@ -64,19 +64,19 @@ def web_command(settings: Settings) -> list[str]:
         "--worker-class", "framewise.server.gunicorn_worker.PatientWorker",
         "--threads", str(settings.threads),
         "--timeout", str(REQUEST_TIMEOUT_SECONDS),
-        "--no-control-socket",  # it would be one file in the home folder for all servers of a user
+        "--no-control-socket",  # it would be a file in the home folder, shared by all servers of a user
         "--log-level", settings.log_level.lower(),
         "framewise.server.wsgi:app",
     ]  # fmt: skip
 
 
 def check_address(settings: Settings) -> None:
-    """Raises SettingsError for an address at which nothing can listen now: gunicorn would try again and again."""
+    """Raise SettingsError for an address on which nothing can listen now: gunicorn would retry again and again."""
     host, port = settings.host, settings.port
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: a port just left is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like gunicorn: a port just released counts as free
             probe.bind(address)
             probe.listen()
     except OSError as error:

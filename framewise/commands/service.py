@@ -1,4 +1,4 @@
-"""Parts of commands that run beside a service: its database, its use cases, the question before something is removed."""
+"""Helpers of commands that work on a service: its database, its use cases, the confirmation before a removal."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from framewise.store.database import DATABASE_NAME, Database
 
 
 def service_database(settings: Settings) -> Database:
-    """The database that the service made. Raises SettingsError if there is none: then the settings are not the service's."""
+    """Database of the service. Raises SettingsError if there is none, because the settings are then not those of the
+    service."""
     path = settings.data_dir / DATABASE_NAME
     if not path.exists():
         raise SettingsError(f"DATA_DIR: {settings.data_dir} holds no {DATABASE_NAME}; give the settings of the service")
@@ -19,7 +20,7 @@ def service_database(settings: Settings) -> Database:
 
 
 def service_backend(settings: Settings) -> Any:
-    """The use cases. Imported here: who lists versions does not wait for torch."""
+    """Use cases of the service. Imported here, so that listing versions does not wait for torch."""
     service_database(settings)
     from framewise.assembly import Assembly
 
@@ -27,22 +28,22 @@ def service_backend(settings: Settings) -> Any:
 
 
 def print_in_use(told: dict[str, Any]) -> None:
-    """Print which versions are in use after a roll-back or its end, as the use cases tell it."""
+    """Print the versions in use after a roll-back or unpinning. told: the answer of the use case."""
     for use in told["controls"]:
         print(f"project {told['project']}, {use['control']}: {use['version']} is in use{', pinned' * use['pinned']}")
     if not told["controls"]:
         print(f"project {told['project']}: nothing is trained yet")
     if any(use["pinned"] for use in told["controls"]):
-        print('What is trained after a submit is kept, but not used, until somebody presses "Start training" in Label Studio')
+        print('Versions trained after a submit are kept, but not used, until somebody presses "Start training" in Label Studio')
         print(f"or runs: framewise unpin {told['project']}")
 
 
 def agreed() -> bool:
-    """Ask whether to remove something for good. Raises RequestError if nobody is there to answer."""
+    """Ask for confirmation of a removal. Raises RequestError without a terminal."""
     if not sys.stdin.isatty():
-        raise RequestError("this is removed for good, and nobody is there to be asked; add --yes")
+        raise RequestError("this removes data for good, and there is no terminal to ask for confirmation; add --yes")
     try:
-        return input('This is removed for good. Type "yes" to go on: ').strip() == "yes"
+        return input('This is removed for good. Type "yes" to continue: ').strip() == "yes"
     except EOFError:
         return False
 

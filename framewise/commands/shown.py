@@ -1,4 +1,4 @@
-"""Progress of commands while they work, on standard error."""
+"""Progress of commands on standard error."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator["Progress"]:
-    """A bar on standard error, where that is a terminal."""
+    """Context with a progress bar on standard error, if that is a terminal."""
     shape = "{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}"
     with tqdm(total=1.0, desc=what, bar_format=shape, disable=None, dynamic_ncols=True) as bar:
 
@@ -27,12 +27,12 @@ def progress_bar(what: str) -> Iterator["Progress"]:
 
 
 def say(text: str) -> None:
-    """Print a line beside the bars."""
+    """Print a line without disturbing the bars."""
     tqdm.write(f"framewise: {text}", file=sys.stderr)
 
 
 class StepBars:
-    """A bar for each step, on standard error. ``tell`` may be called by several threads."""
+    """Bars on standard error, one for each step. ``tell`` may be called from several threads."""
 
     def __init__(self) -> None:
         self._bars: dict[str, tqdm] = {}

@@ -1,4 +1,4 @@
-"""``framewise sync apply``: the files of all recordings on one clock."""
+"""``framewise sync apply``: files of all recordings on one clock."""
 
 import argparse
 from fractions import Fraction
@@ -19,34 +19,34 @@ HEADINGS = ("RECORDING", "HEAD", "FRAMES", "LEFT OVER", "DRIFT", "WRITTEN AS")
 def add_parser(commands: Commands) -> None:
     summary = "pad or trim all recordings to one clock and one length"
     parser = commands.add("apply", summary, "framewise sync apply sync.json --output synced/", "docs/sync-apply.md")
-    parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` writes it")
-    modes = "union: nothing is lost, what is missing is black and silent; intersection: what all have; reference: as long as it"
+    parser.add_argument("manifest", type=Path, metavar="sync.json", help="file written by `framewise sync estimate`")
+    modes = "union: keep everything, fill with black and silence; intersection: the common part; reference: its time only"
     parser.add_argument("--mode", choices=MODES, default="union", help=f"{modes} {DEFAULT}")
-    output = f"a new or empty folder (default: {DEFAULT_FOLDER} beside sync.json)"
+    output = f"new or empty folder (default: {DEFAULT_FOLDER} beside sync.json)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output)
     parser.add_argument("--correct-drift", action="store_true", help="stretch each recording to the reference's clock")
-    rate = "of all outputs, such as 25 or 30000/1001 (default: the reference's)"
+    rate = "frame rate of all outputs, such as 25 or 30000/1001 (default: the reference's)"
     parser.add_argument("--frame-rate", type=frame_rate, metavar="N", help=rate)
-    parser.add_argument("--zip", action="store_true", help="write synced_videos.zip, too")
+    parser.add_argument("--zip", action="store_true", help="also write synced_videos.zip")
     parser.add_argument(
-        "--manifest-only", action="store_true", help="write no media, only what would be done, for `sync labels`"
+        "--manifest-only", action="store_true", help="write the manifest and report without media, for `sync labels`"
     )
     parser.set_defaults(run=run)
 
 
 def frame_rate(text: str) -> Fraction:
-    """A rate as users give it."""
+    """Parse a frame rate."""
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"expected frames a second such as 25, 29.97 or 30000/1001, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected frames per second such as 25, 29.97 or 30000/1001, found {text!r}")
     return rate
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write what ``apply`` makes, and say what that was. 1 if a recording was left out. Raises FramewiseError."""
+    """Apply the offsets and print the result. Returns 1 if a recording was left out. Raises FramewiseError."""
     from tqdm import tqdm
 
     from framewise.sync.apply.applying import ApplyOptions, apply_offsets
@@ -80,4 +80,4 @@ def _print(applied: "Applied") -> None:
     for line in table_lines(rows):
         print(line)
     rate = float(applied.frame_rate)
-    print(f"{applied.folder}: {applied.mode}, {applied.frames} frames at {rate:g} a second, {applied.frames / rate:.3f} s")
+    print(f"{applied.folder}: {applied.mode}, {applied.frames} frames at {rate:g} per second, {applied.frames / rate:.3f} s")

@@ -1,4 +1,4 @@
-"""``framewise sync estimate``: when each recording started, in a table, in ``sync.json`` and in the log."""
+"""``framewise sync estimate``: start times of recordings, as a table, in ``sync.json`` and in the log."""
 
 import argparse
 from pathlib import Path
@@ -23,30 +23,28 @@ def add_parser(commands: Commands) -> None:
         "find when each recording started, by sound and picture",
         "framewise sync estimate left.mp4 right.mp4 top.mp4 --pictures look/",
         "docs/sync.md",
-        "Finds offsets in seconds against the first recording; positive: it started after that one. "
-        f"Ends with {NOT_ALL_ANSWERED} if a recording could not be put on the clock.",
+        "Finds offsets in seconds from the first recording; positive: the recording started later. "
+        f"Exits with {NOT_ALL_ANSWERED} if a recording has no answer.",
     )
     parser.add_argument("recordings", nargs="+", type=Path, metavar="FILE", help="the first is the reference")
-    parser.add_argument("--method", choices=("audio", "visual", "both"), default="both", help=f"what is compared {DEFAULT}")
+    parser.add_argument("--method", choices=("audio", "visual", "both"), default="both", help=f"what to compare {DEFAULT}")
     parser.add_argument(
         "--max-offset",
         type=_max_offset,
         default=20.0,
         metavar="SECONDS",
-        help=f"how far to search each way, or {WHOLE} {DEFAULT}",
+        help=f"search range each way, or {WHOLE} {DEFAULT}",
     )
     parser.add_argument(
         "--minimum-confidence",
         type=share,
         default=0.2,
         metavar="0..1",
-        help=f"less sure than this is not answered {DEFAULT}",
+        help=f"give no answer below this confidence {DEFAULT}",
     )
-    parser.add_argument("--output", type=Path, default=Path("sync.json"), metavar="FILE", help=f"what to write {DEFAULT}")
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw there what was compared")
-    parser.add_argument(
-        "--log", type=Path, default=Path("logs/video_sync.log"), metavar="FILE", help=f"a line a step {DEFAULT}"
-    )
+    parser.add_argument("--output", type=Path, default=Path("sync.json"), metavar="FILE", help=f"file to write {DEFAULT}")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="folder for figures of the comparison")
+    parser.add_argument("--log", type=Path, default=Path("logs/video_sync.log"), metavar="FILE", help=f"log file {DEFAULT}")
     parser.set_defaults(run=run)
 
 
@@ -55,7 +53,7 @@ def _max_offset(text: str) -> float | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write and print the offsets. NOT_ALL_ANSWERED if a recording is not on the clock."""
+    """Write and print the offsets. Returns NOT_ALL_ANSWERED if a recording has no answer."""
     from framewise.sync import manifest
     from framewise.sync.log import logged
     from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
@@ -82,4 +80,4 @@ def _print(made: "Manifest") -> None:
     for line in table_lines(rows):
         print(line)
     if made.loop_residual is not None:
-        print(f"Round three recordings the offsets close within {1000 * made.loop_residual:.1f} ms.")
+        print(f"Around loops of three recordings the offsets close within {1000 * made.loop_residual:.1f} ms.")

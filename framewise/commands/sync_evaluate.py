@@ -1,4 +1,4 @@
-"""``framewise sync evaluate``: how good the offsets are that `framewise sync estimate` finds, on recordings of one's own."""
+"""``framewise sync evaluate``: quality of the offsets found by `framewise sync estimate`, on the user's recordings."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ HEADINGS = ("METHOD", "ANSWERED", "MAE", "RMSE", "MEDIAN", "MAX", "MEAN TIME", "
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "measure how good estimated offsets are, on your recordings"
+    summary = "measure the errors of estimated offsets on your recordings"
     more = "docs/sync-apply.md, How good it is on your recordings"
     parser = commands.add("evaluate", summary, "framewise sync evaluate recordings/ --offsets -3 0.5 8", more)
-    parser.add_argument("originals", type=Path, metavar="FOLDER", help="recordings to cut pairs out of; they stay as they are")
-    offsets = "of the pairs that are cut out, in seconds, also below 0 (default: a mix)"
+    parser.add_argument("originals", type=Path, metavar="FOLDER", help="recordings to cut pairs out of; they are not changed")
+    offsets = "offsets of the pairs in seconds, may be negative (default: a mix)"
     parser.add_argument("--offsets", type=_seconds, nargs="+", metavar="S", help=offsets)
     length = f"maximum length of a pair's recordings {DEFAULT}"
     parser.add_argument("--length", type=_positive, default=60.0, metavar="S", help=length)
-    search = f"how far to search each way {DEFAULT}"
+    search = f"search range each way {DEFAULT}"
     parser.add_argument("--max-offset", type=_positive, default=20.0, metavar="S", help=search)
-    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FOLDER", help=f"what to write {DEFAULT}")
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, metavar="FOLDER", help=f"folder to write {DEFAULT}")
     parser.set_defaults(run=run)
 
 
@@ -44,14 +44,14 @@ def _positive(text: str) -> float:
 
 
 def estimated(paths: Sequence[Path], method: str, max_offset: float) -> "Manifest":
-    """Offsets that `framewise sync estimate` finds. Runs in a process of its own."""
+    """Estimate offsets like `framewise sync estimate`. Runs in its own process."""
     from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
     return estimate_offsets(paths, EstimateOptions(method=method, max_offset=max_offset))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write metrics and pictures, and print a table. Raises FramewiseError."""
+    """Write metrics and figures, and print a table. Raises FramewiseError."""
     check_there(args.originals)
     from tqdm import tqdm
 

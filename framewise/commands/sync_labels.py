@@ -1,4 +1,4 @@
-"""``framewise sync labels``: what was annotated on one recording, on all others."""
+"""``framewise sync labels``: labels of one recording, carried to all others."""
 
 import argparse
 import os
@@ -16,14 +16,14 @@ from framewise.settings import Settings
 from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarryResult, carry_labels
 from framewise.sync.manifest import read
 
-SHOWN_LOST = 10  # of one recording; a wrong offset loses all
+SHOWN_LOST = 10  # per recording; a wrong offset loses all regions
 
 
 def add_parser(commands: Commands) -> None:
     summary = "carry labels of one recording to the others"
     example = "framewise sync labels sync.json EXPORT.json --config c.xml --output tasks.json"
     parser = commands.add("labels", summary, example, "docs/sync-apply.md, Carry labels to the other cameras")
-    parser.add_argument("manifest", type=Path, metavar="sync.json", help="as `framewise sync estimate` or `apply` writes it")
+    parser.add_argument("manifest", type=Path, metavar="sync.json", help="file written by `framewise sync estimate` or `apply`")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.xml", help="the labeling config")
     parser.add_argument("--from", dest="source", metavar="NAME", help="the annotated recording (default: the reference)")
@@ -34,8 +34,8 @@ def add_parser(commands: Commands) -> None:
         default=ANNOTATIONS,
         help=f"what carried regions become {DEFAULT}",
     )
-    parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="where series that the tasks name are")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the tasks with what was carried, to be imported")
+    parser.add_argument("--media-folder", type=Path, metavar="FOLDER", help="folder of the tasks' series files")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file for the tasks with the carried labels, for import")
     parser.add_argument(
         "--push", action="store_true", help="send predictions to the tasks; needs LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
     )
@@ -43,7 +43,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write or push what was carried, and say what that was. 1 if a region was not. Raises FramewiseError."""
+    """Write or push the carried labels, and print a summary. Returns 1 if a region was lost. Raises FramewiseError."""
     if not args.output and not args.push:
         raise SettingsError("give --output FILE, or --push to send predictions to Label Studio")
     check_there(args.manifest, args.tasks, args.config)
@@ -82,7 +82,7 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
 
 
 def push(client: LabelStudioClient, done: CarryResult) -> None:
-    """Send the predictions of each task to Label Studio; the same again is not sent twice. Raises LabelStudioError."""
+    """Send the predictions of each task to Label Studio, each only once. Raises LabelStudioError."""
     for task in done.tasks:
         for prediction in task.get("predictions") or []:
             if isinstance(prediction, dict) and prediction.get("model_version") == done.model_version:

@@ -1,4 +1,4 @@
-"""``framewise train``: a version learned from an export."""
+"""``framewise train``: training on an export."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from framewise.commands.flags import CONFIG_HELP, PROJECT_HELP, Commands, add_fo
 
 
 def add_parser(commands: Commands) -> None:
-    summary = "learn from an export of Label Studio, and publish the version"
+    summary = "train on an export of Label Studio, and publish the version"
     example = "framewise train EXPORT.json --config config.xml"
     parser = commands.add("train", summary, example, "docs/command-line.md, Without Label Studio")
     parser.add_argument("tasks", type=Path, metavar="EXPORT.json", help="Label Studio's Export > JSON")
@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> int:
     check_there(args.tasks, args.config)
     from framewise.commands.offline import train
 
-    return train(working_settings(args, "ERROR"), args.tasks, args.config, args.project)  # warnings are in its answer
+    return train(working_settings(args, "ERROR"), args.tasks, args.config, args.project)  # warnings are part of its output

@@ -1,4 +1,4 @@
-"""``framewise unpin``: the newest version in use again."""
+"""``framewise unpin``: return to the newest version."""
 
 import argparse
 
@@ -15,5 +15,5 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the newest version the one in use. Raises NotKnown."""
+    """Put the newest version into use. Raises NotKnown."""
     print_in_use(service_backend(settings_of(args)).unpin(args.project))

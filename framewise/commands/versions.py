@@ -1,4 +1,4 @@
-"""``framewise versions``: trained versions, how good they are, which are in use."""
+"""``framewise versions``: list of trained versions, with scores and use."""
 
 import argparse
 import json
@@ -18,13 +18,13 @@ def add_parser(commands: Commands) -> None:
     summary = "list the trained versions, their scores, and which are in use"
     parser = commands.add("versions", summary, "framewise versions 12", "docs/operations.md, Versions")
     parser.add_argument("project", nargs="?", metavar="PROJECT", help=f"{PROJECT_HELP} (default: all)")
-    parser.add_argument("--json", action="store_true", help="print what GET /versions answers")
+    parser.add_argument("--json", action="store_true", help="print the answer of GET /versions")
     add_folders(parser, "model_root", "data_dir")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the trained versions, of one project or of all. Raises NotKnown, SettingsError."""
+    """Print the trained versions of one project or of all. Raises NotKnown, SettingsError."""
     settings = settings_of(args)
     database = service_database(settings)
     key = KnownProjects(database).find(args.project) if args.project else None
@@ -60,7 +60,7 @@ def _row(version: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _offer(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The way back from the version in use, of a control's versions, if its training found it clearly worse than another."""
+    """Yield how to roll back if the version in use of a control was found clearly worse than another."""
     for version in versions:
         fallen = version.get("worse_than")
         if not version["current"] or not isinstance(fallen, dict):
@@ -75,7 +75,7 @@ def _offer(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _mean(version: dict[str, Any]) -> dict[str, float]:
-    """The scores of a version on what was held out, as far as it has any."""
+    """Held-out scores of a version, if it has any."""
     quality = version.get("quality")
     mean = quality.get("mean") if isinstance(quality, dict) else None
     return {k: float(v) for k, v in mean.items() if isinstance(v, int | float)} if isinstance(mean, dict) else {}

@@ -1,4 +1,4 @@
-"""``framewise work``: a worker alone."""
+"""``framewise work``: a worker process on its own."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from framewise.commands.flags import Commands, add_settings, working_settings
 
 def add_parser(commands: Commands) -> None:
     example = "framewise work --data-dir /srv/framewise/data"
-    parser = commands.add("work", "run a worker alone", example, "docs/operations.md, Processes")
+    parser = commands.add("work", "run a worker without a web server", example, "docs/operations.md, Processes")
     add_settings(parser)
     parser.set_defaults(run=run)
 

@@ -86,7 +86,7 @@ def test_the_command_shows_the_cache_and_shrinks_it_beside_a_running_service(roo
     assert re.search(r"untrained-n-cls\.pt +fast center, .* 1 +[\d.]+ kB +0 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown)
     assert "LEFTOVERS" not in shown
 
-    assert re.search(r"removed: 1 videos, [\d.]+ kB; 0 B stay", cache_command(service, "--shrink", "1kB"))
+    assert re.search(r"removed: 1 videos, [\d.]+ kB; 0 B left", cache_command(service, "--shrink", "1kB"))
     assert chunks(service) == []
     assert max(frames_of(service.predict_until_there(project, task), "Walk")) == 26
 
@@ -128,12 +128,12 @@ def test_the_command_cleans_what_nobody_will_ask_for(roomy, project, make_task):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--clear"], "this is removed for good, and nobody is there to be asked; add --yes"),
+        (["--clear"], "this removes data for good, and there is no terminal to ask for confirmation; add --yes"),
         (["--shrink", "much"], "--shrink: expected a number of bytes, or a size such as 500MB or 10GB, found 'much'"),
         (["--data-dir", "/nowhere"], "DATA_DIR: /nowhere holds no framewise.sqlite; give the settings of the service"),
         (
             ["--cache-max-bytes", "1"],
-            "--cache-max-bytes is no flag of this command; set the environment variable CACHE_MAX_BYTES",
+            "--cache-max-bytes is not a flag of this command; set the environment variable CACHE_MAX_BYTES",
         ),
     ],
     ids=["nobody to ask", "no size", "no service", "no flag"],

@@ -60,7 +60,7 @@ def test_a_secret_on_the_command_line_is_refused_and_its_variable_named(framewis
     assert done.returncode == 2
     name = flag.partition("=")[0]
     variable = name.removeprefix("--").replace("-", "_").upper()
-    assert f"{name} is no flag of this command; set the environment variable {variable}" in done.stderr
+    assert f"{name} is not a flag of this command; set the environment variable {variable}" in done.stderr
     assert "secret" not in done.stderr
 
 
@@ -153,7 +153,7 @@ def test_a_missing_file_is_said_before_anything_is_downloaded(framewise, tmp_pat
 @pytest.mark.parametrize(("flags", "variable"), [(["--label-studio", "gone"], ""), ([], "gone")])
 def test_a_demo_without_its_label_studio_is_refused_before_anything_is_made(framewise, tmp_path, flags, variable):
     done = framewise("demo", *flags, LABEL_STUDIO=variable, XDG_CACHE_HOME=str(tmp_path / "cache"))
-    assert_one_line(done, "--label-studio" if flags else "LABEL_STUDIO", "gone is no program", str(tmp_path / "cache"))
+    assert_one_line(done, "--label-studio" if flags else "LABEL_STUDIO", "gone is not a program", str(tmp_path / "cache"))
     assert list(tmp_path.iterdir()) == []
 
 
