@@ -1,1 +1,1 @@
-"""The demo: Label Studio, clips with a known truth, and the backend put together in one command."""
+"""Demo: Label Studio, clips with known truth, and the backend in one command."""

@@ -1,4 +1,4 @@
-"""``framewise serve`` as a child process: what the demo shows and what the tests against a real Label Studio use."""
+"""``framewise serve`` as a child process, for the demo and for tests against a real Label Studio."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ LOG_TAIL_CHARS = 3000
 
 
 class BackendServer:
-    """A running backend with these settings; its output goes to ``log_path``. ``progress`` is called while it starts."""
+    """A backend process with these settings; its output goes to ``log_path``. ``progress`` is called while it starts."""
 
     def __init__(self, settings: Settings, log_path: Path, progress: Callable[[], object] = lambda: None):
         self.settings = settings
@@ -39,14 +39,14 @@ class BackendServer:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises FramewiseError with the end of its log."""
+        """Start the backend and wait until it answers. Raises FramewiseError with the end of its log."""
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
             env = {**os.environ, **self.settings.to_env()}
             self._child = start_child([sys.executable, "-m", "framewise", "serve"], env, log=log)
         try:
             self._wait_until_up(self._child)
-        except BaseException:  # Ctrl-C as well: nobody else would stop it
+        except BaseException:  # including Ctrl-C: nothing else would stop it
             self.stop()
             raise
 
@@ -58,7 +58,7 @@ class BackendServer:
         return self._child.pid
 
     def stop(self) -> None:
-        """End it and everything it started. May be repeated."""
+        """Stop the backend and everything it started. May be repeated."""
         child, self._child = self._child, None
         if child is not None:
             stop_child(child, SUPERVISOR_STOP_SECONDS)
@@ -85,7 +85,7 @@ class BackendServer:
 
 
 def free_port(wanted: int = 0) -> int:
-    """``wanted`` if nothing listens there, else any free port of this machine."""
+    """``wanted`` if it is free, otherwise any free port of this machine."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
-"""Clips with a known truth: a rendered football scene for the demo.
+"""Clips with known truth: a rendered football scene for the demo.
 
 Positions inside a scene are fractions of the picture's side, x to the right and y down. The scene is drawn from exact
 distances, and the truth is computed from the same numbers. Clips are square, because the usual preprocessing of a
-classification backbone keeps only the central square of a picture.
+classification backbone keeps only the central square.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIN_FRAMES, MAX_FRAMES = 150, 250
 MIN_TOUCH_FRAMES, MAX_TOUCH_FRAMES = 8, 20
 TOUCHES_CYCLE = (1, 0, 2, 1, 3)  # touches of successive clips of `render_clips`
 BOOT_RADIUS, BOOT_LENGTH, LEG_RADIUS = 0.05, 0.13, 0.045
-OVERLAP = 0.3  # of the ball's radius, by which a touching boot covers the ball
+OVERLAP = 0.3  # share of the ball's radius that a touching boot covers
 FAR_GAP = 1.0  # between boot and ball where a swing begins and ends: outside the picture
 WHITE, BLACK = (255.0, 255.0, 255.0), (15.0, 15.0, 15.0)
 SKIN, LINE = (205.0, 150.0, 115.0), (180.0, 205.0, 175.0)
@@ -48,10 +48,10 @@ class ClipTruth:
 
 @dataclass(frozen=True)
 class Foot:
-    """A leg that swings to the ball: on the ball for the picture indices [start, stop), off it before and after.
+    """A leg that swings to the ball and touches it in the pictures [start, stop).
 
-    side is 1 where the leg stands to the right of the ball and -1 to the left; lift is the angle (radians) by which
-    the toe meets the ball above its middle; approach and retreat are lengths of the swing in pictures.
+    side: 1 if the leg is to the right of the ball, -1 to the left. lift: angle (radians) above the ball's middle at
+    which the toe meets it. approach, retreat: lengths of the swing in pictures.
     """
 
     start: int
@@ -62,7 +62,7 @@ class Foot:
     retreat: int
 
     def gap(self, index: int, ball_radius: float) -> float | None:
-        """Distance between toe and ball in picture `index`, negative where they overlap; None while out of sight."""
+        """Distance between toe and ball in picture `index`, negative if they overlap; None while out of sight."""
         touching = -OVERLAP * ball_radius
         if self.start <= index < self.stop:
             return touching
@@ -73,7 +73,7 @@ class Foot:
         return None
 
     def boot(self, index: int, ball: np.ndarray, ball_radius: float) -> tuple[np.ndarray, np.ndarray] | None:
-        """Toe and heel (x, y) of the boot in picture `index`, centres of the ends of a capsule of BOOT_RADIUS."""
+        """Toe and heel (x, y) of the boot in picture `index`: the end centres of a capsule of BOOT_RADIUS."""
         gap = self.gap(index, ball_radius)
         if gap is None:
             return None
@@ -87,8 +87,8 @@ class Scene:
     """One clip before drawing.
 
     ball:   (T, 2) float64, the ball's centre in each picture; far outside [0, 1) while it is away.
-    height: (T,) float64, how high the ball is above its shadow.
-    feet:   whose `start` and `stop` count from the first picture; they may lie partly outside the clip.
+    height: (T,) float64, height of the ball above its shadow.
+    feet:   with `start` and `stop` counted from the first picture; they may lie partly outside the clip.
     """
 
     ball: np.ndarray
@@ -148,9 +148,9 @@ def render_clips(
 
 
 def make_scene(rng: np.random.Generator, num_touches: int) -> Scene:
-    """A random scene of MIN_FRAMES to MAX_FRAMES pictures with so many whole touches.
+    """Make a random scene of MIN_FRAMES to MAX_FRAMES pictures with this number of complete touches.
 
-    A window is cut from a longer play at a random place, so that the position in a clip tells nothing.
+    A window is cut from a longer play at a random place, so that the position in a clip is not informative.
     Raises ValueError if num_touches is not 0 to 3.
     """
     if not 0 <= num_touches <= 3:
@@ -166,7 +166,7 @@ def make_scene(rng: np.random.Generator, num_touches: int) -> Scene:
 
 
 def _make_play(rng: np.random.Generator, min_frames: int, touch_probability: float) -> Scene:
-    """The ball comes, is touched or not, goes, stays away for a while, and comes again."""
+    """Make a play in which the ball repeatedly enters, may be touched, leaves, and stays away for a while."""
     ball_radius = float(rng.uniform(0.065, 0.085))
     points: list[np.ndarray] = []
     height: list[float] = []
@@ -204,7 +204,7 @@ def _make_foot(rng: np.random.Generator, start: int, hold: int) -> Foot:
 
 
 def _stops(rng: np.random.Generator, count: int) -> list[np.ndarray]:
-    """Places well inside the picture, each well away from the one before."""
+    """Random positions well inside the picture, each far from the one before."""
     stops = [rng.uniform(0.3, 0.7, size=2)]
     while len(stops) < count:
         candidate = rng.uniform(0.25, 0.75, size=2)
@@ -214,7 +214,7 @@ def _stops(rng: np.random.Generator, count: int) -> list[np.ndarray]:
 
 
 def _point_outside(rng: np.random.Generator, ball_radius: float) -> np.ndarray:
-    """A point from which the ball cannot be seen, beside a random edge."""
+    """Random point outside an edge, where the ball is out of sight."""
     along, beyond = float(rng.uniform(0.1, 0.9)), 0.02 + 1.5 * ball_radius
     edges = [(-beyond, along), (1 + beyond, along), (along, -beyond), (along, 1 + beyond)]
     return np.array(edges[int(rng.integers(4))])
@@ -223,7 +223,7 @@ def _point_outside(rng: np.random.Generator, ball_radius: float) -> np.ndarray:
 def _roll(
     points: list[np.ndarray], height: list[float], start: np.ndarray, stop: np.ndarray, speed: float, bounce: float
 ) -> None:
-    """Append the way from start to stop (stop excluded), at `speed` a picture; `bounce` is the height of its hops."""
+    """Append the path from start to stop (excluded), at `speed` per picture. bounce: height of the hops."""
     num_steps = max(2, math.ceil(float(np.linalg.norm(stop - start)) / speed))
     for step in range(num_steps):
         hop = bounce * abs(math.sin(2 * math.pi * step / num_steps))
@@ -232,7 +232,7 @@ def _roll(
 
 
 def _cut(play: Scene, start: int, num_frames: int) -> Scene:
-    """The pictures [start, start + num_frames) of a play, with the feet that can be seen in them."""
+    """Cut the pictures [start, start + num_frames) out of a play, with the feet visible in them."""
     feet = tuple(
         Foot(foot.start - start, foot.stop - start, foot.side, foot.lift, foot.approach, foot.retreat)
         for foot in play.feet
@@ -243,7 +243,7 @@ def _cut(play: Scene, start: int, num_frames: int) -> Scene:
 
 
 def _draw_scene(scene: Scene, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """The pictures, each (SIDE, SIDE, 3) uint8 RGB."""
+    """Yield the pictures, (SIDE, SIDE, 3) uint8 RGB."""
     pitch = _draw_pitch(rng)
     boot_colour = BOOT_COLOURS[int(rng.integers(len(BOOT_COLOURS)))]
     sock_colour = SOCK_COLOURS[int(rng.integers(len(SOCK_COLOURS)))]
@@ -314,7 +314,7 @@ def _draw_capsule(
     colour: tuple[float, float, float],
     opacity: float = 1.0,
 ) -> None:
-    """Draw, with soft edges, every point no further than `radius` from the segment (a disc if its ends are equal)."""
+    """Draw a capsule with soft edges: all points within `radius` of the segment (a disc if its ends are equal)."""
     corners = np.stack([start, stop])
     low = np.floor((corners.min(axis=0) - radius) * SIDE).astype(int) - 1
     high = np.ceil((corners.max(axis=0) + radius) * SIDE).astype(int) + 1
@@ -327,7 +327,7 @@ def _draw_capsule(
 
 
 def _blend(image: np.ndarray, distance: np.ndarray, colour: tuple[float, float, float], opacity: float = 1.0) -> None:
-    """Paint in place where the signed distance to a shape (in sides of the picture) is negative."""
+    """Paint where the signed distance to a shape (in sides of the picture) is negative, in place."""
     coverage = np.clip(0.5 - distance * SIDE, 0, 1)[..., None] * opacity
     image += coverage * (np.array(colour) - image)
 
@@ -347,12 +347,12 @@ def _runs(on: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _write_video(path: Path, pictures: Iterator[np.ndarray]) -> None:
-    """Encode RGB pictures (SIDE, SIDE, 3) uint8 as an .mp4. One thread, since the number of threads changes the bytes."""
+    """Encode RGB pictures (SIDE, SIDE, 3) uint8 as .mp4. Uses one thread, because the number of threads changes the bytes."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         video = container.add_stream("libx264", rate=FRAME_RATE)
         video.width, video.height, video.pix_fmt = SIDE, SIDE, "yuv420p"
         video.codec_context.time_base = Fraction(1, FRAME_RATE)
-        video.codec_context.gop_size = FRAME_RATE  # a key frame a second: quick to seek in
+        video.codec_context.gop_size = FRAME_RATE  # one key frame per second, for fast seeking
         video.thread_count = 1
         video.options = {"crf": "20", "preset": "veryfast"}
         for packet in _encoded(video, pictures):

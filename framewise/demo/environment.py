@@ -1,4 +1,4 @@
-"""A Label Studio in an environment of its own: its requirements and framewise's do not fit together."""
+"""Label Studio in its own virtual environment, because its requirements conflict with framewise's."""
 
 import fcntl
 import subprocess
@@ -12,17 +12,17 @@ from tqdm import tqdm
 from framewise.core.errors import FramewiseError
 
 LABEL_STUDIO_VERSION = "1.23.2"
-READY = ".ready"  # written last: an environment without it was interrupted, and is made again
+READY = ".ready"  # written last: an environment without it is incomplete and is made again
 POLL_SECONDS = 0.5
 LOG_TAIL_CHARS = 1500
 
 
 def label_studio_program(folder: Path) -> Path:
-    """The ``label-studio`` program of an environment in ``folder``, which is made the first time. Raises FramewiseError."""
+    """Path of ``label-studio`` in an environment in ``folder``, which is created the first time. Raises FramewiseError."""
     environment = folder / f"label-studio-{LABEL_STUDIO_VERSION}"
     program = environment / "bin" / "label-studio"
     environment.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{environment.name}.lock").open("w") as lock:  # of two demos at once, one makes it
+    with (folder / f"{environment.name}.lock").open("w") as lock:  # so that only one of two demos creates it
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (environment / READY).exists():
             _make(environment)
@@ -30,17 +30,17 @@ def label_studio_program(folder: Path) -> Path:
 
 
 def _make(environment: Path) -> None:
-    print(f"Label Studio {LABEL_STUDIO_VERSION} is installed into {environment}: about 1 GB, once, in a few minutes.")
+    print(f"Installing Label Studio {LABEL_STUDIO_VERSION} in {environment}: about 1 GB, once, takes a few minutes.")
     log = environment.parent / f"{environment.name}.log"
     log.write_bytes(b"")
-    _run("making an environment", [sys.executable, "-m", "venv", "--clear", str(environment)], log)
+    _run("creating an environment", [sys.executable, "-m", "venv", "--clear", str(environment)], log)
     install = [str(environment / "bin" / "python"), "-m", "pip", "install", f"label-studio=={LABEL_STUDIO_VERSION}"]
     _run("installing Label Studio", install, log)
     (environment / READY).touch()
 
 
 def _run(what: str, command: Sequence[str], log: Path) -> None:
-    """Run a program and show for how long, and the last line that it wrote."""
+    """Run a program, showing the elapsed time and its last line of output."""
     with (
         log.open("ab") as out,
         tqdm(desc=what, bar_format="{desc}, {elapsed} {postfix}", dynamic_ncols=True) as bar,

@@ -1,7 +1,7 @@
-"""A real Label Studio as a child process, and what a user of it does over HTTP.
+"""A real Label Studio as a child process, and actions of its user over HTTP.
 
-`LabelStudioServer` starts and ends the server, `LabelStudioApi` acts in it as its user would. The demo and the tests
-against a real Label Studio share them. Neither is needed to serve or to train.
+`LabelStudioServer` starts and stops the server, `LabelStudioApi` acts as its user. Both are shared by the demo and the
+tests against a real Label Studio, and are not needed to serve or train.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ LOG_TAIL_CHARS = 4000
 
 
 class LabelStudioStartError(FramewiseError):
-    """Label Studio did not start, or refused a request. The message holds what it said."""
+    """Label Studio did not start, or refused a request. The message contains its output."""
 
 
 class LabelStudioServer:
-    """A Label Studio of its own: own data folder, own account, on the loopback address only.
+    """A separate Label Studio: own data folder, own account, on the loopback address only.
 
     executable:       path of the `label-studio` command.
-    data_dir:         database, uploads, log and account; created if missing. A folder from an earlier run is started
-                      again with its projects and its account (3 to 4 s instead of about 30 s).
+    data_dir:         database, uploads, log and account; created if missing. A folder from an earlier run is
+                      reused with its projects and its account (3 to 4 s instead of about 30 s).
     port:             0 for a free one.
-    document_root:    the folder below which local-files storages may lie; default `data_dir/files`.
+    document_root:    folder of local-files storages; default `data_dir/files`.
     legacy_tokens:    let the organization accept the old 40-digit tokens (decided when the data folder is created).
-    environment:      extra variables for the child, over those set here.
-    progress:         called about once a second with a line of text while waiting.
-    start_seconds:    how long to wait until it answers.
+    environment:      extra variables for the child, which override those set here.
+    progress:         called about once per second with a line of text while waiting.
+    start_seconds:    maximum time to wait until it answers.
 
-    On Linux the server dies with the *thread* that called `start`; start it from one that lives as long as it should.
+    On Linux the server dies with the *thread* that called `start`; start it from one that lives long enough.
     The server gets PATH, LANG and a HOME inside the data folder from this process's environment, and nothing else.
     """
 
@@ -81,7 +81,7 @@ class LabelStudioServer:
 
     @property
     def url(self) -> str:
-        """Address without a trailing slash, known once started."""
+        """Address without a trailing slash, known after the start."""
         return f"http://{HOST}:{self.port}"
 
     @property
@@ -102,7 +102,7 @@ class LabelStudioServer:
             raise LabelStudioStartError(f"this Label Studio is already running at {self.url}")
         if not self.executable.is_file():
             raise LabelStudioStartError(
-                f"no Label Studio at {self.executable}; install one into an environment of its own, "
+                f"no Label Studio at {self.executable}; install one in its own environment, "
                 "for example: python -m venv ls && ls/bin/pip install label-studio"
             )
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -122,27 +122,27 @@ class LabelStudioServer:
             raise
 
     def stop(self) -> None:
-        """End the server and everything it started: SIGTERM to its process group, then SIGKILL. May be repeated."""
+        """Stop the server and everything it started: SIGTERM to its process group, then SIGKILL. May be repeated."""
         process, self._process = self._process, None
         if process is None:
             return
         stop_child(process)
 
     def log_tail(self, chars: int = LOG_TAIL_CHARS) -> str:
-        """The last `chars` characters of the server's log."""
+        """Last `chars` characters of the server's log."""
         if not self.log_path.exists():
             return ""
         return self.log_path.read_text(encoding="utf-8", errors="replace")[-chars:]
 
     def api(self) -> LabelStudioApi:
-        """A client that acts as this server's user (with the legacy token)."""
+        """Client that acts as this server's user, with the legacy token."""
         return LabelStudioApi(self.url, self.legacy_token)
 
     def personal_access_token(self) -> str | None:
-        """A personal access token (a JWT refresh token) of the user, the same one at each call, also after a restart.
+        """Personal access token (a JWT refresh token) of the user, the same at each call, also after a restart.
 
-        Label Studio keeps one per user and shows it once, so one left from an earlier run is revoked. None if this
-        version offers none (the interface came with 1.17). Raises LabelStudioStartError.
+        Label Studio keeps one per user and shows it only once, so one from an earlier run is revoked. None if this
+        version has none (they were added in 1.17). Raises LabelStudioStartError.
         """
         if self._personal_access_token is None:
             with self._logged_in() as client:
@@ -180,7 +180,7 @@ class LabelStudioServer:
         return {**kept, **ours, **self._environment}
 
     def _read_or_create_account(self) -> None:
-        """Label Studio reads the account from the environment when it creates its database; keep it for next time."""
+        """Read the account, or create and keep it: Label Studio takes it from the environment when it creates its database."""
         path = self.data_dir / "account.json"
         if not path.exists():
             account = {
@@ -217,12 +217,12 @@ class LabelStudioServer:
                 told = now
                 self._progress(f"waiting for Label Studio, {now - started:.0f} s")
             time.sleep(POLL_SECONDS)
-        with self._logged_in():  # proves that it is this server and this account that answer
+        with self._logged_in():  # proves that this server answers, with this account
             self._progress(f"Label Studio is ready after {time.monotonic() - started:.0f} s")
 
     @contextlib.contextmanager
     def _logged_in(self) -> Iterator[httpx.Client]:
-        """A client with the session that the login form gives, as a browser has it. Raises LabelStudioStartError."""
+        """Context with a client logged in by the login form, like a browser. Raises LabelStudioStartError."""
         with httpx.Client(base_url=self.url, timeout=30.0, trust_env=False) as client:
             _checked(client.get("/user/login/"))
             form = {"email": self.username, "password": self.password, "persist_session": "on"}
@@ -235,15 +235,15 @@ class LabelStudioServer:
 
 
 class LabelStudioApi:
-    """Actions of a Label Studio user, over its HTTP interface; answers are its JSON.
+    """Actions of a Label Studio user over its HTTP interface; they return its JSON.
 
     url:   address of Label Studio.
     token: legacy token ("Authorization: Token ..").
-    Every method raises LabelStudioStartError with Label Studio's answer if that is not 2xx.
+    Every method raises LabelStudioStartError with Label Studio's answer if its status is not 2xx.
     """
 
     def __init__(self, url: str, token: str, timeout_seconds: float = 120.0) -> None:
-        # 120 s: "Retrieve predictions" answers after the backend did, for which Label Studio waits up to 100 s
+        # 120 s: "Retrieve predictions" waits for the backend, up to 100 s
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Token {token}"}, timeout=timeout_seconds, trust_env=False
         )
@@ -259,12 +259,12 @@ class LabelStudioApi:
         self._client.close()
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Any other request: the decoded JSON, or None for an empty answer. `options` as in httpx."""
+        """Send any request; returns the decoded JSON, or None for an empty answer. `options` as in httpx."""
         answer = _checked(self._client.request(method, path, **options))
         return answer.json() if answer.content else None
 
     def create_project(self, title: str, label_config: str) -> dict:
-        """New project; a title has at least 3 characters."""
+        """Create a project; a title needs at least 3 characters."""
         return self.request("POST", "/api/projects/", json={"title": title, "label_config": label_config})
 
     def project(self, project_id: int) -> dict:
@@ -272,10 +272,10 @@ class LabelStudioApi:
         return self.request("GET", f"/api/projects/{project_id}/")
 
     def connect_backend(self, project_id: int, url: str, title: str, basic_auth: tuple[str, str] | None = None) -> dict:
-        """Add an ML backend; Label Studio asks its /health and /setup at once and creates a webhook to it.
+        """Add an ML backend; Label Studio calls its /health and /setup at once and creates a webhook to it.
 
-        basic_auth: user and password that Label Studio sends to /setup, /predict and START_TRAINING (not with the
-        annotation events: those carry a webhook's own headers).
+        basic_auth: user and password that Label Studio sends to /setup, /predict and START_TRAINING. Annotation events
+        do not have it: they carry the webhook's own headers.
         """
         body: dict[str, Any] = {"project": project_id, "url": url, "title": title}
         if basic_auth:
@@ -284,7 +284,7 @@ class LabelStudioApi:
         return self.request("POST", "/api/ml/", json=body)
 
     def import_files(self, project_id: int, paths: Sequence[str | Path]) -> list[dict]:
-        """Upload files, one task each; the tasks in the order of `paths`."""
+        """Upload files, one task each; returns the tasks in the order of `paths`."""
         return [self._import_file(project_id, Path(path)) for path in paths]
 
     def _import_file(self, project_id: int, path: Path) -> dict:
@@ -302,7 +302,7 @@ class LabelStudioApi:
         return [by_id[task_id] for task_id in task_ids]
 
     def tasks(self, project_id: int) -> list[dict]:
-        """All tasks of a project with annotations and predictions, by id; asks no backend for predictions."""
+        """All tasks of a project with annotations and predictions, sorted by id; requests no predictions from backends."""
         found: list[dict] = []
         while True:
             page = {"project": project_id, "fields": "all", "page_size": 100, "page": len(found) // 100 + 1}
@@ -312,20 +312,20 @@ class LabelStudioApi:
                 return sorted(found, key=lambda task: task["id"])
 
     def task(self, task_id: int) -> dict:
-        """One task, as when it is opened in the Data Manager: without any prediction, the backend is asked first."""
+        """Open a task as in the Data Manager: if it has no prediction, Label Studio asks the backend first."""
         return self.request("GET", f"/api/tasks/{task_id}/")
 
     def submit_annotation(self, task_id: int, result: Sequence[Mapping[str, Any]]) -> dict:
-        """The "Submit" button: a new annotation with these regions."""
+        """Submit a new annotation with these regions, as by the "Submit" button."""
         return self.request("POST", f"/api/tasks/{task_id}/annotations/", json={"result": list(result)})
 
     def predictions(self, task_id: int) -> list[dict]:
-        """The stored predictions of a task, oldest first."""
+        """Stored predictions of a task, oldest first."""
         stored = self.request("GET", "/api/predictions/", params={"task": task_id})
         return sorted(stored, key=lambda prediction: prediction["id"])
 
     def retrieve_predictions(self, project_id: int, task_ids: Sequence[int]) -> dict:
-        """The Data Manager's "Retrieve predictions" for these tasks; it answers 200 even where the backend failed."""
+        """Run the Data Manager's "Retrieve predictions" for these tasks; it answers 200 even if the backend failed."""
         return self.request(
             "POST",
             "/api/dm/actions/",
@@ -335,7 +335,7 @@ class LabelStudioApi:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    """The answer itself if it is 2xx. Raises LabelStudioStartError with request, status and text."""
+    """Return the answer if its status is 2xx. Raises LabelStudioStartError with request, status and text."""
     if not answer.is_success:
         request = answer.request
         raise LabelStudioStartError(f"{request.method} {request.url} answered {answer.status_code}: {answer.text[:2000]}")
@@ -343,9 +343,9 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 
 
 def _usable_port(port: int) -> int:
-    """`port` itself if nothing listens there, or a free one for 0.
+    """`port` if it is free, or any free port for 0.
 
-    Label Studio would silently take the next higher port. Raises LabelStudioStartError.
+    Otherwise Label Studio would silently take the next higher port. Raises LabelStudioStartError.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Predicted timelines beside the truth: as bars of text, and as a picture."""
+"""Predicted timelines compared with the truth, as bars of text and as a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ COLOURS = ("tab:red", "tab:blue")
 
 @dataclass(frozen=True)
 class PredictedClip:
-    """A clip that was not annotated: 0/1 arrays (T, L) of what is true and what was predicted."""
+    """A clip that was not annotated. truth, predicted: 0/1, (T, L)."""
 
     name: str
     truth: npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ class PredictedClip:
 
 
 def print_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str]) -> None:
-    """One block a clip: for each label the true and the predicted frames, and the frame F1; then the totals."""
+    """Print for each clip and label the true and predicted frames and the frame F1; then the totals."""
     width = max(len(label) for label in labels)
     print("\nClips that were not annotated (█ on, · off; each column is a stretch of frames):")
     for outcome in outcomes:
@@ -39,13 +39,13 @@ def print_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str]) ->
 
 
 def bar(on: npt.NDArray[np.uint8], columns: int = BAR_COLUMNS) -> str:
-    """A row of characters; one is filled if at least half of its frames are on. on: 0/1, (T,)."""
+    """Row of characters, filled if at least half of their frames are on. on: 0/1, (T,)."""
     parts = np.array_split(on, min(columns, len(on)))
     return "".join("█" if part.mean() >= 0.5 else "·" for part in parts)
 
 
 def draw_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str], path: Path) -> Path:
-    """The same as a PNG: the truth solid above, the prediction lighter below it."""
+    """Draw the timelines to a PNG: the truth solid, the prediction lighter below it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

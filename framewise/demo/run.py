@@ -1,4 +1,4 @@
-"""``framewise demo``: a real Label Studio, a real backend, clips with a known truth, and how well unseen ones are filled in."""
+"""``framewise demo``: real Label Studio, real backend, clips with known truth, and predictions for unseen ones with scores."""
 
 import signal
 import sys
@@ -40,7 +40,7 @@ POLL_SECONDS = 0.3
 
 
 def run_demo(label_studio: Path, folder: Path, exit_after: bool) -> int:
-    """Run it all; 0 if the mean frame F1 on the unseen clips is at least GOOD_F1. Ctrl-C ends every process."""
+    """Run the demo; returns 0 if the mean frame F1 on the unseen clips is at least GOOD_F1. Ctrl-C ends all processes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     root = folder.resolve()
     try:
@@ -53,8 +53,7 @@ def run_demo(label_studio: Path, folder: Path, exit_after: bool) -> int:
 
 @dataclass(frozen=True)
 class Demo:
-    """State of a running demo: the clips' tasks, of which the first ANNOTATED are learned from. backend: framewise's
-    address."""
+    """State of a running demo. tasks: of the clips; the first ANNOTATED are learned from. backend: address of framewise."""
 
     server: LabelStudioServer
     api: LabelStudioApi
@@ -66,7 +65,7 @@ class Demo:
 
 
 def prepare(stack: ExitStack, executable: Path, root: Path) -> Demo:
-    """Start it all, annotate, wait for the training, and ask for predictions of the other clips."""
+    """Start everything, annotate, wait for the training, and request predictions for the other clips."""
     clips = _rendered(root / "clips")
     server = stack.enter_context(_label_studio(executable, root / "label-studio"))
     token = server.personal_access_token() or server.legacy_token
@@ -92,7 +91,7 @@ def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> in
     good = mean_f1(demo.outcomes) >= GOOD_F1
     print(f"\npicture of the timelines: {picture}")
     print(f"Label Studio: {server.url}/projects/{demo.project}/data   user {server.username}   password {server.password}")
-    print(f"framewise:    {demo.backend}/   how good it is, where it is wrong, what to annotate next")
+    print(f"framewise:    {demo.backend}/   scores, wrong predictions, what to annotate next")
     if exit_after:
         return 0 if good else 1
     print("Open a task to see its predicted timeline. Ctrl-C ends the demo.")
@@ -102,7 +101,7 @@ def _run(stack: ExitStack, executable: Path, root: Path, exit_after: bool) -> in
 
 
 def true_regions(clip: ClipTruth) -> list[dict[str, Any]]:
-    """Regions that a careful person would draw on a clip."""
+    """Regions that a careful annotator would draw on a clip."""
     return [
         {**write_region([label], start, end, "timeline", "video"), "origin": "manual"}
         for label, intervals in clip.intervals.items()
@@ -111,7 +110,7 @@ def true_regions(clip: ClipTruth) -> list[dict[str, Any]]:
 
 
 def mean_f1(outcomes: list[PredictedClip]) -> float:
-    """Frame F1 over the frames of all clips together, mean over labels."""
+    """Mean over labels of the frame F1 pooled over all clips."""
     truth, predicted = (np.concatenate(arrays) for arrays in zip(*((o.truth, o.predicted) for o in outcomes), strict=True))
     return float(np.nanmean(frame_f1(truth, predicted)))
 
@@ -154,7 +153,7 @@ def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
 
 
 def _wait_for_training(backend: str) -> None:
-    """Until no job waits or runs, seen twice in a row, with the running job's progress."""
+    """Wait until no job is waiting or running twice in a row, showing the progress."""
     quiet, deadline = 0, time.monotonic() + WAIT_SECONDS
     with tqdm(
         total=1.0, desc="extracting and training", bar_format="{desc} |{bar}| {percentage:3.0f} % {postfix}{elapsed}"
@@ -174,7 +173,7 @@ def _wait_for_training(backend: str) -> None:
 
 
 def _predictions(api: LabelStudioApi, project: int, task_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
-    """Regions that Label Studio has as predictions of each task. It is asked again for those that were not ready."""
+    """Regions of each task's predictions in Label Studio, requested again for those that were not ready."""
     found: dict[int, list[dict[str, Any]]] = {}
     deadline = time.monotonic() + WAIT_SECONDS
     with tqdm(total=len(task_ids), desc="asking Label Studio for predictions", unit="clip") as bar:

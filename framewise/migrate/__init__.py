@@ -1,1 +1,1 @@
-"""Projects that played a video beside a time series by a script in their tasks, brought to Label Studio of today."""
+"""Migration of projects that played a video beside a time series by a script in their tasks to current Label Studio."""

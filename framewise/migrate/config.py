@@ -1,4 +1,4 @@
-"""The labeling config: what of it was the trick, and the modern one in its place."""
+"""Conversion of an old labeling config, with the script trick, to a modern one."""
 
 from xml.etree.ElementTree import Comment, Element, tostring
 
@@ -8,12 +8,12 @@ from framewise.migrate.series import SeriesTag
 
 SYNC = "synced"
 MAX_DEPTH = 100
-# Controls that ask about an object as a whole, whatever it is: they may stay on what was a HyperText.
+# Controls that apply to any object as a whole: they may stay on what was a HyperText.
 WHOLE_OBJECT_CONTROLS = ("Choices", "TextArea", "Rating", "Number", "DateTime", "Taxonomy")
 
 
 class LabelingConfig:
-    """A labeling config, read to be changed once. Comments stay, but for sample tasks (``{..}``), which are of the old form.
+    """A labeling config to be converted once. Comments are kept, except sample tasks (``{..}``), which have the old form.
 
     players: field of the task's data -> its <HyperText>. series: name -> <TimeSeries>. Raises ConfigError.
     """
@@ -29,16 +29,16 @@ class LabelingConfig:
             raise ConfigError("two <TimeSeries> of one name, or two <HyperText> of one value; expected each once")
 
     def modern_fields(self) -> list[str]:
-        """Fields of the players that are synchronised with a series already."""
+        """Fields of the players that are already synchronised with a series."""
         groups = {_get(element, "sync") for element in self._root.iter("TimeSeries")} - {""}
         players = [*self._root.iter("Video"), *self._root.iter("Audio")]
         return [_get(element, "value").removeprefix("$") for element in players if _get(element, "sync") in groups]
 
     def converted(self, field: str, kind: str, frame_rate: str | None, series: str, in_seconds: bool) -> tuple[str, list[str]]:
-        """The modern config, and what was changed in it, a line each.
+        """(modern config, lines that describe the changes).
 
-        frame_rate: as it is to be written, for a video. in_seconds: whether the series' times are in seconds now, so that the
-        format of times has to go. Raises ConfigError.
+        frame_rate: text to write, for a video. in_seconds: True if the series' times are now in seconds, so that the time
+        format must be removed. Raises ConfigError.
         """
         player = self.players[field]
         name = _get(player, "name") or self._free_name(kind)
@@ -58,7 +58,7 @@ class LabelingConfig:
         return tostring(self._root, encoding="unicode") + "\n", changes
 
     def _replace(self, old: Element, new: Element) -> None:
-        """Put an element in another's place, or before the <TimeSeries> that the other stood in, where no player may stand."""
+        """Replace an element, or insert before the <TimeSeries> that contained it, which may not contain a player."""
         parent = self._parents.get(old)
         if parent is None:
             raise ConfigError("the labeling config is a single <HyperText>; expected it in a <View> with a <TimeSeries>")
@@ -79,16 +79,16 @@ class LabelingConfig:
         return next(n for n in (wanted, *(f"{wanted}{i}" for i in range(2, len(taken) + 3))) if n not in taken)
 
     def _check_controls(self, player: str) -> None:
-        """Raises ConfigError for a control that marks the text which the HyperText showed."""
+        """Raise ConfigError for a control that marks text of the HyperText."""
         for element in self._root.iter():
             if player in _get(element, "toname").split(",") and element.tag not in WHOLE_OBJECT_CONTROLS:
                 raise ConfigError(
                     f"<{element.tag} name={_get(element, 'name')!r}> marks text of <HyperText name={player!r}>, which becomes "
-                    f"a player; expected {', '.join(WHOLE_OBJECT_CONTROLS)} alone: remove it, or keep this project as it is"
+                    f"a player; expected only {', '.join(WHOLE_OBJECT_CONTROLS)}: remove it, or keep this project as it is"
                 )
 
     def _drop_sample_tasks(self) -> bool:
-        # What stands outside of the root is not read at all; Label Studio's guide puts a sample there.
+        # Comments outside the root are not read at all; Label Studio's guide has a sample there.
         samples = [e for e in self._root.iter(Comment) if (e.text or "").lstrip().startswith("{")]  # type: ignore[arg-type]
         for comment in samples:
             self._parents[comment].remove(comment)
@@ -98,7 +98,7 @@ class LabelingConfig:
 def _parse(xml: str) -> Element:
     root = parse_xml(xml, with_comments=True)
     level, depth = [root], 0
-    while level:  # level by level: what is nested a million times would be too much for a recursion
+    while level:  # level by level: a million nested tags would exceed the recursion limit
         level, depth = [child for element in level for child in element], depth + 1
         if depth > MAX_DEPTH:
             raise ConfigError(f"the labeling config's tags are nested more than {MAX_DEPTH} deep")
@@ -121,7 +121,7 @@ def _series_tag(element: Element) -> SeriesTag:
 
 
 def _get(element: Element, name: str) -> str:
-    """An attribute by its lower-case name, "" if it is missing."""
+    """Attribute by its lower-case name, "" if missing."""
     return attributes_of(element).get(name, "")
 
 

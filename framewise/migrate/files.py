@@ -1,4 +1,4 @@
-"""Media and series of tasks, as files in a folder that the user named; nothing is fetched."""
+"""Media and series of tasks, as files in a folder given by the user; nothing is fetched."""
 
 import json
 import math
@@ -17,30 +17,30 @@ from framewise.media.video import MP4, OTHER_CONTAINERS, probe
 from framewise.migrate.findings import NeedsReview, shown
 from framewise.migrate.player import Player, parts_of
 
-# Label Studio puts eight characters before the names of uploads: /data/upload/3/1a2b3c4d-clip.mp4
+# Label Studio prefixes the names of uploads with eight characters: /data/upload/3/1a2b3c4d-clip.mp4
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
 
 @dataclass(frozen=True)
 class Media:
-    """seconds: how long a browser says that it is. frame_rate: pictures a second, None for sound or where nobody knows."""
+    """seconds: duration as browsers report it. frame_rate: pictures per second, None for sound or if unknown."""
 
     seconds: float
     frame_rate: float | None
 
 
 class Folder:
-    """Files by the addresses of tasks: the longest end of an address's path that is a file below the folder."""
+    """Lookup of files by addresses in tasks: the longest suffix of an address's path that is a file below the folder."""
 
     def __init__(self, root: Path | None, sources: Iterable[str]):
-        """sources: all addresses that will be asked for. Two of different paths that end at one file are found by neither."""
+        """sources: all addresses to look up. If two different paths lead to the same file, neither is found."""
         self._named, self._root = root, root.resolve() if root else None
         self._found = {parts: self._search(parts) for parts in {_address(source) for source in sources}}
         counts = Counter(file for file in self._found.values() if file)
         self._twice = {file for file, count in counts.items() if count > 1}
 
     def find(self, source: str) -> Path:
-        """The file of an address. Raises NeedsReview."""
+        """File of an address. Raises NeedsReview."""
         if self._root is None:
             raise NeedsReview(f"{shown(source)} is not fetched; give a folder that has the file with --media-folder")
         file = self._found.get(_address(source))
@@ -65,19 +65,19 @@ class Folder:
                 file = self._root.joinpath(*end).resolve()
                 if file.is_relative_to(self._root) and file.is_file():
                     return file
-            except (OSError, ValueError):  # a name that is too long, or is no text
+            except (OSError, ValueError):  # a name that is too long or invalid
                 continue
         return None
 
 
 def _address(source: str) -> tuple[str, ...]:
-    """Common part of two addresses of one file: host and path. Signatures in the query are none of it."""
+    """Host and path, which identify the file of an address; signatures in the query do not."""
     host = source.partition("://")[2].partition("/")[0] if "://" in source else ""
     return host, *parts_of(source)
 
 
 class Durations:
-    """Durations of media: as a file of the user says, else by their own headers. frame_rate: where nothing else tells it."""
+    """Durations of media: from the user's file, otherwise from their headers. frame_rate: used if nothing else gives it."""
 
     def __init__(self, folder: Folder, given: Mapping[str, Media], frame_rate: float | None):
         self._folder, self._given, self._frame_rate = folder, given, frame_rate
@@ -123,7 +123,7 @@ def sound_seconds(file: Path) -> float:
 
 
 def read_durations(file: Path, text: str) -> dict[str, Media]:
-    """The durations that a user gives: address -> seconds, or {"seconds": .., "frame_rate": ..}. Raises RequestError."""
+    """Read the user's durations: address -> seconds, or {"seconds": .., "frame_rate": ..}. Raises RequestError."""
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):

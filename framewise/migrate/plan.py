@@ -36,7 +36,7 @@ class NewFile:
 
 @dataclass(frozen=True)
 class MigrationOutcome:
-    """Outcome of one task. notes: for the report. file: its series, if that has to be written anew."""
+    """Outcome of one task. notes: for the report. file: its series, if that must be rewritten."""
 
     name: str
     status: str
@@ -47,7 +47,7 @@ class MigrationOutcome:
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """config: the modern one, None if nothing is to be written. changes: of the config, a line each."""
+    """config: the modern one, None if there is nothing to write. changes: of the config, one line each."""
 
     config: str | None
     changes: Sequence[str]
@@ -66,7 +66,7 @@ class MigrationOptions:
 
 @dataclass(frozen=True)
 class _Found:
-    """All that is known of one task that can be migrated."""
+    """Everything known about a task that can be migrated."""
 
     player: Player
     media: Media
@@ -79,7 +79,7 @@ class _Found:
 
 
 class _Reviews(dict[int, str]):
-    """Place of a task -> why it needs review."""
+    """Index of a task -> reason why it needs review."""
 
     @contextmanager
     def of(self, place: int) -> Iterator[None]:
@@ -100,7 +100,7 @@ def plan(config: LabelingConfig, tasks: Sequence[Task], options: MigrationOption
     found = _find(tag, tasks, players, reviews, options) if tag else {}
     if tag is None or not found:
         return MigrationPlan(None, (), [_left(task, place, reviews[place]) for place, task in enumerate(tasks)])
-    # One config serves all tasks: where one series is rewritten to seconds, none can keep a format of dates.
+    # One config serves all tasks: if one series is rewritten to seconds, none can keep a date format.
     in_seconds = tag.is_date and not all(one.agrees for one in found.values())
     rates = {rate_text(one.media.frame_rate) for one in found.values()}
     rate_field = _free_field(tasks) if len(rates) > 1 else None
@@ -118,18 +118,18 @@ def plan(config: LabelingConfig, tasks: Sequence[Task], options: MigrationOption
 
 
 def data_of(task: Task) -> dict[str, Any]:
-    """A task's data: an exported task has them under "data", one that is to be imported may be nothing else."""
+    """Data of a task: exported tasks have it under "data"; tasks for import may consist of the data alone."""
     data = task.get("data", task)
     return data if isinstance(data, dict) else {}
 
 
 def rate_text(rate: float | None) -> str | None:
-    """A frame rate as one writes it: 25, 29.97."""
+    """Frame rate as text: 25, 29.97."""
     return None if rate is None else f"{rate:.3f}".rstrip("0").rstrip(".")
 
 
 def _media_field(config: LabelingConfig, tasks: Sequence[Task]) -> str | None:
-    """The field with the players' HTML, None if the project is migrated already. Raises ConfigError."""
+    """Field with the players' HTML; None if the project is already migrated. Raises ConfigError."""
     fields = [name for name in config.players if any(has_player(data_of(task).get(name)) for task in tasks)]
     if len(fields) == 1:
         return fields[0]
@@ -161,7 +161,7 @@ def _read_players(media_field: str, tasks: Sequence[Task], reviews: _Reviews) ->
 
 
 def _one_for_all(config: LabelingConfig, players: dict[int, Player], reviews: _Reviews) -> tuple[str, SeriesTag | None]:
-    """The kind of media and the series that most tasks have: a config has one player. The other tasks need review."""
+    """(kind of media, series) of most tasks, because a config has one player. The other tasks need review."""
     for place, player in list(players.items()):
         tag = config.series.get(player.series)
         if tag is None or not tag.time_column or tag.time_column.lower() != player.column.lower():
@@ -175,7 +175,7 @@ def _one_for_all(config: LabelingConfig, players: dict[int, Player], reviews: _R
         if (player.kind, player.series) != (kind, name):
             reviews[place] = (
                 f"it has {player.kind} with series {shown(player.series)}, other tasks have {kind} with {shown(name)}; "
-                "one config cannot show both: make a project of its own for such tasks"
+                "one config cannot show both: make a separate project for such tasks"
             )
             del players[place]
     return kind, config.series[name]
@@ -210,7 +210,7 @@ def _converted(
     task: Task, place: int, media_field: str, rate_field: str | None, tag: SeriesTag, found: _Found, in_seconds: bool,
     options: MigrationOptions,
 ) -> MigrationOutcome:  # fmt: skip
-    """A task with plain addresses, and times of the media where they were others. Raises NeedsReview."""
+    """Convert a task to plain addresses, and its times to those of the media if they differ. Raises NeedsReview."""
     data = {**data_of(task), media_field: found.player.source}
     if rate_field:
         data[rate_field] = float(str(rate_text(found.media.frame_rate)))
@@ -230,7 +230,7 @@ def _converted(
 
 
 def _rewritten(found: _Found, time_map: TimeMap, name: str, options: MigrationOptions) -> tuple[Any, NewFile | None]:
-    """The series' new value in the task, and the file that it names, if it is in one."""
+    """(new value of the series in the task, the file that it names, or None for an inline series)."""
     seconds = time_map(found.times.native)
     series = found.series
     if series.file is None:
@@ -262,7 +262,7 @@ def task_name(task: Task, place: int) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """True if a value is a number of a task: true and false are integers to Python."""
+    """True if a value can be a task number; booleans are integers in Python."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

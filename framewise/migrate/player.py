@@ -1,7 +1,7 @@
-"""The player that a task's HTML made in Label Studio 1.4.1 and before: where its media is, and which series moved it.
+"""Player in a task's HTML in Label Studio 1.4.1 and earlier: address of its media, and the series that moved it.
 
-The HTML comes from a stranger. It is read with html.parser, and nothing of it is rendered, run or kept but one address, which
-has to be on the list of what may be one.
+The HTML is untrusted. It is read with html.parser; nothing of it is rendered, run or kept except one address, which must be of
+an allowed form.
 """
 
 import re
@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from framewise.migrate.findings import NeedsReview, shown
 
-# The published one has 600. html.parser takes a time that grows with the square of some broken markup.
+# The published one has 600. The time of html.parser grows with the square of some broken markup.
 MAX_HTML_CHARS = 20_000
 MAX_SOURCE_CHARS = 4_000
 MEDIA_TAGS = ("video", "audio")
-# Elements that only lay text out; they are dropped. Any other may do something that nobody would miss until it is gone.
+# Elements for layout only; they are dropped. Any other might have a function that would be lost unnoticed.
 LAYOUT_TAGS = frozenset(("html", "head", "body", "div", "p", "span", "br", "hr", "center", "b", "i", "em", "strong", "h1", "h2",
                          "h3", "h4", "h5", "h6"))  # fmt: skip
 SCHEMES = ("http", "https", "s3", "gs", "azure", "azure-blob")
@@ -27,8 +27,8 @@ AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".m4a", ".aac", ".opus", ".
 _HAS_MEDIA = re.compile(r"<\s*(video|audio)\b", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
-# The script of Label Studio's guide "Time series and Video or Audio", without white space. What differs between projects: the
-# names of series, column and tag, and numbers. It moves the media to duration * (r0 - t0) / (T - W): r0 is the left edge of the
+# The script of Label Studio's guide "Time series and Video or Audio", without white space. Projects differ in the names of
+# series, column and tag, and in numbers. It moves the media to duration * (r0 - t0) / (T - W): r0 is the left edge of the
 # view, W its width, t0 the first sample, T the span. https://labelstud.io/guide/ts+video.html
 _SCRIPT = re.compile(
     r"setTimeout\(function\(\)\{"
@@ -50,7 +50,7 @@ _SCRIPT = re.compile(
 
 @dataclass(frozen=True)
 class Player:
-    """kind: "video" or "audio". source: the media's address. series: name of the TimeSeries; column: its time column."""
+    """kind: "video" or "audio". source: address of the media. series: name of the TimeSeries. column: its time column."""
 
     kind: str
     source: str
@@ -64,7 +64,7 @@ def has_player(value: object) -> bool:
 
 
 def read_player(text: str) -> Player:
-    """The player that HTML made. Raises NeedsReview for everything that is not surely the published trick."""
+    """Read the player in HTML. Raises NeedsReview for anything other than the published trick."""
     if len(text) > MAX_HTML_CHARS:
         raise NeedsReview(f"its HTML has {len(text)} characters; at most {MAX_HTML_CHARS} are read")
     reader = _Reader()
@@ -86,7 +86,7 @@ def read_player(text: str) -> Player:
 
 
 class _Reader(HTMLParser):
-    """Collects what matters of the HTML, and names what is neither a player nor layout."""
+    """Collector of the relevant parts of HTML, and of the names of everything that is neither player nor layout."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -96,7 +96,7 @@ class _Reader(HTMLParser):
         self.unknown: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        """An element begins, or is empty."""
+        """Handle a start tag or an empty element."""
         media = tag in MEDIA_TAGS
         if media:
             self.players.append(tag)
@@ -112,30 +112,32 @@ class _Reader(HTMLParser):
 
 
 def _read_script(scripts: Sequence[str], tag: str) -> tuple[str, str]:
-    """Names of the series and its time column in the published script. Raises NeedsReview for any other."""
+    """(series, time column) in the published script. Raises NeedsReview for any other script."""
     if not scripts:
-        raise NeedsReview("its player has no script, so nothing says how its time and the series' belong together")
-    # An attribute that is there twice counts once in browsers; which script ran is not worth finding out.
+        raise NeedsReview("its player has no script, so the relation of its time and the series' is not known")
+    # Browsers use only one of two equal attributes; it is not worth finding out which script ran.
     match = _SCRIPT.fullmatch("".join(scripts[0].split())) if len(scripts) == 1 else None
     if match is None:
-        raise NeedsReview(f"its script is not the published one: {shown(scripts[0])}; see how it maps times, and do it by hand")
+        raise NeedsReview(
+            f"its script is not the published one: {shown(scripts[0])}; check how it maps times, and convert the task by hand"
+        )
     if match["tag"] != tag:
         raise NeedsReview(f"its script moves a <{match['tag']}>, but the player is a <{tag}>")
     return match["series"], match["property"] or match["key"]
 
 
 def checked_source(source: str) -> str:
-    """A media address that a modern project may have. Raises NeedsReview for one that is not on the list."""
+    """Check that a media address is of a form allowed in a modern project. Raises NeedsReview."""
     plain = source.strip()
     if not plain or len(plain) > MAX_SOURCE_CHARS:
         raise NeedsReview(f"its media src is {'empty' if not plain else f'longer than {MAX_SOURCE_CHARS} characters'}")
-    # Browsers leave tabs and newlines out of addresses, and read a backslash as a slash: java<tab>script:
+    # Browsers ignore tabs and newlines in addresses, and read a backslash as a slash: java<tab>script:
     if "\\" in plain or not plain.isprintable():
         raise NeedsReview(f"its media src has characters that are not allowed in an address: {shown(plain)}")
     scheme = _SCHEME.match(plain)
     try:
         allowed = _is_web_address(plain) if scheme else _is_path(plain)
-    except ValueError:  # of urlsplit, for a broken host
+    except ValueError:  # from urlsplit, for an invalid host
         allowed = False
     if not allowed:
         expected = f"{', '.join(f'{s}://' for s in SCHEMES)}, {', '.join(LABEL_STUDIO_PATHS)} or a relative path"
@@ -151,18 +153,18 @@ def _is_web_address(source: str) -> bool:
 def _is_path(source: str) -> bool:
     if source.startswith("/") and not source.startswith(LABEL_STUDIO_PATHS):
         return False
-    # A name that a browser would take for a scheme once it is decoded, or for a way out of the folder.
+    # Refuse names that a browser would take for a scheme once decoded, or that lead out of the folder.
     return ".." not in parts_of(source) and ":" not in unquote(source).partition("/")[0] and bool(parts_of(source)[-1])
 
 
 def parts_of(source: str) -> tuple[str, ...]:
-    """The folders and the file name of an address, decoded; of Label Studio's local files, those below its document root.
+    """Folders and file name of an address, decoded; for Label Studio's local files, below its document root.
 
-    ("",) for what is no address.
+    ("",) for an invalid address.
     """
     try:
         read = urlsplit(source)
-    except ValueError:  # a broken host
+    except ValueError:  # an invalid host
         return ("",)
     path = unquote(read.path)
     if path.rstrip("/").endswith("/data/local-files"):

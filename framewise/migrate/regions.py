@@ -1,4 +1,4 @@
-"""Regions of a task on a series, moved with the series' times."""
+"""Conversion of a task's regions on a series to its new times."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from framewise.migrate.times import Parse, TimeMap
 
 
 def remapped(task: dict[str, Any], series: str, parse: Parse, time_map: TimeMap) -> tuple[dict[str, Any], int]:
-    """A task whose regions on ``series`` have media seconds, and how many these are. All else is as it was, ids too.
+    """(task with the regions on ``series`` in media seconds, their number). Everything else is unchanged, including ids.
 
-    Annotations, predictions, drafts and what they hold of each other: wherever a region is, it names its series. Raises
-    NeedsReview for a region whose time cannot be read.
+    Regions are found by the name of their series anywhere in annotations, predictions and drafts. Raises NeedsReview for a
+    region whose time cannot be read.
     """
     count = 0
 
@@ -28,11 +28,11 @@ def remapped(task: dict[str, Any], series: str, parse: Parse, time_map: TimeMap)
     try:
         return {key: item if key == "data" else walk(item) for key, item in task.items()}, count
     except RecursionError:
-        raise NeedsReview("its annotations are nested more deeply than any that Label Studio writes") from None
+        raise NeedsReview("its annotations are nested more deeply than Label Studio writes them") from None
 
 
 def is_on(value: dict[str, Any], series: str) -> bool:
-    """True if JSON is a region in time on a series."""
+    """True if a JSON object is a time region on a series."""
     inner = value.get("value")
     return value.get("to_name") == series and isinstance(inner, dict) and ("start" in inner or "end" in inner)
 

@@ -1,4 +1,4 @@
-"""A series' own data: its time column read, and written anew. Other columns stay as they are, character by character."""
+"""Data of a series: reading and rewriting its time column. Other columns are kept, character by character."""
 
 import csv
 import json
@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from framewise.migrate.findings import NeedsReview, shown
 
-# In turn, where the separator is to be found out.
+# Tried in this order to detect the separator.
 TRIED = (",", ";", "\t", "|", " ")
 
 
 @dataclass(frozen=True)
 class SeriesTag:
-    """A <TimeSeries>: where its data are in a task (``field``), and how its times are written.
+    """A <TimeSeries>: the ``field`` of its data in a task, and the format of its times.
 
-    is_date: whether its times are dates, for which Label Studio counts in milliseconds. separator: "" to find it out.
+    is_date: True if its times are dates, which Label Studio counts in milliseconds. separator: "" to detect it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class SeriesTag:
 
 @dataclass(frozen=True)
 class JsonColumns:
-    """A series as lists by column: inline in the task, or in a file of JSON."""
+    """A series as one list per column: inline in the task, or in a JSON file."""
 
     columns: dict[str, Any]
     key: str
@@ -42,22 +42,22 @@ class JsonColumns:
     suffix = ".json"
 
     def cells(self) -> Sequence[Any]:
-        """The time column."""
+        """Time column."""
         cells: Sequence[Any] = self.columns[self.key]
         return cells
 
     def rewritten(self, seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
-        """The same with other times."""
+        """Columns with new times."""
         return {**self.columns, self.key: seconds.tolist()}
 
     def write(self, seconds: npt.NDArray[np.float64], target: Path) -> None:
-        """The same with other times, as a file."""
+        """Write the columns with new times to a file."""
         target.write_text(json.dumps(self.rewritten(seconds)), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A series as a file of separated values; ``index`` is the place of its time column."""
+    """A series as a file of separated values. index: of its time column."""
 
     file: Path
     separator: str
@@ -66,11 +66,11 @@ class CsvFile:
     suffix = ".csv"
 
     def cells(self) -> Sequence[str]:
-        """The time column. Raises NeedsReview for a row without one."""
+        """Time column. Raises NeedsReview for a row without it."""
         return [self._cell(row, number) for number, row in enumerate(self._rows(), 1) if number > self.header]
 
     def write(self, seconds: npt.NDArray[np.float64], target: Path) -> None:
-        """The same with other times, as a file."""
+        """Write the file with new times."""
         times = iter(seconds)
         with target.open("w", encoding="utf-8", newline="") as written:
             writer = csv.writer(written, delimiter=self.separator, lineterminator="\n")
@@ -93,12 +93,13 @@ Series = JsonColumns | CsvFile
 
 
 def inline_series(tag: SeriesTag, columns: dict[str, Any]) -> Series:
-    """A series that is in the task itself. Raises NeedsReview."""
+    """Inline series of a task. Raises NeedsReview."""
     return JsonColumns(columns, _time_key(tag, columns), None)
 
 
 def read_series(tag: SeriesTag, file: Path) -> Series:
-    """A series of a file, as the editor reads it: JSON if it begins with a brace, else separated values. Raises NeedsReview."""
+    """Read a series from a file like the editor: JSON if it starts with a brace, otherwise separated values. Raises
+    NeedsReview."""
     with _reading(file), file.open(encoding="utf-8-sig", newline="") as text:
         first = text.read(1)
         if first == "{":
@@ -111,7 +112,7 @@ def read_series(tag: SeriesTag, file: Path) -> Series:
         if wanted in names:
             return CsvFile(file, separator, names.index(wanted), header=True)
         if wanted.isdecimal() and int(wanted) < len(names) and _is_number(names[int(wanted)]):
-            return CsvFile(file, separator, int(wanted), header=False)  # the editor numbers columns that have no names
+            return CsvFile(file, separator, int(wanted), header=False)  # the editor numbers columns without names
     raise NeedsReview(
         f"{shown(file.name)}: no column {shown(tag.time_column)} in its first line, {shown(head.strip())}; is sep right?"
     )

@@ -1,4 +1,4 @@
-"""Times of a series, in numbers, and the map from the series' own times to the media's seconds."""
+"""Times of a series as numbers, and their map to seconds of the media."""
 
 import math
 import re
@@ -25,9 +25,9 @@ Times = TypeVar("Times", float, Floats)
 
 @dataclass(frozen=True)
 class TimeMap:
-    """Media seconds = (native - start) * seconds / span, the map of the old script without its error of the view's width.
+    """Media seconds = (native - start) * seconds / span: the map of the old script without its error by the view's width.
 
-    start: the first sample, native. span, seconds: the same stretch in native units and on the media.
+    start: first sample in native units. span, seconds: the same time span in native units and on the media.
     """
 
     start: float
@@ -35,32 +35,32 @@ class TimeMap:
     seconds: float
 
     def __call__(self, native: Times) -> Times:
-        """Map one time or an array, to the same bit. Exact where nothing is scaled; never changes the order of two times."""
+        """Map one time or an array, bit for bit the same. Exact without scaling; preserves the order of times."""
         moved = native - self.start
         return moved if self.seconds == self.span else moved * self.seconds / self.span
 
 
 class PlayerTimes(SeriesTimes):
-    """Times of a series that a player moved a video by."""
+    """Times of a series by which a player moved a video."""
 
     @property
     def start(self) -> float:
-        """The first sample, native."""
+        """First sample in native units."""
         return float(self.native[0])
 
     @property
     def span(self) -> float:
-        """From the first sample to the last, native."""
+        """Time from the first sample to the last in native units."""
         return float(self.native[-1] - self.native[0])
 
     @property
     def span_seconds(self) -> float:
-        """The span as Label Studio reads it: a number counts as seconds."""
+        """Span as Label Studio reads it: plain numbers are seconds."""
         return float(self.seconds[-1])
 
     @property
     def sample_seconds(self) -> float:
-        """The usual distance of two samples."""
+        """Median distance of samples."""
         return float(np.median(np.diff(self.native))) / self.units_per_second
 
     def agrees(self, duration: float, frame_seconds: float) -> bool:
@@ -68,18 +68,18 @@ class PlayerTimes(SeriesTimes):
         return abs(self.span_seconds - duration) <= max(frame_seconds, self.sample_seconds) * (1 + 1e-9)
 
     def map_to(self, duration: float) -> TimeMap:
-        """The old script's map: the whole series on the whole media."""
+        """Map of the old script: the whole series to the whole media."""
         return TimeMap(self.start, self.span, duration)
 
     def unscaled(self) -> TimeMap:
-        """Seconds since the first sample."""
+        """Map to seconds since the first sample."""
         return TimeMap(self.start, self.units_per_second, 1.0)
 
 
 def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> PlayerTimes:
-    """Sample times from a column's cells, as a ``SeriesTag`` describes them.
+    """Read sample times from a column's cells, as described by a ``SeriesTag``.
 
-    Raises NeedsReview for what is no time, and for times that go back.
+    Raises NeedsReview for invalid times, and for times that go back.
     """
     native = parser(time_format)(cells)
     if len(native) < 2:
@@ -94,7 +94,7 @@ def read_times(cells: Sequence[Any], time_format: str | None, is_date: bool) -> 
 
 
 def parser(time_format: str | None) -> Parse:
-    """Parser of times, of samples or of a region. Raises NeedsReview for a format that is not known here."""
+    """Parser of times of samples or regions. Raises NeedsReview for an unknown format."""
     return _numbers if time_format is None else _formatted(time_format)
 
 
@@ -119,7 +119,7 @@ def _formatted(time_format: str) -> Parse:
     known, fraction = _known(time_format)
 
     def parse(cells: Sequence[Any]) -> Floats:
-        numbers = [isinstance(cell, int | float) for cell in cells]  # regions of old versions have milliseconds
+        numbers = [isinstance(cell, int | float) for cell in cells]  # regions of old versions are in milliseconds
         texts = [str(cell).strip() for cell in cells]
         readable = [not number and _has_digits(text, fraction) for number, text in zip(numbers, texts, strict=True)]
         moments = known.parse([text if so else "" for so, text in zip(readable, texts, strict=True)])
@@ -133,7 +133,7 @@ def _formatted(time_format: str) -> Parse:
 
 
 def _known(time_format: str) -> tuple[TimeFormat, str]:
-    """A format, and the directive of its fraction of a second, "" if it has none."""
+    """(time format, directive of its fraction of a second, or "" if it has none)."""
     fraction = next(iter(_FRACTION_DIRECTIVE.findall(time_format)), "")
     try:
         if fraction and not time_format.endswith(f"%{fraction}"):
@@ -144,6 +144,6 @@ def _known(time_format: str) -> tuple[TimeFormat, str]:
 
 
 def _has_digits(text: str, fraction: str) -> bool:
-    """True if a fraction means the same to all that read it: to d3 the digits of %L are a whole number, 5 is 5 ms."""
+    """True if a fraction is unambiguous: d3 reads the digits of %L as a whole number, so that 5 is 5 ms."""
     digits = _FRACTION.search(text)
     return not fraction or (digits is not None and len(digits[0]) in ((3,) if fraction == "L" else (3, 6)))
