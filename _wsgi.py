@@ -1,7 +1,7 @@
-"""Server where users of such backends look for one: ``app`` for gunicorn, and a program for ``label-studio-ml start``.
+"""Server at the usual place for such backends: ``app`` for gunicorn, and a program for ``label-studio-ml start``.
 
 ``framewise serve`` starts the same ``app`` with its worker. As the main program, this file serves the class of ``model.py`` in
-label-studio-ml's own server: ``label-studio-ml start .`` runs it so, and passes its arguments on.
+label-studio-ml's own server: ``label-studio-ml start .`` runs it that way, with its arguments.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve the hosted class until the process is ended; 1 if label-studio-ml is missing or a setting is wrong."""
+    """Serve the hosted class until the process is stopped; returns 1 if label-studio-ml is missing or a setting is wrong."""
     options = _parser().parse_args(arguments)
     given = {"LOG_LEVEL": options.log_level, "MODEL_ROOT": options.model_dir and str(_below_here(options.model_dir))}
     os.environ.update({name: value for name, value in given.items() if value})
@@ -54,14 +54,14 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The arguments that label-studio-ml passes on; what is not given comes from framewise's settings."""
+    """Parser of the arguments passed on by label-studio-ml; framewise's settings are the defaults."""
     parser = argparse.ArgumentParser(description="framewise inside label-studio-ml's server", allow_abbrev=False)
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("-p", "--port", type=int, help="port to listen on")
     parser.add_argument("-d", "--debug", action="store_true", help="run Flask in its debug mode")
-    parser.add_argument("--log-level", choices=LOG_LEVELS, help="least severe lines of the log")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, help="minimum level of log lines")
     parser.add_argument("--model-dir", metavar="FOLDER", help="MODEL_ROOT, relative to this file's folder")
-    parser.add_argument("--check", action="store_true", help="make an object of the class before anything is served")
+    parser.add_argument("--check", action="store_true", help="create an object of the class before serving")
     parser.add_argument(
         "--kwargs",
         "--with",
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_argument,
         default=[],
         metavar="KEY=VALUE",
-        help="arguments of the object of --check",
+        help="arguments of the object for --check",
     )
     for name in ("user", "pass"):
         variable = f"ML_SERVER_BASIC_AUTH_{name.upper()}"
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    """Name and value of "key=value": a number or a truth value where it reads as one."""
+    """Name and value of "key=value"; numbers and truth values are converted."""
     name, separator, value = text.partition("=")
     if not (name and separator):
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {text!r}")

@@ -1,4 +1,4 @@
-"""Fixtures that several kinds of test share: a real Label Studio and a backend connected to it, one of each
-a session, and small disks."""
+"""Fixtures shared by several kinds of test: a real Label Studio and a backend connected to it, one of each per
+session, and small disks."""
 
 pytest_plugins = ("tests.label_studio.fixtures", "tests.integration.small_disks")

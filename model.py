@@ -1,8 +1,8 @@
-"""The backend class of a label-studio-ml 2.x server: framewise's use cases behind that host's class.
+"""Backend class for a label-studio-ml 2.x server: framewise's use cases behind that host's interface.
 
-``label-studio-ml start .`` runs ``_wsgi.py``, which serves ``NewModel``. The host makes an object for every request and knows a
-project by its number alone. Of events it passes on four: an annotation that was created, updated or deleted, and a training
-that was asked for.
+``label-studio-ml start .`` runs ``_wsgi.py``, which serves ``NewModel``. The host creates an object for every request and
+identifies a project only by its number. It forwards four events: annotation created, updated and deleted, and training
+requested.
 """
 
 import functools
@@ -25,7 +25,7 @@ from framewise.processes import start_child
 from framewise.settings import Settings
 
 MISSING_HOST = (
-    "label-studio-ml 2.x is not installed, which hosts this class. It is not on the package index: "
+    "label-studio-ml 2.x is not installed; it hosts this class. It is not on the package index: "
     "pip install 'label-studio-ml @ git+https://github.com/HumanSignal/label-studio-ml-backend.git'. "
     "Without it, `framewise serve` runs the same backend"
 )
@@ -33,7 +33,7 @@ WORKER_RESTART_SECONDS = 2.0
 
 
 def host_base_class() -> type:
-    """label-studio-ml's base class; without that package a class that says what is missing when it is made."""
+    """Base class of label-studio-ml; without that package, a class whose constructor reports that it is missing."""
     try:
         import label_studio_ml.response  # noqa: F401  (1.x has the base class, but not the protocol)
         from label_studio_ml.model import LabelStudioMLBase
@@ -44,25 +44,25 @@ def host_base_class() -> type:
 
 
 class NoHost:
-    """The base class where label-studio-ml is missing."""
+    """Base class if label-studio-ml is missing."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         raise FramewiseError(MISSING_HOST)
 
 
 class NewModel(host_base_class()):  # type: ignore[misc]
-    """framewise, hosted by label-studio-ml, which calls these three."""
+    """framewise hosted by label-studio-ml, which calls the three public methods."""
 
     project_id: str
     label_config: str | None
 
     def setup(self) -> None:
-        """Tell the host the version in use. Called for every object that it makes."""
+        """Report the version in use. The host calls this for every object that it creates."""
         if self.label_config:
             self.set("model_version", _assembly().backend.setup(_key(self.project_id), self.label_config))
 
     def predict(self, tasks: Sequence[Mapping[str, Any]], context: Mapping[str, Any] | None = None, **_: Any) -> list[Any]:
-        """One prediction a task, or [] where there is none yet."""
+        """One prediction per task, or [] if there are none yet."""
         return _assembly().backend.predict(_key(self.project_id), self.label_config or "", tasks)
 
     def fit(self, event: str, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class NewModel(host_base_class()):  # type: ignore[misc]
 
 
 def _key(project: str | int) -> str:
-    """framewise's name of a project, from its number; "None" is the host's of none."""
+    """Project key from a project number; the host passes "None" without a project."""
     return NO_PROJECT if project in ("", "None") else f"{project}.0"
 
 
@@ -85,10 +85,10 @@ def _assembly() -> Assembly:
 
 
 def _keep_worker(settings: Settings) -> None:
-    """Keep one worker going for all processes of the host on this machine: the one that gets the lock has it as a child."""
+    """Keep one worker running for all host processes on this machine, as a child of the process that gets the lock."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    acquire(settings.data_dir / "host-worker.lock")  # held as long as the process lives
-    # The host may run in another folder, and this one need not be installed.
+    acquire(settings.data_dir / "host-worker.lock")  # held until the process ends
+    # The host may run in another folder, and framewise may not be installed.
     searched = os.pathsep.join(filter(None, [str(Path(framewise.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, **settings.to_env(), "PYTHONPATH": searched}
     while True:

@@ -1,6 +1,6 @@
-"""The control model of Label Studio's guide to TimelineLabels, for people who program.
+"""Control model of Label Studio's guide to TimelineLabels, for programmers.
 
-It has the guide's methods, over the control and the learner that the service has, which does not use this class.
+It has the guide's methods, implemented by the control and the learner of the service. The service does not use this class.
 """
 
 import time
@@ -18,9 +18,9 @@ LEARNED_FROM = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 class TimelineLabelsModel:
-    """A <TimelineLabels> on a <Video> of one project, by itself, also where the media of the project play in sync.
+    """A <TimelineLabels> on a <Video> of one project, on its own even if the project's media play in sync.
 
-    A video's path is that of a file which framewise may read, see LOCAL_FILES_ROOTS.
+    Paths of videos must be files that framewise may read, see LOCAL_FILES_ROOTS.
     """
 
     type = VIDEO.control
@@ -33,13 +33,13 @@ class TimelineLabelsModel:
 
     @classmethod
     def is_control_matched(cls, control: Any) -> bool:
-        """True if this class is the one for a control tag, of framewise's settings or of Label Studio's SDK."""
+        """True if this class handles a control tag, from framewise's settings or from Label Studio's SDK."""
         objects = getattr(control, "objects", None)
         return control.tag == cls.type and (not objects or objects[0].tag == VIDEO.object)
 
     @classmethod
     def create(cls, control: ControlSettings, project: str, parts: Parts) -> Self:
-        """A checked model. Raises ConfigError or BackboneError for one that cannot work."""
+        """Create and check a model. Raises ConfigError or BackboneError if it cannot work."""
         model = cls(control, project, parts)
         model._video.check()
         return model
@@ -54,11 +54,11 @@ class TimelineLabelsModel:
         return {label: column for column, label in enumerate(self.control.label_names)}
 
     def predict_regions(self, video_path: str) -> list[dict[str, Any]]:
-        """Regions of a video, by the mode of the control. Raises ModelError if it is not trained yet."""
+        """Regions of a video in the mode of the control. Raises ModelError if it is not trained yet."""
         return self.create_timelines_trainable(video_path) if self.trainable else self.create_timelines_simple(video_path)
 
     def create_timelines_simple(self, video_path: str) -> list[dict[str, Any]]:
-        """Regions by the backbone's own classes, whatever the mode of the control."""
+        """Regions by the backbone's own classes, regardless of the mode of the control."""
         return self._regions(SimpleMode(self._video), video_path)
 
     def create_timelines_trainable(self, video_path: str) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class TimelineLabelsModel:
         return self._regions(TrainedModel([self._video]), video_path)
 
     def fit(self, event: str, data: Mapping[str, Any], **_: Any) -> bool:
-        """Learn from the one annotation of an event, at once; False for an event of another kind.
+        """Learn immediately from the single annotation of an event; False for other kinds of events.
 
         data: an event's ``task`` and ``annotation``. The service itself trains in a worker, on all annotations.
         """
@@ -79,7 +79,7 @@ class TimelineLabelsModel:
         return True
 
     def get_classifier_path(self, project_id: str | None = None) -> Path:
-        """Folder of the trained version in use; where versions will be, if there is none yet."""
+        """Folder of the trained version in use; if there is none yet, the folder for versions."""
         registry, project = self._parts.registry, self.project if project_id is None else str(project_id)
         return registry.current(project, self.control.from_name) or registry.folder(project, self.control.from_name)
 
@@ -93,4 +93,4 @@ class TimelineLabelsModel:
 
 
 def _quiet(share: float, detail: str) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""

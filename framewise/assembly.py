@@ -1,4 +1,4 @@
-"""Assembly of all parts, for the web process, the worker and a label-studio-ml host alike."""
+"""Assembly of all parts, shared by the web process, the worker and a label-studio-ml host."""
 
 from framewise.backend import Backend
 from framewise.controls import Parts
@@ -20,7 +20,7 @@ from framewise.store.registry import Registry
 
 
 class Assembly:
-    """All parts of one process, made from its settings."""
+    """All parts of one process, built from its settings."""
 
     def __init__(self, settings: Settings, waiting_slots: int = 0):
         self.settings = settings
@@ -50,6 +50,6 @@ class Assembly:
 
 
 def media_library(settings: Settings, label_studio: LabelStudioClient) -> MediaLibrary:
-    """Media library by the settings."""
+    """Media library with the limits of the settings."""
     limits = Limits(max_bytes=settings.media_max_bytes)
     return MediaLibrary(settings.data_dir, label_studio, settings.local_files_roots, settings.media_hosts, limits)

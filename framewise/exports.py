@@ -1,6 +1,6 @@
-"""Files of tasks that Label Studio exports: read, checked, and what would be learned from them.
+"""Label Studio's exports of tasks: reading, validation, and selection of training examples.
 
-What may be read and what counts is as in the service.
+Access rules and the selection are as in the service.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ def read_tasks(path: Path) -> list[Any]:
 
 
 def annotated_tasks(path: Path) -> list[Task]:
-    """The tasks of an export, checked: one that cannot be read is refused before anything is stored. Raises RequestError."""
+    """Read and validate the tasks of an export before anything is stored. Raises RequestError."""
     items = read_tasks(path)
     seen = set()
     for place, task in enumerate(items, 1):
@@ -68,7 +68,7 @@ def check_belonging(path: Path, tasks: Sequence[Task], controls: Sequence[Contro
 
 
 def store_export(annotations: Annotations, key: str, label_config: str, tasks: Sequence[Task], title: str = "") -> None:
-    """Remember an export as if Label Studio had listed it: what is newer, or was deleted, stays as it is."""
+    """Store an export as if Label Studio had listed it: newer or deleted annotations are not changed."""
     with annotations.together():
         annotations.put_project(key, project_id(key), label_config, title)
         for task in tasks:
@@ -76,7 +76,7 @@ def store_export(annotations: Annotations, key: str, label_config: str, tasks: S
 
 
 def learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask]:
-    """Tasks of an export that would be learned from, by the rules of the store, in a temporary one."""
+    """Tasks of an export that a training would use, selected by a temporary store."""
     with tempfile.TemporaryDirectory() as folder:
         annotations = Annotations(Database(Path(folder) / DATABASE_NAME))
         store_export(annotations, NO_PROJECT, label_config, tasks)
@@ -84,12 +84,12 @@ def learned_from(label_config: str, tasks: Sequence[Task]) -> list[AnnotatedTask
 
 
 def labeling_config_of(assembly: Assembly, key: str, path: Path | None) -> str:
-    """The labeling config to work with: of a file, or the project's own. A project of Label Studio has the one that it was
-    told there: a training by another would change what the service answers."""
+    """Labeling config from a file, or the project's own. A Label Studio project must keep the one it has there, because a
+    training with another one would change the answers of the service."""
     known = assembly.annotations.project(key)
     if path is None:
         if known is None:
-            raise ConfigError("which labels are there? Give the labeling config with --config FILE.xml")
+            raise ConfigError("the labels are not known; give the labeling config with --config FILE.xml")
         return known.label_config
     given = read_text(path)
     if known and not is_offline(key) and read_labeling_config(given) != read_labeling_config(known.label_config):

@@ -1,4 +1,4 @@
-"""Parts that every process needs: a log, folders, the default backbone, the database, the queue. Light to import: no torch."""
+"""Basics of every process: log, folders, default backbone, database, queue. Fast to import: no torch."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ QUEUE_NAME = "queue.sqlite"
 
 
 def configure_logging(level: str) -> None:
-    """Log to standard error, each line with its time and process: several processes write to one terminal."""
+    """Log to standard error, each line with time and process id, because several processes write to one terminal."""
     line = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
     logging.basicConfig(level=level, stream=sys.stderr, format=line, force=True)
     for noisy in ("httpx", "httpcore", "huey", "matplotlib", "PIL"):
@@ -27,7 +27,7 @@ def configure_logging(level: str) -> None:
 
 
 def check_folders(settings: Settings) -> None:
-    """Make the folders of the settings. Raises SettingsError for one in which nothing can be written."""
+    """Create the folders of the settings. Raises SettingsError if one is not writable."""
     for name in ("model_root", "cache_dir", "data_dir"):
         folder: Path = getattr(settings, name)
         try:
@@ -40,9 +40,9 @@ def check_folders(settings: Settings) -> None:
 
 
 def with_default_backbone(settings: Settings) -> Settings:
-    """The settings, with the default backbone fetched; with the one that ships where that is not possible.
+    """Download the default backbone, or fall back to the shipped one; returns the settings to use.
 
-    Decided once, before anything is served: features of two backbones do not mix.
+    Decided once, before anything is served, because features of two backbones do not mix.
     """
     backbones = Backbones(settings.model_root, settings.data_dir)
     try:
@@ -50,7 +50,7 @@ def with_default_backbone(settings: Settings) -> Settings:
         return settings
     except BackboneError as error:
         if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
-            raise  # somebody chose it
+            raise  # chosen by the user
         logger.warning(
             "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
         )
@@ -58,10 +58,10 @@ def with_default_backbone(settings: Settings) -> Settings:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database, made if it is not there. Raises SettingsError."""
+    """Open the database, creating it if missing. Raises SettingsError."""
     return Database(settings.data_dir / DATABASE_NAME, settings.database_journal)
 
 
 def open_queue(settings: Settings, database: Database) -> Jobs:
-    """The queue over a database's jobs, made if it is not there. Raises SettingsError."""
+    """Open the queue of a database's jobs, creating it if missing. Raises SettingsError."""
     return Jobs(JobStates(database), settings.data_dir / QUEUE_NAME, settings.queue_url)

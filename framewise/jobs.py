@@ -1,6 +1,6 @@
-"""The queue: jobs are rows of the database, and huey carries their ids to the workers as JSON.
+"""Job queue: jobs are rows of the database, and huey carries their ids to the workers as JSON.
 
-The row is the truth. A message that is lost with a killed worker is sent again, one that comes twice finds the job taken.
+The row is authoritative. A message lost with a killed worker is sent again; a duplicate finds the job already taken.
 """
 
 import json
@@ -26,12 +26,11 @@ from framewise.store.job_state import Job, JobStates, title_of
 
 logger = logging.getLogger(__name__)
 
-WORKER_THREADS = 2  # so that a long extraction does not keep a training waiting
+WORKER_THREADS = 2  # so that a long extraction does not block a training
 KEEP_ALIVE_SECONDS = 1.0
 REDIS_CONNECT_SECONDS, REDIS_SECONDS = 0.5, 5.0
 REPORT_SECONDS = 0.5
-# Label Studio's user waits for what was just annotated: a training goes before the extractions that wait.
-# What nobody waits for comes last.
+# Annotators wait for a training on what they just annotated: it goes before waiting extractions. Background work comes last.
 PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
 
 # These ask and tell Label Studio, one at a time in a worker: one that hangs holds one of its threads, and never both.
@@ -41,11 +40,11 @@ Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
 
 class YieldToUrgent(Interruption):
-    """Raised by a handler whose job can go on later, since others wait. It begins anew then."""
+    """Raised by a handler to postpone its job because more urgent ones wait. The job starts again later."""
 
 
 class JsonSerializer(Serializer):
-    """huey's messages as JSON. They hold a job's id and nothing else that would need more."""
+    """Serializer of huey's messages as JSON, which is enough for a job's id."""
 
     def _serialize(self, data: Message) -> bytes:
         return json.dumps({"id": data.id, "name": data.name, "priority": data.priority, "args": list(data.args)}).encode()
@@ -56,8 +55,8 @@ class JsonSerializer(Serializer):
 
 
 class Jobs:
-    """Submitting jobs, and doing them where handlers are registered. ``states`` is the table, queue_path huey's file, which
-    queue_url, of a Redis, takes the place of. Raises SettingsError."""
+    """Submission of jobs, and their execution in a process with registered handlers. states: the table. queue_path: huey's
+    file, unless queue_url names a Redis server. Raises SettingsError."""
 
     def __init__(self, states: JobStates, queue_path: Path, queue_url: str | None = None):
         self._lock_folder = queue_path.parent / "workers"
@@ -71,39 +70,39 @@ class Jobs:
         self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
         self._huey = _queue(queue_path, queue_url)
         self._queue_errors = _queue_errors() if queue_url else ()
-        self._longest_delay = 5.0 if queue_url else 0.2  # with Redis, which wakes who waits, only while it is away
+        self._longest_delay = 5.0 if queue_url else 0.2  # Redis wakes workers: its delay matters only while it is unreachable
         self._do = self._huey.task(name="do")(self._run)
 
     def submit(
         self, kind: str, project: str, subject: str, payload: dict[str, Any], task: int | None = None, or_running: bool = False
     ) -> int:
-        """Id of a job that will do this: see ``JobStates.add``."""
+        """Submit a job, or find an equal one; returns its id: see ``JobStates.add``."""
         job_id = self.states.add(kind, project, subject, payload, task, or_running)
         self.announce(job_id, kind)
         return job_id
 
     def announce(self, job_id: int, kind: str) -> None:
-        """Tell the workers of a job that was added to the table. Without it they find it themselves, a little later."""
+        """Notify the workers of a job in the table. Otherwise they find it themselves a little later."""
         try:
             self._send(job_id, kind)
         except Exception as error:
-            logger.warning("job %d is recorded and will be sent to a worker when that is possible: %s", job_id, error)
+            logger.warning("job %d is recorded, and will be sent to a worker when possible: %s", job_id, error)
 
     def more_urgent_wait(self, kind: str, seconds: float) -> bool:
-        """True if a job that goes before those of a kind has waited for so long, since every worker is at something."""
+        """True if a job with priority over this kind has waited this long because all workers are busy."""
         later = [k for k in {*PRIORITIES, kind} if PRIORITIES.get(k, 0) <= PRIORITIES.get(kind, 0)]
         return self.states.others_wait(later, seconds)
 
     def register(self, kind: str, handler: Handler) -> None:
-        """Say who does jobs of a kind, in this process."""
+        """Register the handler of a kind of job in this process."""
         self._handlers[kind] = handler
 
     def register_chore(self, chore: Callable[[], None]) -> None:
-        """Say what is to be looked after when a job has ended, and now and then: it must not matter if it is done twice."""
+        """Register a chore that runs after each job, and from time to time. It must be idempotent."""
         self._chore = chore
 
     def work(self) -> None:
-        """Do jobs until the process is told to stop (SIGTERM, SIGINT)."""
+        """Run jobs until the process is told to stop (SIGTERM, SIGINT)."""
         self._lock = self._take_lock()
         for owner in os.listdir(self._lock_folder):
             self._is_alive(owner)  # removes the files of dead ones
@@ -114,10 +113,10 @@ class Jobs:
         consumer.run()
 
     def do_now(self, kind: str, project: str, handler: Handler, progress: Progress) -> list[str]:
-        """Do a job about all of a project here, in a process that is no worker; what the user should know of it.
+        """Run a job on a whole project in this process, which is not a worker; returns its warnings.
 
-        It is shown as any other, and no worker does the same meanwhile. Raises RequestError if one does already, and whatever
-        the handler raises: it is not tried again.
+        It is listed like any other job, and no worker runs the same meanwhile. Raises RequestError if a worker already runs it,
+        and whatever the handler raises, without a retry.
         """
         lock = self._take_lock()
         try:
@@ -130,7 +129,7 @@ class Jobs:
 
             try:
                 result = handler(job, report)
-            except BaseException as error:  # also when it is interrupted: no worker is to go on with it
+            except BaseException as error:  # even if interrupted: no worker may continue it
                 self.states.finish(job.id, self._owner, error=Failure(error).text)
                 raise
             shown.flush()
@@ -141,7 +140,7 @@ class Jobs:
             os.close(lock)
 
     def _take_lock(self) -> int:
-        """The lock by which others see that this process lives. One that starts now may take its file for a dead one's."""
+        """Lock that shows others that this process is alive. A starting process may mistake its file for a dead one's."""
         return acquire(self._lock_folder / self._owner)
 
     def _send(self, job_id: int, kind: str) -> None:
@@ -180,7 +179,7 @@ class Jobs:
         self._chore()
 
     def _outcome(self, job: Job) -> Callable[[], None]:
-        """Do a job; what is to be written of how it ended."""
+        """Run a job; returns a function that saves its outcome."""
         progress = _Throttled(self.states, job.id)
         about = f"job {job.id} ({title_of(job.kind)}, project {job.project}, task {job.task})"
         try:
@@ -214,11 +213,11 @@ class Jobs:
             except self._queue_errors as error:
                 logger.error("QUEUE_URL: Redis cannot be reached; jobs wait until it can: %s", error)
             except Exception:
-                logger.exception("error while watching over jobs")  # whatever it is must not end this thread
+                logger.exception("error while monitoring jobs")  # no error may end this thread
             time.sleep(KEEP_ALIVE_SECONDS)
 
     def _is_alive(self, owner: str) -> bool:
-        """True if the process of an owner lives: it holds a lock, which the system takes from it when it dies."""
+        """True if the process of an owner is alive: it holds a lock, which the system releases when it dies."""
         if owner == self._owner:
             return True
         path = self._lock_folder / owner
@@ -229,7 +228,7 @@ class Jobs:
 
 
 def _queue(path: Path, url: str | None) -> Huey:
-    """huey over a file, or over Redis, which is not asked for anything yet."""
+    """huey on a file, or on Redis, without connecting yet."""
     if not url:
         return SqliteHuey("framewise", filename=str(path), results=False, serializer=JsonSerializer(), timeout=30)
     try:
@@ -238,14 +237,14 @@ def _queue(path: Path, url: str | None) -> Huey:
         from redis.retry import Retry
     except ImportError:
         raise SettingsError("QUEUE_URL: Redis needs its library: pip install 'framewise[redis]'") from None
-    # A request whose job is recorded must not wait for a Redis that is away: the job is sent later.
+    # A request must not wait for an unreachable Redis: its job is recorded, and sent later.
     at_once = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "socket_timeout": REDIS_SECONDS, "retry": Retry(NoBackoff(), 0)}
     pool = ConnectionPool.from_url(url, **at_once)
     return PriorityRedisHuey("framewise", connection_pool=pool, results=False, serializer=JsonSerializer(), read_timeout=1)
 
 
 def _queue_errors() -> tuple[type[Exception], ...]:
-    """Errors that mean that Redis cannot be reached; a file always can."""
+    """Errors that mean that Redis is unreachable."""
     try:
         from redis.exceptions import RedisError
     except ImportError:
@@ -254,7 +253,7 @@ def _queue_errors() -> tuple[type[Exception], ...]:
 
 
 class _Throttled:
-    """Progress into the database, but not at every step."""
+    """Progress that is written to the database, but not at every step."""
 
     def __init__(self, states: JobStates, job_id: int):
         self._states, self._job_id, self._last = states, job_id, 0.0
@@ -266,7 +265,7 @@ class _Throttled:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was told last, so that a job that is done shows its end."""
+        """Write the latest progress, so that a finished job shows its last step."""
         if self._unsaid:
             self._states.report(self._job_id, *self._unsaid)
             self._last, self._unsaid = time.monotonic(), None

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment here and nowhere else. Flags of the command line override it."""
+"""All settings. The environment is read only here; command-line flags override it."""
 
 import ipaddress
 import math
@@ -40,7 +40,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 def parse_bool(text: str) -> bool:
-    """Yes or no, as users of such backends write it. Raises ValueError."""
+    """Parse true or false, in the usual spellings. Raises ValueError."""
     lowered = text.strip().lower()
     if lowered in ("1", "true", "yes", "on"):
         return True
@@ -66,7 +66,7 @@ def _log_level(text: str) -> str:
 
 def _http_url(text: str) -> str:
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # the port raises a ValueError if it is none
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # an invalid port raises ValueError
         raise ValueError("expected an address such as http://localhost:8080")
     return text.rstrip("/")
 
@@ -163,7 +163,7 @@ class Settings:
         None,
         _redis_url,
         "Redis server that carries jobs to workers on several machines, redis://:password@host:6379/0 or "
-        "rediss://; if empty, a file in DATA_DIR does",
+        "rediss://; if empty, a file in DATA_DIR is used",
         secret=True,
     )
     model_path: str = _setting(
@@ -248,10 +248,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> "Settings":
-        """Settings from environment variables and, stronger, from ``overrides`` (field name -> text).
+        """Settings from environment variables, overridden by ``overrides`` (field name -> text).
 
-        An empty variable counts as not set; of a secret ``NAME``, ``NAME_FILE`` may name a file that holds it. Raises
-        SettingsError that names the variable, its value and what it takes.
+        An empty variable counts as not set. For a secret ``NAME``, ``NAME_FILE`` may be the path of a file that contains it.
+        Raises SettingsError that names the variable, its value and what was expected.
         """
         values: dict[str, Any] = {}
         for item in fields(cls):
@@ -270,13 +270,13 @@ class Settings:
         return cls(**values)
 
     def to_env(self) -> dict[str, str]:
-        """The environment that gives these settings again, for a child process."""
+        """Environment that gives a child process these settings."""
         values = {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
         return {**values, **{f"{item.name.upper()}_FILE": "" for item in fields(self) if item.metadata["secret"]}}
 
 
 def _secret(name: str, text: str | None, file: str | None) -> str | None:
-    """A secret from its variable or from the file that the other variable names. Raises SettingsError."""
+    """Secret from its variable, or from the file named by NAME_FILE. Raises SettingsError."""
     if not file:
         return text
     if text:
@@ -301,7 +301,7 @@ def _as_text(value: Any) -> str:
 
 
 def describe_settings() -> list[tuple[str, str, str]]:
-    """(variable, default, help) of every setting, in order: the source of the documentation's table."""
+    """(variable, default, help) of every setting, in order, for the table in the documentation."""
     rows = []
     for item in fields(Settings):
         also = f" (or {item.metadata['also']})" if item.metadata["also"] else ""

@@ -1,1 +1,1 @@
-"""Names of Label Studio's guide to TimelineLabels; what is behind them lives in the package framewise."""
+"""Modules named as in Label Studio's guide to TimelineLabels; the implementation is in the package framewise."""

@@ -1,4 +1,4 @@
-"""Conversion between regions and arrays, by the names and places of Label Studio's guide to TimelineLabels."""
+"""Conversion between regions and arrays, with the names of Label Studio's guide to TimelineLabels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ DEFAULT_FROM_NAME, DEFAULT_THRESHOLD = "videoLabels", 0.5
 def convert_timelinelabels_to_probs(
     regions: Sequence[Mapping[str, Any]], label_map: Mapping[str, int], max_frame: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], set[str]]:
-    """0/1 array of shape (max_frame, len(label_map)) of Label Studio regions, and the set of labels that occur.
+    """Convert Label Studio regions to (0/1 array of shape (max_frame, len(label_map)), set of labels that occur).
 
     label_map: label name -> column. max_frame: number of frames; the last annotated frame if None.
     Both ends of a range are included and frames count from 1. Raises RegionError, UnknownLabel, RangeOutsideVideo.
@@ -29,7 +29,7 @@ def convert_timelinelabels_to_probs(
     if max_frame is None:
         max_frame = max((end or start for region in parsed for start, end in region.ranges), default=0)
         if max_frame > MAX_FRAMES:
-            raise RangeOutsideVideo(f"a region ends past frame {MAX_FRAMES}, the last that a timeline may have")
+            raise RangeOutsideVideo(f"a region ends after frame {MAX_FRAMES}, the maximum of a timeline")
     return regions_to_frame_labels(parsed, _columns(label_map), max_frame), {label for r in parsed for label in r.labels}
 
 
@@ -42,11 +42,11 @@ def convert_probs_to_timelinelabels(
     *,
     threshold: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Label Studio regions of scores (num_frames, num_labels), one a run of frames at or above the threshold.
+    """Convert scores (num_frames, num_labels) to Label Studio regions, one per run of frames at or above the threshold.
 
-    probs: an array, a tensor, or a list with one of either a frame. label_map: label name -> column of ``probs``.
-    threshold: another name of score_threshold. The third and the fourth place may also be taken by the threshold and the
-    name of the control, in this order.
+    probs: an array, a tensor, or a list with one of either per frame. label_map: label name -> column of ``probs``.
+    threshold: alias of score_threshold. The third and fourth argument may also be the threshold and the name of the control,
+    in this order.
     """
     if not isinstance(from_name, str):
         named = isinstance(score_threshold, str)
@@ -65,7 +65,7 @@ def _columns(label_map: Mapping[str, int]) -> list[str]:
 
 
 def _as_array(probs: Any) -> npt.NDArray[np.float64]:
-    """Scores as float64, also of tensors that a network computed, on whatever device."""
+    """Convert scores to float64, including tensors of a network on any device."""
     if isinstance(probs, torch.Tensor):
         probs = probs.detach().cpu().double().numpy()
     elif len(probs) and isinstance(probs[0], torch.Tensor):

@@ -1,7 +1,7 @@
-"""The network and the cached extraction, by the names of Label Studio's guide to TimelineLabels.
+"""Network and cached extraction, with the names of Label Studio's guide to TimelineLabels.
 
-The functions return one item a decoded picture. In the guide the cache is told apart by ``cache_params``; here it is by the
-contents of the video and of the weights, so a changed file or network is never mistaken for the old one.
+The functions return one item per decoded picture. In the guide the cache key is ``cache_params``; here it is the content of the
+video and of the weights, so that a changed file or network is never mistaken for the old one.
 """
 
 import copy
@@ -32,7 +32,7 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One picture. ``probs`` (D,) are its features, or (K,) its class probabilities."""
+    """Result of one picture. probs: its features (D,), or its class probabilities (K,)."""
 
     probs: torch.Tensor
 
@@ -40,8 +40,8 @@ class FrameResult:
 def cached_feature_extraction(yolo_model: Any, video_path: str | Path, cache_params: str = "") -> list[FrameResult]:
     """Features of every picture of a video: the input of the network's last linear layer, 1280 numbers for yolov8n-cls.
 
-    yolo_model: an Ultralytics ``YOLO``, whose own weights are used as they are now, or the name of a backbone. Raises
-    MediaError, BackboneError.
+    yolo_model: an Ultralytics ``YOLO``, used with its current weights, or the name of a backbone. Raises MediaError,
+    BackboneError.
     """
     settings = Settings.from_env(os.environ)
     features = _extract(settings, _network(settings, yolo_model), video_path)
@@ -57,7 +57,7 @@ def cached_yolo_predict(yolo_model: Any, video_path: str | Path, cache_params: s
 
 @dataclass(frozen=True)
 class _Network:
-    """Network that makes features. content: the identity of its weights; probabilities: (T, K) of features (T, D)."""
+    """Network that computes features. content: hash of its weights. probabilities: (T, K) of features (T, D)."""
 
     content: str
     load: Callable[[], Backbone]
@@ -73,7 +73,7 @@ def _network(settings: Settings, yolo_model: Any) -> _Network:
 
 
 def _of_object(yolo: Any) -> _Network:
-    """A ``YOLO`` as it is in memory: its file may be anywhere, and its weights may have changed since."""
+    """Network of a ``YOLO`` object in memory, whose weights may differ from its file."""
     task, network = getattr(yolo, "task", None), getattr(yolo, "model", None)
     if task != "classify" or not isinstance(network, torch.nn.Module):
         raise BackboneError(
@@ -92,7 +92,7 @@ def _of_object(yolo: Any) -> _Network:
 
 
 def _content(network: torch.nn.Module, image_size: int) -> str:
-    """SHA-256 of what determines a network's features: its layers, its weights, and the size of its pictures."""
+    """SHA-256 of everything that determines a network's features: layers, weights, and picture size."""
     digest = hashlib.sha256(f"{image_size} {network}".encode())
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

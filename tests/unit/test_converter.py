@@ -211,7 +211,7 @@ def test_columns_follow_the_label_map_and_not_its_order():
 
 
 def test_the_frames_of_regions_alone_make_no_timeline_without_measure():
-    with pytest.raises(RangeOutsideVideo, match="a region ends past frame 1000000, the last that a timeline may have"):
+    with pytest.raises(RangeOutsideVideo, match="a region ends after frame 1000000, the maximum of a timeline"):
         convert_timelinelabels_to_probs([region((1, 10**12))], {"Rain": 0})
 
 
