@@ -1,10 +1,10 @@
-"""Measure how well ``framewise series align`` finds a GoPro's own sensors on its video's clock and refuses unrelated ones.
+"""Measure how well ``framewise series align`` aligns a GoPro's own sensors with its video, and refuses unrelated ones.
 
     python -m tools.align_benchmark gopro_karma.mp4 [--cuts 20]
 
 The file has both on one clock, so the truth is known. Video and sensor are cut at points up to 6 s apart, with at least 5 s of
-overlap; the video part is encoded anew, the sensor part written as CSV on a clock of its own. +-20 s are searched. Beside each:
-the sensor of another part of the film without any overlap, the sensor backwards, noise, and noise that is as slow as movement.
+overlap; the video part is encoded again, the sensor part written as CSV on its own clock. The search range is +-20 s. Compared
+with each: the sensor of another part of the film without overlap, the reversed sensor, noise, and noise as slow as movement.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from framewise.sync.series.aligning import Alignment, compare, measure, read_sen
 
 SEARCH, OVERLAP, APART, RIGHT = 20.0, 5.0, 6.0, 0.1
 Floats = npt.NDArray[np.float64]
-Part = tuple[float, int, Floats]  # when its first sample was, how many were before it, values
+Part = tuple[float, int, Floats]  # time of its first sample, number of samples before it, values
 SENSORS = {"GYRO": "gyroscope", "ACCL": "accelerometer"}
 
 
 @dataclass(frozen=True)
 class Track:
-    """seconds (N,) on the video's clock; values (N, 3) in the unit that the file names."""
+    """seconds (N,): on the video's clock. values (N, 3): in the unit given by the file."""
 
     seconds: Floats
     values: Floats
@@ -44,7 +44,7 @@ class Track:
 
 
 def read_gpmf(path: Path) -> dict[str, Track]:
-    """A GoPro's sensors. A payload has its packet's time and counts samples; a line through both is the clock."""
+    """Read a GoPro's sensors. Payloads have packet times and sample counts; a line through both gives the clock."""
     counted: dict[str, list[Part]] = {name: [] for name in SENSORS}
     with av.open(str(path)) as container:
         stream = next(s for s in container.streams if "MET" in s.metadata.get("handler_name", ""))
@@ -63,7 +63,7 @@ def _on_clock(parts: list[Part]) -> Track:
 
 
 def _sensors(payload: bytes) -> Iterator[tuple[str, int, Floats]]:
-    """(name, samples until now, values (n, 3)) in a payload: DEVC > STRM > TSMP, SCAL, data."""
+    """Yield (name, samples so far, values (n, 3)) of a payload: DEVC > STRM > TSMP, SCAL, data."""
     for device, _, streams in _items(payload):
         if device != "DEVC":
             continue
@@ -76,7 +76,7 @@ def _sensors(payload: bytes) -> Iterator[tuple[str, int, Floats]]:
 
 
 def _items(data: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """(name, type, content) of GPMF's items: a name of 4 bytes, a type, a size, how many; each ends on a multiple of 4."""
+    """Yield (name, type, content) of GPMF items: a name of 4 bytes, type, size, count; each padded to a multiple of 4."""
     place = 0
     while place + 8 <= len(data):
         size = data[place + 5] * int.from_bytes(data[place + 6 : place + 8], "big")
@@ -91,7 +91,7 @@ class Cut:
 
 
 def cuts(count: int, end: float, rng: np.random.Generator) -> Iterator[Cut]:
-    """Parts that begin up to APART seconds from each other, either first, and overlap for at least OVERLAP seconds."""
+    """Yield parts that start up to APART seconds apart, in either order, and overlap by at least OVERLAP seconds."""
     while count:
         starts, ends = rng.uniform(0, APART, 2), rng.uniform(OVERLAP, end, 2)
         if ends.min() - starts.max() >= OVERLAP:

@@ -1,9 +1,9 @@
-"""Measure how fast many videos are extracted: a process for each processor, against one process with a thread for each.
+"""Compare the extraction of many videos by one process per processor with one process and a thread per processor.
 
     python -m tools.extract_speed --videos 24 --rounds 3
 
-Renders clips, and extracts them by the processes of ``framewise extract``, both ways in turn, into an empty cache each. Prints
-the median of pictures a second of each way, processes' start included, and the ratio.
+Renders clips, and extracts them with the processes of ``framewise extract``, both ways in turn, each time to an empty cache.
+Prints the median of pictures per second of each way, including the start of processes, and the ratio.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-# Imported where they are used, as the command does: a process that extracts runs this file first, and torch, which these
-# import, takes as many threads as it is told when it is imported.
+# Imported where used, like in the command: an extracting process runs this file first, and these modules import torch, whose
+# number of threads is set at import.
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def pictures_a_second(folder: Path, name: str, processes: int) -> float:
-    """With an empty cache."""
+    """Measure with an empty cache."""
     from framewise.bulk.machine import extract_here
     from framewise.bulk.videos import find
     from framewise.settings import Settings

@@ -1,9 +1,9 @@
-"""Peak memory of extracting videos of different lengths: it should not depend on the length.
+"""Measure the peak memory of extracting videos of different lengths, which should not depend on the length.
 
     python -m tools.extraction_memory [--minutes 1,10,60] [--backbone framewise-n-cls] [--models models]
 
-Makes videos of 1920x1080 at 30 pictures a second, each in a process of its own, and prints peaks in MiB and pictures a second.
-An hour takes about ten minutes on two processors.
+Extracts videos of 1920x1080 at 30 pictures per second, each in its own process, and prints peaks in MiB and pictures per
+second. An hour takes about ten minutes on two processors.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZE, RATE, LOOP_PICTURES = (1920, 1080), 30, 300
 
 
 def write_long_video(path: Path, minutes: float) -> Path:
-    """A loop of ten seconds, encoded once and copied as often as it takes."""
+    """Write a loop of ten seconds, encoded once and copied as often as needed."""
     loop = path.with_suffix(".loop.mp4")
     rng = np.random.default_rng(0)
     width, height = SIZE
@@ -57,7 +57,7 @@ def write_long_video(path: Path, minutes: float) -> Path:
 
 
 def extract(path: Path, backbone: str, models: Path, out: "multiprocessing.SimpleQueue[tuple[float, int, float]]") -> None:
-    """Puts the peak of this process's memory in MiB, the number of pictures, and seconds."""
+    """Extract a video; puts (peak memory of this process in MiB, number of pictures, seconds) into the queue."""
     with tempfile.TemporaryDirectory(prefix="framewise-extraction-") as name:
         backbones = Backbones(models, Path(name) / "data")
         file = backbones.find(backbone)

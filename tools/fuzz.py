@@ -1,8 +1,8 @@
-"""Coverage-guided fuzzing of what strangers send: labeling configs and webhook events. ``make fuzz`` runs it.
+"""Coverage-guided fuzzing of untrusted input: labeling configs and webhook events. ``make fuzz`` runs it.
 
-A finding is any exception but an error of ours, an input that takes more than a few seconds, or one that takes much memory.
-What was found to be of interest is kept in .fuzz/corpus, findings in .fuzz/crashes; both are read again by the next run.
-``python -m tools.fuzz --target event FILE`` tries one finding again.
+A finding is any exception other than our own errors, or an input that takes more than a few seconds or much memory.
+Interesting inputs are kept in .fuzz/corpus, findings in .fuzz/crashes; the next run reads both.
+``python -m tools.fuzz --target event FILE`` reproduces a finding.
 """
 
 import argparse
@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["framewise"]):
 
 FOLDER = Path(".fuzz")
 SECONDS_PER_INPUT = 5
-MEGABYTES = 3000  # torch alone takes some hundred
+MEGABYTES = 3000  # torch alone takes a few hundred
 LONGEST_INPUT = 20_000
 
 CONFIG = (
@@ -43,7 +43,7 @@ PROJECT = {
     "id": 1, "title": "t", "label_config": CONFIG, "created_at": "2025-01-01T00:00:00.5Z", "updated_at": "2025-01-02T00:00:00Z",
     "total_annotations_number": 1, "skipped_annotations_number": 0, "min_annotations_to_start_training": 0,
 }  # fmt: skip
-KEY = "1.1735689600"  # the project, as long as nothing of it is changed
+KEY = "1.1735689600"  # of the project, unless it is mutated
 RENAMED = {**PROJECT, "label_config": CONFIG.replace("Walk", "Stroll"), "updated_at": "2025-01-03T00:00:00Z"}
 TASK = {"id": 1, "data": {"video": "a.mp4", "fps": 25}, "updated_at": "2025-01-01T00:00:00Z", "total_annotations": 0}
 EVENTS: list[dict[str, Any]] = [
@@ -66,8 +66,8 @@ CLASSES = {0: "dog", 1: "Cat", 2: "soccer_ball"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="for all targets together")
-    parser.add_argument("--target", choices=sorted(TARGETS), help="this one alone, in this process")
-    parser.add_argument("input", nargs="?", type=Path, help="a finding to try again")
+    parser.add_argument("--target", choices=sorted(TARGETS), help="run only this target, in this process")
+    parser.add_argument("input", nargs="?", type=Path, help="a finding to reproduce")
     arguments = parser.parse_args()
     if arguments.target:
         fuzz(arguments.target, arguments.minutes * 60, arguments.input)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def fuzz(target: str, seconds: float, finding: Path | None) -> None:
-    """One target, in this process, which ends with it."""
+    """Fuzz one target in this process, and exit."""
     corpus, crashes = FOLDER / "corpus" / target, FOLDER / "crashes"
     corpus.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def fuzz(target: str, seconds: float, finding: Path | None) -> None:
 
 
 def config_target() -> Callable[[bytes], None]:
-    """A labeling config, as text or put together from tags, and a task's data with it."""
+    """Target of a labeling config, as text or generated from tags, with the data of a task."""
 
     def try_one(data: bytes) -> None:
         provider = atheris.FuzzedDataProvider(data[1:])
@@ -124,7 +124,7 @@ def config_target() -> Callable[[bytes], None]:
 
 
 def element(provider: Any, depth: int) -> str:
-    """A tag with attributes and children."""
+    """Generate a tag with attributes and children."""
     name = provider.PickValueInList(TAGS)
     attributes = ""
     for _ in range(provider.ConsumeIntInRange(0, 4)):
@@ -135,7 +135,7 @@ def element(provider: Any, depth: int) -> str:
 
 
 def event_target() -> Callable[[bytes], None]:
-    """A webhook's event into a real store, and its regions as training reads them."""
+    """Target of a webhook event, stored in a real store, with its regions read like in a training."""
     folder = Path(tempfile.mkdtemp(prefix="framewise-fuzz-"))
     names = {"MODEL_ROOT": "models", "CACHE_DIR": "cache", "DATA_DIR": "data"}
     assembly = Assembly(Settings.from_env({name: str(folder / below) for name, below in names.items()}))
@@ -160,7 +160,7 @@ def event_target() -> Callable[[bytes], None]:
 
 
 def event_of(data: bytes) -> Any:
-    """JSON as it stands there, or one of the honest events with some places changed."""
+    """Event from the data as JSON, or a valid event with some mutations."""
     if data[:1] < b"\2":
         try:
             return json.loads(data[1:])
@@ -174,7 +174,7 @@ def event_of(data: bytes) -> Any:
 
 
 def change(tree: Any, provider: Any) -> None:
-    """Puts something else into one place of a tree, or takes it away."""
+    """Replace or remove one node of a tree."""
     while True:
         keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
         if not keys:
@@ -190,7 +190,7 @@ def change(tree: Any, provider: Any) -> None:
 
 
 def value(provider: Any, depth: int) -> Any:
-    """Any JSON value."""
+    """Generate any JSON value."""
     kind = provider.ConsumeIntInRange(0, 5 if depth < 3 else 3)
     if kind == 0:
         return provider.PickValueInList(NUMBERS)

@@ -1,12 +1,12 @@
-"""Compare one model of a sync group with a model of each medium: the experiment of docs/decisions/0022.
+"""Compare one model of a sync group with separate models of each medium: the experiment of docs/decisions/0022.
 
     python -m tools.joint_learning
     python -m tools.joint_learning --annotated 3,10 --seeds 2 --stage quick
 
-Recordings are rendered: a video, in which a red ball passes now and then (and a green one, which is no label), a sensor that is
-shaken now and then, and sound in which somebody whistles now and then, each at times of its own. So each label can be seen in
-one medium alone, and to it the two others are noise that changes; then they are noise and nothing else.
-All goes through the readers and the cache of the service. Frame F1 / F1@50 on recordings that were not learned from.
+Recordings are rendered: a video in which a red ball passes now and then (and a green one, which is not a label), a sensor that
+is shaken now and then, and sound with occasional whistles, each at its own times. So each label shows in one medium only, and
+the two others are changing noise for it; in a second experiment they are pure noise.
+Everything goes through the readers and the cache of the service. Scores: frame F1 / F1@50 on recordings that were not learned.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from framewise.media.library import MediaFile
 Array = npt.NDArray[Any]
 FRAME_RATE, SAMPLE_RATE, SOUND_RATE, SIDE = 25, 50, 16_000, 160
 MEDIA = ("video", "sensors", "sound")
-LABELS = ("Ball", "Shake", "Whistle")  # each of the medium at its place
+LABELS = ("Ball", "Shake", "Whistle")  # in the order of the media
 SERIES = SeriesSettings("t", "", False, ",", False, ("x", "y", "z"))
 
 
@@ -53,7 +53,7 @@ class Recording:
     truth: Array
 
     def seen_by(self, media: Sequence[str], noise: "Recording | None" = None) -> Rows:
-        """Input of a model of these media; where there is noise, media that are not the first are the noise's."""
+        """Input of a model of these media. noise: replaces all media except the first."""
         given = [self.rows[m] if noise is None or n == 0 else noise.rows[m] for n, m in enumerate(media)]
         if len(media) == 1:
             return given[0]
@@ -66,7 +66,7 @@ class Recording:
 
 
 def events(random: np.random.Generator, seconds: float) -> list[tuple[float, float]]:
-    """Times of events, in seconds."""
+    """Random (start, stop) of events in seconds."""
     found, start = [], float(random.uniform(0.5, 3))
     while (end := start + float(random.uniform(0.8, 2.2))) < seconds - 0.5:
         found.append((start, end))
@@ -129,7 +129,7 @@ def write_sound(path: Path, random: np.random.Generator, seconds: float, when: A
 
 
 class Studio:
-    """Renders recordings, and reads them as the service does."""
+    """Renderer of recordings, which are read as in the service."""
 
     def __init__(self, folder: Path, threads: int):
         cache = FeatureCache(folder / "cache")
@@ -204,7 +204,7 @@ def main() -> None:
 
 
 def report(number: int, options: argparse.Namespace, pool: Pairs, test: Pairs) -> None:
-    """Print what is found with so many annotated recordings: means over the seeds, which are other recordings each."""
+    """Print scores for a number of annotated recordings: means over the seeds, each with other recordings."""
     scores: dict[str, list[list[tuple[float, float]]]] = {}
     for seed in range(options.seeds):
         own = slice(seed * number, (seed + 1) * number)
@@ -218,7 +218,7 @@ def report(number: int, options: argparse.Namespace, pool: Pairs, test: Pairs) -
 
 
 def one_round(learned: Pairs, others: Pairs, stage: str) -> dict[str, list[tuple[float, float]]]:
-    """A row of scores, one a label, for each model. learned, others: recordings and noise to learn from, and to score."""
+    """Row of scores, one per label, for each model. learned, others: recordings and noise, for learning and for scoring."""
     (train, noise), (test, test_noise) = learned, others
     every = range(len(LABELS))
     truth = [r.truth for r in test]

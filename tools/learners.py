@@ -1,13 +1,13 @@
-"""Compare learners and their parts on annotated videos that they have not seen: the experiments of docs/decisions/0012.
+"""Compare learners and their parts on unseen annotated videos: the experiments of docs/decisions/0012.
 
     python -m tools.learners --data labels.json --backbone yolov8n-cls.pt --steps 3,10 --seeds 2
-    python -m tools.learners ... --what honesty      # what it says of itself, against what is true of new videos
-    python -m tools.learners ... --what score --profile exact    # the default learner alone, on features made in another way
-    python -m tools.learners ... --what retention    # whether what was learned is kept while more is learned
+    python -m tools.learners ... --what honesty      # its own held-out scores compared with those on new videos
+    python -m tools.learners ... --what score --profile exact    # only the default learner, on other features
+    python -m tools.learners ... --what retention    # whether learned videos are retained while more are learned
 
 labels.json: {"labels": [..], "frame_rate": 30, "videos": {path: {"segments": {label: [[start, end], ..]}}},
-"pool": [path, ..], "test": [path, ..]}; frames count from 1, both ends are included, paths are relative to the file. For each
-seed the pool is shuffled, its first k videos are learned, and all of "test" is scored: frame F1 / F1@50, means over the labels.
+"pool": [path, ..], "test": [path, ..]}; frames count from 1, both ends included; paths are relative to the file. For each seed
+the pool is shuffled, its first k videos are learned, and all of "test" is scored: frame F1 / F1@50, means over the labels.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Data:
 
 
 class Changed:
-    """A video's rows as a variant sees them: ``change`` gets their appearance and motion."""
+    """Rows of a video for a variant: ``change`` receives their appearance and motion."""
 
     def __init__(self, rows: Rows, change: Callable[[Read], Read], first: int = 0, stop: int | None = None):
         self.frame_rate, self.counts = rows.frame_rate, rows.counts
@@ -84,7 +84,7 @@ def motion_alone(rows: Rows) -> Rows:
 
 
 def shuffled(data: Data) -> Callable[[Rows], Rows]:
-    """Rows of any video in place of a video's own: what is seen tells nothing of what is labelled."""
+    """Replace a video's rows by those of any videos, so that they are unrelated to the labels."""
     random_numbers = np.random.default_rng(2)
     read = [rows.read(np.arange(0, len(rows), 10)) for rows in data.rows.values()]
     appearance, motion = np.concatenate([a for a, _ in read]), np.concatenate([m for _, m in read if m is not None])
@@ -97,7 +97,7 @@ def shuffled(data: Data) -> Callable[[Rows], Rows]:
 
 
 class _Whole:
-    """Rows that are in memory."""
+    """Rows in memory."""
 
     def __init__(self, features: tuple[Array, Array], like: Rows):
         self.frame_rate, self.counts = like.frame_rate, like.counts
@@ -155,8 +155,7 @@ def variants(data: Data, chosen: list[str], with_lstm: bool) -> Iterator[tuple[s
 
 
 def honesty(data: Data, orders: dict[int, list[list[str]]]) -> None:
-    """Held-out scores, which a version says of itself, beside those on videos that were never annotated; and how often its
-    interval held the latter."""
+    """Print the held-out scores of a version, the scores on new videos, and how often its interval contains the latter."""
     print("| videos | says of itself | true | interval holds the true F1 / F1@50 |\n|---|---|---|---|")
     for step, chosen in orders.items():
         said, true, held = [], [], []
@@ -174,7 +173,7 @@ def honesty(data: Data, orders: dict[int, list[list[str]]]) -> None:
 
 
 def retention(data: Data, orders: list[list[str]]) -> None:
-    """Loss in score of a video that was learned from, after the last submit than right after its own: the largest
+    """Print the loss in score of a learned video from right after its own submit to after the last one: the largest
     fall and the mean change, in points of frame F1, mean of the labels that occur in it."""
     print("| order | submits | score when learned | at the end | largest fall, points |\n|---|---|---|---|---|")
     for number, order in enumerate(orders):
@@ -192,7 +191,7 @@ def retention(data: Data, orders: list[list[str]]) -> None:
 
 
 def _cut_scores(data: Data, model: AutoClassifier) -> Iterator[tuple[str, tuple[float, float]]]:
-    """The same rows, with up to a quarter of each test video missing at either end, and with all of it there."""
+    """Yield scores of the same rows with up to a quarter of each test video cut at either end, and without cuts."""
     random_numbers = np.random.default_rng(1)
     cut = {}
     for video in data.test:
@@ -214,7 +213,7 @@ def _lstm_score(data: Data, chosen: list[str]) -> tuple[float, float]:
 
 
 def read_data(path: Path, backbone: str, models: Path, cache: Path, profile: str, precision: str) -> Data:
-    """Extract what is not cached."""
+    """Read the data, extracting videos that are not cached."""
     described = json.loads(path.read_text())
     labels = list(described["labels"])
     rows: dict[str, Rows] = {}
@@ -243,7 +242,7 @@ def main() -> None:
     parser.add_argument("--steps", default="1,3,5,10,20", help="numbers of annotated videos")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--what", choices=("parts", "score", "honesty", "retention"), default="parts")
-    parser.add_argument("--lstm", action="store_true", help="the LSTM too, which takes long")
+    parser.add_argument("--lstm", action="store_true", help="also the LSTM, which takes long")
     args = parser.parse_args()
     data = read_data(args.data, args.backbone, args.models, args.cache, args.profile, args.precision)
     shuffled_pools = []
@@ -263,7 +262,7 @@ def main() -> None:
 
 
 def auto_alone(data: Data, orders: dict[int, list[list[str]]]) -> None:
-    """The default learner's scores on the test videos, order by order."""
+    """Print the default learner's scores on the test videos, order by order."""
     print("| videos | frame F1 / F1@50 | of each order |\n|---|---|---|")
     for step, chosen in orders.items():
         found = []
@@ -275,7 +274,7 @@ def auto_alone(data: Data, orders: dict[int, list[list[str]]]) -> None:
 
 
 def parts(data: Data, orders: dict[int, list[list[str]]], with_lstm: bool) -> None:
-    """The table of learners and their parts."""
+    """Print the table of learners and their parts."""
     table: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for step, chosen in orders.items():
         for order in tqdm(chosen, desc=f"{step} videos", unit="order"):

@@ -1,11 +1,11 @@
-"""Measure answers to many clients while the service extracts and trains, and its memory.
+"""Measure response times for many clients while the service extracts and trains, and its memory.
 
 python -m tools.load [--seconds 600] [--clients 20] [--seed 3] [--picture memory.png]
 
-Renders clips, starts a backend on empty folders and asks as Label Studio does: predictions of cached and of cold videos,
-webhooks (each is followed by a training), /setup and /health. Prints how often and how fast each was answered, and how much
-memory (proportional set size) each process holds. Exit code 1 if a request failed, if /health or /setup took too long, or if
-the memory of a process grows.
+Renders clips, starts a backend on empty folders and sends requests like Label Studio: predictions of cached and cold videos,
+webhooks (each followed by a training), /setup and /health. Prints the number and times of answers, and the memory
+(proportional set size) of each process. Exit code 1 if a request failed, if /health or /setup took too long, or if the memory
+of a process grows.
 """
 
 import argparse
@@ -37,16 +37,16 @@ from tests.index_clips import copy_distinct
 from tests.messages import Json, Project, task_of
 from tests.process_tree import descendants, memory_bytes, web_pids
 
-CLIPS = 8  # that are annotated, again and again: as many as there are, so that trainings stay as large as they are
+CLIPS = 8  # annotated again and again, so that the size of trainings stays the same
 COLD_AT_ONCE = 3  # more would only wait for each other
-PAUSE_SECONDS = (0.1, 0.9)  # of a client between two requests
-REQUEST_SECONDS = 100.0  # what Label Studio waits for a prediction
+PAUSE_SECONDS = (0.1, 0.9)  # between two requests of a client
+REQUEST_SECONDS = 100.0  # time that Label Studio waits for a prediction
 TRAINED_SECONDS = 300.0
 SAMPLE_SECONDS = 1.0
-LIMITS_MS = {"/health": 100.0, "/setup": 100.0}  # of the 99th percentile; Label Studio waits 1 s and 3 s
+LIMITS_MS = {"/health": 100.0, "/setup": 100.0}  # for the 99th percentile; Label Studio waits 1 s and 3 s
 WARM_UP = 1 / 3  # of the run: caches fill, libraries are loaded
-SECONDS_TO_JUDGE_MEMORY = 300.0  # a shorter run is all warm-up
-GROWTH, GROWTH_BYTES = 0.05, 16 * 2**20  # after the warm-up: of the mean, or in bytes if that is more
+SECONDS_TO_JUDGE_MEMORY = 300.0  # a shorter run is only warm-up
+GROWTH, GROWTH_BYTES = 0.05, 16 * 2**20  # tolerated after the warm-up: share of the mean, or bytes if that is more
 MIB = 2**20
 
 
@@ -70,7 +70,7 @@ class Answers:
 
 
 class Clients:
-    """Label Studio's users: each does one thing after another, by chance."""
+    """Simulated users of Label Studio, each with random requests in sequence."""
 
     def __init__(self, settings: Settings, clips: list[ClipTruth], seed: int):
         self._settings, self._clips, self._seed = settings, clips, seed
@@ -82,7 +82,7 @@ class Clients:
         self.stop = threading.Event()
 
     def prepare(self) -> None:
-        """Annotate every clip, and wait until each is predicted: the first training may know only the first of them."""
+        """Annotate every clip, and wait until each is predicted, because the first training may know only the first clips."""
         self._setup()
         for number in range(len(self._clips)):
             self._submit(number)
@@ -94,7 +94,7 @@ class Clients:
 
     @contextlib.contextmanager
     def at_work(self, number: int) -> Iterator[None]:
-        """So many clients while the context lasts."""
+        """Context with this number of running clients."""
         threads = [threading.Thread(target=self._client, args=(random.Random(f"{self._seed} {n}"),)) for n in range(number)]
         for thread in threads:
             thread.start()
@@ -128,12 +128,12 @@ class Clients:
         self._request("/webhook", "POST", "/webhook", event)
 
     def _predict(self, name: str, task: Json) -> Json | list[Any]:
-        """The prediction of a task; [] if there is none."""
+        """Request the prediction of a task; [] if there is none."""
         answer = self._request(name, "POST", "/predict", self._project.predict_body([task]))
         return answer["results"][0] if answer else []
 
     def _predict_cold(self, rng: random.Random) -> None:
-        """Ask for a video that nobody saw before, until there is a prediction."""
+        """Request predictions of a new video until there is one."""
         if not self._cold_slots.acquire(blocking=False):
             return
         try:
@@ -146,7 +146,7 @@ class Clients:
             self._cold_slots.release()
 
     def _request(self, name: str, method: str, path: str, body: Json | None) -> Json | None:
-        """The answer; None for an error. A new connection each, as Label Studio makes it."""
+        """Send a request; returns the answer, None for an error. Uses a new connection each time, like Label Studio."""
         content, error, answer = json.dumps(body).encode() if body else None, None, None
         connection = http.client.HTTPConnection(self._settings.host, self._settings.port, timeout=REQUEST_SECONDS)
         began = time.perf_counter()
@@ -175,21 +175,21 @@ class Memory:
 
     def sample(self) -> None:
         for pid, name in self._processes().items():
-            with contextlib.suppress(OSError):  # it ended meanwhile
+            with contextlib.suppress(OSError):  # the process has ended
                 here = (time.monotonic() - self._began, float(memory_bytes(pid)))
                 self.samples.setdefault(f"{name} ({pid})", []).append(here)
 
     def _processes(self) -> dict[int, str]:
-        """Process id -> what it is called."""
+        """Process id -> name."""
         master, *serving = web_pids(self._supervisor) or [0]
         names = {self._supervisor: "framewise serve", master: "gunicorn", **{pid: "web process" for pid in serving}}
         others = {p: "worker" if c.endswith("framewise work") else c for p, c in descendants(self._supervisor).items()}
         return {pid: name for pid, name in {**others, **names}.items() if pid}
 
     def trend(self, process: str, warm_up_seconds: float) -> tuple[float, float, float]:
-        """Straight line through the samples after the warm-up: mean in bytes, slope in bytes a second, growth in bytes.
+        """Line fit to the samples after the warm-up: (mean in bytes, slope in bytes per second, growth in bytes).
 
-        NaN if there are too few samples, of a process that was started again.
+        NaN if there are too few samples, for example of a restarted process.
         """
         points = np.array([p for p in self.samples[process] if p[0] >= warm_up_seconds]).reshape(-1, 2)
         if len(points) < 3:
@@ -199,12 +199,12 @@ class Memory:
 
 
 def main() -> int:
-    """Run it and print; 0 if all is as it should be."""
+    """Run and print; returns 0 without faults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=600.0, help="how long (default 600)")
-    parser.add_argument("--clients", type=int, default=20, help="that ask at the same time (default 20)")
-    parser.add_argument("--seed", type=int, default=3, help="of the clips and of who asks for what")
-    parser.add_argument("--picture", type=Path, help="a PNG of the memory over time")
+    parser.add_argument("--seconds", type=float, default=600.0, help="duration (default 600)")
+    parser.add_argument("--clients", type=int, default=20, help="number of simultaneous clients (default 20)")
+    parser.add_argument("--seed", type=int, default=3, help="random seed of clips and requests")
+    parser.add_argument("--picture", type=Path, help="write a PNG of the memory over time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="framewise-load-") as folder:
         root = Path(folder)
@@ -232,7 +232,7 @@ def main() -> int:
 
 
 def watch(memory: Memory, seconds: float) -> None:
-    """Sample for so long."""
+    """Sample for this time."""
     began, form = time.monotonic(), "{l_bar}{bar}| {n:.0f}/{total:.0f} s"
     with tqdm(total=seconds, desc="under load", bar_format=form) as bar:
         while (here := time.monotonic() - began) < seconds:
@@ -242,7 +242,7 @@ def watch(memory: Memory, seconds: float) -> None:
 
 
 def faults(answers: Answers, memory: Memory, seconds: float) -> list[str]:
-    """Faults, in words."""
+    """Descriptions of all faults."""
     found = [f"{path}: {len(errors)} requests failed; the first: {errors[0]}" for path, errors in answers.errors.items()]
     for path, limit in ((p, ms) for p, ms in LIMITS_MS.items() if p in answers.milliseconds):
         p99 = answers.p99(path)
@@ -263,14 +263,14 @@ def failed_jobs(overview: Json) -> list[str]:
 
 
 def report_faults(found: list[str]) -> int:
-    """Print what is wrong; the exit code."""
+    """Print the faults; returns the exit code."""
     for fault in found:
         print(f"WRONG: {fault}", file=sys.stderr)
     return 1 if found else 0
 
 
 def print_answers(answers: Answers) -> None:
-    """Number, errors, median, 99th percentile and maximum."""
+    """Print number, errors, median, 99th percentile and maximum."""
     print(f"\n{'':16} {'answers':>8} {'errors':>7} {'median':>8} {'p99':>8} {'max':>8}  ms")
     for path, values in sorted(answers.milliseconds.items()):
         wrong = len(answers.errors.get(path, []))
@@ -279,7 +279,7 @@ def print_answers(answers: Answers) -> None:
 
 
 def print_memory(memory: Memory, seconds: float) -> None:
-    """First, mean and last size, and the straight line after the warm-up."""
+    """Print first, mean and last size, and the slope after the warm-up."""
     print(f"\n{'PSS, MiB':26} {'first':>7} {'mean':>7} {'last':>7} {'slope':>9}  after the first {WARM_UP * seconds:.0f} s")
     for process, samples in memory.samples.items():
         mean, slope, _ = memory.trend(process, WARM_UP * seconds)
@@ -288,7 +288,7 @@ def print_memory(memory: Memory, seconds: float) -> None:
 
 
 def draw_memory(memory: Memory, path: Path) -> None:
-    """One line a process."""
+    """Draw one curve per process."""
     import matplotlib
 
     matplotlib.use("Agg")

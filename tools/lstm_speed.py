@@ -1,12 +1,12 @@
-"""Measure how fast MultiLabelLSTM learns one video, beside the plain way, which is that of Label Studio's example backend.
+"""Compare the speed of MultiLabelLSTM on one video with the plain way of Label Studio's example backend.
 
     python -m tools.lstm_speed [--threads 1,2] [--frames 500] [--labels 2] [--epochs 20] [--rounds 9]
 
-The plain way: chunks are cut out and padded beforehand and go through a shuffled DataLoader; the whole network sees each chunk;
-Adam as it comes; and after each epoch all chunks pass once more, for precision, recall, F1 and accuracy. Both learn the same
-features and labels with the same architecture, batch size and number of torch threads, in one process and in turns of so many
-epochs, of which no score ends any before. Prints medians, their spread (quartiles), and the ratio of each pair of turns; then
-where the time of an epoch goes in either, by torch.profiler on one thread: an operation's own time with that of its backward.
+The plain way: chunks are cut out and padded in advance and go through a shuffled DataLoader; the whole network sees each chunk;
+Adam with defaults; and after each epoch all chunks pass once more, for precision, recall, F1 and accuracy. Both learn the same
+features and labels with the same architecture, batch size and number of torch threads, in one process, taking turns of a fixed
+number of epochs without early stopping. Prints medians, quartiles, and the ratio of each pair of turns; then the breakdown of
+an epoch's time for both, by torch.profiler on one thread: an operation's own time with that of its backward.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from framewise.learning.networks import MultiLabelLSTM
 
 FEATURES, BATCH, CHUNK = 1280, 32, 16
 UNREACHABLE = 2.0
-# Parts of an epoch, by the operations that make them up; the first that fits counts.
+# Parts of an epoch, by their operations; the first match counts.
 PARTS = {
     "linear layers": ("addmm", "aten::mm", "aten::linear"),
     "LSTM": ("rnn",),
@@ -70,7 +70,7 @@ class PlainLSTM(nn.Module):
         return f1
 
     def scores(self, loader: "DataLoader[tuple[Tensor, ...]]") -> list[float]:
-        """Precision, recall, F1 and accuracy: means over the labels, of all chunks in a pass of their own."""
+        """Precision, recall, F1 and accuracy, means over the labels, in a separate pass over all chunks."""
         self.eval()
         with torch.no_grad():
             pairs = [(torch.sigmoid(self(x)), y) for x, y in loader]
@@ -87,7 +87,7 @@ def _chunks(rows: Tensor) -> Tensor:
 
 
 def made_up_video(frames: int, labels: int) -> tuple[Tensor, Tensor]:
-    """Features that are noise, and a direction of them while a label is on."""
+    """Random features, shifted in one direction while a label is on."""
     rng = np.random.default_rng(0)
     on = np.stack([(np.arange(frames) + 20 * c) % 60 < 25 for c in range(labels)], axis=1).astype(np.float32)
     features = rng.normal(size=(frames, FEATURES)) + 0.1 * on @ rng.normal(size=(labels, FEATURES))
@@ -101,7 +101,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def in_turns(learners: list[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each turn of each learner. The first round is to warm up."""
+    """Seconds of each turn of each learner. The first round is a warm-up."""
     found: list[list[float]] = [[] for _ in learners]
     for number in tqdm(range(rounds + 1), desc="rounds", leave=False):
         for seconds, learn in zip(found, learners, strict=True):
@@ -112,7 +112,7 @@ def in_turns(learners: list[Callable[[], object]], rounds: int) -> list[list[flo
 
 
 def parts_of(learn: Callable[[], object]) -> dict[str, float]:
-    """Seconds of each of PARTS, and of what is none of them."""
+    """Seconds of each of PARTS, and of the rest."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         learn()
     found = dict.fromkeys([*PARTS, "the rest"], 0.0)

@@ -1,7 +1,7 @@
-"""Measure how fast pages answer for a project of 1,000 tasks and 50 versions: medians, beside the 100 ms that are allowed.
+"""Measure the response times of pages for a project of 1,000 tasks and 50 versions: medians, against the limit of 100 ms.
 
-The project is made in a folder of its own: its tasks, annotations and predictions in the database, its versions as a training
-publishes them, with held-out scores of every annotated video. Then each page is asked for by HTTP from one web process.
+The project is created in its own folder: tasks, annotations and predictions in the database, versions as published by a
+training, with held-out scores of every annotated video. Then each page is requested over HTTP from one web process.
 """
 
 import argparse
@@ -43,7 +43,7 @@ HTML = {"Accept": "text/html"}
 
 
 def labeling_config(labels: Sequence[str] = LABELS) -> str:
-    """A project that learns these labels."""
+    """Labeling config with these labels."""
     tags = "".join(f'<Label value="{x}" background="{COLOURS[n % len(COLOURS)]}"/>' for n, x in enumerate(labels))
     return (
         f'<View><TimelineLabels name="timeline" toName="video" model_trainable="true">{tags}</TimelineLabels>'
@@ -54,7 +54,7 @@ def labeling_config(labels: Sequence[str] = LABELS) -> str:
 def fill(
     assembly: Assembly, key: str, tasks: int, versions: int, frames: int = 3000, annotated: int | None = None, video: str = ""
 ) -> None:
-    """Make a project: half of its tasks annotated unless it is said how many, the others predicted. video: of all tasks."""
+    """Create a project: half of its tasks annotated, unless a number is given, the others predicted. video: of all tasks."""
     number, random = int(key.split(".")[0]), np.random.default_rng(7)
     count = tasks // 2 if annotated is None else annotated
     assembly.annotations.put_project(key, number, labeling_config(), f"Gait study {number}")
@@ -80,14 +80,14 @@ def fill(
 
 
 def _facts(seconds: float) -> VideoFacts:
-    """Facts of a video of 30 pictures a second, which the labeling config's frame rate does not fit."""
+    """Facts of a video of 30 pictures per second, which does not match the labeling config's frame rate."""
     container, base = "mov,mp4,m4a,3gp,3g2,mj2", Fraction(1, 15360)
     info = VideoInfo(64, 64, "h264", "yuv420p", container, Fraction(30), base, seconds, 0.0, seconds)
     return VideoFacts(info, round(30 * seconds), 30.0, True, seconds, seconds, (RATE, round(seconds * RATE)))
 
 
 def _truth(random: np.random.Generator, frames: int) -> Array:
-    """(T, L) 0/1: stretches of seconds."""
+    """Truth 0/1 (T, L): stretches of some seconds."""
     truth = np.zeros((frames, len(LABELS)), dtype=np.uint8)
     at = 0
     while at < frames:
@@ -114,7 +114,7 @@ def _publish(assembly: Assembly, key: str, number: int, of: int, truths: list[Ar
     learned = truths[: max(1, round(len(truths) * number / of))]
     noise = 0.55 - 0.3 * number / of
     scores = [_scored(random, truth, noise) for truth in learned]
-    few = slice(0, 40)  # enough for numbers that look like some
+    few = slice(0, 40)  # enough for realistic numbers
     regions = [(float(s), bool(random.random() < s)) for s in random.uniform(0.1, 1, 120)]
     quality = measure(
         learned[few], scores[few], [s >= 0.5 for s in scores[few]], LABELS, "5-fold by video", False,
@@ -130,14 +130,14 @@ def _publish(assembly: Assembly, key: str, number: int, of: int, truths: list[Ar
     ]
 
     def write(folder: Path) -> None:
-        if number == of:  # of the others nobody asks
+        if number == of:  # the others are not shown
             write_held_out(folder, videos, LABELS)
 
     assembly.registry.publish(key, "timeline", f"v{number}-20261101T{number:06}Z", about, write)
 
 
 def _scored(random: np.random.Generator, truth: Array, noise: float) -> Array:
-    """Scores (T, L) like a learner's: smooth, mostly right, late at some edges, and wrong in some places."""
+    """Scores (T, L) like a learner's: smooth, mostly right, late at some edges, wrong in some places."""
     kernel = np.hanning(27) / np.hanning(27).sum()
     rough = truth + random.normal(0, noise * 4, truth.shape)
     smooth = np.stack([np.convolve(rough[:, c], kernel, "same") for c in range(truth.shape[1])], axis=1)
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--versions", type=int, default=50)
-    parser.add_argument("--times", type=int, default=15, help="how often each page is asked for")
+    parser.add_argument("--times", type=int, default=15, help="number of requests of each page")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -1,13 +1,12 @@
-"""Measure how long predictions from cached features take, and loading the features.
+"""Measure the time of predictions from cached features, and of loading the features.
 
     python -m tools.prediction_speed [--annotated 6,20] [--repeats 50] [--tasks 300] [--classifier auto]
 
-Renders clips of 6 to 8 seconds and one of 500 frames, starts a backend on empty folders, annotates some clips as Label Studio
-does, and waits until all is extracted and learned. Timed are then, in turn: a prediction of the clip of 500 frames in this
-process, the same over HTTP, one request of many tasks, and loading the features of a clip of 1259 frames: from framewise's
-cache, and from a joblib.Memory that pickles a list of one tensor a frame, which is how Label Studio's example backend keeps
-them. Nothing remembers an earlier answer: each one is computed. Prints medians, and the processor time of the first, which says
-more where others use the machine.
+Renders clips of 6 to 8 seconds and one of 500 frames, starts a backend on empty folders, annotates some clips like Label
+Studio, and waits until everything is extracted and learned. Then it times, in turn: a prediction of the clip of 500 frames in
+this process, the same over HTTP, one request of many tasks, and loading the features of a clip of 1259 frames: from framewise's
+cache, and from a joblib.Memory that pickles a list of one tensor per frame, like Label Studio's example backend. No answers are
+cached: each one is computed. Prints medians, and the processor time of the first, which is more reliable on a busy machine.
 """
 
 import argparse
@@ -64,7 +63,7 @@ class LabelStudio:
         end = time.monotonic() + PATIENCE_SECONDS
         while (jobs := self._client.get("/jobs").json())["pending"] or jobs["running"]:
             if time.monotonic() > end:
-                raise SystemExit("jobs do not end; look at the log of the backend")
+                raise SystemExit("jobs do not end; see the log of the backend")
             time.sleep(0.2)
 
 
@@ -75,7 +74,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def medians(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, all called in turn, after one that is not counted."""
+    """Median seconds of each call, taking turns, after an uncounted first one."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -88,7 +87,7 @@ def medians(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, floa
 def measure_predictions(
     settings: Settings, classifier: str, clips: list[ClipTruth], annotated: int, long: Path, args: Any
 ) -> None:
-    """Print a line of the table of predictions."""
+    """Print a row of the table of predictions."""
     tasks = [task_of(1000 + n, str(clips[n % len(clips)].path)) for n in range(args.tasks)]
     one = [task_of(999, str(long))]
     with BackendServer(settings, settings.data_dir.parent / "backend.log") as server:
@@ -97,7 +96,7 @@ def measure_predictions(
             studio.annotate(number, clip)
         studio.predict([*one, *tasks])
         studio.wait_until_idle()
-        assert all(studio.predict([*one, *tasks])), "not everything was extracted; look at the log of the backend"
+        assert all(studio.predict([*one, *tasks])), "not everything was extracted; see the log of the backend"
         backend, project = Assembly(settings).backend, studio.project
         found = medians(
             {
@@ -147,7 +146,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--tasks", type=int, default=300, help="of one request")
     args = parser.parse_args()
-    one_processor_a_thread()  # as web processes do
+    one_processor_a_thread()  # like web processes
     with tempfile.TemporaryDirectory(prefix="framewise-speed-") as name:
         folder = Path(name)
         with tqdm(desc="rendering", total=CLIPS, unit="clip", leave=False) as bar:

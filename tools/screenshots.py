@@ -1,4 +1,4 @@
-"""Render the pictures of the documentation: framewise's pages, and Label Studio with predictions, both of a running demo.
+"""Render the pictures of the documentation from a running demo: framewise's pages, and Label Studio with predictions.
 
 Needs a Chromium, and a Label Studio in the variable LABEL_STUDIO, which ``make screenshots`` gives. Takes as long as the demo.
 """
@@ -65,12 +65,12 @@ def _shoot(page: Page, address: str, path: Path, hover: str = "", keys: Sequence
         box = page.locator(hover).first.bounding_box()
         assert box is not None
         page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 20)
-    page.wait_for_timeout(1500)  # pictures that are decoded on demand, and the seek of a video
+    page.wait_for_timeout(1500)  # for pictures decoded on demand, and for seeking in a video
     _save(page, path)
 
 
 def _save(page: Page, path: Path) -> None:
-    """A screenshot of 256 colours: a third of the bytes, and no difference that a reader sees."""
+    """Save a screenshot with 256 colours: a third of the bytes, without a visible difference."""
     page.screenshot(path=path)
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
@@ -79,7 +79,7 @@ def _save(page: Page, path: Path) -> None:
 
 
 def _take_editor(demo: Demo, path: Path) -> None:
-    """The clip in which most touches are predicted, at one of them."""
+    """Take a screenshot of the clip with the most predicted touches, at one of them."""
     touches = [outcome.predicted[:, 0] for outcome in demo.outcomes]
     most = max(range(len(touches)), key=lambda n: len(runs(touches[n])))
     start, stop = runs(touches[most])[0]

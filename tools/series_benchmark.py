@@ -1,19 +1,19 @@
-"""Measure the default learner on time series, beside the example backend `timeseries_segmenter` of Label Studio.
+"""Compare the default learner on time series with Label Studio's example backend `timeseries_segmenter`.
 
     python -m tools.series_benchmark
     python -m tools.series_benchmark --annotated 1,3 --seeds 1 --data rendered
     python -m tools.series_benchmark --unlike --annotated 1,3 --seeds 4 --test 6
 
-That backend (label-studio-ml-backend, examples/timeseries_segmenter) is written anew here by its description: a bidirectional
-LSTM of two layers on windows of 50 samples, half overlapping; raw values; one label or none a sample; trained until the score
-of the training data itself is high enough, or for so many epochs. Both get the same recordings, and are scored on the samples
-of recordings that neither has seen: frame F1 / F1@50, means over the labels.
+That backend (label-studio-ml-backend, examples/timeseries_segmenter) is reimplemented here from its description: a
+bidirectional LSTM of two layers on half-overlapping windows of 50 samples; raw values; at most one label per sample; trained
+until the score on the training data is high enough, or for a number of epochs. Both get the same recordings, and are scored on
+the samples of unseen recordings: frame F1 / F1@50, means over the labels.
 
-rendered: an accelerometer lies still, is shaken, or is turned. worn: as people wear sensors, walking, running and falling, each
-time in another orientation, with another gain, at another pace, with drift and gaps in the file. motions: walking, running and
-jumping with an accelerometer and a gyroscope, at each person's pace and strength; the slow ones have 10 samples a second.
+rendered: an accelerometer lies still, is shaken, or is turned. worn: worn sensors while walking, running and falling, each
+time with another orientation, gain and pace, with drift and gaps in the file. motions: walking, running and jumping with an
+accelerometer and a gyroscope, with the pace and strength of different people; the slow ones have 10 samples per second.
 
---unlike: ours alone, the first version after a submit, on recordings unlike those learned from: in rate, zero, unit or
+--unlike: only ours, the first version after a submit, on recordings unlike those learned from: in rate, zero, unit or
 channels.
 """
 
@@ -48,7 +48,7 @@ WINDOW, HIDDEN, LAYERS, LEARNING_RATE, BATCH, EPOCHS, GOOD_ENOUGH = 50, 64, 2, 1
 
 @dataclass(frozen=True)
 class Recording:
-    """values (N, C) and truth 0/1 (N, L) of a recording; series: as the service reads its file."""
+    """values (N, C) and truth 0/1 (N, L) of a recording. series: as read by the service from its file."""
 
     values: Array
     truth: Array
@@ -72,7 +72,7 @@ def rendered(random: np.random.Generator, moments: Array, when: Sequence[tuple[i
 
 
 def worn(random: np.random.Generator, moments: Array, when: Sequence[tuple[int, float, float]]) -> Array:
-    """Walking (two steps a second), running (three, harder), a fall (a jerk, then lying)."""
+    """Simulate walking (two steps per second), running (three, harder), a fall (a jerk, then lying)."""
     values: Array = np.zeros((len(moments), 3)) + [0, 0, 1]
     pace, shaky = float(random.uniform(0.85, 1.15)), float(random.uniform(0.7, 1.4))
     for label, start, end in when:
@@ -92,7 +92,7 @@ def worn(random: np.random.Generator, moments: Array, when: Sequence[tuple[int, 
 
 
 def motions(random: np.random.Generator, moments: Array, when: Sequence[tuple[int, float, float]]) -> Array:
-    """Walking, running and jumping; acceleration in m/s², turning in rad/s."""
+    """Simulate walking, running and jumping; acceleration in m/s², rotation in rad/s."""
     values: Array = np.zeros((len(moments), 6)) + [0, 0, 9.81, 0, 0, 0]
     tempo, strength = random.uniform(0.85, 1.15), random.uniform(0.75, 1.3)
     phases = random.uniform(0, 2 * np.pi, 9)
@@ -135,7 +135,7 @@ def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesRea
     for label, start, end in when:
         truth[(moments >= start) & (moments < end), label] = 1
     kept = np.ones(len(moments), bool)
-    if kind == "worn":  # a packet or two that never came
+    if kind == "worn":  # one or two lost packets
         for start in random.integers(0, len(moments), 2):
             kept[start : start + int(random.integers(5, 25))] = False
     path = folder / f"{kind}-{seed}.csv"
@@ -145,7 +145,7 @@ def record(kind: str, seed: int, seconds: float, folder: Path, reader: SeriesRea
     return Recording(values[kept], truth[kept], reader.read(MediaFile.of(path), replace(SERIES, channels=names)))
 
 
-# Ours: what it finds in each sample.
+# Ours: predictions for each sample.
 
 
 def ours(train: Sequence[Recording], test: Sequence[Recording], labels: list[str]) -> list[Array]:
@@ -177,8 +177,8 @@ def _steps(recording: Recording, rate: float) -> Array:
 
 @dataclass(frozen=True)
 class Unlike:
-    """A difference of recordings, of which twice as many samples as usual are rendered. every: which of these are taken. zero
-    (in standard deviations), unit, missing: of one channel."""
+    """A change to recordings, which are rendered with twice as many samples as usual. every: step of the samples that are kept.
+    zero (in standard deviations), unit, missing: of one channel."""
 
     every: int = 2
     zero: float = 0.0
@@ -268,7 +268,7 @@ def example(train: Sequence[Recording], test: Sequence[Recording], labels: list[
 
 
 def _windows(x: Tensor) -> Tensor:
-    """(n, WINDOW, ...) each half a window after the one before; the last one ends with the recording."""
+    """Windows (n, WINDOW, ...), each half a window after the one before; the last ends with the recording."""
     starts = [*range(0, len(x) - WINDOW, WINDOW // 2), len(x) - WINDOW]
     return torch.stack([x[start : start + WINDOW] for start in starts])
 
@@ -295,7 +295,7 @@ def _predicted(network: Segmenter, values: Array) -> Array:
 
 
 def score(truth: Sequence[Array], found: Sequence[Array]) -> tuple[float, float]:
-    """Frame F1 and F1@50, means over the labels, of all recordings together."""
+    """Frame F1 and F1@50, means over the labels, pooled over all recordings."""
     frames = mean_frame_f1(np.concatenate(truth), np.concatenate(found))
     segments = []
     for label in range(truth[0].shape[1]):

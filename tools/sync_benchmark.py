@@ -1,12 +1,13 @@
-"""Measure ``framewise sync estimate`` on recordings with a known truth, beside other tools that one could install.
+"""Measure ``framewise sync estimate`` on recordings with known truth, and compare it with other tools.
 
-    python -m tools.sync_benchmark                       # sound and pictures that it makes; 200 unrelated pairs of each
-    python -m tools.sync_benchmark --peers PYTHON        # the same sounds given to audio-offset-finder, syncstart and audalign
+    python -m tools.sync_benchmark                       # rendered sound and pictures; 200 unrelated pairs of each
+    python -m tools.sync_benchmark --peers PYTHON        # the same sounds with audio-offset-finder, syncstart and audalign
     python -m tools.sync_benchmark --fit                 # the constants of framewise/sync/offsets/confidence.py
-    python -m tools.sync_benchmark --folder FOLDER       # also recordings of your own that started together
-    python -m tools.sync_benchmark --hour                # two recordings of an hour, with time and memory
+    python -m tools.sync_benchmark --folder FOLDER       # also your own recordings that started together
+    python -m tools.sync_benchmark --hour                # time and memory for two recordings of an hour
 
-PYTHON is that of an environment of its own with `pip install audio-offset-finder syncstart audalign`, and FFmpeg on the path.
+PYTHON is the interpreter of a separate environment with `pip install audio-offset-finder syncstart audalign`, and FFmpeg on
+the path.
 """
 
 import argparse
@@ -46,7 +47,7 @@ PEER_TIMEOUT = 120
 
 @dataclass(frozen=True)
 class Item:
-    """A recording: of which scene, when it started on the scene's clock, and how its clock runs."""
+    """A recording: its scene, its start on the scene's clock, and its clock's drift."""
 
     path: str
     scene: int
@@ -58,7 +59,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Row:
-    """Answer about a pair. error: seconds, None if the two have nothing to do with each other or nothing was answered."""
+    """Answer about a pair. error: seconds, None if the two are unrelated or there is no answer."""
 
     related: bool
     kind: str
@@ -72,7 +73,7 @@ class Row:
 
 
 def make_sounds(seed: int, folder: str) -> list[Item]:
-    """Two recordings of one sound."""
+    """Make two recordings of one sound."""
     rng = np.random.default_rng([1, seed])
     kind = KINDS[seed % len(KINDS)]
     sound = make(kind, rng, SOUND_SECONDS)
@@ -84,7 +85,7 @@ def make_sounds(seed: int, folder: str) -> list[Item]:
 
 
 def make_films(seed: int, folder: str) -> list[Item]:
-    """Two cameras in one scene."""
+    """Make the recordings of two cameras in one scene."""
     rng = np.random.default_rng([2, seed])
     scene, items = make_scene(rng, 34), []
     for number in range(2):
@@ -105,7 +106,7 @@ def _material(item: Item, scratch: Path) -> Material:
 
 
 def judge(one: Item, two: Item, a: Material, b: Material) -> Row:
-    """Answer about two recordings, beside the truth."""
+    """Compare the answer about two recordings with the truth."""
     related = one.scene == two.scene
     true = (two.offset - one.offset) / (1 + one.drift_ppm * 1e-6)
     began = time.perf_counter()
@@ -118,7 +119,7 @@ def judge(one: Item, two: Item, a: Material, b: Material) -> Row:
 
 
 def run_pairs(items: Sequence[Sequence[Item]], unrelated: int, scratch: Path, what: str) -> list[Row]:
-    """Each scene's two recordings, and ``unrelated`` pairs of two scenes, of the same kind where there are kinds."""
+    """Run each scene's two recordings, and ``unrelated`` pairs of different scenes, of the same kind if there are kinds."""
     every = [item for pair in items for item in pair]
     materials = {item.path: _material(item, scratch) for item in tqdm(every, desc=f"measuring {what}", disable=None)}
     pairs = [(pair[0], pair[1]) for pair in items if len(pair) == 2]
@@ -129,7 +130,7 @@ def run_pairs(items: Sequence[Sequence[Item]], unrelated: int, scratch: Path, wh
 
 
 def report(name: str, rows: Sequence[Row], right: float) -> None:
-    """Errors, answers, false answers, and a table of confidences against truth."""
+    """Print errors, answers, false answers, and a table of confidences against truth."""
     related, unrelated = [r for r in rows if r.related], [r for r in rows if not r.related]
     answered = [r for r in related if r.answered]
     errors = np.array([r.error for r in answered]) * 1000
@@ -162,8 +163,8 @@ def report(name: str, rows: Sequence[Row], right: float) -> None:
 
 
 def fit(rows: Sequence[Row], right: float) -> tuple[float, tuple[float, ...]]:
-    """(bias, weights) of the logistic function that tells right answers from wrong ones; weights are not negative. Half of the
-    weight lies on either, and a ridge keeps separable ones from growing without end."""
+    """Fit (bias, weights) of the logistic function that separates right from wrong answers; weights are not negative. Both
+    classes have half of the weight, and a ridge keeps the weights finite if they are separable."""
     kept = [r for r in rows if r.features]
     x = np.array([r.features for r in kept])
     y = np.array([r.related and r.raw_error <= right for r in kept], float)
@@ -210,7 +211,7 @@ with tempfile.TemporaryDirectory() as f:
 
 
 def run_peers(python: str, pairs: Sequence[tuple[Item, Item]]) -> None:
-    """The same pairs given to other packages and to ours, each a process of its own, one after the other."""
+    """Run the same pairs with other packages and ours, each in its own process, one after another."""
     ours = (
         "import json, sys\nfrom pathlib import Path\n"
         "from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets\n"
@@ -240,7 +241,7 @@ def run_peers(python: str, pairs: Sequence[tuple[Item, Item]]) -> None:
 
 
 def _ask(python: str, code: str, one: str, two: str) -> tuple[float | None, bool]:
-    path = os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", "")))  # where their FFmpeg may be
+    path = os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", "")))  # their FFmpeg may be there
     command, env = [python, "-c", code, one, two], {**os.environ, "PATH": path}
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=PEER_TIMEOUT, env=env)
@@ -253,7 +254,7 @@ def _ask(python: str, code: str, one: str, two: str) -> tuple[float | None, bool
     return (None if value is None else float(value)), False
 
 
-# A process's own peak, in KiB: what the system counts for a child begins with the peak of the process that started it.
+# Peak memory in KiB, read by the process itself: the system's count for a child starts with the peak of its parent.
 MEASURED = """
 import sys
 from framewise.commands.cli import main
@@ -265,7 +266,7 @@ sys.exit(code)
 
 
 def run_hour(scratch: Path) -> None:
-    """Two recordings of an hour each, in a process of its own: seconds, and the most memory."""
+    """Run two recordings of an hour each in a separate process, and print seconds and peak memory."""
     rng = np.random.default_rng(5)
     sound = np.concatenate([make(KINDS[i % 3], rng, 60) for i in range(61)])
     paths = [
@@ -282,7 +283,7 @@ def run_hour(scratch: Path) -> None:
 
 
 def run_folder(folder: Path, scratch: Path) -> None:
-    """Recordings of a folder that started together: what is said of each pair, against 0."""
+    """Run recordings of a folder that started together, and compare the answer for each pair with 0."""
     from framewise.sync.offsets.estimate import EstimateOptions, estimate_offsets
 
     for place in sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES}):
@@ -330,13 +331,13 @@ def main() -> None:
     parser.add_argument("--sounds", type=int, default=150, help="related pairs of sound; 150")
     parser.add_argument("--films", type=int, default=40, help="related pairs of film; 40")
     parser.add_argument("--unrelated", type=int, default=200, help="unrelated pairs of each; 200")
-    parser.add_argument("--strangers", type=Path, metavar="FOLDER", help="films of which no two belong together")
+    parser.add_argument("--strangers", type=Path, metavar="FOLDER", help="unrelated films")
     parser.add_argument("--fit", action="store_true", help="print the constants of the confidence")
-    parser.add_argument("--peers", metavar="PYTHON", help="an environment with other packages")
-    parser.add_argument("--peer-pairs", type=int, default=24, help="pairs that others are given; 24, a third of them unrelated")
-    parser.add_argument("--folder", type=Path, action="append", default=[], help="recordings of one's own")
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter of an environment with other packages")
+    parser.add_argument("--peer-pairs", type=int, default=24, help="pairs for other packages; 24, a third unrelated")
+    parser.add_argument("--folder", type=Path, action="append", default=[], help="your own recordings")
     parser.add_argument("--hour", action="store_true", help="two recordings of an hour")
-    parser.add_argument("--jobs", type=int, default=2, help="processes that make material; 2")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that render material; 2")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

@@ -1,7 +1,7 @@
-"""Measure the stretching of sound to another clock: by rates, as ``framewise sync apply --correct-drift`` does, and by atempo.
+"""Compare two ways to stretch sound to another clock: by rates, as in ``framewise sync apply --correct-drift``, and by atempo.
 
-Prints, for tones and drifts, decibels of the tone above what differs from the right one, and microseconds that it is off at
-the end.
+Prints, for tones and drifts, decibels of the tone above its difference from the correct one, and the error at the end in
+microseconds.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ def stretched(samples: FloatArray, graph: str) -> FloatArray:
 
 
 def measured(found: FloatArray, tone: float, rate: float) -> tuple[float, float]:
-    """Decibels, and microseconds at the end."""
+    """(decibels, microseconds at the end)."""
     seconds = np.arange(len(found)) / SAMPLE_RATE
     right, inner = np.sin(2 * np.pi * tone * seconds / rate), slice(SAMPLE_RATE, len(found) - SAMPLE_RATE)
     error = found[inner] - right[inner]

@@ -1,4 +1,4 @@
-"""Recordings with a known truth for ``sync_benchmark.py``: sounds of several kinds, as several microphones record them."""
+"""Recordings with known truth for ``sync_benchmark.py``: several kinds of sound, recorded by several microphones."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +18,7 @@ KINDS = ("speech", "music", "impulsive")
 
 
 def speech_like(rng: np.random.Generator, seconds: float) -> Floats:
-    """Syllables: a pulse train of a gliding pitch or noise, through three formants that change, with pauses between phrases."""
+    """Syllables: noise or a pulse train of gliding pitch through three changing formants, with pauses between phrases."""
     out = np.zeros(int(seconds * BASE_RATE) + BASE_RATE, np.float32)
     at, pitch = 0.0, rng.uniform(90, 230)
     while at < seconds:
@@ -49,7 +49,7 @@ def speech_like(rng: np.random.Generator, seconds: float) -> Floats:
 
 
 def music_like(rng: np.random.Generator, seconds: float) -> Floats:
-    """A beat of drums that repeats, chords that come again, and a melody of its own: much in it is alike at other lags."""
+    """A repeated drum beat, recurring chords and a unique melody: much of it is similar at other lags."""
     out = np.zeros(int((seconds + 3) * BASE_RATE), np.float32)
     beat = 60 / rng.uniform(80, 150)
     scale = 110 * 2 ** (np.array([0, 2, 3, 5, 7, 8, 10, 12, 14, 15, 17, 19]) / 12) * 2 ** (rng.integers(0, 12) / 12)
@@ -69,7 +69,7 @@ def music_like(rng: np.random.Generator, seconds: float) -> Floats:
 
 
 def impulsive(rng: np.random.Generator, seconds: float) -> Floats:
-    """Claps, knocks and steps at times of no rhythm, with a faint rustle between."""
+    """Claps, knocks and steps at irregular times, with a faint rustle between."""
     out = rng.normal(0, 0.002, int((seconds + 1) * BASE_RATE)).astype(np.float32)
     at = rng.uniform(0, 0.5)
     while at < seconds:
@@ -125,7 +125,7 @@ SUFFIX = {"wav": ("wav", "pcm_s16le"), "aac": ("mp4", "aac"), "mp3": ("mp3", "li
 
 
 def record(sound: Floats, take: Take, rng: np.random.Generator, target: Path) -> Path:
-    """Write what a microphone hears of a sound: t on its clock is (1 + drift) t + offset on the sound's."""
+    """Write a microphone's recording of a sound: t on its clock is (1 + drift) t + offset on the sound's."""
     if take.echo_seconds:
         n = int(take.echo_seconds * BASE_RATE)
         room = rng.normal(0, 1, n) * np.exp(-6.9 * np.arange(n) / n) * 0.06
@@ -143,14 +143,14 @@ def record(sound: Floats, take: Take, rng: np.random.Generator, target: Path) ->
 
 
 def _noise(rng: np.random.Generator, count: int) -> Floats:
-    """Noise of unit power: white, or with more of the low as in a street."""
+    """Noise of unit power: white, or with more low frequencies, like a street."""
     white = rng.normal(0, 1, count)
     tilted = lfilter([1], [1, -rng.choice([0.0, 0.7, 0.9])], white)
     return np.asarray(tilted / tilted.std(), np.float32)
 
 
 def write_sound(target: Path, samples: Floats, sample_rate: int, codec: str = "wav") -> Path:
-    """samples (N,) in -1 .. 1 as a file; the suffix is that of the codec. Returns its path."""
+    """Write samples (N,) in -1 .. 1 to a file with the suffix of the codec; returns its path."""
     suffix, name = SUFFIX[codec]
     path = target.with_suffix("." + suffix)
     with av.open(str(path), "w") as container:
@@ -173,7 +173,7 @@ def write_sound(target: Path, samples: Floats, sample_rate: int, codec: str = "w
 
 
 def random_takes(rng: np.random.Generator, total: float) -> tuple[Take, Take]:
-    """Two recordings of one sound of ``total`` seconds that overlap by 10 s at least, each as good or bad as it comes."""
+    """Recipes of two recordings of one sound of ``total`` seconds that overlap by at least 10 s, of random quality."""
     lengths = rng.uniform(15, 45, 2)
     first = float(rng.uniform(0, total - lengths[0]))
     low = max(0.0, first - lengths[1] + 10, first - 19.5)

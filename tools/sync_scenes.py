@@ -1,4 +1,4 @@
-"""Rendered scenes that several cameras film from places of their own, with a known truth, for ``sync_benchmark.py``."""
+"""Rendered scenes filmed by several cameras from different places, with known truth, for ``sync_benchmark.py``."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,13 +11,13 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 Floats = npt.NDArray[np.float64]
 
-WORLD_RATE = 240  # instants a second at which the scene is known; between them it is interpolated
+WORLD_RATE = 240  # instants per second at which the scene is computed; it is interpolated between them
 WIDTH, HEIGHT = 192, 144
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Moving figures: places (A, N, 2) in about -1 .. 1 and sizes (A, N) of A figures, at N instants of WORLD_RATE."""
+    """Moving figures: places (A, N, 2) in about -1 .. 1 and sizes (A, N) of A figures at N instants of WORLD_RATE."""
 
     places: Floats
     sizes: Floats
@@ -31,7 +31,7 @@ class Scene:
 
 
 def make_scene(rng: np.random.Generator, seconds: float) -> Scene:
-    """Two to five figures that walk, stop, turn and gesture: bursts of movement at times of no rhythm."""
+    """Two to five figures that walk, stop, turn and gesture: bursts of movement at irregular times."""
     figures, count = int(rng.integers(2, 6)), int(seconds * WORLD_RATE)
     places, sizes = np.empty((figures, count, 2)), np.empty((figures, count))
     t = np.arange(count) / WORLD_RATE
@@ -47,7 +47,7 @@ def make_scene(rng: np.random.Generator, seconds: float) -> Scene:
 
 
 def _bursts(rng: np.random.Generator, count: int, mean_seconds: float) -> Floats:
-    """0 .. 1, on and off for random times, with soft edges."""
+    """Signal of 0 .. 1 that is on and off for random times, with soft edges."""
     out, at, on = np.zeros(count), 0, bool(rng.random() < 0.5)
     while at < count:
         length = int((rng.exponential(mean_seconds) + 0.15) * WORLD_RATE)
@@ -58,7 +58,7 @@ def _bursts(rng: np.random.Generator, count: int, mean_seconds: float) -> Floats
 
 @dataclass(frozen=True)
 class Camera:
-    """offset: when it starts on the scene's clock. turn, flip, zoom, shift: how it stands; noise: grey levels; gain: light."""
+    """offset: start on the scene's clock. turn, flip, zoom, shift: position. noise: grey levels. gain: brightness."""
 
     offset: float
     seconds: float
@@ -90,7 +90,7 @@ def random_camera(rng: np.random.Generator, offset: float, seconds: float) -> Ca
 
 
 def film(scene: Scene, camera: Camera, rng: np.random.Generator, path: Path) -> Path:
-    """Write what a camera sees, as H.264."""
+    """Write a camera's video as H.264."""
     background = gaussian_filter(rng.normal(0, 1, (HEIGHT, WIDTH)), 4) * 200 + 110
     grid_y, grid_x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     turn = np.array([[np.cos(camera.turn), -np.sin(camera.turn)], [np.sin(camera.turn), np.cos(camera.turn)]])

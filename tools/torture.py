@@ -1,12 +1,12 @@
-"""Kills the service again and again, and checks that nothing was lost, half written or forgotten.
+"""Kill the service again and again, and check that nothing was lost, half written or forgotten.
 
 python -m tools.torture [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
 
-In rounds: the service gets annotations and asks for predictions of cold videos while its processes are ended by kill -9,
+In rounds: the service gets annotations and requests for predictions of cold videos while its processes are killed by kill -9,
 at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while
-tasks are fetched from Label Studio, while a webhook is being answered. Then it may come to rest, and every promise is checked.
-The first one that is broken ends the run with exit code 1; what is on disk then is kept. A job is not killed more than four
-times: the fifth would end it as failed.
+tasks are fetched from Label Studio, while a webhook is being answered. Then it may finish its work, and every promise is
+checked. The first broken one ends the run with exit code 1; the files on disk are kept then. A job is not killed more than four
+times, because it would count as failed after the fifth.
 """
 
 import argparse
@@ -55,34 +55,34 @@ LABELS = ("Walk", "Run")
 CONFIG = labeling_config(
     *LABELS,
     model_trainable="true",
-    model_classifier_type="lstm",  # quick, so that a run has many trainings
+    model_classifier_type="lstm",  # fast, so that a run has many trainings
     model_classifier_epochs="3",
     model_score_threshold="0",
 )
 KEY = "a-legacy-token"
-# Frames of the clips. The last has two chunks in the cache.
+# Frames of the clips. The last clip has two chunks in the cache.
 CLIP_LENGTHS = (24, 31, 60, 1100)
 LONG = len(CLIP_LENGTHS) - 1
 KILLS_A_ROUND = 6
 WORKER_KILLS_A_ROUND = 4  # one fewer than framewise.store.job_state.MAX_ATTEMPTS
-ROUNDS_A_PROJECT = 4  # then others are begun: a training of few videos is quick
+ROUNDS_A_PROJECT = 4  # then new projects are started: a training on few videos is fast
 PROJECTS = 2
 IDLE_SECONDS = 180.0
 END_SECONDS = 90.0
-AIM_SECONDS = 6.0  # after which it is killed all the same
-STUDIO_SECONDS = 0.05  # that Label Studio takes to store a prediction
+AIM_SECONDS = 6.0  # after this time the process is killed anyway
+STUDIO_SECONDS = 0.05  # time of Label Studio to store a prediction
 PUSH_QUIET_SECONDS = 0.5
 TASKS_A_PAGE = 7  # few, so that there are several pages
 FILES_OF_A_VERSION = {"network.json", "version.json", "weights.safetensors"}
 
 
 class Violation(Exception):
-    """A promise of the service that was broken."""
+    """A broken promise of the service."""
 
 
 class LabelStudioStandIn(ThreadingHTTPServer):
     """The part of Label Studio that framewise needs, behind a legacy token: projects, tasks with their annotations in
-    pages, and predictions. A real one starts for a minute."""
+    pages, and predictions. A real one takes a minute to start."""
 
     daemon_threads = True
 
@@ -92,31 +92,31 @@ class LabelStudioStandIn(ThreadingHTTPServer):
         self.projects: dict[int, Project] = {}
         self.tasks: dict[int, Json] = {}  # each with its project's number and its annotations
         self.predictions: dict[int, Json] = {}
-        # What came since they were cleared.
+        # Requests since the last clearing.
         self.listed, self.arrived, self.stored = threading.Event(), threading.Event(), threading.Event()
-        # Tasks that were asked about while a prediction of them was on its way into the list: a killed worker's last
-        # request. Nobody outside of Label Studio can keep a second one from being made then.
+        # Tasks that were asked about while a prediction from a killed worker's last request was still being stored.
+        # Nothing outside Label Studio can prevent a second one then.
         self.excused: set[int] = set()
         self._on_its_way: collections.Counter[int] = collections.Counter()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    # What its users do.
+    # Actions of its users.
 
     def import_task(self, project: Project, task: Json) -> None:
         with self._lock:
             self.tasks[task["id"]] = {**task, "project": project.id, "annotations": []}
 
     def annotate(self, project: Project, task: Json, annotation: Json) -> None:
-        """An annotation that is submitted or updated; Label Studio has it before it tells of it."""
+        """Submit or update an annotation; Label Studio stores it before it sends the event."""
         with self._lock:
             there = self.tasks.get(task["id"], {"annotations": []})["annotations"]
             others = [a for a in there if a["id"] != annotation["id"]]
             self.tasks[task["id"]] = {**task, "project": project.id, "annotations": [*others, annotation]}
 
     def keep_answer(self, task: int, prediction: Json) -> None:
-        """A prediction with which a request was answered."""
+        """Store the prediction that answered a request."""
         with self._lock:
             if prediction["model_version"] not in self._versions(task):
                 self._add({**prediction, "task": task})
@@ -126,12 +126,12 @@ class LabelStudioStandIn(ThreadingHTTPServer):
         with self._lock:
             return self._versions(task)
 
-    # What it answers.
+    # Answers to requests.
 
     def get(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
         with self._lock:
             if path == "/api/predictions/":
-                task = int(query["task"])  # what is not asked about a task is refused
+                task = int(query["task"])  # requests without a task are refused
                 if self._on_its_way[task]:
                     self.excused.add(task)
                 return 200, [p for p in self.predictions.values() if p["task"] == task]
@@ -179,7 +179,7 @@ class LabelStudioStandIn(ThreadingHTTPServer):
         return (204 if removed else 404), None
 
     def _list(self, project: int, page_size: int, query: Json) -> Json:
-        """A page of a project's tasks as the Data Manager lists them; total: of all that the filters let through."""
+        """Page of a project's tasks as listed by the Data Manager. total: number of all that match the filters."""
         asked = {f["filter"].removeprefix("filter:tasks:"): f["value"] for f in query.get("filters", {}).get("items", [])}
         included = query.get("selectedItems", {}).get("included", self.tasks)
         versions = asked.get("predictions_model_versions")
@@ -232,18 +232,18 @@ class _Api(BaseHTTPRequestHandler):
     def _answer(self, found: Callable[[str], tuple[int, Any]]) -> None:
         allowed = self.headers["Authorization"] == f"Token {KEY}"
         status, body = found(urlsplit(self.path).path) if allowed else (401, {"detail": "refused"})
-        with contextlib.suppress(ConnectionError):  # who asked was killed
+        with contextlib.suppress(ConnectionError):  # the client was killed
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(b"" if status == 204 else json.dumps(body).encode())
 
     def log_message(self, *_: Any) -> None:
-        """Nothing: it would be one line a request."""
+        """Log nothing: it would be one line per request."""
 
 
 class Victims:
-    """``framewise serve`` and further workers: ends them, and starts what nobody else starts again."""
+    """``framewise serve`` and further workers: kills them, and restarts those that nothing else restarts."""
 
     def __init__(self, settings: Settings, log: Path, further_workers: int):
         self.backend = BackendServer(settings, log)
@@ -252,7 +252,7 @@ class Victims:
         self._further: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start what does not run, and wait until the service answers."""
+        """Start whatever is not running, and wait until the service answers."""
         if not (self._started and is_alive(self.backend.pid)):
             self.backend.start()
             self._started = True
@@ -268,7 +268,7 @@ class Victims:
             stop_child(worker)
 
     def pids(self, target: str) -> list[int]:
-        """Processes of a target that live now: worker and workers, web (those that answer), master, supervisor, all."""
+        """Live processes of a target: worker and workers, web (those that answer), master, supervisor, all."""
         further = [w.pid for w in self._further if w.poll() is None]
         if target in ("worker", "workers"):
             return [*worker_pids(self.backend.pid), *further]
@@ -280,10 +280,10 @@ class Victims:
         return serving if target == "web" else [master] if master else []
 
     def aim(self, pids: list[int]) -> Callable[[], None]:
-        """``kill -9`` of processes, to be called at once when the moment comes: all looking around was done before. It waits
-        until the service is whole again, as far as this tool has to see to it."""
+        """Prepare a ``kill -9`` of processes, to be called at the right moment without any delay. The call waits until the
+        service is complete again, as far as this tool is responsible."""
         below = descendants(self.backend.pid)
-        needed = {self.backend.pid, *web_pids(self.backend.pid)[:1]}  # with one of these the whole service ends
+        needed = {self.backend.pid, *web_pids(self.backend.pid)[:1]}  # if one of these dies, the whole service ends
 
         def kill() -> None:
             for pid in pids:
@@ -305,18 +305,18 @@ class Told:
     """Messages sent to the service, and its answers."""
 
     events: list[str] = field(default_factory=list)  # recorded: answered with 200
-    # (project, annotation) -> its results since the one that was answered last, oldest first. Any may be the one in the store.
+    # (project, annotation) -> its results since the last answered one, oldest first. Any of them may be in the store.
     annotations: dict[tuple[str, int], list[list[Json]]] = field(default_factory=dict)
     annotated: dict[int, tuple[Project, Json]] = field(default_factory=dict)  # annotation -> its project and task
-    clip_of: dict[int, int] = field(default_factory=dict)  # task -> which of CLIP_LENGTHS it shows
-    asked: dict[int, Project] = field(default_factory=dict)  # tasks that a prediction was asked for
+    clip_of: dict[int, int] = field(default_factory=dict)  # task -> index of its clip in CLIP_LENGTHS
+    asked: dict[int, Project] = field(default_factory=dict)  # tasks with a requested prediction
     unanswered: dict[int, tuple[Project, Json]] = field(default_factory=dict)  # ... and no answer came
     promised: set[int] = field(default_factory=set)  # ... and the answer was []
-    lost: int = 0  # events to which no answer came
+    lost: int = 0  # events without an answer
 
 
 class Traffic:
-    """Annotates and asks for predictions of clips that nobody saw before, one request after the other."""
+    """Annotations and prediction requests for new clips, one after another."""
 
     def __init__(self, url: str, folder: Path, rng: random.Random, told: Told, studio: LabelStudioStandIn):
         self._client = httpx.Client(base_url=url, timeout=60, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
@@ -331,7 +331,7 @@ class Traffic:
         self.error: Exception | None = None
 
     def begin_projects(self) -> None:
-        """Projects of which each has a version: from then on, predictions that are not ready are promised."""
+        """Create projects that each have a version: from then on, predictions that are not ready are promised."""
         self.projects = [Project(CONFIG) for _ in range(PROJECTS)]
         for project in self.projects:
             self._studio.projects[project.id] = project
@@ -340,7 +340,7 @@ class Traffic:
 
     @contextlib.contextmanager
     def flowing(self) -> Iterator[None]:
-        """Requests without end while the context lasts; at its end, what was asked and not answered is asked again."""
+        """Context with endless requests; at its end, unanswered requests are repeated."""
         self._stop.clear()
         thread = threading.Thread(target=self._flow)
         thread.start()
@@ -399,7 +399,7 @@ class Traffic:
                 self._studio.keep_answer(number, answer["results"][0])
 
     def press_start_training(self, project: Project) -> None:
-        """All annotations are fetched then: also those whose events were lost with a killed process."""
+        """Start a training, which fetches all annotations, including those whose events were lost with a killed process."""
         self._send(project.event("START_TRAINING", sent=time.time()))
 
     def _submit(self, project: Project, event: Json) -> None:
@@ -412,7 +412,7 @@ class Traffic:
             del states[:-1]
 
     def _send(self, event: Json) -> bool:
-        """Send a webhook; whether it was answered."""
+        """Send a webhook; returns True if it was answered."""
         self.webhook_sent.set()
         answer = self._post("/webhook", event)
         if answer is None:
@@ -424,7 +424,7 @@ class Traffic:
         return True
 
     def _post(self, path: str, body: Json) -> Json | None:
-        """The answer; None if none came, since a process was killed."""
+        """Send a request; returns the answer, None if there is none because a process was killed."""
         try:
             answer = self._client.post(path, json=body)
         except httpx.TransportError:
@@ -447,9 +447,9 @@ class Traffic:
 
 
 class Killer:
-    """Chooses whom to kill and when."""
+    """Choice of targets and moments for kills."""
 
-    # (whom, when, how often)
+    # (target, moment, weight)
     PLANS = (
         ("worker", "any time", 6), ("workers", "any time", 4),
         ("worker", "a version is written", 4), ("workers", "a version is written", 7),
@@ -465,10 +465,10 @@ class Killer:
     def __init__(self, victims: Victims, traffic: Traffic, studio: LabelStudioStandIn, rng: random.Random):
         self._victims, self._traffic, self._studio, self._rng = victims, traffic, studio, rng
         self._settings = victims.backend.settings
-        self.done: collections.Counter[tuple[str, str, str]] = collections.Counter()  # whom, when, whether it was met
+        self.done: collections.Counter[tuple[str, str, str]] = collections.Counter()  # target, moment, whether it was met
 
     def round(self, kills: int, on_kill: Callable[[], object]) -> None:
-        """So many kills, of which a few at most end workers."""
+        """Do this number of kills, of which only a few hit workers."""
         ending = 0
         for _ in range(kills):
             plans = [p for p in self.PLANS if p[0] == "web" or ending < WORKER_KILLS_A_ROUND]
@@ -485,7 +485,7 @@ class Killer:
         self.done[target, moment, "" if met else " (missed)"] += 1
 
     def _await(self, moment: str) -> bool:
-        """Wait for a moment, and for what may follow it by a hair; False if it does not come."""
+        """Wait for a moment, plus a tiny random delay; False if it does not come."""
         events = {
             "a webhook is sent": self._traffic.webhook_sent,
             "a prediction arrives": self._studio.arrived,
@@ -504,7 +504,7 @@ class Killer:
         return met
 
     def _await_writing(self, moment: str) -> bool:
-        """Until a folder appears below models or the cache: within milliseconds its files are written."""
+        """Wait until a folder appears below models or the cache: its files are written within milliseconds."""
         if moment == "a version is written":
             folders = [p for p in self._settings.model_root.glob("timelinelabels-*") if p.is_dir()]
         else:
@@ -519,7 +519,7 @@ class Killer:
 
 
 class Checker:
-    """Every promise of the service, checked when it has come to rest."""
+    """Checks of all promises of the service when it is idle."""
 
     def __init__(self, settings: Settings, url: str, told: Told, studio: LabelStudioStandIn):
         self._settings, self._url, self._told, self._studio = settings, url, told, studio
@@ -527,7 +527,7 @@ class Checker:
         self.undisturbed: dict[int, collections.Counter[str]] = {}  # clip -> the hashes of its arrays
 
     def wait_idle(self) -> None:
-        """Until no job waits or runs, and no promise is left. A promise is gone only when its push is a job."""
+        """Wait until no job is waiting or running, and no promise is left. A promise is removed only when its push is a job."""
 
         def idle() -> bool:
             promised, waiting = self._rows("SELECT (SELECT count(*) FROM promised_predictions), count(*) FROM jobs "
@@ -537,7 +537,7 @@ class Checker:
         _wait(idle, IDLE_SECONDS, "no job waits or runs")
 
     def note_undisturbed(self, traffic: Traffic) -> None:
-        """Extract each clip with nothing else going on, and remember what came out."""
+        """Extract each clip undisturbed, and remember the results."""
         project = traffic.projects[0]
         before = self._arrays()
         for clip in range(len(CLIP_LENGTHS)):
@@ -548,7 +548,7 @@ class Checker:
             before = after
 
     def check(self) -> None:
-        """Raises Violation."""
+        """Check all promises. Raises Violation."""
         checks = (
             self._databases, self._jobs, self._events, self._annotations, self._versions, self._features, self._pushes,
             self._answers,
@@ -564,7 +564,7 @@ class Checker:
 
     def _jobs(self) -> None:
         for row in self._rows("SELECT * FROM jobs"):
-            fine = row["state"] in ("done", "superseded")  # the latter by a job that is in this table as well
+            fine = row["state"] in ("done", "superseded")  # superseded by another job in this table
             _demand(fine and row["warnings"] == "[]", f"a job did not end well: {dict(row)}")
 
     def _events(self) -> None:
@@ -611,7 +611,7 @@ class Checker:
         )
 
     def _features(self) -> None:
-        """Check that the cache holds what is extracted undisturbed, of every video that was learned from or asked for."""
+        """Check that the cache has the undisturbed features of every video that was learned from or requested."""
         tasks = {r["task"] for r in self._rows("SELECT DISTINCT task FROM annotations")} | self._told.asked.keys()
         expected: collections.Counter[str] = collections.Counter()
         for task in tasks:
@@ -622,7 +622,7 @@ class Checker:
         )
 
     def _pushes(self) -> None:
-        """Every task without annotations has a prediction of the version in use, once, and none of another."""
+        """Check that every task without annotations has exactly one prediction, of the version in use."""
         in_use = {r["project"]: r["version"] for r in self._rows("SELECT project, version FROM current_versions")}
         for task, project in self._told.asked.items():
             versions, current = self._studio.versions_of(task), in_use[project.key]
@@ -632,7 +632,7 @@ class Checker:
                 _demand(versions == [current], f"task {task} has predictions of {versions}, expected one of {current}")
 
     def _answers(self) -> None:
-        # Of annotations in the store only: to ask for the video of one that was lost would have it extracted.
+        # Only for annotations in the store: a request for the video of a lost one would extract it.
         stored = {r["task"] for r in self._rows("SELECT DISTINCT task FROM annotations")}
         known = [(project, task) for project, task in self._told.annotated.values() if task["id"] in stored]
         for project, task in known[-PROJECTS:]:
@@ -644,7 +644,7 @@ class Checker:
             _demand(answer and answer["model_version"] == current, f"/predict of a cached video answers {answer}")
 
     def _arrays(self) -> collections.Counter[str]:
-        """SHA-256 of every array in the cache; what a killed process was writing is none."""
+        """SHA-256 of every array in the cache, without partial files of killed processes."""
         whole = (path for path in self._settings.cache_dir.rglob("*.npy") if not path.name.startswith(PARTIAL))
         return collections.Counter(self._hash(path) for path in whole)
 
@@ -661,12 +661,12 @@ class Checker:
 
 
 def main() -> int:
-    """Run it; 0 if no promise was broken."""
+    """Run; returns 0 if no promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="how many (default 200)")
-    parser.add_argument("--seed", type=int, help="of what is done and when; drawn if not given")
-    parser.add_argument("--further-workers", type=int, default=1, help="beside the one of framewise serve (default 1)")
-    parser.add_argument("--folder", type=Path, help="where everything is; it is kept (default: a new one, kept on failure)")
+    parser.add_argument("--kills", type=int, default=200, help="number of kills (default 200)")
+    parser.add_argument("--seed", type=int, help="random seed of actions and moments; random by default")
+    parser.add_argument("--further-workers", type=int, default=1, help="in addition to the one of framewise serve (default 1)")
+    parser.add_argument("--folder", type=Path, help="folder for all files, which is kept (default: a new one, kept on failure)")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
     folder = args.folder or Path(tempfile.mkdtemp(prefix="framewise-torture-"))
@@ -682,7 +682,7 @@ def main() -> int:
 
 
 def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
-    """The whole run. Raises Violation."""
+    """Do the whole run. Raises Violation."""
     rng = random.Random(seed)
     studio, told = LabelStudioStandIn(), Told()
     settings = _settings(folder, studio.url)
@@ -750,7 +750,7 @@ def _demand(condition: object, otherwise: str) -> None:
 
 
 def _wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of ``condition``. Raises Violation that says what did not come true."""
+    """Wait for a true value of ``condition`` and return it. Raises Violation that says what did not happen."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         _demand(time.monotonic() < end, f"not within {seconds:g} s: {what}")

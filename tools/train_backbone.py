@@ -57,25 +57,25 @@ STEM = "framewise-n-cls"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Colours and the pen that draws in an object's own coordinates
+# Colours, and a pen for an object's own coordinates
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """An RGB colour, components 0..255, of hue, saturation and value 0..1."""
+    """RGB colour, components 0..255, from hue, saturation and value 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def random_colour(rng: Rng) -> Colour:
-    """Any colour, greys and near-whites included, since real things are often not saturated."""
+    """Random colour, including greys and near-whites, because real things are often unsaturated."""
     if rng.random() < 0.25:
         return hsv(rng.random(), rng.uniform(0, 0.12), rng.uniform(0.05, 1.0))
     return hsv(rng.random(), rng.uniform(0.3, 1.0), rng.uniform(0.3, 1.0))
 
 
 def tone(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (factor below 1) or lighter (above 1)."""
+    """Make a colour darker (factor below 1) or lighter (above 1)."""
     red, green, blue = (min(max(round(part * factor), 0), 255) for part in colour)
     return red, green, blue
 
@@ -95,7 +95,7 @@ def arc(centre: Point, rx: float, ry: float, start: float = 0.0, end: float = 36
 
 @dataclass
 class Pen:
-    """Draws on a picture and on its mask at once, in coordinates where the object fills the square -1..1."""
+    """Pen that draws on a picture and its mask, in coordinates where the object fills the square -1..1."""
 
     picture: Picture
     mask: Picture
@@ -615,7 +615,7 @@ OBJECTS: dict[str, Draw] = {
 
 
 def _mix(level: Floats, low: Colour, high: Colour) -> Picture:
-    """A picture between two colours, by a map of levels 0..1."""
+    """Blend of two colours by a map of levels 0..1."""
     level = np.clip(level, 0, 1)[..., None]
     return (np.array(low, np.float32) * (1 - level) + np.array(high, np.float32) * level).astype(np.uint8)
 
@@ -638,7 +638,7 @@ def _clouds(rng: Rng, size: int, coarse: int = 3, octaves: int = 4, fall: float 
 
 
 def _turned(rng: Rng, size: int) -> tuple[Floats, Floats]:
-    """The picture's coordinates turned by a random angle."""
+    """Coordinates of the picture rotated by a random angle."""
     x, y = _grid(size)
     angle = rng.uniform(0, math.pi)
     c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
@@ -646,7 +646,7 @@ def _turned(rng: Rng, size: int) -> tuple[Floats, Floats]:
 
 
 def _two(rng: Rng) -> tuple[Colour, Colour]:
-    """Two colours that can be told apart."""
+    """Two distinguishable colours."""
     first = random_colour(rng)
     for _ in range(5):
         second = random_colour(rng)
@@ -670,7 +670,7 @@ def back_clouds(rng: Rng, size: int) -> Picture:
 
 
 def back_leaves(rng: Rng, size: int) -> Picture:
-    """Dead leaves: polygons of all sizes over one another, whose edges resemble those of real pictures."""
+    """Dead leaves: overlapping polygons of all sizes, whose edges resemble those of real pictures."""
     picture = back_plain(rng, size)
     base, spread = np.asarray(random_colour(rng), float), rng.uniform(10, 90)
     for _ in range(int(rng.integers(20, 90))):
@@ -733,7 +733,7 @@ def back_noise(rng: Rng, size: int) -> Picture:
 
 
 def _blades(rng: Rng, size: int) -> Floats:
-    """Noise drawn out vertically, standardised."""
+    """Vertically stretched noise, standardised."""
     noise = rng.standard_normal((size, size), dtype=np.float32)
     blades = cv2.blur(noise, (1, int(rng.integers(3, 13))))
     standard: Floats = (blades - blades.mean()) / (blades.std() + 1e-6)
@@ -770,7 +770,7 @@ def back_bricks(rng: Rng, size: int) -> Picture:
 
 
 def back_pitch(rng: Rng, size: int) -> Picture:
-    """A sports field: mown bands, a little grain, white lines, now and then a stand at the top."""
+    """A sports field: mown bands, a little grain, white lines, sometimes a stand at the top."""
     hue, value = rng.uniform(0.22, 0.42), rng.uniform(0.3, 0.75)
     low, high = hsv(hue, rng.uniform(0.4, 0.9), value), hsv(hue, rng.uniform(0.4, 0.9), value * rng.uniform(1.05, 1.4))
     u, _ = _turned(rng, size)
@@ -811,7 +811,7 @@ EMPTY: dict[str, Back] = {
 }
 BACKGROUNDS: dict[str, Back] = EMPTY | TEXTURES
 BACKGROUND_NAMES = list(BACKGROUNDS)
-# Behind objects the plainer grounds and the sports field come more often than a harsh texture.
+# Behind objects, plain backgrounds and the sports field are more frequent than harsh textures.
 BACKGROUND_ODDS = np.array([2, 3, 3, 3, 3, 3, 1, 0.7, 0.7, 0.7, 2, 1.2, 1, 4.0])
 BACKGROUND_ODDS /= BACKGROUND_ODDS.sum()
 
@@ -833,7 +833,7 @@ LARGEST_COUNT = 4
 
 @dataclass
 class Target:
-    """Targets of a picture. Where ``has_object`` or ``has_pair`` is false the values below it mean nothing."""
+    """Targets of a picture. If ``has_object`` or ``has_pair`` is false, the values below it are meaningless."""
 
     label: int
     background: int
@@ -847,7 +847,7 @@ class Target:
     offset: tuple[float, float] = (0.0, 0.0)  # from the main object to the other one
 
     def row(self) -> Floats:
-        """All of it in one row of numbers; ``Columns`` names them."""
+        """All targets as one row of numbers, with the columns of ``Columns``."""
         present = np.zeros(len(CLASS_NAMES), np.float32)
         present[list(self.present)] = 1
         rest = [
@@ -883,7 +883,7 @@ class Placement:
 
 
 def _choose_inks(rng: Rng, ground: Floats) -> Inks:
-    """Colours that stand out from what lies behind them, most of the time."""
+    """Colours that mostly stand out from the background."""
     main = random_colour(rng)
     for _ in range(4):
         if np.abs(ground - np.asarray(main)).sum() > 110:
@@ -919,7 +919,7 @@ def _matrix(placement: Placement, rng: Rng, side: int) -> tuple[Floats, float]:
 
 
 def _light(rng: Rng, part: Floats, round_body: bool) -> Floats:
-    """Shade an object's patch: from one side, or, for a round body, from a highlight outwards."""
+    """Shade an object's patch from one side, or a round body from a highlight outwards."""
     height, width = part.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     angle, strength = rng.uniform(0, math.tau), rng.uniform(0.05, 0.5)
@@ -1024,7 +1024,7 @@ def scene_group(rng: Rng, canvas: Picture, target: Target, smallest: float) -> N
 
 
 def _pair_kinds(rng: Rng) -> tuple[str, str]:
-    if rng.random() < 0.4:  # a body's part and a ball: the contact that is asked for most
+    if rng.random() < 0.4:  # a body part and a ball: the most important contact
         return str(rng.choice(["foot", "person", "hand", "face"], p=[0.4, 0.35, 0.15, 0.1])), "ball"
     first = _kind(rng)
     return first, _kind(rng, first)
@@ -1038,7 +1038,7 @@ def _gap(mask: Picture, other: Picture) -> float:
 
 
 def scene_pair(rng: Rng, canvas: Picture, target: Target, smallest: float) -> None:
-    """A large object and a smaller one beside it: touching, nearly so, or well apart."""
+    """A large object and a smaller one beside it: touching, almost touching, or well apart."""
     side = canvas.shape[0]
     kind, other_kind = _pair_kinds(rng)
     size = float(np.exp(rng.uniform(math.log(max(0.2, smallest)), math.log(0.75))))
@@ -1053,7 +1053,7 @@ def scene_pair(rng: Rng, canvas: Picture, target: Target, smallest: float) -> No
     reach = 0.5 * (size + small) + wanted
     dx, dy = math.cos(angle), math.sin(angle)
     other = _place(rng, canvas, other_kind, small, (main.x + dx * reach, main.y + dy * reach))
-    # Objects seldom fill their square: measure the gap that came out and close in on the one that was wanted.
+    # Objects seldom fill their square: measure the actual gap, and adjust it to the wanted one.
     for _ in range(3):
         trial = paint(canvas.copy(), other, effects=False)
         excess = _gap(mask, trial) / side - wanted
@@ -1071,7 +1071,7 @@ def scene_pair(rng: Rng, canvas: Picture, target: Target, smallest: float) -> No
 
 
 def _spoil(rng: Rng, picture: Picture) -> Picture:
-    """Spoil a picture as a camera and a codec do."""
+    """Degrade a picture like a camera and a codec."""
     side = picture.shape[0]
     if rng.random() < 0.3:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), side * rng.uniform(0.001, 0.009)), np.uint8)
@@ -1101,7 +1101,7 @@ def _uneven_light(rng: Rng, picture: Picture) -> Picture:
 
 
 def render(rng: Rng, size: int, smallest: float) -> tuple[Picture, Target]:
-    """One picture (RGB) and what it shows; ``smallest`` is the least share of the side that a main object has."""
+    """One picture (RGB) and its targets. smallest: minimum size of the main object as a share of the side."""
     scene = rng.random()
     if scene < 0.14:
         name = str(rng.choice(list(TEXTURES)))
@@ -1127,7 +1127,7 @@ def render(rng: Rng, size: int, smallest: float) -> tuple[Picture, Target]:
 
 
 def render_chunk(job: tuple[int, int, int, float]) -> tuple[Picture, Floats]:
-    """``count`` pictures of ``size`` pixels; the seed alone decides which."""
+    """Render ``count`` pictures of ``size`` pixels, determined by the seed alone."""
     seed, count, size, smallest = job
     cv2.setNumThreads(1)
     rng = np.random.default_rng(seed)
@@ -1142,7 +1142,7 @@ def render_chunk(job: tuple[int, int, int, float]) -> tuple[Picture, Floats]:
 def render_pool(
     executor: ProcessPoolExecutor, seed: int, count: int, size: int, smallest: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """Many pictures, drawn by the worker processes; the result does not depend on how many there are."""
+    """Render many pictures by the worker processes; the result does not depend on their number."""
     chunk = 256
     starts = range(0, count, chunk)
     jobs = [(seed * 1_000_003 + start, min(chunk, count - start), size, smallest) for start in starts]
@@ -1160,7 +1160,7 @@ def render_pool(
 
 
 def build_network(classes: int = len(CLASS_NAMES)) -> nn.Module:
-    """The architecture with random weights."""
+    """Build the architecture with random weights."""
     prepare_ultralytics(Path(tempfile.gettempdir()))
     from ultralytics.nn.tasks import ClassificationModel
 
@@ -1169,7 +1169,7 @@ def build_network(classes: int = len(CLASS_NAMES)) -> nn.Module:
 
 
 def features_of(network: nn.Module, pictures: Tensor) -> Tensor:
-    """The numbers in front of the last linear layer."""
+    """Features: the input of the last linear layer."""
     layers: Any = network.model
     inner = pictures
     for layer in layers[:-1]:
@@ -1196,7 +1196,7 @@ def _mean_where(values: Tensor, condition: Tensor) -> Tensor:
 
 
 def loss_of(logits: Tensor, auxiliary: Tensor, rows: Tensor) -> Tensor:
-    """Class loss plus what the auxiliary layer should read from the features."""
+    """Class loss plus the loss of the auxiliary layer."""
     has_object, has_pair = rows[:, Columns.HAS_OBJECT], rows[:, Columns.HAS_PAIR]
     loss = F.cross_entropy(logits, rows[:, Columns.LABEL].long(), label_smoothing=0.05)
     present = F.binary_cross_entropy_with_logits(auxiliary[:, Parts.PRESENT], rows[:, Columns.PRESENT])
@@ -1218,7 +1218,7 @@ def loss_of(logits: Tensor, auxiliary: Tensor, rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Stage:
-    """Some passes over pictures brought to ``pixels``; a new pool is drawn where ``pictures`` is not 0."""
+    """Some passes over pictures scaled to ``pixels``; a new pool is rendered if ``pictures`` is not 0."""
 
     pixels: int
     passes: int
@@ -1228,8 +1228,8 @@ class Stage:
     smallest: float = 0.1  # a main object's least size, as a share of the side
 
 
-# Small pictures of large objects first: they cost least, and a network that starts from nothing hardly learns from
-# objects of a few pixels.  The last stage has the size that framewise uses.
+# Small pictures of large objects first: they are cheapest, and an untrained network hardly learns from objects of a few
+# pixels.  The last stage has the size that framewise uses.
 STAGES = (
     Stage(64, 6, 0.27, 20_000, 64, 0.4),
     Stage(112, 4, 0.63, 18_000, 160),
@@ -1240,7 +1240,7 @@ BATCH = 64
 
 
 def to_floats(pictures: Tensor, pixels: int) -> Tensor:
-    """uint8 pictures, channels last, as the network takes them."""
+    """Convert uint8 pictures, channels last, to the network's input."""
     floats = pictures.permute(0, 3, 1, 2).float().div_(255)
     if floats.shape[-1] != pixels:
         floats = F.interpolate(floats, size=(pixels, pixels), mode="bilinear", antialias=True)
@@ -1274,7 +1274,7 @@ def batches(rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
 
 
 def settle_statistics(network: nn.Module, pictures: Tensor) -> None:
-    """Measure batch normalisation's statistics anew, in full precision and at the final size, by plain averaging."""
+    """Recompute the statistics of batch normalisation, in full precision and at the final size, by plain averaging."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [norm.momentum for norm in norms]
     for norm in norms:
@@ -1290,7 +1290,7 @@ def settle_statistics(network: nn.Module, pictures: Tensor) -> None:
 
 
 class Trainer:
-    """The network, the auxiliary layer and the optimiser, and how far the training is."""
+    """Network, auxiliary layer, optimiser, and progress of the training."""
 
     def __init__(self, seed: int, peak: float, steps: int, minutes: float | None):
         torch.manual_seed(seed)
@@ -1305,11 +1305,11 @@ class Trainer:
         self._start, self._seconds = time.monotonic(), minutes * 60 if minutes else math.inf
 
     def late(self, until: float) -> bool:
-        """True if this share of the time limit is over."""
+        """True if this share of the time limit has passed."""
         return time.monotonic() - self._start > until * self._seconds
 
     def _rate(self) -> float:
-        """Linear warm-up, then a half cosine down to nearly nothing, by steps or by time, whichever is further."""
+        """Learning rate: linear warm-up, then a half cosine down to almost 0, by steps or by time, whichever is further."""
         warm = max(1, min(300, self._steps // 10))
         if self._step < warm:
             return self._peak * (self._step + 1) / warm
@@ -1317,7 +1317,7 @@ class Trainer:
         return self._peak * (0.002 + 0.998 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def step(self, pictures: Tensor, rows: Tensor) -> tuple[float, float]:
-        """One step; the loss and the share of right classes."""
+        """Do one step; returns the loss and the share of correct classes."""
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         inputs, targets = augment(pictures, rows, self.generator)
@@ -1350,7 +1350,7 @@ class Trainer:
 
 
 def train(options: argparse.Namespace) -> nn.Module:
-    """A trained network, in eval mode."""
+    """Train a network; returns it in eval mode."""
     counts, current = [], 0
     for stage in STAGES:
         current = max(2 * BATCH, int(stage.pictures * options.effort)) if stage.pictures else current
@@ -1358,14 +1358,14 @@ def train(options: argparse.Namespace) -> nn.Module:
     steps = sum(stage.passes * (count // BATCH) for stage, count in zip(STAGES, counts, strict=True))
     trainer = Trainer(options.seed, options.learning_rate, steps, options.minutes)
     pictures, rows = torch.empty(0), torch.empty(0)
-    # Workers start afresh instead of being forked, because torch's threads do not survive a fork.
+    # Workers are spawned instead of forked, because torch's threads do not survive a fork.
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as executor:
         for number, (stage, count) in enumerate(zip(STAGES, counts, strict=True)):
             if stage.pictures:
                 seed = options.seed * 100 + number + 1
                 pictures, rows = render_pool(executor, seed, count, stage.drawn_at, stage.smallest)
             trainer.stage(stage, pictures, rows)
-            if options.checkpoint is not None:  # so that an interrupted run leaves something to look at
+            if options.checkpoint is not None:  # so that an interrupted run leaves a result
                 torch.save(trainer.network.state_dict(), options.checkpoint)
     settle_statistics(trainer.network, pictures[:2048])
     return trainer.network
@@ -1386,7 +1386,7 @@ def save(network: nn.Module, folder: Path, options: argparse.Namespace) -> None:
     }
     path = folder / f"{STEM}.safetensors"
     save_file(state, path)
-    path.chmod(0o644)  # it is written for its owner alone, but belongs to everybody who installs the package
+    path.chmod(0o644)  # written readable for the owner only, but installed for everybody
     write_card(
         folder,
         {
@@ -1407,7 +1407,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A fresh network with the saved weights, in eval mode, and the card."""
+    """Load (network with the saved weights, in eval mode, card)."""
     from safetensors.torch import load_file
 
     card: dict[str, Any] = json.loads((folder / f"{STEM}.json").read_text(encoding="utf-8"))
@@ -1421,11 +1421,11 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Checks: held-out accuracy, and what a linear probe finds in the features
+# Checks: held-out accuracy, and linear probes of the features
 # ---------------------------------------------------------------------------------------------------------------------
 #
-# The probes' frames are drawn by code of their own, not by the training scenes', so that a probe measures more than
-# how well the training pictures were memorised.
+# The probes' frames are drawn by separate code, not by that of the training scenes, so that a probe measures more than
+# memorisation of the training pictures.
 
 
 def _probe_pitch(rng: Rng, width: int, height: int) -> Picture:
@@ -1458,7 +1458,7 @@ def _probe_ball(rng: Rng, picture: Picture, centre: Point, radius: float) -> Non
 
 
 def _probe_player(rng: Rng, picture: Picture, foot: Point, height: float) -> None:
-    """A player of capsules who stands with one foot at the given place."""
+    """Draw a player made of capsules, standing with one foot at the given place."""
     shirt, shorts = (int(v) for v in rng.integers(0, 256, 2)), int(rng.integers(0, 256))
     colour = (*shirt, int(rng.integers(0, 256)))
     x, y = foot
@@ -1479,12 +1479,12 @@ def _probe_finish(rng: Rng, picture: Picture) -> Image.Image:
 
 
 def probe_presence(rng: Rng, positive: bool) -> Image.Image:
-    """A pitch with players; a small ball lies somewhere, or does not."""
+    """A pitch with players, with or without a small ball."""
     width, height = 480, 360
     picture = _probe_pitch(rng, width, height)
     for _ in range(int(rng.integers(0, 3))):
         _probe_player(rng, picture, (rng.uniform(80, 400), rng.uniform(150, 340)), rng.uniform(60, 150))
-    # The middle square is what the classifier's preprocessing keeps of a frame.
+    # The classifier's preprocessing keeps only the central square of a frame.
     centre = (rng.uniform(95, 385), rng.uniform(35, 325))
     if positive:
         _probe_ball(rng, picture, centre, height * rng.uniform(0.04, 0.08))
@@ -1531,7 +1531,7 @@ def embed(network: nn.Module, pictures: list[Image.Image]) -> tuple[Tensor, Tens
 
 
 def _ridge(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
-    """Ridge regression scores; the penalty is the one with the least leave-one-out error on the training part."""
+    """Scores of ridge regression; the penalty minimises the leave-one-out error on the training part."""
     mean, deviation = train_x.mean(0), train_x.std(0)
     live = deviation > 1e-7 * mean.abs().clamp(min=1e-6)
     train_x = (train_x - mean)[:, live] / deviation[live]
@@ -1569,7 +1569,7 @@ PROBES: dict[str, Callable[[Rng, bool], Image.Image]] = {
 
 
 def untrained(seed: int, pictures: Tensor | None) -> nn.Module:
-    """A random network; with pictures, its batch normalisation has statistics that fit them."""
+    """A random network; with pictures, its batch statistics are fitted to them."""
     torch.manual_seed(seed)
     network = build_network().eval()
     if pictures is not None:
@@ -1626,7 +1626,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     parser.add_argument("--minutes", type=float, help="cut the stages short so that training takes no longer than this")
-    parser.add_argument("--checkpoint", type=Path, help="a file to keep the state in after each stage")
+    parser.add_argument("--checkpoint", type=Path, help="file for the state after each stage")
     parser.add_argument("--held-out", type=int, default=3000, help="pictures for the held-out accuracy")
     parser.add_argument("--probe-frames", type=int, default=400, help="frames for each probe")
     parser.add_argument("--check-only", action="store_true", help="check the saved files; do not train")

@@ -1,9 +1,9 @@
-"""Peak memory of a training and a prediction on one long video and four short ones, by the length of the long one.
+"""Measure the peak memory of a training and a prediction on one long and four short videos, by the length of the long one.
 
     python -m tools.training_memory [--minutes 1,10,60]
 
-Features lie in a file, as in the cache, and are made up; each length is measured in a process of its own. The file's pages
-that are in memory are the system's to take back, and are counted apart.
+Features are random and lie in a file, as in the cache; each length is measured in its own process. Pages of the file in memory
+can be reclaimed by the system and are counted separately.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SAMPLE_SECONDS = 0.02
 
 
 class FileRows:
-    """Rows of a video in a file, read where they are asked for."""
+    """Rows of a video in a file, read on demand."""
 
     frame_rate = FRAME_RATE
     counts: npt.NDArray[np.float32] | None = None
@@ -45,7 +45,7 @@ class FileRows:
 
 
 def video(folder: Path, name: str, seconds: float, seed: int) -> LabelledVideo:
-    """Features that wander, and another direction of them while a label is on, for some seconds every minute."""
+    """Video with wandering features, shifted in another direction while a label is on, for some seconds every minute."""
     rng = np.random.default_rng(seed)
     directions = np.random.default_rng(1).normal(size=(len(LABELS), FEATURES)).astype(np.float32)
     rows = round(seconds * FRAME_RATE)
@@ -67,7 +67,7 @@ def video(folder: Path, name: str, seconds: float, seed: int) -> LabelledVideo:
 
 
 def peaks_while_learning(minutes: float, out: "multiprocessing.SimpleQueue[tuple[float, float, float]]") -> None:
-    """Puts what is printed of one length: peak memory of its own in MiB, that with the file's pages, and seconds."""
+    """Measure one length; puts (own peak memory in MiB, the same with pages of the file, seconds) into the queue."""
     peaks, done = [0.0, 0.0], threading.Event()
 
     def watch() -> None:

@@ -1,12 +1,12 @@
-"""From a submit to the version that learned from it, and how that compares with going on from the last video alone.
+"""Measure the time from a submit to the version that learned from it, compared with training on the last video alone.
 
     python -m tools.training_speed [--videos 20,100] [--repeats 5]
 
-Renders clips of 6 to 8 seconds, starts a backend on empty folders and annotates them as Label Studio does. When all are
-learned, one annotation after the other is updated: timed is how long it takes until /versions names the version that knows it
-(the quick one), and until the one after it (measured on held-out videos). In between, on the same machine and the same
-features, MultiLabelLSTM.partial_fit learns the last video alone, which is how Label Studio's example backend trains. Prints
-medians and ratios.
+Renders clips of 6 to 8 seconds, starts a backend on empty folders and annotates them like Label Studio. When all are learned,
+annotations are updated one after another, timing how long it takes until /versions lists the version that knows the update
+(the quick one), and the one after it (measured on held-out videos). In between, on the same machine and the same features,
+MultiLabelLSTM.partial_fit learns only the last video, which is how Label Studio's example backend trains. Prints medians and
+ratios.
 """
 
 import argparse
@@ -38,7 +38,7 @@ POLL_SECONDS = 0.02
 
 
 class Annotators:
-    """Messages of Label Studio while clips are annotated, and the answers."""
+    """Messages of Label Studio while clips are annotated, and their answers."""
 
     def __init__(self, url: str, clips: list[ClipTruth]):
         self._client = httpx.Client(base_url=url, timeout=100, trust_env=False)
@@ -46,7 +46,7 @@ class Annotators:
         self._client.post("/setup", json=self._project.setup_body()).raise_for_status()
 
     def submit(self, number: int, action: str = "ANNOTATION_CREATED") -> None:
-        """Submit another number of regions each time, so that there is something to learn."""
+        """Submit a different number of regions each time, so that there is something to learn."""
         regions = true_regions(self._clips[number])
         kept = regions if action == "ANNOTATION_CREATED" else regions[: max(1, len(regions) - 1)]
         event = self._project.annotation_event(task_of(number, str(self._clips[number].path)), kept, action, number + 1)
@@ -57,14 +57,14 @@ class Annotators:
         return str(versions[0]) if versions else ""
 
     def seconds_to_versions(self, number: int) -> tuple[float, float]:
-        """From an update to the quick version, and to the measured one that follows it."""
+        """Seconds from an update to the quick version, and to the measured one that follows it."""
         known, began = self.newest(), time.monotonic()
         self.submit(number, "ANNOTATION_UPDATED")
         seconds = []
         for _ in range(2):
             while (now := self.newest()) == known:
                 if time.monotonic() - began > PATIENCE_SECONDS:
-                    raise SystemExit("no new version; look at the log of the backend")
+                    raise SystemExit("no new version; see the log of the backend")
                 time.sleep(POLL_SECONDS)
             known = now
             seconds.append(time.monotonic() - began)
@@ -76,7 +76,7 @@ class Annotators:
 
 
 def seconds_of_partial_fit(features: VideoFeatures, clip: ClipTruth) -> float:
-    """A new network on one video, by the defaults of Label Studio's guide."""
+    """Seconds for a new network on one video, with the defaults of Label Studio's guide."""
     (control,) = read_labeling_config(LABEL_CONFIG)
     rows = features.on_grid(25.0)
     regions = read_regions(true_regions(clip), control.from_name)
@@ -87,7 +87,7 @@ def seconds_of_partial_fit(features: VideoFeatures, clip: ClipTruth) -> float:
 
 
 def measured(settings: Settings, clips: list[ClipTruth], repeats: int) -> dict[str, float]:
-    """Medians of seconds with these clips annotated."""
+    """Median seconds with these clips annotated."""
     backbone = Backbones(settings.model_root, settings.data_dir).find(SHIPPED_NAME)
     extractor = Extractor.of(settings)
     found: dict[str, list[float]] = {"quick": [], "measured": [], "partial_fit": []}

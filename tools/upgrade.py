@@ -1,11 +1,10 @@
-"""Use by this code of what an earlier commit's service left on disk: annotations, versions and cached features.
+"""Check that this code can use the files of an earlier commit's service: annotations, versions and cached features.
 
     python -m tools.upgrade COMMIT
 
 A ``git worktree`` of the commit trains an automatic model, an LSTM and a model of a time series, and predicts. Then this
-code takes over the same folders. It has to have the same versions in use and answer the same predictions without
-extracting anything, learn one more annotation, and go back to the earlier commit's version. Ends with 1 if something
-differs.
+code takes over the same folders. It must have the same versions in use, return the same predictions without extracting
+anything, learn one more annotation, and roll back to the earlier commit's version. Exits with 1 if something differs.
 """
 
 import argparse
@@ -32,7 +31,7 @@ Json = dict[str, Any]
 
 
 class Samples:
-    """Projects, their tasks and what a person marks in them."""
+    """Projects, their tasks and annotations."""
 
     def __init__(self, folder: Path):
         clips = render_clips(folder, CLIPS, 7)
@@ -62,7 +61,7 @@ def _marks(clip: ClipTruth) -> list[Json]:
 
 
 def _series_task(number: int) -> tuple[Json, list[Json]]:
-    """A series at 20 Hz that swings in a third of its time."""
+    """Series at 20 Hz that oscillates for a third of its time."""
     random = np.random.default_rng(number)
     seconds = np.arange(round(SERIES_SECONDS * 20)) / 20
     start = float(random.uniform(5, 20))
@@ -75,7 +74,7 @@ def _series_task(number: int) -> tuple[Json, list[Json]]:
 
 
 def compare(commit: str, folder: Path) -> list[str]:
-    """Differences between what the commit's service said and what this code says of the same folders."""
+    """Differences between the answers of the commit's service and of this code on the same folders."""
     samples, place = Samples(folder / "videos"), folder / "service"
     with worktree(commit, folder / "before") as before, _service(place, folder, before) as service:
         for project, tasks in samples.projects.values():
@@ -100,7 +99,7 @@ def compare(commit: str, folder: Path) -> list[str]:
 
 @contextmanager
 def worktree(commit: str, folder: Path) -> Iterator[Path]:
-    """A checkout of a commit beside this one."""
+    """Context with a separate checkout of a commit."""
     subprocess.run(["git", "worktree", "add", "--detach", str(folder), commit], cwd=REPOSITORY, check=True)
     try:
         yield folder
@@ -113,7 +112,7 @@ def _service(place: Path, folder: Path, code: Path) -> Service:
 
 
 def _told(service: Service, project: Project, tasks: list[tuple[Json, list[Json]]]) -> Json:
-    """Version of a project, and its predictions of all tasks but the last."""
+    """Version of a project, and its predictions of all tasks except the last."""
     version = service.version(project)
     asked = [task for task, _ in tasks[:-1]]
     return {"version": version, "predictions": [service.predict_until_there(project, task) for task in asked]}
@@ -133,13 +132,13 @@ def _differences(name: str, before: Json, now: Json) -> list[str]:
 
 
 def _shown(prediction: Json) -> list[Any]:
-    """All of a prediction but the regions' own ids."""
+    """Prediction without the ids of regions."""
     regions = [{**item, "id": ""} for item in prediction["result"]]
     return [prediction["model_version"], prediction["score"], regions]
 
 
 def _goes_on(name: str, service: Service, project: Project, tasks: list[tuple[Json, list[Json]]], before: Json) -> list[str]:
-    """Learns one more annotation by this code, and goes back to the version of before."""
+    """Learn one more annotation with this code, and roll back to the previous version."""
     task, marks = tasks[-1]
     job = service.train(project, (task, marks))
     if job["state"] != "done" or service.version(project) == before["version"]:
@@ -151,14 +150,14 @@ def _goes_on(name: str, service: Service, project: Project, tasks: list[tuple[Js
 
 
 def _stored(place: Path) -> dict[str, int]:
-    """Files of versions and features, and when each was written."""
+    """Files of versions and features, with their modification times."""
     folders = [*(place / "models").glob("timelinelabels-*"), place / "cache"]
     files = [p for folder in folders for p in folder.rglob("*") if p.suffix in (".npy", ".safetensors", ".json")]
     return {str(path.relative_to(place)): path.stat().st_mtime_ns for path in files}
 
 
 def main() -> int:
-    """Run it; 0 if nothing differs."""
+    """Run; returns 0 if nothing differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit", help="an earlier commit of this repository")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""Rewrite the tables of the documentation that the code knows: the parameters of a control tag and the settings.
+"""Rewrite the tables of the documentation that are generated from the code: parameters of a control tag, and settings.
 
-A table stands between ``<!-- name -->`` and ``<!-- /name -->``. Run ``python -m tools.write_tables`` after a change; a test
-compares.
+A table is between ``<!-- name -->`` and ``<!-- /name -->``. Run ``python -m tools.write_tables`` after a change; a test
+compares them.
 """
 
 import re
@@ -17,19 +17,19 @@ DOCUMENTS = ("docs/labeling-config.md", "docs/settings.md")
 
 
 def parameters_table() -> str:
-    """Attributes of a control tag."""
+    """Table of the attributes of a control tag."""
     rows = [(f"`{p.name}`", _as_attribute(p.default), p.help) for p in PARAMETERS]
     return _table(("Attribute", "Default", "Meaning"), rows)
 
 
 def settings_table() -> str:
-    """Environment variables."""
+    """Table of the environment variables."""
     rows = [(f"`{name}`", f"`{default}`" if default else "", help) for name, default, help in describe_settings()]
     return _table(("Variable", "Default", "Meaning"), rows)
 
 
 def with_tables(text: str) -> str:
-    """A document with its tables written anew. Raises ValueError for a table that is begun and not ended."""
+    """Rewrite the tables of a document. Raises ValueError for a table without an end."""
     for name, table in (("parameters", parameters_table()), ("settings", settings_table())):
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(begin) != text.count(end):

@@ -235,7 +235,7 @@ def test_names_of_files_are_names_and_nothing_else(tmp_path: Path) -> None:
     written = {path.name for path in (tmp_path / "synced").iterdir()}
     assert {name.replace(".mp4", "_synced.mp4") for name in NAMES} <= written
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*NAMES, "plain.mp4", "sync.json", "synced"])
-    assert "union, 11 frames at 25 a second" in done.stdout
+    assert "union, 11 frames at 25 per second" in done.stdout
 
 
 def damaged(path: Path) -> Path:
