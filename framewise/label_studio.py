@@ -1,6 +1,6 @@
-"""The one client of Label Studio: its address, its token, predictions. Nothing else imports the SDK's client.
+"""Client of Label Studio's API, the only user of the SDK's client.
 
-The key goes to LABEL_STUDIO_URL's origin alone, never to an address from a request.
+The key is sent only to the origin of LABEL_STUDIO_URL, never to an address from a request.
 """
 
 import base64
@@ -20,23 +20,23 @@ from framewise.core.errors import LabelStudioError, LabelStudioUnavailable, Medi
 from framewise.label_studio_calls import Breaker, OneCallClient
 
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # a training waits while Label Studio is asked for its annotations
-MAX_DECODINGS = 4  # more than servers and proxies do
+MAX_DECODINGS = 4  # more than servers and proxies apply
 TASKS_A_PAGE = 500
 ANNOTATED_TASKS_A_PAGE = 100  # with all regions of all annotations
-# Label Studio leaves out the other fields, at every depth; predictions would be most of an answer.
+# Label Studio omits all other fields, at every depth; otherwise predictions would be most of an answer.
 FIELDS_OF_ANNOTATIONS = "id,data,updated_at,annotations,result,was_cancelled,ground_truth"
 HOW_TO_CONNECT = (
     "set LABEL_STUDIO_URL to the address of Label Studio as this backend reaches it, and LABEL_STUDIO_API_KEY to an "
     "access token (in Label Studio: Account & Settings > Personal Access Token)"
 )
-# Addresses below which Label Studio serves media (its urls.py, data_import/urls.py, io_storages/localfiles/urls.py), and among
-# them those that tell where a file in cloud storage is (io_storages/proxy_api.py). The key is sent to nothing else there.
+# Addresses where Label Studio serves media (its urls.py, data_import/urls.py, io_storages/localfiles/urls.py), including those
+# that resolve a file in cloud storage (io_storages/proxy_api.py). The key is sent to no other address.
 RESOLVING_PATH = re.compile(r"/(tasks|projects)/\d+/(presign|resolve)/?")
 MEDIA_PATH = re.compile(rf"/data/upload/.+|/data/local-files/?|/storage-data/uploaded/?|{RESOLVING_PATH.pattern}")
 
 
 def _filter(column: str, operator: str, type: str, value: Any) -> dict[str, Any]:
-    """A filter of the Data Manager (its managers.py reads it)."""
+    """Filter of the Data Manager, as read by its managers.py."""
     return {"filter": f"filter:tasks:{column}", "operator": operator, "type": type, "value": value}
 
 
@@ -44,7 +44,7 @@ NOT_ANNOTATED = _filter("total_annotations", "equal", "Number", 0)
 
 
 class ProjectState(NamedTuple):
-    """created: in Unix seconds. model_version: that prelabels tasks, "" for none."""
+    """State of a project. created: Unix seconds. model_version: the one that prelabels tasks, "" for none."""
 
     created: int
     title: str
@@ -52,9 +52,9 @@ class ProjectState(NamedTuple):
 
 
 class LabelStudioClient:
-    """Calls Label Studio's API with a personal access token (exchanged by the SDK) or a legacy token.
+    """Client of Label Studio's API, with a personal access token (exchanged by the SDK) or a legacy token.
 
-    url, api_key: None where they are not set; ``connected`` says whether calls are possible.
+    url, api_key: None if not set. connected: True if calls are possible.
     """
 
     def __init__(self, url: str | None, api_key: str | None):
@@ -73,9 +73,9 @@ class LabelStudioClient:
         return self._breaker.refusal()
 
     def absolute(self, path: str, name: str = "") -> str:
-        """Address of a path that Label Studio wrote into task data, such as ``/data/upload/1/a.mp4``.
+        """Absolute address of a path in task data written by Label Studio, such as ``/data/upload/1/a.mp4``.
 
-        Label Studio behind a path prefix may or may not have written the prefix. name: what to call the file in an error.
+        Behind a path prefix, Label Studio may or may not have included the prefix. name: of the file, for errors.
         Raises LabelStudioError without a URL.
         """
         if not self.url:
@@ -87,12 +87,12 @@ class LabelStudioClient:
         return urljoin(self.url, path)
 
     def presign_url(self, storage_uri: str, task: int) -> str:
-        """Address at which Label Studio resolves, for a task, a file in cloud storage, such as ``s3://bucket/a.mp4``."""
+        """Address where Label Studio resolves a task's file in cloud storage, such as ``s3://bucket/a.mp4``."""
         encoded = base64.urlsafe_b64encode(storage_uri.encode()).decode()
         return self.absolute(f"/tasks/{task}/presign/?fileuri={encoded}", storage_uri)
 
     def storage_uri(self, url: httpx.URL) -> str | None:
-        """The file in cloud storage that an address of Label Studio resolves; None for other addresses. Decoded as there."""
+        """File in cloud storage that an address of Label Studio resolves, decoded like there; None for other addresses."""
         encoded = url.params.get("fileuri")
         if not (self.owns(url) and encoded and RESOLVING_PATH.fullmatch(self.path_of(url))):
             return None
@@ -102,12 +102,12 @@ class LabelStudioClient:
             return unquote(encoded)
 
     def owns(self, url: httpx.URL) -> bool:
-        """True if an address is of Label Studio's own origin: the only one that may see the key."""
+        """True if an address has Label Studio's origin, the only one that may receive the key."""
         return self.url is not None and _origin(url) == _origin(httpx.URL(self.url))
 
     def path_of(self, url: httpx.URL) -> str:
-        """The path of an own address below Label Studio's prefix, decoded as often as anybody on the way might do it. Raises
-        MediaForbidden for one that could lead elsewhere than it says."""
+        """Path of a Label Studio address below its prefix, decoded as often as any server on the way might do it. Raises
+        MediaForbidden for a path that could lead elsewhere."""
         path = url.raw_path.decode("ascii").partition("?")[0]
         for _ in range(MAX_DECODINGS):
             path = unquote(path)
@@ -116,7 +116,7 @@ class LabelStudioClient:
         return path.removeprefix(self._prefix)
 
     def media_headers(self, url: httpx.URL) -> dict[str, str]:
-        """The headers of a request for one of Label Studio's media files. Raises MediaForbidden if it is for something else,
+        """Headers for a request of one of Label Studio's media files. Raises MediaForbidden for other addresses,
         LabelStudioError if the token is refused or missing."""
         path = self.path_of(url)
         if not MEDIA_PATH.fullmatch(path):
@@ -127,7 +127,7 @@ class LabelStudioClient:
         return self.auth_headers()
 
     def auth_headers(self) -> dict[str, str]:
-        """The Authorization header of a request now. Raises LabelStudioError if the token is refused or missing."""
+        """Current Authorization header. Raises LabelStudioError if the token is refused or missing."""
         if not self.connected:
             raise LabelStudioError(f"Label Studio requires a token: {HOW_TO_CONNECT}")
         with self._asking("exchanging LABEL_STUDIO_API_KEY for an access token"), self._lock:
@@ -136,11 +136,11 @@ class LabelStudioClient:
     def push_prediction(
         self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str, superseded: Collection[str] = ()
     ) -> None:
-        """Store a prediction unless the task has one of this version already, also if that came meanwhile.
+        """Store a prediction unless the task already has one of this version, even if it arrived meanwhile.
 
-        superseded: model versions of which a prediction becomes this one. Its number stays, which an open editor sends with
-        what is submitted: Label Studio refuses that if the number is gone. One from which an annotation came is left as it
-        is. Not for two at once about one task. Raises LabelStudioError.
+        superseded: model versions whose prediction is updated to this one. It keeps its number, because an open editor submits
+        that, and Label Studio refuses a missing number. A prediction from which an annotation was made is not changed. Must not
+        run twice at once for one task. Raises LabelStudioError.
         """
         if not self.connected:
             raise LabelStudioError(f"predictions cannot be sent: {HOW_TO_CONNECT}")
@@ -154,18 +154,18 @@ class LabelStudioClient:
                 self._sdk.predictions.update(max(old), **ours) if old else self._sdk.predictions.create(task=task_id, **ours)
             )
             same = [p for p in self._sdk.predictions.list(task=task_id) if p.model_version == model_version]
-            if len(same) > 1:  # what Label Studio stored itself is open in somebody's editor
+            if len(same) > 1:  # keep the one stored by Label Studio itself, which is open in somebody's editor
                 self._delete_predictions(self._without_annotation([p for p in same if p.id == pushed.id]))
 
     def remove_predictions(self, task_id: int, versions: Collection[str]) -> int:
-        """Remove a task's predictions of these model versions but those from which an annotation came; how many there were.
-        Raises LabelStudioError."""
+        """Remove a task's predictions of these model versions, except those from which an annotation was made; returns their
+        number. Raises LabelStudioError."""
         with self._asking(f"removing predictions of task {task_id}"):
             found = [p for p in self._sdk.predictions.list(task=task_id) if p.model_version in versions]
             return self._delete_predictions(self._without_annotation(found))
 
     def is_annotated(self, task_id: int) -> bool:
-        """True if a task has an annotation; having been skipped is none. Raises LabelStudioError."""
+        """True if a task has an annotation that was not skipped. Raises LabelStudioError."""
         with self._asking(f"asking for the annotations of task {task_id}"):
             return any(not a.was_cancelled for a in self._sdk.annotations.list(task_id))
 
@@ -182,12 +182,12 @@ class LabelStudioClient:
             self._sdk.projects.update(project_id, model_version=model_version)
 
     def tasks_without_annotation(self, project_id: int) -> dict[int, dict[str, Any]]:
-        """Data of a project's tasks without annotations, as they were imported, by id. Raises LabelStudioError."""
+        """Imported data of a project's tasks without annotations, by id. Raises LabelStudioError."""
         return {task.id: task.data if isinstance(task.data, dict) else {} for task in self._tasks(project_id, NOT_ANNOTATED)}
 
     def tasks_with_versions(self, project_id: int, versions: Sequence[str]) -> list[int]:
-        """Tasks without annotations that have predictions of one of these versions, and on which nobody works: a draft tells.
-        Raises LabelStudioError."""
+        """Tasks without annotations or drafts that have predictions of one of these versions. A draft means that somebody works
+        on the task. Raises LabelStudioError."""
         if not versions:
             return []
         of_versions = _filter("predictions_model_versions", "contains", "List", list(versions))
@@ -195,10 +195,11 @@ class LabelStudioClient:
         return sorted({task.id for task in self._tasks(project_id, NOT_ANNOTATED, of_versions, no_draft)})
 
     def _tasks(self, project_id: int, *filters: dict[str, Any]) -> Iterator[Any]:
-        """Tasks of the list that the Data Manager shows: unlike a single task's address, it asks no backend for predictions."""
+        """Yield tasks of the Data Manager's list, which requests no predictions from backends, unlike a single task's
+        address."""
         last = 0
         while True:
-            after = _filter("id", "greater", "Number", last)  # so that none is passed over when others are annotated meanwhile
+            after = _filter("id", "greater", "Number", last)  # so that none is missed if others are annotated meanwhile
             query = json.dumps({"filters": {"conjunction": "and", "items": [after, *filters]}, "ordering": ["tasks:id"]})
             with self._asking(f"listing the tasks of project {project_id}"):
                 page = self._sdk.tasks.list(
@@ -217,10 +218,10 @@ class LabelStudioClient:
     def task_pages(
         self, project_id: int, page_size: int = ANNOTATED_TASKS_A_PAGE
     ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """All tasks of a project with their annotations, as Label Studio's JSON: (how many there are, those of a page).
+        """Yield (total number of tasks, tasks of a page with their annotations, as Label Studio's JSON) for a whole project.
 
-        Each page asks for tasks after the last one's number, so that none is passed over when others are deleted meanwhile.
-        Asks no backend for predictions. Raises LabelStudioError.
+        Each page requests tasks after the last one's number, so that none is missed if others are deleted meanwhile.
+        Requests no predictions from backends. Raises LabelStudioError.
         """
         last, seen, total = 0, 0, 0
         while True:
@@ -247,16 +248,16 @@ class LabelStudioClient:
             return self._http.get(self.absolute(path), params=parameters, headers=headers).json()
 
     def _without_annotation(self, predictions: list[Any]) -> list[int]:
-        """Numbers of those of a task's predictions from which no annotation came.
+        """Numbers of a task's predictions from which no annotation was made.
 
-        A task's own list of annotations leaves out those that say that it was skipped; the Data Manager's has them.
+        A task's own list of annotations omits skipped ones; the Data Manager's list has them.
         """
         if not predictions:
             return []
         query = json.dumps({"selectedItems": {"all": False, "included": [predictions[0].task]}})
         tasks = self._sdk.tasks.list(project=predictions[0].project, fields="all", resolve_uri=False, query=query).items or []
         if [task.id for task in tasks] != [predictions[0].task]:
-            return []  # it is gone, or not to be seen with this key
+            return []  # the task is gone, or not visible with this key
         parents = {annotation["parent_prediction"] for annotation in tasks[0].annotations or []}
         return [p.id for p in predictions if p.id not in parents]
 
@@ -265,7 +266,7 @@ class LabelStudioClient:
             try:
                 self._sdk.predictions.delete(number)
             except Exception as error:
-                if _status(error) != 404:  # somebody else was faster
+                if _status(error) != 404:  # already deleted by somebody else
                     raise
         return len(predictions)
 
@@ -300,17 +301,17 @@ class LabelStudioClient:
 
     @cached_property
     def _sdk(self) -> Any:
-        from label_studio_sdk import LabelStudio  # imports for a second: only where it is needed
+        from label_studio_sdk import LabelStudio  # its import takes a second
 
-        # With its slash the exchange of the token, too, is below a path prefix. A job that fails is tried again as a whole, and
-        # looks first what was stored: sent again from here, a prediction would be there twice.
+        # The slash keeps the exchange of the token below a path prefix. No retries here: a failed job is retried as a whole and
+        # first checks what was stored; a retried request could store a prediction twice.
         return LabelStudio(
             base_url=f"{self.url}/", api_key=self._api_key, timeout=REQUEST_TIMEOUT, max_retries=0, httpx_client=self._http
         )
 
     def _explained(self, doing: str, error: Exception) -> LabelStudioError:
         status = _status(error)
-        # The text of a ValueError shows the answer that could not be read, in which a token may be.
+        # The text of a ValueError contains the unreadable answer, which may include a token.
         text = "its answer cannot be read" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         what = f"it answered {status}" if status else text
         said = f"Label Studio at {self._shown}, {doing}: {what}"
@@ -320,7 +321,7 @@ class LabelStudioClient:
             return LabelStudioError(f"{said}; LABEL_STUDIO_URL must be the address to which it redirects")
         if is_untrusted_certificate(error):
             return LabelStudioError(f"{said}; if your own certificate authority signed it, set SSL_CERT_FILE to its file")
-        # An answer that is not valid JSON is of a proxy in front, while Label Studio restarts, or of something else.
+        # An answer that is not valid JSON comes from a proxy while Label Studio restarts, or from something else.
         if isinstance(error, httpx.TransportError | ValueError) or (status and (status >= 500 or status in (408, 429))):
             return LabelStudioUnavailable(f"{said}; is Label Studio running there?")
         return LabelStudioError(f"{said}; is Label Studio running there?")
@@ -331,14 +332,14 @@ class LabelStudioClient:
 
 
 def _status(error: Exception) -> int | None:
-    """The status with which Label Studio answered, if it did."""
+    """Status of Label Studio's answer, if there was one."""
     answer = error.response if isinstance(error, httpx.HTTPStatusError) else error
     status: int | None = getattr(answer, "status_code", None)
     return status
 
 
 def is_untrusted_certificate(error: BaseException | None) -> bool:
-    """True if a connection failed because no known authority vouches for the server: waiting does not help then."""
+    """True if a connection failed because the server's certificate is not trusted; waiting does not help then."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     return error is not None
