@@ -97,7 +97,7 @@ def test_a_stranger_is_not_answered_and_the_exit_code_says_so(folder, tmp_path, 
     assert status == 3
     assert (stranger["answered"], stranger["offset"]) == (False, None)
     assert stranger["confidence"] < 0.2
-    assert "no sound that both have" in capsys.readouterr().out
+    assert "no common sound" in capsys.readouterr().out
 
 
 def answer(folder: Path, *names: str, **options):

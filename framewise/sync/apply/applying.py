@@ -191,7 +191,7 @@ def _write_all(works: Sequence[_Work], done: Plan, rate: Fraction, folder: Path,
 
 
 def output_names(works: Sequence[Any]) -> list[str]:
-    """{basename}_synced.{ext} of each recording; ext is another where the file's own kind cannot hold what is written."""
+    """{basename}_synced.{ext} of each recording; ext changes if the original format cannot hold the output."""
     named = []
     for work in works:
         name, with_pictures = Path(work.recording.name), bool(work.source.pictures)

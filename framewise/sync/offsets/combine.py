@@ -73,7 +73,7 @@ def _of_sound(
         return _none(f"their sounds are too short to overlap enough within +-{reach:g} s")
     if inside.rivals and inside.score > 12:  # uniform and the same everywhere: a hum, a machine
         return _tie("the sound repeats itself", inside.offset, inside.rivals, minimum, sure)
-    return _none(f"no sound that both have was found within +-{reach:g} s; are they of the same scene?", sure)
+    return _none(f"no common sound was found within +-{reach:g} s; are they of the same scene?", sure)
 
 
 def _weakness(heard: AudioMatch, sure: float) -> str:
@@ -117,7 +117,7 @@ def _of_pictures(one: Material, two: Material, found: Agreement, reach: float, m
         return _tie("the movement repeats itself", found.offset, found.rivals, minimum)
     if sure >= minimum:
         rates = [float(m.frame_rate) for m in (one, two) if m.frame_rate]
-        reason = "" if sure >= 0.8 else "little movement that both cameras see"
+        reason = "" if sure >= 0.8 else "little common movement"
         return Answer(found.offset, found.drift, sure, reason, FRAMES_TOLERANCE / min([*rates, 30.0]))
     whole = max(one.duration, two.duration)
     if whole > reach and one.movement and two.movement:
@@ -130,8 +130,8 @@ def _of_pictures(one: Material, two: Material, found: Agreement, reach: float, m
         ):
             return _none(_beyond("movement", far.offset, reach))
     if found.overlap_seconds < 2 * MIN_SECONDS:
-        return _none(f"no movement that both have was found, in {found.overlap_seconds:.1f} s that overlap", sure)
-    return _none(f"no movement that both have was found within +-{reach:g} s; do the cameras see the same?", sure)
+        return _none(f"no common movement was found in an overlap of {found.overlap_seconds:.1f} s", sure)
+    return _none(f"no common movement was found within +-{reach:g} s; do the cameras show the same scene?", sure)
 
 
 def merged(sound: Answer, sight: Answer, minimum: float) -> Answer:
