@@ -25,7 +25,7 @@ class Assembly:
     def __init__(self, settings: Settings, waiting_slots: int = 0):
         self.settings = settings
         check_folders(settings)
-        database = open_database(settings)
+        self.database = database = open_database(settings)
         self.label_studio = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self.annotations = Annotations(database)
         self.known = KnownProjects(database)

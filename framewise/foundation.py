@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from framewise.core.errors import BackboneError, SettingsError
+from framewise.core.errors import BackboneError, SettingsError, StorageDamaged
 from framewise.features.backbone import SHIPPED_NAME, Backbones
 from framewise.jobs import Jobs
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
@@ -58,8 +58,14 @@ def with_default_backbone(settings: Settings) -> Settings:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database, creating it if missing. Raises SettingsError."""
-    return Database(settings.data_dir / DATABASE_NAME, settings.database_journal)
+    """Open the database, creating it if missing. Raises SettingsError, StorageDamaged."""
+    path = settings.data_dir / DATABASE_NAME
+    if path.is_file() and not path.stat().st_size and any(settings.model_root.glob("timelinelabels-*/*/version.json")):
+        raise StorageDamaged(
+            f"{path}: the database is empty although {settings.model_root} has trained versions; put a back-up in its "
+            "place (see docs/operations.md, Back-up and restore), or remove the file to begin anew"
+        )
+    return Database(path, settings.database_journal)
 
 
 def open_queue(settings: Settings, database: Database) -> Jobs:

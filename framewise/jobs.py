@@ -18,16 +18,18 @@ from huey import Huey, PriorityRedisHuey, SqliteHuey
 from huey.registry import Message
 from huey.serializer import Serializer
 
-from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageFull, is_temporary
+from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageDamaged, StorageFull, is_temporary
 from framewise.core.isolation import Failure, Interruption
 from framewise.core.progress import Progress
 from framewise.core.storage import acquire, is_locked
+from framewise.store.database import set_damaged_aside
 from framewise.store.job_state import Job, JobStates, title_of
 
 logger = logging.getLogger(__name__)
 
 WORKER_THREADS = 2  # so that a long extraction does not block a training
 KEEP_ALIVE_SECONDS = 1.0
+DAMAGED_SECONDS = 60.0  # between two messages that the database is damaged
 REDIS_CONNECT_SECONDS, REDIS_SECONDS = 0.5, 5.0
 REPORT_SECONDS = 0.5
 # Annotators wait for a training on what they just annotated: it goes before waiting extractions. Background work comes last.
@@ -210,6 +212,9 @@ class Jobs:
                         self._send(job_id, kind)
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)
+            except StorageDamaged as error:  # nothing but a person helps
+                logger.critical("%s", error)
+                time.sleep(DAMAGED_SECONDS)
             except self._queue_errors as error:
                 logger.error("QUEUE_URL: Redis cannot be reached; jobs wait until it can: %s", error)
             except Exception:
@@ -230,6 +235,7 @@ class Jobs:
 def _queue(path: Path, url: str | None) -> Huey:
     """huey on a file, or on Redis, without connecting yet."""
     if not url:
+        set_damaged_aside(path)
         return SqliteHuey("framewise", filename=str(path), results=False, serializer=JsonSerializer(), timeout=30)
     try:
         from redis import ConnectionPool

@@ -11,6 +11,7 @@ from framewise.commands import (
     backbone,
     bench,
     cache,
+    check,
     completion,
     demo,
     evaluate,
@@ -38,7 +39,7 @@ INTERRUPTED, OUTPUT_CLOSED = 130, 141  # 128 + SIGINT, 128 + SIGPIPE: a shell's 
 
 # In the order of the help. Each module has add_parser(commands) and run(args), and does slow imports only when it runs.
 COMMANDS = (
-    serve, work, jobs, versions, roll_back, unpin, forget, cache, backbone, train, evaluate, predict, extract, migrate
+    serve, work, jobs, versions, roll_back, unpin, forget, cache, check, backbone, train, evaluate, predict, extract, migrate
 )  # fmt: skip
 SYNC_COMMANDS = (sync_estimate, sync_apply, sync_labels, sync_evaluate)
 SERIES_COMMANDS = (series_align,)

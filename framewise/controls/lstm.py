@@ -63,6 +63,8 @@ def _network_to_train(
         return network, str(error)
     if not isinstance(previous, MultiLabelLSTM):
         return network, "because model_classifier_type is lstm and was auto"
+    if not all(bool(parameter.isfinite().all()) for parameter in previous.parameters()):
+        return network, "because the weights of the version in use are no numbers"
     reason = _difference(network, previous, other_features)
     return (network, reason) if reason else (previous, "")
 

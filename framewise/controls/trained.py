@@ -3,12 +3,14 @@
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from framewise.controls.control import AnyControl
@@ -16,7 +18,7 @@ from framewise.controls.examples import Example, Medium, Profiles, completed, ex
 from framewise.controls.learner import Learner, OnGrid, Predicted, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
 from framewise.core.converter import Segment
-from framewise.core.errors import ModelError, NothingMarked
+from framewise.core.errors import ModelError, NothingMarked, VersionGone
 from framewise.core.left_out import left_out
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
@@ -89,7 +91,8 @@ class TrainedModel(Learner):
     @cached_property
     def _about(self) -> dict[str, Any]:
         """Record of the version in use: asked for with every task of a request, read once."""
-        return self._parts.registry.about(self.folder) if self.folder else {}
+        with self._setting_damage_aside():
+            return self._parts.registry.about(self.folder) if self.folder else {}
 
     @property
     def profiles(self) -> Profiles:
@@ -99,17 +102,33 @@ class TrainedModel(Learner):
     @cached_property
     def _model(self) -> Model:
         """Model of the version in use. Read once as well: the version may be removed while a request is answered."""
-        with self._parts.registry.reading(self.folder):
-            model = load_cached_model(self.folder) if self.folder else None
-            if model is None:
-                raise ModelError(f"{self.name!r} of project {self.project} is not trained yet; submit an annotation")
+        registry, folder = self._parts.registry, self.folder
+        with self._setting_damage_aside(), registry.reading(folder):
+            model = load_cached_model(folder, registry.check) if folder else None
+        if model is None:
+            raise ModelError(f"{self.name!r} of project {self.project} is not trained yet; submit an annotation")
         return model
+
+    @contextmanager
+    def _setting_damage_aside(self) -> Iterator[None]:
+        """Have another version used in place of one that cannot be read. Raises VersionGone: whoever asks again gets that."""
+        try:
+            yield
+        except VersionGone:
+            raise
+        except ModelError as error:
+            if self.folder is None:
+                raise
+            self._parts.registry.set_aside(self.project, self.name, self.folder, str(error))
+            raise VersionGone(f"version {self.folder.name} cannot be read: {error}") from None
 
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
         grid = self.on_grid(media, task_data, self.profiles)
         columns = self._model.get_label_map()
         known = [label for label in self.settings.label_names if label in columns]
         scores = scores_of(self._model, grid.rows)[:, [columns[label] for label in known]]
+        if not np.isfinite(scores).all():
+            raise ModelError(f"version {self.version()} gives scores that are no numbers; roll back, or start a training")
         return self.predicted(media, task_data, grid, known, scores)
 
     def _segments(self, scores: npt.NDArray[Any], labels: Sequence[str], threshold: float) -> list[Segment]:
@@ -254,11 +273,21 @@ class TrainedModel(Learner):
     def _learn_lstm(self, videos: Sequence[LabelledVideo], progress: Progress) -> _Learned:
         learned_from = self._about.get("backbone", {})
         other = other_features(learned_from, self.front_end, self.identity()) if self.is_outdated() else ""
-        network, fit, begun = learn_lstm(self.settings, videos, self.folder, other, progress)
+        network, fit, begun = learn_lstm(self.settings, videos, self._undamaged_folder(), other, progress)
         notes = [f"{self.name!r}: a new model was started, {begun}"] if begun else []
         for note in notes:
             logger.warning("project %s, %s", self.project, note)
         return _Learned(network, {"fit": fit}, notes, provisional=False)
+
+    def _undamaged_folder(self) -> Path | None:
+        """Folder of the version in use; None if there is none, or it is damaged: a training never begins with that."""
+        try:
+            with self._setting_damage_aside():
+                if self.folder:
+                    self._parts.registry.check(self.folder)
+        except VersionGone:
+            return None
+        return self.folder
 
     def _measured(self) -> Mapping[str, Any]:
         """Record of the newest version that was measured, in use or not; empty if there is none."""
@@ -273,7 +302,7 @@ class TrainedModel(Learner):
         registry = self._parts.registry
         folder = registry.folder(self.project, self.name) / measured["version"] if measured else self.folder
         try:
-            model = load_cached_model(folder) if folder else None
+            model = load_cached_model(folder, registry.check) if folder else None
         except ModelError as error:
             logger.warning("project %s, %s: %s", self.project, self.name, error)
             return None

@@ -100,6 +100,10 @@ class StorageFull(FramewiseError):
     temporary = True
 
 
+class StorageDamaged(FramewiseError):
+    """The database cannot be read: it has to be restored from a back-up."""
+
+
 class BackboneError(FramewiseError):
     """A backbone that cannot be found, fetched or used."""
 

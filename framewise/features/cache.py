@@ -11,12 +11,15 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import threading
 import time
 import weakref
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,10 @@ STALE_SECONDS = 600.0  # writing an array takes far less
 USE_NOTED_SECONDS = 60.0  # a video's last use is updated at most this often
 CONTENT_CHARS = 32  # of a content's hash, at the beginning of the names of its video's files
 ARRAY, ABOUT = "output.npy", "metadata.json"
+CHECKSUM = "crc32"  # of an array's file, in its metadata
+CHECKSUM_BYTES = 1 << 20  # read at once
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[str, str, str]  # contents of the file and of the weights, and the preprocessing
 
@@ -44,20 +51,50 @@ class NpyStoreBackend(FileSystemStoreBackend):
         return open_array(self._item_path(call_id))
 
     def dump_item(self, call_id: Any, item: Any, verbose: int = 1) -> None:
-        _replace(Path(self._item_path(call_id)), _as_npy(item))
+        path, content = self._item_path(call_id), _as_npy(item)
+        _replace(Path(path), content)
+        self._written[path] = zlib.crc32(content)
 
     def store_metadata(self, call_id: Any, metadata: Any) -> None:
-        # Records the call of an array. joblib's own version ignores a full disk.
-        _replace(Path(self._item_path(call_id)).with_name(ABOUT), json.dumps(metadata).encode())
+        # Records the call of an array, and its checksum. joblib's own version ignores a full disk.
+        path = self._item_path(call_id)
+        told = {**metadata, CHECKSUM: self._written.pop(path)}
+        _replace(Path(path).with_name(ABOUT), json.dumps(told).encode())
 
     def contains_item(self, call_id: Any) -> bool:
         # A file that cannot be read, truncated by a full disk or a crash, counts as missing: it is computed again and replaced.
-        # So does a file whose writer was killed before it recorded the call.
+        # So does a file whose writer was killed before it recorded the call, and one that is not as it was written.
         try:
+            if not self._is_whole(Path(self._item_path(call_id))):
+                return False
             self.load_item(call_id)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # whatever numpy makes of a damaged header
             return False
-        return os.path.exists(os.path.join(self.location, *call_id, ABOUT))
+        return True
+
+    def _is_whole(self, path: Path) -> bool:
+        """True if an array is as it was written; checked once in a process as long as its files stay the same. Raises OSError,
+        ValueError."""
+        told = path.with_name(ABOUT).stat()
+        stat = path.stat()
+        state = (stat.st_mtime_ns, stat.st_size, told.st_mtime_ns)
+        if self._whole.get(path) == state:
+            return True
+        if not is_as_written(path):
+            logger.warning("cached features in %s are damaged; they are made again", path.parent)
+            return False
+        self._whole[path] = state
+        return True
+
+    @cached_property
+    def _written(self) -> dict[str, int]:
+        """Path of an array -> its checksum, until that is recorded."""
+        return {}
+
+    @cached_property
+    def _whole(self) -> dict[Path, tuple[int, int, int]]:
+        """Path of an array -> times and size of its files when it was found to be whole."""
+        return {}
 
     def _item_path(self, call_id: Any) -> str:
         return os.path.join(self.location, *call_id, ARRAY)
@@ -72,6 +109,19 @@ def open_array(path: str) -> Any:
     """An array of the cache, memory-mapped. Raises OSError, ValueError, EOFError."""
     with _opening:
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def is_as_written(path: Path) -> bool:
+    """True if an array of the cache has the checksum that was recorded; arrays of earlier versions have none. Raises OSError,
+    ValueError."""
+    expected = json.loads(path.with_name(ABOUT).read_bytes()).get(CHECKSUM)
+    if expected is None:
+        return True
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(CHECKSUM_BYTES):
+            found = zlib.crc32(block, found)
+    return bool(found == expected)
 
 
 def _as_npy(item: npt.NDArray[Any]) -> memoryview:

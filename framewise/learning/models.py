@@ -1,5 +1,6 @@
 """Trained models of every kind, loaded by the class named in their files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,15 @@ def load_model(folder: Path) -> Model:
     return checkpoints.load(folder, MODELS)
 
 
-def load_cached_model(folder: Path) -> Model | None:
-    """``load_model``, kept in memory until the folder's content changes; None if there is no such folder."""
-    return checkpoints.load_cached(folder, load_model)
+def load_cached_model(folder: Path, check: Callable[[Path], None]) -> Model | None:
+    """``load_model``, kept in memory until the folder's content changes; None if there is no such folder. check: looks at the
+    files before they are read, and raises ModelError."""
+
+    def load(path: Path) -> Model:
+        check(path)
+        return load_model(path)
+
+    return checkpoints.load_cached(folder, load)
 
 
 def scores_of(model: Model, rows: Rows) -> npt.NDArray[Any]:

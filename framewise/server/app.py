@@ -16,6 +16,7 @@ from framewise.core.errors import (
     NotKnown,
     RequestError,
     StorageBusy,
+    StorageDamaged,
     StorageFull,
 )
 from framewise.server.auth import require_auth
@@ -42,6 +43,7 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (MediaError, 422),
     (StorageFull, 507),
     (StorageBusy, 503),
+    (StorageDamaged, 503),
 )
 # Label Studio's dialog renders what it shows of an answer as HTML, in which whatever is in angle brackets vanishes.
 NO_TAGS = str.maketrans("<>", "\u2039\u203a")

@@ -22,6 +22,7 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
 
     @protocol.get("/health")
     def health() -> Response:
+        assembly.database.check()
         return jsonify(HEALTH)
 
     @protocol.post("/setup")

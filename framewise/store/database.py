@@ -1,12 +1,16 @@
 """The one SQLite database that web processes and workers share."""
 
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from framewise.core.errors import SettingsError, StorageBusy, StorageFull
+from framewise.core.errors import SettingsError, StorageBusy, StorageDamaged, StorageFull
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS projects (
@@ -88,6 +92,8 @@ MIGRATIONS = (
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0
+RESTORE = "stop framewise and put a back-up in its place, see docs/operations.md, Back-up and restore"
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 # SQLITE_FULL, and the errors of the shared memory file or the log beside the database on a full disk.
 NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
 
@@ -102,6 +108,7 @@ class Database:
     def __init__(self, path: Path, journal: str = "wal"):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._journal = path, journal
+        self.damage: str | None = None  # what was found to be wrong with the file
         self._local = threading.local()
         self._make_tables()
 
@@ -132,6 +139,24 @@ class Database:
         with self._room():
             return self._connection().execute(sql, parameters).fetchall()
 
+    def check(self) -> None:
+        """Raises StorageDamaged if the file cannot be read, or could not be read once."""
+        # By a connection of its own: others have pages in memory.
+        with self._room(), closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+            tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if "projects" not in tables:
+            self.damage = f"{self._path}: the database is empty; {RESTORE}"
+        if self.damage:
+            raise StorageDamaged(self.damage)
+
+    def problems(self) -> list[str]:
+        """Problems that SQLite finds in the whole file; it may take a while."""
+        try:
+            found = [str(row[0]) for row in self.read("PRAGMA integrity_check")]
+        except StorageDamaged as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
     def _make_tables(self) -> None:
         with self.transaction() as connection:
             done = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -149,7 +174,12 @@ class Database:
     def _room(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in DAMAGED:
+                self.damage = f"{self._path}: the database is damaged ({error}); {RESTORE}"
+                raise StorageDamaged(self.damage) from None
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StorageBusy(f"{self._path}: locked by another process for {BUSY_TIMEOUT_SECONDS:g} s ({error})") from None
             if error.sqlite_errorcode not in NO_ROOM:
@@ -184,3 +214,22 @@ class Database:
                 f"{self._path}: a process has it open with journal mode {found}, and DATABASE_JOURNAL is {self._journal}; stop "
                 "all processes, and give all of them the same setting"
             )
+
+
+def set_damaged_aside(path: Path) -> None:
+    """Rename a SQLite file that is damaged, of which nothing is needed: it is made anew by whoever opens it."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # busy, or no room
+            return
+        sound = False
+    if not sound:
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        path.rename(aside)
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        logger.error("%s is damaged and was renamed to %s; a new one is made", path, aside.name)

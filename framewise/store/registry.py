@@ -23,12 +23,14 @@ from typing import Any
 
 from framewise.core.errors import FramewiseError, ModelError, NotKnown, ProjectForgotten, VersionGone
 from framewise.store.database import Database
+from framewise.store.job_state import JobStates
 from framewise.store.projects import KnownProjects, is_forgotten
 
 logger = logging.getLogger(__name__)
 
 ABOUT = "version.json"
-WRITING, REMOVED = ".writing-", ".removed-"
+FILES = "files"  # checksums in it
+WRITING, REMOVED, DAMAGED = ".writing-", ".removed-", ".damaged-"
 STALE_SECONDS = 3600.0  # a version is written in a second or two
 KEPT_VERSIONS = 20
 # Name of a version: the number of the project's training, and when it read the annotations.
@@ -126,7 +128,8 @@ class Registry:
         temporary = written = Path(tempfile.mkdtemp(dir=parent, prefix=WRITING))
         try:
             write(temporary)
-            (temporary / ABOUT).write_text(json.dumps({"version": version, **about}, indent=2))
+            told = {"version": version, **about, FILES: _checksums(temporary)}
+            (temporary / ABOUT).write_text(json.dumps(told, indent=2))
             if check is not None:
                 check(temporary)
             _sync(temporary)
@@ -227,25 +230,42 @@ class Registry:
     def about(self, folder: Path) -> dict[str, Any]:
         """Contents of a version's ``version.json``. Raises VersionGone, and ModelError for a file that cannot be read."""
         with self.reading(folder):
-            try:
-                return dict(json.loads((folder / ABOUT).read_text()))
-            except (ValueError, TypeError) as error:
-                raise ModelError(
-                    f"{folder / ABOUT}: expected a JSON object, found {type(error).__name__}: {error}; roll back to another "
-                    "version, or remove the folder"
-                ) from None
+            return {name: value for name, value in _about(folder).items() if name != FILES}
+
+    def check(self, folder: Path) -> None:
+        """Raises ModelError for a version that is damaged, see ``check_version``, and VersionGone."""
+        with self.reading(folder):
+            check_version(folder)
+
+    def set_aside(self, project: str, control: str, folder: Path, why: str) -> None:
+        """Put the newest other version into use in place of a damaged one, which is kept under another name."""
+        with self._database.transaction():
+            with suppress(FileNotFoundError):  # another process does the same
+                folder.rename(folder.with_name(f"{DAMAGED}{folder.name}-{uuid.uuid4().hex[:8]}"))
+            names = self._names(project, control)
+            if names:
+                self._use(project, control, names[0], pinned=False)
+        next_one = f"{names[0]} is used in its place" if names else "there is no other one: start a training"
+        text = f"version {folder.name} of {control!r} cannot be used any more ({why}); {next_one}"
+        logger.error("project %s: %s", project, text)
+        JobStates(self._database).record_failures("train", project, [(None, text)])
 
     def versions(self, project: str | None = None) -> list[dict[str, Any]]:
-        """Every version on disk, of one project or of all, newest first, with its details."""
+        """Every version on disk, of one project or of all, with its details: of a project the newest first, of projects the one
+        that was trained last."""
         every = "SELECT project, control, version, pinned FROM current_versions"
         rows = self._database.read(f"{every} WHERE project = ?", (project,)) if project else self._database.read(every)
-        found = []
+        found = list[tuple[tuple[int, str, int], dict[str, Any]]]()
         for row in rows:
             for order, about in self._read_all(self.folder(row["project"], row["control"])):
                 current = about["version"] == row["version"]
                 names = {"project": row["project"], "control": row["control"]}
                 found.append((order, {**about, **names, "current": current, "pinned": current and bool(row["pinned"])}))
-        return [about for _, about in sorted(found, key=lambda item: item[0], reverse=True)]
+        latest: dict[str, str] = {}
+        for (_, began, _), about in found:
+            latest[about["project"]] = max(latest.get(about["project"], ""), began)
+        listed = sorted(found, key=lambda item: (latest[item[1]["project"]], item[1]["project"], item[0]), reverse=True)
+        return [about for _, about in listed]
 
     def overview(self, project: str | None = None) -> dict[str, Any]:
         """Answer of /versions: the names of ``versions``, each once, and the details of each."""
@@ -257,7 +277,7 @@ class Registry:
         found = sorted(self._read_all(self.folder(project, control)), key=lambda item: item[0], reverse=True)
         return [about["version"] for _, about in found]
 
-    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[str, int, int], dict[str, Any]]]:
+    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[int, str, int], dict[str, Any]]]:
         """(sort key, oldest annotations first; details) of the versions in a control's folder. Unreadable versions, and those
         removed in the meantime, are left out."""
         for path in folder.glob(f"[!.]*/{ABOUT}"):
@@ -305,6 +325,14 @@ class Registry:
         return found
 
 
+def check_version(folder: Path) -> None:
+    """Raises ModelError for a version whose files are not as they were written. Those of earlier releases have no checksums."""
+    written = _about(folder).get(FILES) or {}
+    changed = [name for name, found in _checksums(folder, written).items() if found != written[name]]
+    if changed:
+        raise ModelError(f"{folder / changed[0]} is damaged: it is not as it was written")
+
+
 def forget_project(known: KnownProjects, registry: Registry, project: str) -> None:
     """Delete a project's data and models."""
     registry.remove_models(project)
@@ -312,18 +340,29 @@ def forget_project(known: KnownProjects, registry: Registry, project: str) -> No
     registry.remove_models(project)  # versions that a training stored between the two calls
 
 
+def _about(folder: Path) -> dict[str, Any]:
+    """Contents of a version's ``version.json``. Raises OSError, ModelError."""
+    try:
+        return dict(json.loads((folder / ABOUT).read_text()))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{folder / ABOUT}: expected a JSON object, found {type(error).__name__}: {error}; roll back to another version, "
+            "or remove the folder"
+        ) from None
+
+
 def _plain(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def _began(about: dict[str, Any]) -> tuple[str, int]:
-    """Time at which a version read its annotations, and its number, because several trainings may start in one second.
+def _began(about: dict[str, Any]) -> tuple[int, str]:
+    """Number of a version's training, and the time at which it read its annotations: clocks jump, numbers only grow.
 
-    If the version's name does not contain the time, it is the time of training, with number 0.
+    If the version's name does not contain them, it is number 0 and the time of training.
     """
     named = TRAINED.fullmatch(about["version"])
-    return (named[2], int(named[1])) if named else (re.sub("[-:]", "", str(about.get("trained_at", ""))), 0)
+    return (int(named[1]), named[2]) if named else (0, re.sub("[-:]", "", str(about.get("trained_at", ""))))
 
 
 def _is_newer(version: str, other: str) -> bool:
@@ -343,6 +382,18 @@ def _meant(version: str, there: list[str]) -> str | None:
         if len(found) == 1:
             return found[0]
     return None
+
+
+def _checksums(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
+    """SHA-256 of the files in a version's folder, by name. names: of these, "" for one that is gone."""
+    wanted = [path.name for path in folder.iterdir() if path.name != ABOUT] if names is None else names
+    return {name: _checksum(folder / name) for name in sorted(wanted)}
+
+
+def _checksum(path: Path) -> str:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
 
 
 def _hide(folder: Path) -> Path:
