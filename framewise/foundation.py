@@ -18,10 +18,20 @@ logger = logging.getLogger(__name__)
 QUEUE_NAME = "queue.sqlite"
 
 
+class _Lines(logging.Formatter):
+    """Formats each record so that its message stays on one line: what strangers send cannot look like lines of the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's own name)
+        escaped = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.message)
+        return super().formatMessage(logging.makeLogRecord({**record.__dict__, "message": escaped}))
+
+
 def configure_logging(level: str) -> None:
     """Log to standard error, each line with time and process id, because several processes write to one terminal."""
     line = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
-    logging.basicConfig(level=level, stream=sys.stderr, format=line, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(line))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "huey", "matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -1,6 +1,7 @@
 """Identifiers in requests and events, read and checked: projects, tasks, annotations."""
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -16,10 +17,13 @@ def is_offline(key: str) -> bool:
     return project_id(key) == OFFLINE_NUMBER
 
 
+PROJECT_KEY = re.compile(r"[0-9]{1,19}(\.[0-9]{1,19})?")
+
+
 def project_id(key: str) -> int:
     """Label Studio's number of a project from "<id>.<unix time>". Raises RequestError."""
-    head = str(key).split(".")[0]
-    if not (head.isdecimal() and head.isascii() and len(head) < 20 and is_id(int(head))):
+    head = key.split(".")[0]
+    if not PROJECT_KEY.fullmatch(key) or not is_id(int(head)):
         raise RequestError(f"expected a project as 'id.time of creation', such as '7.1795200057', found {key!r}")
     return int(head)
 

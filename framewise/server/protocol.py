@@ -12,6 +12,8 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
 
+MAX_CONTAINERS = 4_000_000  # above what 256 MiB of tasks with regions have
+
 HEALTH = {"status": "UP", "model_class": "framewise", "version": __version__}
 
 
@@ -70,6 +72,10 @@ def _body() -> Mapping[str, Any]:
         raise RequestError(f"{request.path}: the body cannot be read, {type(error).__name__}: {error}") from None
     if request.content_length is None and received >= (request.max_content_length or math.inf):
         raise RequestEntityTooLarge  # a chunked body, which werkzeug reads only up to the limit
+    raw = request.get_data()
+    # An empty list takes 3 bytes of JSON and 60 of memory: 30 MB of them would take a gigabyte.
+    if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
+        raise RequestError(f"{request.path}: expected at most {MAX_CONTAINERS} lists and objects in the body, found more")
     body = request.get_json(silent=True)
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")

@@ -14,6 +14,8 @@ from framewise.store.job_state import DUE_PROMISES
 from framewise.store.label_sets import FrameRates, LabelSets
 
 KEPT_EVENTS = 10_000
+MAX_EVENT_CHARS = 10_000  # all of them stay below 100 MB
+MAX_EVENT_CHARS = 10_000  # so that all of them stay below 100 MB
 # Values of the column "deleted": deleted by an event, which is final; or missing from a complete list of Label Studio.
 DELETED, MISSING = 1, 2
 COUNTED = (
@@ -61,11 +63,14 @@ class Annotations:
         return self._database.transaction()
 
     def record_event(self, project: str, action: str, payload: Mapping[str, Any]) -> None:
-        """Keep a raw event, for later investigation; the last KEPT_EVENTS are kept."""
+        """Keep a raw event, for later investigation; the last KEPT_EVENTS are kept, of a long one the beginning."""
+        text = json.dumps(payload)
+        if len(text) > MAX_EVENT_CHARS:
+            text = json.dumps({"beginning": text[:MAX_EVENT_CHARS]})
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT INTO events (received, project, action, payload) VALUES (?, ?, ?, ?)",
-                (time.time(), project, action, json.dumps(payload)),
+                (time.time(), project, action, text),
             )
             connection.execute("DELETE FROM events WHERE id <= ?", ((added.lastrowid or 0) - KEPT_EVENTS,))
 

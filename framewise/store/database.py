@@ -108,6 +108,7 @@ class Database:
     def __init__(self, path: Path, journal: str = "wal"):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._journal = path, journal
+        self._inode: int | None = None  # of the file, when it was opened first
         self.damage: str | None = None  # what was found to be wrong with the file
         self._local = threading.local()
         self._make_tables()
@@ -124,6 +125,7 @@ class Database:
         if connection.in_transaction:
             yield connection
             return
+        self._check_there()
         with self._room():
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -141,6 +143,7 @@ class Database:
 
     def check(self) -> None:
         """Raises StorageDamaged if the file cannot be read, or could not be read once."""
+        self._check_there()
         # By a connection of its own: others have pages in memory.
         with self._room(), closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
             tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -148,6 +151,17 @@ class Database:
             self.damage = f"{self._path}: the database is empty; {RESTORE}"
         if self.damage:
             raise StorageDamaged(self.damage)
+
+    def _check_there(self) -> None:
+        """Raises StorageFull if the file was removed or replaced: SQLite would go on writing to what nobody finds any more."""
+        try:
+            found = self._path.stat().st_ino
+        except FileNotFoundError:
+            found = None
+        if found != self._inode:
+            raise StorageFull(
+                f"{self._path.parent} (DATA_DIR): the database was removed or replaced while framewise runs; restart framewise"
+            )
 
     def problems(self) -> list[str]:
         """Problems that SQLite finds in the whole file; it may take a while."""
@@ -199,6 +213,8 @@ class Database:
                 self._change_journal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # what was answered with "recorded" survives a power cut
             self._local.connection = connection
+            if self._inode is None:
+                self._inode = self._path.stat().st_ino
         return connection
 
     def _change_journal(self, connection: sqlite3.Connection) -> None:

@@ -288,7 +288,7 @@ def test_predict_of_tasks_that_are_no_list_is_refused(service, project, tasks, n
     assert f"list of tasks in 'tasks', found {named}" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("key", ["../../etc", "9" * 5000, "²", "-1.0", " "])
+@pytest.mark.parametrize("key", ["../../etc", "9" * 5000, "²", "-1.0", " ", "7.", "7.1.2", "7.1\nERROR forged"])
 def test_a_project_that_is_no_number_is_refused(service, project, key):
     answer = service.post("/setup", {**project.setup_body(), "project": key})
     assert answer.status_code == 400

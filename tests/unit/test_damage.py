@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME, Database
 from framewise.store.job_state import JobStates
 from framewise.store.registry import DAMAGED, Registry, check_version
+from tests.messages import Project, labeling_config
 
 KEY = ("content", "w" * 64, "fast")
 PROJECT = "7.1795200057"
@@ -224,3 +226,15 @@ def test_check_names_what_is_damaged_and_its_exit_code_says_so(
     overwrite(own.data_dir / DATABASE_NAME)
     assert main(["check"]) == 1
     assert "the database is damaged" in capsys.readouterr().out
+
+
+def test_a_data_folder_that_was_deleted_while_running_is_answered_with_507(own: Settings) -> None:
+    client = create_app(own).test_client()
+    event = Project(labeling_config("Walk")).event("PROJECT_UPDATED")
+    assert client.post("/webhook", json=event).status_code == 200
+    shutil.rmtree(own.data_dir)
+    answer = client.post("/webhook", json=event)
+    assert answer.status_code == 507
+    assert "the database was removed or replaced while framewise runs" in answer.get_json()["error"]
+    assert client.get("/health").status_code == 507
+    assert not (own.data_dir / DATABASE_NAME).exists()

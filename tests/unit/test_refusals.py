@@ -88,6 +88,16 @@ def test_many_bad_tasks_of_a_request_are_answered_and_the_first_are_shown(
     assert sorted(failed) == list(range(1, 101))
 
 
+def test_a_body_of_nothing_but_lists_is_refused_before_it_takes_memory(
+    made: Callable[..., tuple[FlaskClient, Assembly]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framewise.server.protocol.MAX_CONTAINERS", 1000)
+    client, _ = made()
+    answer = client.post("/webhook", data=b'{"a": [' + b"[]," * 1000 + b"0]}", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "expected at most 1000 lists and objects" in answer.get_json()["error"]
+
+
 def test_failures_outside_of_jobs_have_a_limit_and_push_no_job_out(
     made: Callable[..., tuple[FlaskClient, Assembly]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
