@@ -105,8 +105,8 @@ class TrainedModel(Learner):
         registry, folder = self._parts.registry, self.folder
         with self._setting_damage_aside(), registry.reading(folder):
             model = load_cached_model(folder, registry.check) if folder else None
-        if model is None:
-            raise ModelError(f"{self.name!r} of project {self.project} is not trained yet; submit an annotation")
+            if model is None:
+                raise ModelError(f"{self.name!r} of project {self.project} is not trained yet; submit an annotation")
         return model
 
     @contextmanager

@@ -64,8 +64,10 @@ def test_what_the_editor_does_not_show_of_a_series_is_told(service, videos, inli
     job = service.train(project, (task(number, source), recording.regions("number")))
     assert job["state"] == "done"
     told = [warning for job in service.jobs(project) for warning in job["warnings"]]
-    said = "which Label Studio's editor does not read" if inline else "Label Studio's editor cannot show this series as it is"
-    assert any(warning.startswith(f"task {number}: ") and said in warning for warning in told), told
+    said = "it is JSON as text, which the editor does not read" if inline else "in quotes"
+    assert any("Label Studio's editor cannot show this series as it is" in warning and said in warning for warning in told), (
+        told
+    )
 
 
 def test_a_task_that_cannot_be_learned_leaves_the_others_alone(service, videos):
