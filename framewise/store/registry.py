@@ -69,12 +69,19 @@ class Registry:
 
     def current(self, project: str, control: str) -> Path | None:
         """Folder of the version in use; None if there is none, or if it was removed, which resets the model."""
+        before = None
+        while True:
+            version = self._chosen.get((project, control)) or self._current_name(project, control)
+            if not version or version == before:
+                return None
+            folder = self.folder(project, control) / version
+            if (folder / ABOUT).exists():
+                return folder
+            before = version  # another one took its place meanwhile, or its folder was removed
+
+    def _current_name(self, project: str, control: str) -> str | None:
         rows = self._database.read("SELECT version FROM current_versions WHERE project = ? AND control = ?", (project, control))
-        version = self._chosen.get((project, control)) or (rows[0]["version"] if rows else None)
-        if not version:
-            return None
-        folder = self.folder(project, control) / version
-        return folder if (folder / ABOUT).exists() else None
+        return rows[0]["version"] if rows else None
 
     def in_use(self, project: str) -> list[InUse]:
         """Versions in use in a project, by the control's name."""

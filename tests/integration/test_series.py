@@ -64,7 +64,7 @@ def test_what_the_editor_does_not_show_of_a_series_is_told(service, videos, inli
     job = service.train(project, (task(number, source), recording.regions("number")))
     assert job["state"] == "done"
     told = [warning for job in service.jobs(project) for warning in job["warnings"]]
-    said = "it is JSON as text, which the editor does not read" if inline else "in quotes"
+    said = "it is JSON as text, which the editor does not read" if inline else "it takes quotes for a part of names"
     assert any("Label Studio's editor cannot show this series as it is" in warning and said in warning for warning in told), (
         told
     )

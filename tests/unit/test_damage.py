@@ -1,8 +1,11 @@
 """Damaged files: flipped bytes in features and weights, records that are no JSON, databases cut or overwritten."""
 
+import gc
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +151,17 @@ def own(tmp_path: Path) -> Settings:
     return Settings(**folders, model_path=SHIPPED_NAME)
 
 
+MAKE = "import os; from framewise import foundation, settings; foundation.open_database(settings.Settings.from_env(os.environ))"
+
+
+def make_database(own: Settings) -> Path:
+    """Make the database in a process of its own: a connection of this one might write it anew when it is closed."""
+    subprocess.run([sys.executable, "-c", MAKE], env={**os.environ, **own.to_env()}, check=True)
+    return own.data_dir / DATABASE_NAME
+
+
 def overwrite(path: Path, start: int = 0) -> None:
+    gc.collect()  # connections that nobody has any more
     content = bytearray(path.read_bytes())
     content[start:] = b"\xa5" * (len(content) - start)
     path.write_bytes(content)
@@ -159,9 +172,7 @@ def overwrite(path: Path, start: int = 0) -> None:
 def test_a_damaged_database_is_told_in_one_message_with_the_way_to_the_back_up(
     own: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_database(own)
-    path = own.data_dir / DATABASE_NAME
-    overwrite(path)
+    overwrite(make_database(own))
     with pytest.raises(StorageDamaged, match="the database is damaged .*Back-up and restore"):
         open_database(own)
     for name in ("model_root", "cache_dir", "data_dir"):
@@ -180,11 +191,9 @@ def test_the_health_check_says_that_the_database_is_damaged(own: Settings) -> No
 
 
 def test_an_empty_database_beside_versions_is_no_new_one(own: Settings) -> None:
-    database = open_database(own)
-    publish(Registry(own.model_root, database), 1)
-    path = own.data_dir / DATABASE_NAME
-    for beside in ("-wal", "-shm"):
-        path.with_name(path.name + beside).unlink(missing_ok=True)
+    path = make_database(own)
+    (own.model_root / "timelinelabels-7" / "v1").mkdir(parents=True)
+    (own.model_root / "timelinelabels-7" / "v1" / "version.json").write_text("{}")
     path.write_bytes(b"")
     with pytest.raises(StorageDamaged, match="the database is empty although .* has trained versions"):
         open_database(own)
