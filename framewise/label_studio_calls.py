@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 DEADLINE_SECONDS = 60.0  # for a call as a whole, however slowly it is answered
+POLL_SECONDS = 0.05
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 
 
@@ -49,9 +50,10 @@ class OneCallClient(httpx.Client):
 
     def _begin(self, deadline: float) -> bool:
         """Wait for the call before this one, but not for one whose time is over."""
-        patience = min(deadline, self._began + DEADLINE_SECONDS) - time.monotonic() if self._free.locked() else 0.0
-        if not self._free.acquire(timeout=max(patience, 0.0)):
-            return False
+        while not self._free.acquire(timeout=POLL_SECONDS):
+            now = time.monotonic()
+            if now > deadline or now - self._began > DEADLINE_SECONDS:
+                return False
         self._began = time.monotonic()
         return True
 

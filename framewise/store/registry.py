@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,9 @@ STALE_SECONDS = 3600.0  # a version is written in a second or two
 KEPT_VERSIONS = 20
 # Name of a version: the number of the project's training, and when it read the annotations.
 TRAINED = re.compile(r"v(\d+)-(\d{8}T\d{6}Z)")
+
+
+Listed = tuple[tuple[int, str, int], dict[str, Any]]  # number, time and time of change of a version; its record
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ class Registry:
         that was trained last."""
         every = "SELECT project, control, version, pinned FROM current_versions"
         rows = self._database.read(f"{every} WHERE project = ?", (project,)) if project else self._database.read(every)
-        found = list[tuple[tuple[int, str, int], dict[str, Any]]]()
+        found = list[Listed]()
         for row in rows:
             for order, about in self._read_all(self.folder(row["project"], row["control"])):
                 current = about["version"] == row["version"]
@@ -271,8 +274,9 @@ class Registry:
         latest: dict[str, str] = {}
         for (_, began, _), about in found:
             latest[about["project"]] = max(latest.get(about["project"], ""), began)
-        listed = sorted(found, key=lambda item: (latest[item[1]["project"]], item[1]["project"], item[0]), reverse=True)
-        return [about for _, about in listed]
+        projects = sorted(latest, key=lambda name: (latest[name], name), reverse=True)
+        of_project = (_newest_first([item for item in found if item[1]["project"] == name]) for name in projects)
+        return [about for listed in of_project for _, about in listed]
 
     def overview(self, project: str | None = None) -> dict[str, Any]:
         """Answer of /versions: the names of ``versions``, each once, and the details of each."""
@@ -281,10 +285,9 @@ class Registry:
 
     def _names(self, project: str, control: str) -> list[str]:
         """Names of a control's versions, newest first."""
-        found = sorted(self._read_all(self.folder(project, control)), key=lambda item: item[0], reverse=True)
-        return [about["version"] for _, about in found]
+        return [about["version"] for _, about in _newest_first(list(self._read_all(self.folder(project, control))))]
 
-    def _read_all(self, folder: Path) -> Iterator[tuple[tuple[int, str, int], dict[str, Any]]]:
+    def _read_all(self, folder: Path) -> Iterator[Listed]:
         """(sort key, oldest annotations first; details) of the versions in a control's folder. Unreadable versions, and those
         removed in the meantime, are left out."""
         for path in folder.glob(f"[!.]*/{ABOUT}"):
@@ -370,6 +373,15 @@ def _began(about: dict[str, Any]) -> tuple[int, str]:
     """
     named = TRAINED.fullmatch(about["version"])
     return (int(named[1]), named[2]) if named else (0, re.sub("[-:]", "", str(about.get("trained_at", ""))))
+
+
+def _newest_first(found: Sequence[Listed]) -> list[Listed]:
+    """Versions by their numbers, those without one where the times of their trainings put them."""
+    ordered = sorted((item for item in found if item[0][0]), key=lambda item: (item[0][0], item[0][2]), reverse=True)
+    for item in sorted((item for item in found if not item[0][0]), key=lambda item: item[0]):
+        place = next((n for n, other in enumerate(ordered) if other[0][1] <= item[0][1]), len(ordered))
+        ordered.insert(place, item)
+    return ordered
 
 
 def _is_newer(version: str, other: str) -> bool:

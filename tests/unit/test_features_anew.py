@@ -1,5 +1,6 @@
 """Features of unusual videos: mirrored, in another order, with losses; and those that earlier framewise cached."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from framewise.features import extraction
 from framewise.features.backbone import Backbones
-from framewise.features.cache import FeatureCache
+from framewise.features.cache import ABOUT, CHECKSUM, FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
 from framewise.media.library import MediaFile
@@ -60,6 +61,8 @@ def made_earlier(folder: Path) -> None:
         kind = np.dtype([(name, record.dtype[name]) for name in names])
         path.unlink()
         np.save(path, np.array([tuple(record[name] for name in names)], dtype=kind))
+        about = path.with_name(ABOUT)
+        about.write_text(json.dumps({name: value for name, value in json.loads(about.read_text()).items() if name != CHECKSUM}))
 
 
 MIRRORED = {"left and right": (-1, 0, 0, 1), "upside down": (1, 0, 0, -1), "transposed": (0, 1, 1, 0)}
