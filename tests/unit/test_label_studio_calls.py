@@ -80,7 +80,7 @@ def test_calls_of_several_threads_follow_one_another(server: Server) -> None:
         count(1)
         time.sleep(0.02)
         count(-1)
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     server.pages["/"] = Page(send=send)
     with OneCallClient(timeout=30) as client:
