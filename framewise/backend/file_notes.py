@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from framewise.controls import AnyControl, Learner
+from framewise.controls import Learner
 from framewise.core.errors import RequestError
 from framewise.media.group_advice import Played, group_notes
 from framewise.media.notes import Note
@@ -16,13 +16,16 @@ class FileNotes:
     """Makes notes. annotated: number of the project's annotated tasks."""
 
     def __init__(self, learners: Iterable[Learner], annotated: int):
-        self._learners = {name: learner for learner in learners for name in (c.to_name for c in learner.controls)}
+        # Medium -> the control that reads it, and the profile of the files that its model learned from.
+        self._readers = {
+            medium: (reader, learner.profiles.get(medium)) for learner in learners for medium, reader in learner.readers.items()
+        }
         self._annotated = annotated
 
     def on_all(self, files: Iterable[FileFacts]) -> list[TaskNote]:
         """Notes on files of a project, in order of their tasks; of media that the labeling config still has."""
         found: list[TaskNote] = []
-        for _, of_task in groupby((f for f in files if f.medium in self._learners), key=lambda file: file.task):
+        for _, of_task in groupby((f for f in files if f.medium in self._readers), key=lambda file: file.task):
             known = list(of_task)
             for number, file in enumerate(known):
                 found += [(file.task, file.name, note) for note in self.on(file, known[:number])]
@@ -30,21 +33,18 @@ class FileNotes:
 
     def on(self, file: FileFacts, others: Sequence[FileFacts]) -> list[Note]:
         """Notes on a file, and on it beside other files of its task."""
-        learner = self._learners[file.medium]
-        reader = _reader(learner, file.medium)
-        profile = learner.profiles.get(file.medium)
+        reader, profile = self._readers[file.medium]
         own = reader.notes(file.name, file.facts, file.data, profile, self._annotated)
         played = self._played(file)
         if played is None:
             return own
-        group = reader.settings.sync
-        beside = [f for f in others if f.medium in self._learners and f.medium != file.medium]
-        beside = [f for f in beside if _reader(self._learners[f.medium], f.medium).settings.sync == group]
+        beside = [f for f in others if f.medium in self._readers and f.medium != file.medium]
+        beside = [f for f in beside if self._readers[f.medium][0].settings.sync == reader.settings.sync]
         return own + group_notes(played, [other for f in beside if (other := self._played(f))])
 
     def _played(self, file: FileFacts) -> Played | None:
         """A file as a medium of its sync group, if it is in one."""
-        settings = _reader(self._learners[file.medium], file.medium).settings
+        settings = self._readers[file.medium][0].settings
         written: Mapping[str, object] | None = file.facts.get("played")
         if not settings.sync or written is None:
             return None
@@ -52,7 +52,3 @@ class FileNotes:
             return Played.from_json(file.medium, written, settings.frame_rate(file.data) if settings.is_on_video else None)
         except RequestError:
             return None  # said where the rate is used
-
-
-def _reader(learner: Learner, medium: str) -> AnyControl:
-    return next(control for control in learner.controls if control.to_name == medium)

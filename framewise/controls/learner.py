@@ -63,7 +63,7 @@ class Learner(ABC):
         self.settings = _joined([control.settings for control in controls])
         self._parts = first.parts
         # Each medium is read by the first control on it.
-        self._readers = {name: next(c for c in controls if c.to_name == name) for name in _each_once(controls)}
+        self.readers = {name: next(c for c in controls if c.to_name == name) for name in _each_once(controls)}
         self._leader = next((control for control in controls if control.leads), None)
 
     @property
@@ -73,7 +73,7 @@ class Learner(ABC):
     @property
     def front_end(self) -> str:
         """Names of what makes the features."""
-        return " + ".join(reader.front_end for reader in self._readers.values())
+        return " + ".join(reader.front_end for reader in self.readers.values())
 
     @property
     def profiles(self) -> Profiles:
@@ -85,7 +85,7 @@ class Learner(ABC):
 
         Media that a task of a sync group lacks are left out, as long as there is one.
         """
-        readers = list(self._readers.values())
+        readers = list(self.readers.values())
         if len(readers) == 1:
             return [Source(self, readers[0], readers[0].settings.media_source(task_data))]
         there = [reader for reader in readers if reader.settings.has_media(task_data)]
@@ -113,9 +113,9 @@ class Learner(ABC):
 
     def identity(self) -> Identity:
         """Identity of the features of all media."""
-        if len(self._readers) == 1:
+        if len(self.readers) == 1:
             return self.controls[0].identity()
-        identities = [[name, reader.identity()] for name, reader in self._readers.items()]
+        identities = [[name, reader.identity()] for name, reader in self.readers.items()]
         return {"sha256": json.dumps(["sync group", self._leader is not None, identities]), "crop": None}
 
     # The grid.
@@ -123,19 +123,19 @@ class Learner(ABC):
     def on_grid(self, media: Sequence[Medium], task_data: Mapping[str, Any], profiles: Profiles) -> OnGrid:
         """Raises MediaError for media that are too long."""
         features = {medium.control.to_name: medium.features for medium in media}
-        beside = len(self._readers) > 1
+        beside = len(self.readers) > 1
         # The video's frames where the group has one, also for a task that lacks it; else of the finest medium.
-        telling = [self._leader] if self._leader else self._readers.values()
+        telling = [self._leader] if self._leader else self.readers.values()
         rates = [c.rate(features.get(c.to_name), task_data, profiles.get(c.to_name)) for c in telling]
         rate = max(r for r in rates if r is not None)
         found = {
             name: reader.rows(features[name], rate, profiles.get(name), beside)
-            for name, reader in self._readers.items()
+            for name, reader in self.readers.items()
             if name in features
         }
         rows, number = next(iter(found.values())), min(len(own) for own in found.values())
         if beside:
-            names, leader = list(self._readers), self._leader
+            names, leader = list(self.readers), self._leader
             told = rate if leader else max(own.frame_rate for own in found.values())
             moving = names.index(leader.to_name) if leader else None
             rows = JointRows([found.get(name) for name in names], number, told, moving, names)

@@ -97,7 +97,7 @@ class TrainedModel(Learner):
     @property
     def profiles(self) -> Profiles:
         written = self._about.get("series", {})
-        return {name: reader.read_profile(written[name]) for name, reader in self._readers.items() if name in written}
+        return {name: reader.read_profile(written[name]) for name, reader in self.readers.items() if name in written}
 
     @cached_property
     def _model(self) -> Model:

@@ -38,21 +38,28 @@ class NotedFile:
 
 @dataclass
 class SharedNote:
-    """A note with all files that it concerns. topic: the same as long as it says the same."""
+    """A note with all files that it concerns, none if it is not on files. topic: the same as long as it says the same."""
 
     found: str
-    means: str
-    cure: str
+    means: str = ""
+    cure: str = ""
     files: list[NotedFile] = field(default_factory=list)
 
     @property
     def topic(self) -> str:
-        return hashlib.sha256("\n".join((self.found, self.means, self.cure)).encode()).hexdigest()[:12]
+        return topic_of(self.found, self.means, self.cure)
 
     @property
     def title(self) -> str:
         """One line for all files."""
+        if not self.files:
+            return self.found
         return f"{self.files[0].name if len(self.files) == 1 else f'{len(self.files)} files'}: {self.found}"
+
+
+def topic_of(*texts: str) -> str:
+    """Short name of what texts say."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def shared(notes: Iterable[tuple[int, str, Note]]) -> list[SharedNote]:

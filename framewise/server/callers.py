@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import request
 from werkzeug.exceptions import Forbidden
 
+from framewise.server.pages.guard import host_name
 from framewise.settings import Settings
 
 ANY_ADDRESS = ("0.0.0.0", "::", "")
@@ -27,7 +28,7 @@ def refuse_foreign_pages(settings: Settings) -> Callable[[], None]:
     names = own_names(settings)
 
     def check() -> None:
-        host = _name_of(request.host)
+        host = host_name(request.host).lower().rstrip(".")
         if not settings.basic_auth_user and not _is_address(host) and host not in names:
             raise ForeignPage(
                 f"framewise does not answer to the host name {host!r} without a password: set ALLOWED_HOSTS={host}, or "
@@ -45,12 +46,6 @@ def own_names(settings: Settings) -> frozenset[str]:
     if settings.host in ANY_ADDRESS:
         found |= {socket.gethostname().lower(), socket.getfqdn().lower()}
     return frozenset(found)
-
-
-def _name_of(host: str) -> str:
-    """A Host header without its port."""
-    name = host.lower() if host.endswith("]") else host.lower().rsplit(":", 1)[0]
-    return name.strip("[]").rstrip(".")
 
 
 def _is_address(host: str) -> bool:

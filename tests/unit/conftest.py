@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from flask.testing import FlaskClient
 
+from framewise.assembly import Assembly
+from framewise.features.backbone import SHIPPED_NAME
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
 from framewise.media.library import MediaLibrary
+from framewise.server.app import create_app
+from framewise.settings import Settings
 from framewise.sync.ffmpeg import program
 from tests.media_help import LEGACY_KEY, loopback_only
 from tests.web_server import Server
@@ -64,3 +69,15 @@ def ffmpeg(tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path / arguments[-1]
 
     return run
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., tuple[FlaskClient, Assembly]]:
+    """Makes an application, and the parts by which a test fills it."""
+
+    def make(**settings: Any) -> tuple[FlaskClient, Assembly]:
+        folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
+        chosen = Settings(**folders, model_path=SHIPPED_NAME, **settings)
+        return create_app(chosen).test_client(), Assembly(chosen)
+
+    return make

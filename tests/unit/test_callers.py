@@ -2,36 +2,29 @@
 
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-
-from framewise.features.backbone import SHIPPED_NAME
-from framewise.server.app import create_app
-from framewise.settings import Settings
+from flask.testing import FlaskClient
 
 HTML = {"Accept": "text/html"}
 PATHS = ("/", "/health", "/setup", "/predict", "/webhook", "/versions", "/versions/current", "/jobs", "/metrics", "/projects/7")
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Callable[..., Flask]:
-    def make(**settings: Any) -> Flask:
-        folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-        return create_app(Settings(**folders, model_path=SHIPPED_NAME, **settings))
-
-    return make
+def app(made: Callable[..., tuple[FlaskClient, Any]]) -> Callable[..., FlaskClient]:
+    return lambda **settings: made(**settings)[0]
 
 
-def status(app: Flask, path: str, method: str = "GET", **headers: str) -> int:
+def status(app: FlaskClient, path: str, method: str = "GET", **headers: str) -> int:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return int(app.test_client().open(path, method=method, headers=sent).status_code)
+    return int(app.open(path, method=method, headers=sent).status_code)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_a_password_a_name_of_somebody_elses_choice_is_refused_everywhere(app: Callable[..., Flask], path: str) -> None:
+def test_without_a_password_a_name_of_somebody_elses_choice_is_refused_everywhere(
+    app: Callable[..., FlaskClient], path: str
+) -> None:
     for method in ("GET", "POST", "DELETE"):
         assert status(app(), path, method, Host="rebind.example") == 403
 
@@ -48,27 +41,27 @@ def test_without_a_password_a_name_of_somebody_elses_choice_is_refused_everywher
         ("Framewise.example.org:443", {"allowed_hosts": ("framewise.example.org",)}),
     ],
 )
-def test_own_names_and_addresses_are_answered(app: Callable[..., Flask], host: str, settings: dict[str, Any]) -> None:
+def test_own_names_and_addresses_are_answered(app: Callable[..., FlaskClient], host: str, settings: dict[str, Any]) -> None:
     assert status(app(**settings), "/health", Host=host) == 200
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1.rebind.example", "localhost.rebind.example", "rebind.example:127", "", "a b", "[::1"]
 )
-def test_names_that_look_like_own_ones_are_refused(app: Callable[..., Flask], host: str) -> None:
+def test_names_that_look_like_own_ones_are_refused(app: Callable[..., FlaskClient], host: str) -> None:
     assert status(app(allowed_hosts=("framewise",)), "/jobs", Host=host) in (400, 403)
 
 
-def test_the_refusal_names_the_host_and_both_cures(app: Callable[..., Flask]) -> None:
-    answer = app().test_client().get("/setup", headers={"Host": "gpu-box:9090"})
+def test_the_refusal_names_the_host_and_both_cures(app: Callable[..., FlaskClient]) -> None:
+    answer = app().get("/setup", headers={"Host": "gpu-box:9090"})
     assert "'gpu-box'" in answer.status
     assert "set ALLOWED_HOSTS=gpu-box, or BASIC_AUTH_USER and BASIC_AUTH_PASS" in answer.status
 
 
-def test_with_a_password_every_name_is_answered_to_those_who_have_it(app: Callable[..., Flask]) -> None:
+def test_with_a_password_every_name_is_answered_to_those_who_have_it(app: Callable[..., FlaskClient]) -> None:
     made = app(basic_auth_user="ann", basic_auth_pass="secret")
     assert status(made, "/jobs", Host="anything.example") == 401
-    answer = made.test_client().get("/jobs", headers={"Host": "anything.example"}, auth=("ann", "secret"))
+    answer = made.get("/jobs", headers={"Host": "anything.example"}, auth=("ann", "secret"))
     assert answer.status_code == 200
 
 
@@ -85,14 +78,14 @@ def test_with_a_password_every_name_is_answered_to_those_who_have_it(app: Callab
 )
 @pytest.mark.parametrize("password", [None, "secret"])
 def test_what_a_page_of_another_site_asks_is_refused(
-    app: Callable[..., Flask], path: str, said: dict[str, str], password: str | None
+    app: Callable[..., FlaskClient], path: str, said: dict[str, str], password: str | None
 ) -> None:
     made = app(basic_auth_user="ann", basic_auth_pass=password) if password else app()
     for method in ("GET", "POST", "DELETE"):
         assert status(made, path, method, **said) == 403
 
 
-def test_following_a_link_from_another_site_shows_a_page_and_posts_nothing(app: Callable[..., Flask]) -> None:
+def test_following_a_link_from_another_site_shows_a_page_and_posts_nothing(app: Callable[..., FlaskClient]) -> None:
     followed = {
         "Sec_Fetch_Site": "cross-site",
         "Sec_Fetch_Mode": "navigate",
@@ -104,6 +97,6 @@ def test_following_a_link_from_another_site_shows_a_page_and_posts_nothing(app: 
     assert status(app(), "/", **{**followed, "Sec_Fetch_Dest": "iframe"}) == 403
 
 
-def test_own_pages_ask_as_before(app: Callable[..., Flask]) -> None:
+def test_own_pages_ask_as_before(app: Callable[..., FlaskClient]) -> None:
     for said in ({"Sec_Fetch_Site": "same-origin"}, {"Sec_Fetch_Site": "none"}, {"Origin": "http://localhost"}, {}):
         assert status(app(), "/live.json", **said) == 200

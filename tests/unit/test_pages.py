@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from framewise.assembly import Assembly
-from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.held_out import ON, HeldOut, HeldOutVideo, in_bytes, write_held_out
-from framewise.server.app import create_app
 from framewise.server.pages import drawing
-from framewise.settings import Settings
 from framewise.store.made import LastPrediction
 from tests.index_clips import make_index_clip
 from tools.pages_speed import fill, labeling_config
@@ -21,18 +17,6 @@ from tools.pages_speed import fill, labeling_config
 KEY = "7.1795200057"
 HTML = {"Accept": "text/html"}
 BROWSER = {**HTML, "Sec-Fetch-Site": "same-origin"}
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Callable[..., tuple[FlaskClient, Assembly]]:
-    """Makes an application, and the parts by which a test fills it."""
-
-    def make(**settings: Any) -> tuple[FlaskClient, Assembly]:
-        folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-        chosen = Settings(**folders, model_path=SHIPPED_NAME, **settings)
-        return create_app(chosen).test_client(), Assembly(chosen)
-
-    return make
 
 
 def press(client: FlaskClient, action: str, headers: dict[str, str] | None = None, **form: str) -> Any:

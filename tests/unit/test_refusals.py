@@ -2,31 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
-from framewise.features.backbone import SHIPPED_NAME
-from framewise.server.app import create_app
-from framewise.settings import Settings
 from framewise.store.database import DATABASE_NAME, Database
 from tests.messages import Project, labeling_config, task_of
 
 SECRETS = {"basic_auth_user": "ann", "basic_auth_pass": "secret", "webhook_token": "token"}
 AUTH = ("ann", "secret")
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Callable[..., tuple[FlaskClient, Assembly]]:
-    def make(**settings: Any) -> tuple[FlaskClient, Assembly]:
-        folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-        chosen = Settings(**folders, model_path=SHIPPED_NAME, **settings)
-        return create_app(chosen).test_client(), Assembly(chosen)
-
-    return make
 
 
 def refusals(client: FlaskClient) -> list[str]:

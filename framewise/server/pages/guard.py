@@ -88,6 +88,11 @@ def _is_loopback(address: str) -> bool:
     return bool((mapped or parsed).is_loopback)
 
 
+def host_name(host: str) -> str:
+    """A Host header without its port, and an address of IPv6 without its brackets."""
+    return (host.rsplit(":", 1)[0] if not host.endswith("]") else host).strip("[]")
+
+
 def _is_local_name(host: str) -> bool:
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return name == "localhost" or _is_loopback(name.strip("[]"))
+    name = host_name(host)
+    return name == "localhost" or _is_loopback(name)

@@ -1,8 +1,8 @@
 """Errors and notes at the top and the foot of pages: each said once for all that it concerns, and only while it is true."""
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from framewise.settings import Settings
 from framewise.store.browsing import Trouble
 from framewise.store.job_state import title_of
 
+Titles = Mapping[str, str]  # of all projects, by key
 SHOWN = 12
 FILES_SHOWN = 50
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -53,7 +54,8 @@ class Notice:
 
 
 class Notices:
-    """Errors and notes of a project, or of all. Notes on files are kept until something that they depend on changes."""
+    """Errors and notes of a project, or of all. Those of a labeling config and its files are kept until something that they
+    depend on changes."""
 
     def __init__(self, assembly: Assembly):
         self._assembly = assembly
@@ -61,75 +63,67 @@ class Notices:
 
     def errors(self, project: str | None = None) -> list[Notice]:
         """Failures, and changes that spoil annotations, the latest first."""
-        changed = [notice for key in self._projects(project) for notice in self._moved_regions(key)]
-        return changed + self._grouped(self._assembly.browsing.errors(project, 10 * SHOWN))[:SHOWN]
+        titles = self._assembly.known.titles()
+        changed = [notice for key in _chosen(project, titles) for notice in self._moved_regions(key, titles)]
+        return changed + self._grouped(self._assembly.browsing.errors(project, 10 * SHOWN), titles)[:SHOWN]
 
     def notes(self, project: str | None = None) -> list[Notice]:
         """Notes on settings, jobs and files."""
         found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
-        found += self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN))
-        for key in self._projects(project):
-            found += self._of_attributes(key)
-            found += [self._of_files(key, note) for note in self._file_notes(key)]
+        titles = self._assembly.known.titles()
+        found += self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN), titles)
+        found += [self._of_note(key, note, titles) for key in _chosen(project, titles) for note in self._notes(key)]
         return found[: 2 * SHOWN]
 
-    def _projects(self, project: str | None) -> list[str]:
-        return [project] if project else list(self._assembly.known.titles())
+    # The labeling config and its files.
 
-    def _of_attributes(self, key: str) -> Iterator[Notice]:
-        """Attributes of the labeling config that do nothing."""
-        known = self._assembly.annotations.project(key)
-        try:
-            controls = read_labeling_config(known.label_config) if known else []
-        except FramewiseError:
-            return  # told of at the project
-        for text in dict.fromkeys(note for control in controls for note in control.notes):
-            yield Notice(text, self._title(key), key, topic=hashlib.sha256(text.encode()).hexdigest()[:12])
-
-    # Files.
-
-    def _file_notes(self, key: str) -> list[SharedNote]:
+    def _notes(self, key: str) -> list[SharedNote]:
+        """Notes on attributes that do nothing, and on files; none for a labeling config that cannot be read."""
         assembly = self._assembly
-        known, facts = assembly.annotations.project(key), assembly.facts.stamp(key)
-        if known is None or not facts[0]:
+        known = assembly.annotations.project(key)
+        if known is None:
             return []
         annotated = assembly.annotations.annotated_tasks(key)
-        stamp = (facts, known.label_config, annotated, assembly.browsing.stamp(key))
+        stamp = (assembly.facts.stamp(key), known.label_config, annotated, assembly.browsing.stamp(key))
         kept = self._kept.get(key)
         if kept is None or kept[0] != stamp:
-            try:
-                controls = read_labeling_config(known.label_config)
-                learners = learners_of(CONTROLS[one.tag](one, key, assembly.parts) for one in controls)
-                found = shared(FileNotes(learners, annotated).on_all(assembly.facts.of(key)))
-            except FramewiseError:
-                found = []  # a labeling config that cannot be read is told of at its project
-            kept = self._kept[key] = (stamp, found)
+            kept = self._kept[key] = (stamp, list(self._made(key, known.label_config, annotated)))
         return kept[1]
 
-    def _of_files(self, key: str, note: SharedNote) -> Notice:
-        places = [self._place(key, file.task, file.name, file.detail, file.command) for file in note.files[:FILES_SHOWN]]
+    def _made(self, key: str, label_config: str, annotated: int) -> Iterator[SharedNote]:
+        with suppress(FramewiseError):  # a labeling config that cannot be read is told of at its project
+            controls = read_labeling_config(label_config)
+            yield from map(SharedNote, dict.fromkeys(note for control in controls for note in control.notes))
+            learners = learners_of(CONTROLS[one.tag](one, key, self._assembly.parts) for one in controls)
+            yield from shared(FileNotes(learners, annotated).on_all(self._assembly.facts.of(key)))
+
+    def _of_note(self, key: str, note: SharedNote, titles: Titles) -> Notice:
+        listed = note.files[:FILES_SHOWN]
+        places = [self._place(key, file.task, file.name, titles, file.detail, file.command) for file in listed]
         more = len(note.files) - len(places)
-        return Notice(note.title, self._title(key), key, note.means, note.cure, note.topic, places, more)
+        return Notice(note.title, _title(key, titles), key, note.means, note.cure, note.topic, places, more)
 
     # Jobs.
 
-    def _grouped(self, troubles: Iterable[Trouble]) -> list[Notice]:
+    def _grouped(self, troubles: Iterable[Trouble], titles: Titles) -> list[Notice]:
         """Troubles of jobs, those that say the same of several tasks as one."""
         found: dict[tuple[str, str], Notice] = {}
         for trouble in troubles:
             of_task = OF_TASK.fullmatch(trouble.text)
             text, task = (of_task[2], int(of_task[1])) if of_task else (trouble.text, trouble.task)
-            where = f"{self._title(trouble.project)}, {title_of(trouble.kind)}" if trouble.project else title_of(trouble.kind)
-            known = trouble.project if trouble.project in self._assembly.known.titles() else ""
+            where = title_of(trouble.kind)
+            if trouble.project:
+                where = f"{_title(trouble.project, titles)}, {where}"
+            known = trouble.project if trouble.project in titles else ""
             one = found.setdefault((trouble.project, text), Notice(text[0].upper() + text[1:], where, known))
             if task is not None and all(place.task != task for place in one.places):
-                places = [*one.places, self._place(trouble.project, task, f"task {task}")]
+                places = [*one.places, self._place(trouble.project, task, f"task {task}", titles)]
                 found[trouble.project, text] = replace(one, places=places)
         return list(found.values())
 
     # The frame rate.
 
-    def _moved_regions(self, key: str) -> Iterator[Notice]:
+    def _moved_regions(self, key: str, titles: Titles) -> Iterator[Notice]:
         """Annotations that Label Studio shows at other times than they were drawn at, since frameRate was changed."""
         known = self._assembly.annotations.project(key)
         now = read_frame_rates(known.label_config) if known else {}
@@ -142,18 +136,23 @@ class Notices:
             many = f"{number} annotation{'s were' if number != 1 else ' was'} made"
             yield Notice(
                 f"{many} while frameRate was {_written(then_text)}; the labeling config now has {_written(now_text)}",
-                self._title(key), key,
+                _title(key, titles), key,
                 "Label Studio shows their regions at other times than they were drawn at. framewise learns them at the times "
                 "that their annotators saw",
                 f"Set frameRate back to {_written(then_text)}, or move their regions in Label Studio and update them",
             )  # fmt: skip
 
-    def _title(self, key: str) -> str:
-        return self._assembly.known.titles().get(key) or f"project {key.split('.')[0]}"
-
-    def _place(self, key: str, task: int, name: str, detail: str = "", command: str = "") -> Place:
+    def _place(self, key: str, task: int, name: str, titles: Titles, detail: str = "", command: str = "") -> Place:
         address = task_address(self._assembly.settings, key.split(".")[0], task)
-        return Place(task, key if key in self._assembly.known.titles() else "", name, address, detail, command)
+        return Place(task, key if key in titles else "", name, address, detail, command)
+
+
+def _chosen(project: str | None, titles: Titles) -> Iterable[str]:
+    return titles if project is None else [project]
+
+
+def _title(key: str, titles: Titles) -> str:
+    return titles.get(key) or f"project {key.split('.')[0]}"
 
 
 def project_address(settings: Settings, number: int | str) -> str:
