@@ -200,26 +200,41 @@ PARAMETERS = (
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
-def read_parameters(attributes: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Values of all parameters. An unknown one that means none of them is passed over: see ``unused_attributes``.
+def read_parameters(attributes: Mapping[str, str], where: str, has_pictures: bool) -> tuple[dict[str, Any], list[str]]:
+    """Values of all parameters, and sentences on attributes that do nothing as the control is set up.
 
-    Raises ConfigError for one that is misspelt, or whose value cannot be.
+    Of those, neither an unknown name nor the value matters. Raises ConfigError for a parameter that is misspelt, and for the
+    value of one that has an effect.
     """
-    known = {p.name: p for p in PARAMETERS}
-    values = {p.name: p.default for p in PARAMETERS}
-    for name, text in _ours(attributes).items():
-        if name not in known:
-            if meant := _meant(name):
-                raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean {meant!r}?")
-            continue
-        try:
-            values[name] = known[name].parse(text)
-        except ValueError as error:
-            hint = f"; did you mean {_nearest(text, known[name].choices)!r}?" if known[name].choices else ""
-            raise ConfigError(f"{where}: {name} must be {error}, found {text!r}{hint}") from None
-    if values["model_path"] == "":
-        values["model_path"] = None
-    return values
+    values, wrong = dict(DEFAULTS), {}
+    for name in _ours(attributes):
+        if name in DEFAULTS:
+            try:
+                values[name] = read_parameter(name, attributes, where)
+            except ConfigError as error:
+                wrong[name] = error
+        elif meant := _meant(name):
+            raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean {meant!r}?")
+    unused = _unused(attributes, values, has_pictures)
+    unused_names = [name for names, _ in unused for name in names]
+    for name, refusal in wrong.items():
+        if name not in unused_names:
+            raise refusal
+    return values, [f"{where}: {_listed(names)} not used: {reason}" for names, reason in unused]
+
+
+def read_parameter(name: str, attributes: Mapping[str, str], where: str) -> Any:
+    """Value of one parameter. Raises ConfigError for one that cannot be."""
+    parameter = next(p for p in PARAMETERS if p.name == name)
+    text = attributes.get(name)
+    if text is None:
+        return parameter.default
+    try:
+        value = parameter.parse(text)
+    except ValueError as error:
+        hint = f"; did you mean {_nearest(text, parameter.choices)!r}?" if parameter.choices else ""
+        raise ConfigError(f"{where}: {name} must be {error}, found {text!r}{hint}") from None
+    return parameter.default if value == "" else value
 
 
 def _ours(attributes: Mapping[str, str]) -> dict[str, str]:
@@ -247,8 +262,10 @@ def _says(wording: str, parameter: Parameter) -> bool:
     return all(meant) and bool(set(meant) - GENERIC)
 
 
-def unused_attributes(attributes: Mapping[str, str], parameters: Mapping[str, Any], has_pictures: bool) -> list[str]:
-    """Sentences on attributes of a control that do nothing as it is set up, for whoever set them."""
+def _unused(
+    attributes: Mapping[str, str], parameters: Mapping[str, Any], has_pictures: bool
+) -> list[tuple[Sequence[str], str]]:
+    """Names of attributes of a control that do nothing as it is set up, and why."""
     given = list(_ours(attributes))
     unknown = [name for name in given if name not in DEFAULTS]
     of_pictures = [name for name in given if name in OF_PICTURES and not has_pictures]
@@ -265,7 +282,7 @@ def unused_attributes(attributes: Mapping[str, str], parameters: Mapping[str, An
         (of_pictures, "there are no pictures to look at"),
         (learning, why),
     )
-    return [f"{_listed(names)} not used: {reason}" for names, reason in found if names]
+    return [(names, reason) for names, reason in found if names]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from framewise.core.task_fields import has_field, is_field
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings
 from framewise.labeling_config.groups import check_together, sync_groups
-from framewise.labeling_config.parameters import DEFAULTS, OF_PICTURES, read_parameters, unused_attributes
+from framewise.labeling_config.parameters import DEFAULTS, OF_PICTURES, PREFIX, read_parameter, read_parameters
 
 UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
 # A labeling config is written by hand; this is far above any, and far below what would take long to parse.
@@ -40,11 +40,12 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     objects = _objects(root)
     repeated = {e for repeater in root.iter("Repeater") for e in repeater.iter()}
     found = [e for e in root.iter() if _is_control(e, objects)]
-    controls = [_read_control(e, objects, default_score_threshold) for e in found]
-    in_repeaters = {c.from_name for c, e in zip(controls, found, strict=True) if e in repeated}
-    active = [c for c in controls if not c.parameters["model_skip"]]
+    read = [e for e in found if not _is_skipped(e)]
     # A <Labels> on an <Audio> is in many configs for people alone.
-    active = [c for c in active if c.kind.only_here or c.trainable] or active
+    read = [e for e in read if MEDIA[e.tag].only_here or _is_addressed(e)] or read
+    controls = [_read_control(e, objects, default_score_threshold) for e in read]
+    in_repeaters = {c.from_name for c, e in zip(controls, read, strict=True) if e in repeated}
+    active = [c for c in controls if c.kind.only_here or c.trainable] or controls
     if len(active) > MAX_CONTROLS:
         raise ConfigError(
             f"expected at most {MAX_CONTROLS} controls, found {len(active)} {' and '.join(sorted({c.tag for c in active}))}; "
@@ -52,7 +53,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
         )
     if not active:
         hint = 'every one has model_skip="true"; remove it from one'
-        if not controls:
+        if not found:
             hint = f"found {_tag_list(root)}; {_missing_control(objects)}"
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for control in active:
@@ -68,7 +69,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
         )
     for members in sync_groups(active):
         check_together(members)
-    names = tuple(control.from_name for control in controls)
+    names = tuple(attributes_of(e).get("name", "") for e in found)
     return [replace(control, beside=names) for control in active]
 
 
@@ -91,6 +92,16 @@ def _is_control(element: Element, objects: Mapping[Any, Element]) -> bool:
         return False
     media = objects.get(attributes_of(element).get("toname"))
     return kind.only_here or (media is not None and media.tag == kind.object)
+
+
+def _is_skipped(element: Element) -> bool:
+    attributes = attributes_of(element)
+    return bool(read_parameter("model_skip", attributes, f"{element.tag} {attributes.get('name', '')!r}"))
+
+
+def _is_addressed(element: Element) -> bool:
+    """True if an attribute says what framewise is to do with a control."""
+    return any(name.startswith(PREFIX) for name in attributes_of(element))
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
@@ -145,10 +156,9 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     if not from_name or media is None or media.tag != kind.object:
         what = "there is no tag of that name" if media is None else f"that is the {media.tag}"
         raise ConfigError(f"{where}: expected toName to be the name of a {kind.object}, found {to_name!r}; {what}")
-    parameters = read_parameters(attributes, where)
+    parameters, unused = read_parameters(attributes, where, kind.unit == "frames")
     if "model_score_threshold" not in attributes:
         parameters["model_score_threshold"] = default_threshold
-    unused = unused_attributes(attributes, parameters, kind.unit == "frames")
     if kind.unit != "frames":
         parameters |= {name: DEFAULTS[name] for name in OF_PICTURES}
     of_media, about = attributes_of(media), f"{kind.object} {to_name!r}"
@@ -157,7 +167,7 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     series = _read_series(media, about) if kind.unit == "samples" else None
     control = ControlSettings(
         element.tag, from_name, to_name, _value_key(media, about, series), rate, labels, parameters,
-        of_media.get("sync") or None, series, unreviewed, tuple(f"{where}: {note}" for note in unused),
+        of_media.get("sync") or None, series, unreviewed, tuple(unused),
     )  # fmt: skip
     if rate and not has_field(rate):
         _checked_frame_rate(rate, to_name)

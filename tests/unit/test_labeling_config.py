@@ -7,6 +7,7 @@ import pytest
 
 from framewise.core.errors import ConfigError, RequestError
 from framewise.labeling_config import match_classes, read_labeling_config
+from framewise.labeling_config.parameters import DEFAULTS
 
 # Names and defaults of Label Studio's published guide to TimelineLabels.
 GUIDE_DEFAULTS = {
@@ -75,6 +76,13 @@ def test_parameters_are_read(name, text, value):
     assert read_one(config(f'{name}="{text}"')).parameters[name] == value
 
 
+def with_effect(name, text):
+    """An attribute, beside those without which it does nothing."""
+    lstm = ' model_classifier_type="lstm"' * name.startswith("model_classifier")
+    trainable = ' model_trainable="true"' * (name != "model_trainable")
+    return f'{name}="{text}"{trainable}{lstm}'
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
@@ -99,7 +107,7 @@ def test_parameters_are_read(name, text, value):
 )
 def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
     with pytest.raises(ConfigError, match=f"TimelineLabels 'tl': {name} must be {expected}, found '{re.escape(text)}'"):
-        read_labeling_config(config(f'{name}="{text}"'))
+        read_labeling_config(config(with_effect(name, text)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,39 @@ def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
 )
 def test_of_a_bad_value_the_nearest_is_named(name, text, meant):
     with pytest.raises(ConfigError, match=f"found '{text}'; did you mean '{meant}'"):
-        read_labeling_config(config(f'{name}="{text}"'))
+        read_labeling_config(config(with_effect(name, text)))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ('model_trainable="true" model_classifier_epochs="many"', "model_classifier_epochs"),
+        ('model_classifier_type="gru"', "model_classifier_type"),
+        ('model_classifier_f1_threshold="95"', "model_classifier_f1_threshold"),
+        ('model_group="person"', "model_group"),
+    ],
+)
+def test_of_an_attribute_that_does_nothing_the_value_does_not_matter(attributes, name):
+    control = read_one(config(attributes))
+    assert [note.split(" is not used: ")[0] for note in control.notes] == [f"TimelineLabels 'tl': {name}"]
+    assert control.parameters[name] == DEFAULTS[name]
+
+
+def test_nothing_of_a_skipped_control_is_refused_but_that_it_is_skipped():
+    skipped = '<TimelineLabels name="other" toName="gone" model_skip="true" model_crop="?" model_epoch="1" value="$labels"/>'
+    control = read_one(config(before=skipped))
+    assert (control.from_name, control.beside) == ("tl", ("other", "tl"))
+    with pytest.raises(ConfigError, match="'other': model_skip must be true or false, found 'yep'"):
+        read_labeling_config(config(before=skipped.replace('"true"', '"yep"')))
+
+
+def test_labels_on_sound_that_are_for_people_alone_may_come_from_task_data():
+    beside = '<Labels name="speech" toName="a" value="$speakers"/><Audio name="a" value="$audio"/>'
+    assert read_one(config(before=beside)).from_name == "tl"
+    with pytest.raises(ConfigError, match="Labels 'speech': its labels come from the task data"):
+        read_labeling_config(config(before=beside.replace("<Labels", '<Labels model_trainable="true"')))
+    with pytest.raises(ConfigError, match="did you mean 'model_trainable'"):
+        read_labeling_config(config(before=beside.replace("<Labels", '<Labels model_trainble="true"')))
 
 
 @pytest.mark.parametrize(
