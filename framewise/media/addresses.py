@@ -47,6 +47,7 @@ METADATA_SERVICES = frozenset(
 # IPv6 addresses that stand for an IPv4 address: what counts is where they lead.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Tunnels to IPv4 addresses of the sender's choice. https://www.iana.org/assignments/ipv6-unicast-address-assignments
+LOCAL_FILES = ("/local-files", "/local-files/")  # how Label Studio's addresses of them end, before the query
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _TUNNELS = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
@@ -144,10 +145,12 @@ def host_of(url: httpx.URL) -> str:
 
 
 def shown(url: str | httpx.URL) -> str:
-    """A URL without its user and query, which may carry secrets."""
+    """A URL without its user and query, which may carry secrets; with the path that Label Studio has in that of local files."""
     try:
         parts = httpx.URL(url)
-        return str(parts.copy_with(userinfo=b"", query=None, fragment=None))
+        file = parts.params.get("d") if parts.path.endswith(LOCAL_FILES) else None
+        plain = str(parts.copy_with(userinfo=b"", query=None, fragment=None))
+        return f"{plain}?d={file}" if file else plain
     except (httpx.InvalidURL, ValueError, TypeError):
         return re.sub("//.*@", "//", str(url), flags=re.DOTALL).partition("?")[0].partition("#")[0]
 
@@ -277,6 +280,6 @@ def file_name(source: str) -> str:
     if "://" in source or "/data/" in source:
         url = urlsplit(source)
         path = unquote(url.path)
-        if path.rstrip("/").endswith("/local-files"):
+        if path.endswith(LOCAL_FILES):
             path = parse_qs(url.query).get("d", [""])[0]
     return re.sub(r"[\x00-\x1f\x7f]", "?", PurePosixPath(path).name) or "video"

@@ -247,3 +247,6 @@ def test_an_address_is_shown_without_its_secrets():
     assert shown("https://ann:pass@media.example:8443/a.mp4?X-Amz-Signature=1#x") == "https://media.example:8443/a.mp4"
     assert shown(httpx.URL("s3://ann:pass@bucket/a.mp4?versionId=1")) == "s3://bucket/a.mp4"
     assert shown("http://ann:pa/ss@media.example/a.mp4?x") == "http://media.example/a.mp4"
+    assert shown("http://studio:8080/data/local-files/?d=clips/a%20b.mp4&token=1") == (
+        "http://studio:8080/data/local-files/?d=clips/a b.mp4"
+    )

@@ -121,6 +121,15 @@ def test_the_same_trouble_of_several_tasks_is_said_once(made: tuple[FlaskClient,
     }
 
 
+def test_names_of_files_and_addresses_are_written_as_they_are(made: tuple[FlaskClient, Assembly]) -> None:
+    _, assembly = made
+    texts = ["walk.mp4: the file is truncated", "http://studio/data/a.mp4: expected a file", "b: a codec that no one knows"]
+    for number, text in enumerate(texts):
+        failed = assembly.jobs.states.begin("extract", KEY, f"{number}.mp4", "me")
+        assembly.jobs.states.finish(failed.id, "me", error=text)
+    assert sorted(notice.text for notice in Notices(assembly).errors(KEY)) == sorted(texts)
+
+
 def test_a_changed_frame_rate_is_told_as_long_as_annotations_were_made_under_another(
     made: tuple[FlaskClient, Assembly],
 ) -> None:

@@ -115,7 +115,7 @@ class Notices:
             if trouble.project:
                 where = f"{_title(trouble.project, titles)}, {where}"
             known = trouble.project if trouble.project in titles else ""
-            one = found.setdefault((trouble.project, text), Notice(text[0].upper() + text[1:], where, known))
+            one = found.setdefault((trouble.project, text), Notice(_begun(text), where, known))
             if task is not None and all(place.task != task for place in one.places):
                 places = [*one.places, self._place(trouble.project, task, f"task {task}", titles)]
                 found[trouble.project, text] = replace(one, places=places)
@@ -173,6 +173,11 @@ def _of_settings(settings: Settings, connected: bool) -> Iterator[Notice]:
     if not settings.basic_auth_user and settings.host not in LOOPBACK:
         text = "Anyone who can reach this address can read these pages: set BASIC_AUTH_USER and BASIC_AUTH_PASS."
         yield Notice(text, "settings", topic="no-password")
+
+
+def _begun(text: str) -> str:
+    """A text as a sentence begins, unless it begins with a name of a file or an address."""
+    return text[0].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 
 def _same(one: str | None, other: str | None) -> bool:
