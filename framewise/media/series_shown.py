@@ -65,7 +65,7 @@ def _check_text(path: Path, settings: SeriesSettings) -> None:
         if not named and any(name.startswith('"') for name in names):
             _not_shown("its cells are in quotes, which the editor takes for text", WITHOUT_QUOTES)
         columns = [name.lower() for name in names] if named else [str(place) for place in range(len(names))]
-        places = _places(columns, settings, columns)
+        places = _places(columns, settings)
         rows = enumerate(chain([second] if named else [first, second], lines), 1)
         stripped = ((number, row.strip()) for number, row in rows)
         _check_rows((row for row in stripped if row[1]), _Table(separator, split, len(columns), places), settings)
@@ -88,19 +88,20 @@ def _splitter(separator: str) -> Split:
     return lambda row: cell.findall(row.strip())
 
 
-def _places(columns: Sequence[str], settings: SeriesSettings, headers: Sequence[str]) -> dict[str, int]:
-    """Places of the time column and the channels in ``columns``, by the names that the editor looks for.
-
-    headers: names that a channel's number may stand for.
-    """
+def _places(columns: Sequence[str], settings: SeriesSettings) -> dict[str, int]:
+    """Places of the time column and the channels in ``columns``, by the names that the editor looks for."""
     found = {}
     for name in (*filter(None, [settings.time_column]), *settings.channels):
-        is_place = name != settings.time_column and name.isdecimal() and int(name) < len(headers)
-        wanted = headers[int(name)] if is_place else name.lower()
+        wanted = name.lower()
         if wanted in columns:
             found[wanted] = columns.index(wanted)
             continue
         similar = next((column for column in columns if plain_name(column) == plain_name(name)), None)
+        if similar is None and name.isdecimal() and int(name) < len(columns):
+            _not_shown(
+                f"it finds the column {columns[int(name)]!r} by the number {name} in some of its loads only, and of JSON in none",
+                f'write column="{columns[int(name)]}" into the Channel tag',
+            )
         if similar is None:  # told as a channel without numbers
             continue
         if similar.startswith('"'):
@@ -197,7 +198,7 @@ def _time_text(cell: str, time_format: str) -> str:
 def _check_json(path: Path, settings: SeriesSettings) -> None:
     with opened_text(path) as file:
         columns = json.load(file, parse_constant=lambda name: _not_shown(f"{name} is no JSON", "write null in its place"))
-    places = _places(list(columns), settings, ())
+    places = _places(list(columns), settings)
     lists = list(columns.values())
     if not settings.time_column:
         wanted = max((len(lists[place]) for place in places.values()), default=0)

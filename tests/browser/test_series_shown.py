@@ -40,7 +40,7 @@ def case(text, shown, columns=("x", "y"), **attributes):
     return text if isinstance(text, bytes) else text.encode(), shown, columns, {"timeColumn": "time"} | attributes
 
 
-# Channels by the number of their column are not asked about: the editor finds them in some of its loads alone.
+# Channels by the number of a named column are asked about in JSON alone: in other files some loads of the editor find them.
 CASES = {
     "plain": case("time,x,y\n" + ROWS, True),
     "bom": case("\ufefftime,x,y\n" + ROWS, True),
@@ -69,6 +69,8 @@ CASES = {
     "zeros": case("time,x,y\n0,1,10\n0,2,20\n1,3,30\n", False),
     "pipes": case("time|x|y\n5|1|10\n6|2|20\n", True, sep="|"),
     "auto": case("time;x;y\n5;1;10\n6;2;20\n", True, sep="auto"),
+    "numbers_without_names": case(ROWS, True, ("1", "2"), timeColumn="0"),
+    "json_numbers": case('{"time": [5, 6], "x": [1, 2], "y": [3, 4]}', False, ("1", "2")),
     "rows": case("x,y\n1,10\n2,20\n", True, timeColumn=None),
     "dates": case("time,x,y\n2024-03-05 00:00:05.5,1,10\n2024-03-05 00:00:06.25,2,20\n", True, timeFormat=f"{DATE}.%L"),
     "microseconds": case(

@@ -43,6 +43,13 @@ def test_nothing_is_told_of_a_series_that_is_shown(advise, text, settings):
     assert advise(text, settings) is None
 
 
+@pytest.mark.parametrize("text", ["time,x,y\n5,1,10\n6,2,20\n", JSON])
+def test_a_channel_by_its_columns_number_is_advised_to_be_named(advise, text):
+    why, cure = advise(text, replace(PLAIN, channels=("x", "2")))
+    assert why.startswith("it finds the column 'y' by the number 2 in some of its loads only")
+    assert cure == 'Write column="y" into the Channel tag'
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "said"),
     [
