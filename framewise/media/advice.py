@@ -36,7 +36,7 @@ PLAYED_EVERYWHERE = {"yuv420p", "yuvj420p", ""}
 OPENED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg"}
 # Label Studio 1.23, web/libs/editor/src/components/VideoCanvas/VirtualVideo.tsx, canPlayUrl; seen in Chromium 156.
 QUICKTIME_SUFFIXES = {".mov", ".qt"}
-NAMES = {"mpeg4": "MPEG-4 Part 2, which OpenCV writes if asked for mp4v", "hevc": "HEVC (H.265)"}
+NAMES = {"mpeg4": "MPEG-4 Part 2 (which OpenCV writes if asked for mp4v)", "hevc": "HEVC (H.265)"}
 
 OTHER_SPREAD, OTHER_RATE = 5.0, 1.5  # from so many times, or a fraction, on: of a channel, and of the sampling rate
 
@@ -201,7 +201,7 @@ def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
     """A file in which nothing begins at 0: the browser's duration then depends on how far it has read."""
     info = facts.info
     short, long = (count_frames(seconds, frame_rate) for seconds in (info.duration_seconds, facts.longest_seconds))
-    if info.start_seconds <= 0 or info.duration_seconds == 0 or short == long:
+    if info.container not in OPENED or info.start_seconds <= 0 or info.duration_seconds == 0 or short == long:
         return None
     return Note(
         "nothing in the file begins at 0 s, so browsers disagree about its length",

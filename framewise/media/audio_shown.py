@@ -1,12 +1,12 @@
 """Sound that can be learned from, but that Label Studio's editor cannot show."""
 
-import shlex
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import av
 
+from framewise.media.cures import to_flac
 from framewise.media.notes import Note
 from framewise.media.video import open_container
 
@@ -28,7 +28,7 @@ def sound_facts(path: Path) -> dict[str, Any]:
 
 def sound_notes(name: str, facts: Mapping[str, Any]) -> list[Note]:
     """Notes on a file that browsers do not play. name: of the file, for its ffmpeg line."""
-    command = f"ffmpeg -i {shlex.quote(name)} -vn {shlex.quote(PurePath(name).stem + '-flac.flac')}"
+    command = to_flac(name)
     what = [f"the codec {facts['codec']}"] * (facts["codec"] not in PLAYED)
     what += [f"the container {facts['container']}"] * (facts["container"] not in OPENED)
     if what:

@@ -16,7 +16,12 @@ EVEN_SIZES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 halves colours
 _PICTURES = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"BM": "a BMP"}
 _UNIT_BEGINS = (b"\0\0\0\1", b"\0\0\1")
 _H264_UNITS, _H265_UNITS = {6, 7, 9}, {0x40, 0x42, 0x46}  # with which a stream begins: parameters, a delimiter, information
-_MXF = b"\x06\x0e\x2b\x34"
+# Other kinds of files, by bytes at their beginning: that FFmpeg converts, and that hold other files.
+_CONVERTED = {
+    b"\x06\x0e\x2b\x34": "MXF", b"\x1f\x07\x00": "DV", b".RMF": "RealMedia", b"YUV4MPEG2": "Y4M", b"DKIF": "IVF",
+    b"nut/multimedia": "NUT", b"FORM": "AIFF", b"caff": "Core Audio", b"#!AMR": "AMR", b".snd": "Sun audio",
+}  # fmt: skip
+_ARCHIVES = {b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive"}
 _LENGTH = 512  # bytes at a file's beginning that tell of what kind it is
 
 
@@ -24,6 +29,11 @@ def converting(name: str, addition: str, filters: Sequence[str] = ()) -> str:
     """The line that converts a file to H.264 in MP4. addition: to its name. filters: FFmpeg's, in their order."""
     chosen = f"-vf {shlex.quote(','.join(filters))} " if filters else ""
     return f"ffmpeg -i {shlex.quote(name)} {chosen}{H264} {new_name(name, addition)}"
+
+
+def to_flac(name: str) -> str:
+    """The line that converts the sound of a file to FLAC."""
+    return f"ffmpeg -i {shlex.quote(name)} -vn {new_name(name, 'flac', '.flac')}"
 
 
 def copying(name: str, suffix: str, sound: str = "") -> str:
@@ -51,10 +61,14 @@ def renamed(text: str, stored: str, name: str) -> str:
     return re.sub(rf"(-i )?{re.escape(stored)}(?:-(\w+)(\.\w+)?)?", other, text)
 
 
-def about_no_video(path: Path, reason: str) -> str:
-    """Reason and cure of a file that could not be opened as a video. reason: FFmpeg's. Raises OSError."""
+def about_no_medium(path: Path, what: str, reason: str) -> str:
+    """Reason and cure of a file that could not be opened. what: "a video" or "sound". reason: FFmpeg's. Raises OSError."""
     with path.open("rb") as file:
         beginning = file.read(_LENGTH)
+    if kind := _other_kind(beginning):
+        if kind in _ARCHIVES.values():
+            return f"it is {kind}); unpack it, and upload the files in it"
+        return f"it is {kind}); convert it: {converting(path.name, 'h264') if what == 'a video' else to_flac(path.name)}"
     if beginning.startswith((b"GIF87a", b"GIF89a")):
         line = converting(path.name, "h264", [EVEN_SIZES])
         return f"it is a GIF, which browsers show as a picture that nobody can seek in); convert it: {line}"
@@ -72,14 +86,18 @@ def about_no_video(path: Path, reason: str) -> str:
         rate = "-vf setpts=N/25/TB -r 25"
         line = f"ffmpeg -i {shlex.quote(path.name)} {rate} {H264} {new_name(path.name, 'h264')}"
         return f"it is H.264 or H.265 without times); put it into MP4, with the rate of its camera in place of 25: {line}"
-    if beginning.startswith(_MXF):
-        return f"it is MXF); convert it: {converting(path.name, 'h264')}"
     if is_checked_mp4(path) and not has_index(path):
         return (
             "its index, the box moov, which is written last, is missing: the recording or the upload broke off); upload it "
             "again, or repair the original first, by its camera or a program such as untrunc"
         )
     return f"{reason}); is the upload complete?"
+
+
+def _other_kind(beginning: bytes) -> str | None:
+    """What a file is that is neither a picture nor text, by its first bytes."""
+    kinds = _CONVERTED | _ARCHIVES
+    return next((kind for begins, kind in kinds.items() if beginning.startswith(begins)), None)
 
 
 def _is_bare_stream(beginning: bytes) -> bool:

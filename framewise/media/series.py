@@ -250,7 +250,7 @@ def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, lis
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     time = plain_name(settings.time_column)
     if settings.time_column and time not in names:
-        raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}")
+        raise MediaError(f"the series has no column {time!r}, which timeColumn names; it has {brief(names)}{_in_utf8(names)}")
     channels: list[int | None] = []
     for channel in settings.channels:
         name = plain_name(channel)
@@ -261,8 +261,16 @@ def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, lis
         channels.append(names.index(name) if name in names else None)
     if all(place is None for place in channels):
         wanted = brief(list(settings.channels))
-        raise MediaError(f"the series has none of the columns {wanted}, which the Channel tags name; it has {brief(names)}")
+        raise MediaError(
+            f"the series has none of the columns {wanted}, which the Channel tags name; it has {brief(names)}{_in_utf8(names)}"
+        )
     return (names.index(time) if settings.time_column else None), channels
+
+
+def _in_utf8(names: list[str]) -> str:
+    """The cure of names with bytes that no browser can read."""
+    bad = any("\ufffd" in name for name in names)
+    return "; save it as UTF-8, as in iconv -f CP1252 -t UTF-8 series.csv -o series-utf8.csv" if bad else ""
 
 
 # JSON.

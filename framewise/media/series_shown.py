@@ -99,7 +99,7 @@ def _places(columns: Sequence[str], settings: SeriesSettings) -> dict[str, int]:
         similar = next((column for column in columns if plain_name(column) == plain_name(name)), None)
         if similar is None and name.isdecimal() and int(name) < len(columns):
             _not_shown(
-                f"it finds the column {columns[int(name)]!r} by the number {name} in some of its loads only, and of JSON in none",
+                f"it finds the column {columns[int(name)]!r} by the number {name} in some loads only, and in JSON never",
                 f'write column="{columns[int(name)]}" into the Channel tag',
             )
         if similar is None:  # told as a channel without numbers

@@ -17,7 +17,7 @@ from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 
 from framewise.core.errors import MediaError
-from framewise.media.cures import SUFFIXES, about_no_video, copying
+from framewise.media.cures import SUFFIXES, about_no_medium, copying
 from framewise.media.declared import is_checked_mp4
 from framewise.media.orientation import AS_IT_LIES, Orientation, matrix_of, orientation_of
 from framewise.media.whole import is_whole
@@ -192,7 +192,7 @@ def open_container(path: Path, what: str = "a video") -> Any:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
     with contextlib.suppress(OSError):
-        raise MediaError(f"{path.name}: not {what} that can be read ({about_no_video(path, reason)}")
+        raise MediaError(f"{path.name}: not {what} that can be read ({about_no_medium(path, what, reason)}")
     raise MediaError(f"{path.name}: not {what} that can be read ({reason})")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.media.advice import VideoFacts, picture_rate, timing_notes
+from framewise.media.audio import decode_audio
 from framewise.media.video import Losses, decode, probe
 from tests.index_clips import make_index_clip, read_index
 from tests.videos import colour_pictures, cut, write_sound, write_timed, write_video
@@ -146,7 +147,7 @@ def test_one_picture_has_no_rate_to_speak_of(tmp_path):
 @pytest.mark.parametrize(
     ("file", "codec", "pixel_format", "what"),
     [
-        ("clip.mp4", "mpeg4", "yuv420p", "the codec MPEG-4 Part 2, which OpenCV writes"),
+        ("clip.mp4", "mpeg4", "yuv420p", "the codec MPEG-4 Part 2 (which OpenCV writes"),
         ("clip.mov", "mjpeg", "yuvj420p", "the codec mjpeg. "),
         ("clip.avi", "libx264", "yuv420p", "the container avi. "),
         ("clip.avi", "mpeg4", "yuv420p", "nor the container avi. "),
@@ -223,6 +224,12 @@ def test_pictures_that_start_late_and_alone_leave_the_length_open(tmp_path):
 def test_pictures_that_start_after_the_sound_are_as_long_as_they_seem(tmp_path):
     path = make_index_clip(tmp_path / "clip.mp4", 50, 25, size=(64, 64), start_offset=1, audio_seconds=3)
     assert advice(path, 25.0) == []
+
+
+def test_of_what_no_browser_plays_the_beginning_does_not_matter(tmp_path, ffmpeg):
+    (text,) = advice(write(tmp_path / "clip.ts", "libx264"), 25.0)  # MPEG-TS has a clock of its own
+    assert probe(tmp_path / "clip.ts").start_seconds > 0
+    assert probe(ffmpeg(text)).start_seconds == 0
 
 
 def test_a_line_to_paste_keeps_names_with_blanks_and_quotes_whole(tmp_path):
@@ -330,6 +337,27 @@ def refusal(path: Path) -> str:
         probe(path)
     assert not set("<>") & set(str(refused.value))
     return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "said"),
+    [
+        (b"\x1f\x07\x00\x3f", "it is DV); convert it: ffmpeg -i clip.dat -c:v libx264"),
+        (b"YUV4MPEG2 W64 H64", "it is Y4M); convert it: ffmpeg -i clip.dat -c:v libx264"),
+        (b"PK\3\4\x14\0", "it is a ZIP archive); unpack it, and upload the files in it"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_what_helps(tmp_path, beginning, said):
+    (tmp_path / "clip.dat").write_bytes(beginning + bytes(2000))
+    assert refusal(tmp_path / "clip.dat").startswith(f"clip.dat: not a video that can be read ({said}")
+
+
+def test_sound_of_another_kind_is_to_be_converted(tmp_path):
+    (tmp_path / "a.aiff").write_bytes(b"FORM\0\0\0\x64AIFFCOMM" + bytes(100))
+    with pytest.raises(
+        MediaError, match=r"not sound that can be read \(it is AIFF\); convert it: ffmpeg -i a.aiff -vn a-flac.flac"
+    ):
+        list(decode_audio(tmp_path / "a.aiff"))
 
 
 def test_a_gif_is_to_be_converted_with_a_line_that_works(tmp_path, ffmpeg):

@@ -84,6 +84,8 @@ def test_files_as_programs_write_them(read, text):
 def test_bytes_that_are_no_utf8_are_read_as_the_browser_reads_them(read):
     header = "time,x°,y\n".encode("latin-1")
     same(read(header + b"5,1,10\n6,2,20\n", replace(PLAIN, channels=("x\ufffd",))), [5, 6], [1, 2])
+    with pytest.raises(MediaError, match="has none of the columns .*; save it as UTF-8, as in iconv -f CP1252"):
+        read(header + b"5,1,10\n6,2,20\n", replace(PLAIN, channels=("x°",)))
     same(read(b"time,x,y\n5,\xff1,10\n6,2,20\n"), [5, 6], [NAN, 2], [10, 20])
     same(read(b'{"time": [5, 6], "x": [1, 2], "y": [1, "\xff"]}'), [5, 6], [1, 2], [1, NAN])
 

@@ -46,7 +46,7 @@ def test_nothing_is_told_of_a_series_that_is_shown(advise, text, settings):
 @pytest.mark.parametrize("text", ["time,x,y\n5,1,10\n6,2,20\n", JSON])
 def test_a_channel_by_its_columns_number_is_advised_to_be_named(advise, text):
     why, cure = advise(text, replace(PLAIN, channels=("x", "2")))
-    assert why.startswith("it finds the column 'y' by the number 2 in some of its loads only")
+    assert why.startswith("it finds the column 'y' by the number 2 in some loads only")
     assert cure == 'Write column="y" into the Channel tag'
 
 
