@@ -13,6 +13,7 @@ from typing import Any
 
 from framewise.assembly import Assembly
 from framewise.backend import Backend
+from framewise.backend.file_notes import FileNotes
 from framewise.backend.identifiers import NO_PROJECT, OFFLINE_NUMBER, is_id
 from framewise.backend.predictions import TaskRequest, prediction
 from framewise.backend.projects import Projects, model_version, trained_models
@@ -29,6 +30,7 @@ from framewise.exports import annotated_tasks, check_belonging, labeling_config_
 from framewise.labeling_config import ControlSettings
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.quality import F1S, WITH_INTERVAL
+from framewise.media.notes import shared
 from framewise.settings import Settings
 from framewise.store.annotations import AnnotatedTask
 
@@ -61,8 +63,11 @@ def train(settings: Settings, export: Path, config: Path | None, project: str | 
             assembly.known.forget(key)
             assembly.registry.remove_models(key)
         raise
-    for note in notes:
+    for note in dict.fromkeys(notes):  # it learns quickly and thoroughly, from the same tasks
         say(note)
+    files = FileNotes(learners, assembly.annotations.annotated_tasks(key)).on_all(assembly.facts.of(key))
+    for file_note in shared(files):
+        say(file_note.text)
     for learner in learners:
         _print_trained(assembly, learner)
     return 0

@@ -56,6 +56,13 @@ class SharedNote:
             return self.found
         return f"{self.files[0].name if len(self.files) == 1 else f'{len(self.files)} files'}: {self.found}"
 
+    @property
+    def text(self) -> str:
+        """All of it in one text, with the line for the first file."""
+        said = ". ".join(part for part in (self.title, self.means, self.cure) if part)
+        command = next((file.command for file in self.files if file.command), "")
+        return f"{said}: {command}" if command else said
+
 
 def topic_of(*texts: str) -> str:
     """Short name of what texts say."""

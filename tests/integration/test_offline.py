@@ -11,6 +11,7 @@ import pytest
 
 from framewise.store.annotations import Annotations
 from framewise.store.database import Database
+from tests.index_clips import make_index_clip
 from tests.integration.service import OFFLINE, OUR_VARIABLES, endless_config, labeling_config, learning_config, region, wait_for
 
 AUTO = labeling_config("Walk", "Run", model_trainable="true")
@@ -166,6 +167,18 @@ def test_a_task_that_fails_is_named_and_the_others_are_written(trained, videos, 
     told = done.stderr.splitlines()
     assert [line.split(" is left out: ")[0] for line in told] == ["framewise: task 7", "framewise: item 3", "framewise: item 4"]
     assert "LOCAL_FILES_ROOTS" in told[1]
+
+
+def test_what_is_to_be_said_of_several_files_is_said_once(workplace, videos):
+    clips = [make_index_clip(videos / f"of 30 a second {number}.mp4", 60 + number, 30, (64, 64)) for number in range(3)]
+    export = [task(number, clip, annotation(number, region("Walk", (0, 20)))) for number, clip in enumerate(clips, 1)]
+    done = workplace.run("train", workplace.file("export.json", export), "--config", workplace.file("config.xml", AUTO))
+    assert done.returncode == 0, done.stderr
+    *cut, rate = [line for line in done.stderr.splitlines() if line.startswith("framewise: ")]
+    assert [line.split(": ")[1] for line in cut] == ["task 1", "task 2", "task 3"]
+    assert all("begin before frame 1" in line for line in cut)
+    assert rate.startswith("framewise: 3 files: 30 pictures a second, but the labeling config's frameRate is 25. ")
+    assert "ffmpeg -i 'of 30 a second 0.mp4'" in rate
 
 
 def test_another_version_predicts_if_it_is_named_and_the_one_in_use_stays(trained):

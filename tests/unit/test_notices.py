@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
+from framewise.core.progress import silent
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.media.advice import VideoFacts
 from framewise.media.video import decode, probe
@@ -76,6 +77,21 @@ def test_a_note_on_twelve_files_is_one_line_with_the_files_folded(
         assert folded.count("<li>") == folded.count("ffmpeg -i walk-") == 12
         assert 'href="http://studio:8080/projects/7/data?task=12"' in folded
         assert page.index("Gait study") < page.index("12 files")  # below the projects
+
+
+def test_a_training_that_reads_the_files_adds_no_notes_on_them(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
+    assembly = Assembly(Settings(**folders, model_path=SHIPPED_NAME, local_files_roots=(tmp_path,), extraction_engine="torch"))
+    assembly.annotations.put_project(KEY, 7, config(), "Gait study", told_at=EARLY)
+    for task in (1, 2):
+        annotate(assembly, task, LATER)
+        clip = make_index_clip(tmp_path / f"clip-{task}.mp4", 60 + task, 30, size=(64, 64))
+        assembly.annotations.put_task(KEY, task, {"video": str(clip)})
+    told = assembly.backend.train_now(KEY, silent)
+    notes = [note.text for note in Notices(assembly).notes(KEY)]
+    assert [text for text in [*told, *notes] if "pictures a second" in text] == [
+        "2 files: 30 pictures a second, but the labeling config's frameRate is 25"
+    ]
 
 
 def test_a_note_goes_when_the_config_fits_and_says_something_else_once_there_are_annotations(
