@@ -17,6 +17,8 @@ FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"
 # Boxes with a number of samples after so many bytes, counted from their name: ISO 14496-12, 8.7.3.2 and 8.8.8.
 SAMPLE_COUNTS = {b"stsz": 12, b"trun": 8}
 
+UNKNOWN, UNKNOWN_64 = (1 << 32) - 1, (1 << 64) - 1  # for a duration
+
 
 def is_checked_mp4(path: Path) -> bool:
     """True if a file is MP4 or QuickTime. Raises MediaError for one that declares more samples than it has bytes."""
@@ -40,6 +42,20 @@ def has_index(path: Path) -> bool:
     """True if an MP4 or QuickTime file has the box that says where its pictures are."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return any(data[start + 4 : start + 8] == b"moov" for start, _ in _headers(data, len(data)))
+
+
+def fragments_seconds(path: Path) -> float:
+    """Seconds that the fragments of an MP4 file last all together by its header (ISO 14496-12, 8.8.2), which FFmpeg 8 does not
+    look at; 0 if it does not say."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for start, stop in _headers(data, len(data)):
+            header, extends = data.find(b"mvhd", start, stop), data.find(b"mehd", start, stop)
+            if data[start + 4 : start + 8] == b"moov" and 0 < header < stop - 32 and 0 < extends < stop - 16:
+                (scale,) = struct.unpack_from(">I", data, header + (24 if data[header + 4] else 16))
+                (duration,) = struct.unpack_from(">Q" if data[extends + 4] else ">I", data, extends + 8)
+                unknown = duration in (UNKNOWN, UNKNOWN_64) or not scale
+                return 0.0 if unknown else float(duration / scale)
+    return 0.0
 
 
 def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:

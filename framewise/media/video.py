@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from framewise.core.errors import MediaError
 from framewise.media.cures import SUFFIXES, about_no_medium, copying
-from framewise.media.declared import is_checked_mp4
+from framewise.media.declared import fragments_seconds, is_checked_mp4
 from framewise.media.orientation import AS_IT_LIES, Orientation, matrix_of, orientation_of
 from framewise.media.whole import is_whole
 
@@ -172,12 +172,23 @@ def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None
             "%s: %d damaged parts were skipped, %d pictures without a time of their own left out",
             *(path.name, losses.damaged, losses.without_time),
         )
-    missing = info.video_seconds - end_seconds
-    if missing > max(TRUNCATION_SECONDS, TRUNCATION_SHARE * info.video_seconds) and (
+    _check_end(path, info, end_seconds, losses)
+
+
+def _check_end(path: Path, info: VideoInfo, end_seconds: float, losses: Losses) -> None:
+    """Raises MediaError for a file whose pictures end at ``end_seconds``, long before its header says."""
+    declared = info.video_seconds
+    missing = declared - end_seconds
+    if MP4 in info.container.split(",") and (all_fragments := fragments_seconds(path)):
+        # Sound and pictures may end at different times, and all that is there is as long as the longer of them.
+        reached = max(info.duration_seconds, end_seconds - info.start_seconds)
+        if all_fragments - reached > missing:
+            declared, missing = all_fragments, all_fragments - reached
+    if missing > max(TRUNCATION_SECONDS, TRUNCATION_SHARE * declared) and (
         losses.damaged or not is_whole(path, info.container)
     ):
         raise MediaError(
-            f"{path.name}: the header says {info.video_seconds:.2f} s of video, but pictures end at {end_seconds:.2f} s; "
+            f"{path.name}: the header says {declared:.2f} s of video, but pictures end at {end_seconds:.2f} s; "
             "the file is truncated or damaged: upload it again; if its original ends there too, write what there is anew: "
             + copying(path.name, path.suffix or SUFFIXES.get(info.container, ".mkv"))
         )

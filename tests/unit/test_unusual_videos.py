@@ -107,6 +107,30 @@ def test_what_is_really_cut_off_is_refused(tmp_path, name, codec, seconds, fille
         list(decode(path))
 
 
+def in_fragments(path: Path, seconds: float, fragments: int | None = None) -> Path:
+    """A file of 100 pictures in ten fragments, of a header that says how long all of them last; the first ones of them."""
+    flags = "frag_keyframe+empty_moov+default_base_moof"
+    data = write_timed(path, STEADY, Fraction(1, 25), movflags=flags).read_bytes()
+    length = struct.pack(">I4sII", 16, b"mehd", 0, round(1000 * seconds))  # mvhd counts in milliseconds
+    mvex, moov = data.index(b"mvex") - 4, data.index(b"moov") - 4
+    assert struct.unpack_from(">I", data, data.index(b"mvhd") + 16) == (1000,)
+    for at in (mvex, moov):
+        (size,) = struct.unpack_from(">I", data, at)
+        data = data[:at] + struct.pack(">I", size + len(length)) + data[at + 4 :]
+    data = data[: mvex + 8] + length + data[mvex + 8 :]
+    if fragments is not None:
+        data = b"moof".join(data.split(b"moof")[: fragments + 1])[:-4]
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_that_was_cut_off_between_fragments_is_refused_if_its_header_says_how_long_they_last(tmp_path: Path) -> None:
+    assert indices(in_fragments(tmp_path / "whole.mp4", 4)) == list(range(100))
+    assert indices(in_fragments(tmp_path / "unknown.mp4", 0, fragments=5)) == list(range(50))
+    with pytest.raises(MediaError, match=r"says 4.00 s of video, but pictures end at 2.00 s; the file is truncated"):
+        indices(in_fragments(tmp_path / "cut.mp4", 4, fragments=5))
+
+
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
 def test_an_avi_that_lost_its_end_is_refused(tmp_path, codec):
     path = write_timed(tmp_path / "clip.avi", STEADY, Fraction(1, 25), codec, Fraction(1, 25), b_frames=0)
