@@ -124,6 +124,11 @@ def shown_orientation(path: Path) -> Orientation:
     return next(decode(path)).orientation
 
 
+def may_say_orientation_itself(path: Path) -> bool:
+    """True if an H.264 file's pictures may say themselves how to turn them, which browsers leave alone. Raises MediaError."""
+    return probe(path).codec == "h264" and matrix_of(next(decode(path)).frame) is not None
+
+
 def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None) -> Iterator[Picture]:
     """Every picture of a file's first video stream, in order of presentation. Memory does not grow with the length.
 

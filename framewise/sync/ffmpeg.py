@@ -48,12 +48,14 @@ def reading(path: Path) -> list[str]:
     return [*limits, "-i", f"file:{path.absolute()}"]
 
 
-def turned(orientation: Orientation) -> list[str]:
+def turned(orientation: Orientation, may_say_itself: bool) -> list[str]:
     """Arguments, in front of those that read a file, by which its pictures are turned and mirrored so and in no other way: of
-    angles that browsers pass over FFmpeg makes something of its own."""
+    angles that browsers pass over FFmpeg makes something of its own. may_say_itself: see ``media.video``."""
+    # FFmpeg 9 ends with an error where pictures say something beside what is asked for.
+    own = ["-bsf:v:0", "h264_metadata=display_orientation=remove"] if may_say_itself else []
     # FFmpeg mirrors what it has turned.
     degrees = 90 * orientation.quarter_turns * (-1 if orientation.mirrored else 1)
-    return ["-display_rotation:v:0", str(degrees), *(["-display_hflip:v:0"] if orientation.mirrored else [])]
+    return [*own, "-display_rotation:v:0", str(degrees), *(["-display_hflip:v:0"] if orientation.mirrored else [])]
 
 
 def writing(path: Path) -> str:

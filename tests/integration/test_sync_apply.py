@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -338,3 +339,15 @@ def test_outputs_are_turned_and_mirrored_as_browsers_show_the_recordings(tmp_pat
     assert [output.how for output in applied.outputs] == [ENCODED, ENCODED]
     for name, corners in (("plain.mp4", "RGBW"), ("turned.mp4", SHOWN_BY_MATRIX[matrix])):
         assert corners_of(list(decode(by_name(applied)[name]))[30].rgb) == corners
+
+
+@pytest.mark.parametrize(("matrix", "corners"), [((1, 0, 0, 1), "RGBW"), ((-1, 0, 0, 1), "GRWB")])
+def test_what_pictures_say_themselves_of_how_to_turn_them_is_left_alone_as_by_browsers(
+    tmp_path: Path, matrix: tuple[int, ...], corners: str
+) -> None:
+    plain = write_video(tmp_path / "plain.mp4", [corners_picture()] * 50)
+    shown, saying = with_matrix(plain, tmp_path / "shown.mp4", matrix), tmp_path / "saying.mp4"
+    insert = ["-c", "copy", "-bsf:v", "h264_metadata=display_orientation=insert:rotate=90"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", shown, *insert, saying], check=True)
+    applied = apply_offsets(manifest_of([plain, saying], (0.0, 0.52)), ApplyOptions(tmp_path / "out", "union"))
+    assert corners_of(list(decode(by_name(applied)["saying.mp4"]))[30].rgb) == corners

@@ -20,7 +20,7 @@ from framewise.core.errors import FramewiseError, MediaError, RequestError, Sett
 from framewise.core.frame_grid import MAX_FRAMES
 from framewise.core.progress import Progress, ShareProgress, named, part_of, silent
 from framewise.core.storage import folder_written_atomically, full_disk_explained, write_readable_json, written_atomically
-from framewise.media.video import shown_orientation
+from framewise.media.video import may_say_orientation_itself, shown_orientation
 from framewise.sync import ffmpeg
 from framewise.sync.apply.timeline import MODES, Head, Plan, Span, plan, samples_of
 from framewise.sync.manifest import Manifest, Recording, unique_names, write
@@ -239,7 +239,7 @@ def _turned(source: RecordedFile) -> list[str]:
     """FFmpeg's arguments by which pictures are written as browsers show them."""
     if source.pictures:
         with contextlib.suppress(MediaError):  # of a file without one picture FFmpeg says what is wrong
-            return ffmpeg.turned(shown_orientation(source.path))
+            return ffmpeg.turned(shown_orientation(source.path), may_say_orientation_itself(source.path))
     return []
 
 
