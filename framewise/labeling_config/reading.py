@@ -1,6 +1,7 @@
 """A project's labeling config, read into typed settings of the controls that this backend fills in."""
 
 import difflib
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,7 +55,7 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
     if not active:
         hint = 'every one has model_skip="true"; remove it from one'
         if not found:
-            hint = f"found {_tag_list(root)}; {_missing_control(objects)}"
+            hint = f"found {_tag_list(root)}; {_missing_control(root, objects)}"
         raise ConfigError(f"the labeling config: expected {expected_controls()}, {hint}")
     for control in active:
         if control.from_name in in_repeaters:
@@ -127,14 +128,18 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
     return root
 
 
-def _missing_control(objects: Mapping[Any, Element]) -> str:
+def _missing_control(root: Element, objects: Mapping[Any, Element]) -> str:
     """A cure for a labeling config without a control for labels in time."""
+    taken = {attributes_of(e).get("name") for e in root.iter()}
+    names = itertools.chain(["labels"], (f"labels{number}" for number in itertools.count(2)))
+    free = next(name for name in names if name not in taken)
     for kind in MEDIA.values():
         for name, element in objects.items():
             if element.tag == kind.object:
-                return (
-                    f'add {kind.control} with name="labels" toName="{name}" model_trainable="true" and a Label for each label'
-                )
+                on = name or kind.object.lower()
+                named = "" if name else f'name="{on}" to the {kind.object}, and '
+                control = f'{kind.control} with name="{free}" toName="{on}" model_trainable="true"'
+                return f"add {named}{control} and a Label for each label"
     return "connect framewise to a project of videos, sound or time series instead"
 
 
@@ -153,7 +158,9 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
     from_name, to_name = attributes.get("name", ""), attributes.get("toname", "")
     where, kind = f"{element.tag} {from_name!r}", MEDIA[element.tag]
     media = objects.get(to_name)
-    if not from_name or media is None or media.tag != kind.object:
+    if not from_name:
+        raise ConfigError(f'{element.tag}: it has no name; add name="labels" to the tag')
+    if media is None or media.tag != kind.object:
         what = "there is no tag of that name" if media is None else f"that is the {media.tag}"
         raise ConfigError(f"{where}: expected toName to be the name of a {kind.object}, found {to_name!r}; {what}")
     parameters, unused = read_parameters(attributes, where, kind.unit == "frames")

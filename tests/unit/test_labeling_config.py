@@ -265,6 +265,21 @@ def test_a_medium_without_its_control_is_told_which_to_add(medium, control):
         read_labeling_config(xml)
 
 
+def test_the_control_to_add_has_a_name_that_is_free_on_a_medium_that_has_one():
+    text = '<Labels name="labels" toName="t"><Label value="a"/></Labels><Text name="t" value="$t"/>'
+    with pytest.raises(ConfigError, match='add Labels with name="labels2" toName="a" '):
+        read_labeling_config(f'<View>{text}<Audio name="a" value="$audio"/></View>')
+    with pytest.raises(
+        ConfigError, match='add name="video" to the Video, and TimelineLabels with name="labels" toName="video" '
+    ):
+        read_labeling_config('<View><Video value="$video"/></View>')
+
+
+def test_a_control_without_a_name_is_told_to_have_one():
+    with pytest.raises(ConfigError, match='TimelineLabels: it has no name; add name="labels" to the tag'):
+        read_labeling_config(config().replace('name="tl" ', ""))
+
+
 @pytest.mark.parametrize(
     ("to_name", "what"),
     [("sound", "that is the Audio"), ("nowhere", "there is no tag of that name"), ("", "there is no tag of that name")],
