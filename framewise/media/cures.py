@@ -95,7 +95,7 @@ def about_no_medium(path: Path, what: str, reason: str) -> str:
 
 
 def _other_kind(beginning: bytes) -> str | None:
-    """What a file is that is neither a picture nor text, by its first bytes."""
+    """Kind of a file that is neither a picture nor text, by its first bytes; None if it is none of those known."""
     kinds = _CONVERTED | _ARCHIVES
     return next((kind for begins, kind in kinds.items() if beginning.startswith(begins)), None)
 
