@@ -120,6 +120,9 @@ def test_errors_come_first_and_notes_do_not_crowd_them_out(made: tuple[FlaskClie
         states.finish(job.id, "me")
     page = shown(client, "/")
     assert page.index("No annotated task can be used") < page.index("Note number 39")
+    notices = Notices(assembly)
+    assert all(note.topic for note in notices.notes(KEY)), "each can be dismissed"
+    assert not any(error.topic for error in notices.errors(KEY))
 
 
 def test_the_same_trouble_of_several_tasks_is_said_once(made: tuple[FlaskClient, Assembly]) -> None:

@@ -13,7 +13,7 @@ from framewise.core.errors import FramewiseError
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.label_studio import HOW_TO_CONNECT
 from framewise.labeling_config import read_frame_rates, read_labeling_config
-from framewise.media.notes import SharedNote, shared
+from framewise.media.notes import SharedNote, shared, topic_of
 from framewise.settings import Settings
 from framewise.store.browsing import Trouble
 from framewise.store.job_state import title_of
@@ -71,7 +71,8 @@ class Notices:
         """Notes on settings, jobs and files."""
         found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
         titles = self._assembly.known.titles()
-        found += self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN), titles)
+        of_jobs = self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN), titles)
+        found += [replace(notice, topic=topic_of(notice.text)) for notice in of_jobs]
         found += [self._of_note(key, note, titles) for key in _chosen(project, titles) for note in self._notes(key)]
         return found[: 2 * SHOWN]
 
