@@ -78,6 +78,11 @@ for (const frame of argument.frames) {
 }
 return {answers, frame: null, replaced: v !== element()};
 """
+# Takes the page to another place in Label Studio as one of its links would, without loading it anew.
+_GO = """
+history.pushState({}, "", argument);
+dispatchEvent(new PopStateEvent("popstate", {state: {}}));
+"""
 # On a busy machine the editor may replace its first element by another one.
 _LOADED = "video()?.length > 1 && element()?.readyState >= 2 && !element().seeking && sameElementFor(300)"
 
@@ -217,6 +222,25 @@ class Editor:
     def open_task(self, project_id: int, task_id: int) -> None:
         """Open a task from the Data Manager, wait until its first picture is there. Raises EditorError."""
         self._open(f"/projects/{project_id}/data?task={task_id}", f"taskId() === {int(task_id)}")
+
+    def show_task(self, project_id: int, task_id: int, ready: str = _LOADED, failure: str = "no video") -> None:
+        """Show a task as `open_task` does, in the page that is there: Label Studio's scripts, most of the time of a load, are
+        run once. Its editor begins anew with the task.
+
+        ready: script of a condition to wait for. Raises EditorError with `failure`.
+        """
+        path = f"/projects/{int(project_id)}/data"
+        is_here, is_editor = f'location.pathname === "{path}"', 'Boolean(document.querySelector(".lsf-editor"))'
+        self._run("window.shownBefore = annotation()")
+        if not self._run(f"return {is_editor}"):
+            self.page.goto(f"{self.url}{path}?task={int(task_id)}")
+        elif self._run(f"return {is_here} && Boolean(window.dataManager?.lsf?.lsf) && !dataManager.lsf.labelStream"):
+            self._run("await dataManager.lsf.loadTask(argument)", task_id)
+        else:
+            self._run(_GO, "/projects/")
+            self._wait(f"!{is_editor}", "Label Studio's list of projects is not shown")
+            self._run(_GO, f"{path}?task={int(task_id)}")
+        self._wait(f"annotation() && annotation() !== window.shownBefore && taskId() === {int(task_id)} && {ready}", failure)
 
     def open_label_stream(self, project_id: int) -> int:
         """Open "Label All Tasks", wait until the first picture is there; the id of the task. Raises EditorError."""

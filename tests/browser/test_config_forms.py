@@ -23,9 +23,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def shown(editor: Editor, api: AnnotatorApi, xml: str, data: dict[str, Any], ready: str, script: str) -> Any:
     project = int(api.create_project("forms of configs", xml)["id"])
     (task,) = api.import_tasks(project, [data])
-    editor.page.goto("about:blank")
-    editor.page.goto(f"{editor.url}/projects/{project}/data?task={task['id']}")
-    editor._wait(f"taskId() === {task['id']} && {ready}", "no medium")
+    editor.show_task(project, task["id"], ready, "no medium")
     return editor._run(script)
 
 

@@ -105,7 +105,7 @@ def open_clip(editor: Editor, api: AnnotatorApi, folder: Path) -> Open:
             projects[attribute] = api.create_project(f"frame grid: {attribute}", CONFIG.format(attribute=attribute))["id"]
         url = f"/data/local-files/?d={path.relative_to(folder.parent)}"
         task = api.import_tasks(projects[attribute], [{"video": url, **(data or {})}])[0]
-        editor.open_task(projects[attribute], task["id"])
+        editor.show_task(projects[attribute], task["id"])
 
     return open_clip
 
@@ -183,8 +183,8 @@ def check(editor: Editor, clip: Clip, frame_rate: float) -> None:
     assert editor.duration_seconds == pytest.approx(clip.timeline.duration_seconds, abs=1e-6)
 
 
-@pytest.mark.parametrize("config_rate", CONFIG_RATES)
 @pytest.mark.parametrize("file_rate", FILE_RATES)
+@pytest.mark.parametrize("config_rate", CONFIG_RATES)
 def test_frame_n_shows_the_picture_that_its_row_is_made_of(
     editor: Editor, open_clip: Open, clips: dict[str, Clip], file_rate: str, config_rate: str
 ) -> None:

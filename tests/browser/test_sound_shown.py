@@ -109,12 +109,13 @@ def test_label_studio_shows_no_sound_without_a_length(
     )
     project = int(api.create_project("sound", xml)["id"])
     api.request("POST", "/api/storages/localfiles/", json={"project": project, "path": str(folder), "use_blob_urls": True})
-    tasks = api.import_tasks(project, [{"file": path.name} for path in files])
-    shown = []
-    for task in tasks:
-        editor.page.goto("about:blank")
-        editor.page.goto(f"{editor.url}/projects/{project}/data?task={task['id']}")
-        editor._wait(f"taskId() === {task['id']} && annotation()?.names?.get('s')", "no sound")
-        editor.page.wait_for_timeout(5000)
-        shown.append(editor._run("return annotation().names.get('s')?._ws?.duration ?? null"))
-    assert shown == [3, None]
+    whole, endless = api.import_tasks(project, [{"file": path.name} for path in files])
+    page, seconds = f"{editor.url}/projects/{project}/data?task=", "annotation()?.names?.get('s')?._ws?.duration"
+    editor.page.goto(f"{page}{whole['id']}")
+    editor._wait(f"taskId() === {whole['id']} && {seconds} === 3", "no sound")
+    editor.page.goto("about:blank")
+    # The editor writes the length as a time, and breaks over one that is infinite.
+    with editor.page.expect_event("pageerror", lambda error: "Invalid time value" in str(error)):
+        editor.page.goto(f"{page}{endless['id']}")
+    editor._wait(f"taskId() === {endless['id']} && !document.querySelector('.lsf-editor')", "an editor")
+    assert editor._run(f"return {seconds} ?? null") is None
