@@ -9,6 +9,9 @@ import pytest
 from framewise.core.progress import silent
 from framewise.features.backbone import prepare_ultralytics
 
+# Where it is set, each of the hundreds of processes that tests start would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 TINY_CLASSES = ("person", "soccer_ball", "golf_ball", "boot", "grass", "goal")
 TINY_IMAGE_SIZE = 64
 # Ultralytics' own layers and its Classify head (1280 features), far narrower than yolov8n-cls.

@@ -13,6 +13,7 @@ from framewise.store.annotations import Annotations
 from framewise.store.database import Database
 from tests.index_clips import make_index_clip
 from tests.integration.service import OFFLINE, OUR_VARIABLES, endless_config, labeling_config, learning_config, region, wait_for
+from tests.integration.warm import run_warm
 
 AUTO = labeling_config("Walk", "Run", model_trainable="true")
 
@@ -38,8 +39,12 @@ class Workplace:
         return path
 
     def run(self, *args, **settings):
+        return run_warm([*map(str, args)], self.env | settings, self.folder, timeout=300)
+
+    def run_cold(self, *args):
+        """As ``run``, in a process that imports everything itself."""
         command = [sys.executable, "-m", "framewise", *map(str, args)]
-        return subprocess.run(command, env=self.env | settings, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=300)
 
     def annotations(self):
         return Annotations(Database(self.data / "framewise.sqlite"))
@@ -96,7 +101,7 @@ def trained(tmp_path_factory, backbone, videos, make_clip):
     """A workplace in which an export was learned: (workplace, its export, its config, what was printed)."""
     place = Workplace(tmp_path_factory.mktemp("trained") / "workplace", backbone, videos)
     export, config = place.file("export.json", export_of([make_clip() for _ in range(4)])), place.file("config.xml", AUTO)
-    done = place.run("train", export, "--config", config)
+    done = place.run_cold("train", export, "--config", config)
     assert done.returncode == 0, done.stderr
     return place, export, config, done.stdout
 
@@ -134,7 +139,7 @@ def test_a_training_leaves_no_job_that_a_worker_would_do(trained):
 
 def test_the_other_commands_know_what_was_trained(trained):
     place, _, _, _ = trained
-    shown = place.run("versions", "0").stdout
+    shown = place.run_cold("versions", "0").stdout
     assert all(folder.name in shown for folder in place.trained())
 
 
@@ -142,7 +147,7 @@ def test_predictions_have_the_form_that_label_studio_imports(trained, make_clip)
     place, export, config, _ = trained
     tasks = [*json.loads(export.read_text()), {"data": {"video": str(make_clip()), "name": "new"}}]
     output = place.folder / "predictions.json"
-    done = place.run("predict", place.file("t.json", tasks), "--config", config, "--project", "0", "--output", output)
+    done = place.run_cold("predict", place.file("t.json", tasks), "--config", config, "--project", "0", "--output", output)
     assert (done.returncode, done.stderr) == (0, "")
     written = json.loads(output.read_text())
     assert [item.get("id") for item in written] == [1, 2, 3, 4, None]
@@ -216,7 +221,7 @@ def test_a_version_or_a_project_that_is_not_there_is_refused(trained):
 def test_evaluating_prints_the_table_writes_it_and_publishes_and_remembers_nothing(workplace, make_clip):
     export, config = workplace.file("e.json", export_of([make_clip() for _ in range(3)])), workplace.file("c.xml", AUTO)
     scores, picture = workplace.folder / "scores.json", workplace.folder / "reliability.png"
-    done = workplace.run("evaluate", export, "--config", config, "--json", scores, "--picture", picture)
+    done = workplace.run_cold("evaluate", export, "--config", config, "--json", scores, "--picture", picture)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "tl: 3 annotated videos"
     written = json.loads(scores.read_text())["tl"]
