@@ -179,4 +179,4 @@ def framewise_sync(folder: Path, *args: str | Path) -> subprocess.CompletedProce
     here = Path(__file__).parent
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here / "offline"), str(here.parent)])}
     command = [sys.executable, "-m", "framewise", "sync", *map(str, args)]
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=900)

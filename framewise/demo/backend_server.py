@@ -16,7 +16,7 @@ from framewise.core.errors import FramewiseError
 from framewise.processes import SUPERVISOR_STOP_SECONDS, start_child, stop_child
 from framewise.settings import Settings
 
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 POLL_SECONDS = 0.2
 LOG_TAIL_CHARS = 3000
 
@@ -65,7 +65,7 @@ class BackendServer:
 
     def jobs(self) -> dict[str, Any]:
         """Answer of /jobs."""
-        answer: dict[str, Any] = httpx.get(f"{self.url}/jobs", timeout=10, trust_env=False).raise_for_status().json()
+        answer: dict[str, Any] = httpx.get(f"{self.url}/jobs", timeout=60, trust_env=False).raise_for_status().json()
         return answer
 
     def _wait_until_up(self, child: "subprocess.Popen[bytes]") -> None:

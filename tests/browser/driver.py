@@ -70,7 +70,7 @@ for (const frame of argument.frames) {
   const settled = Promise.all([
     new Promise(done => v.addEventListener("seeked", done, {once: true})),
     new Promise(done => v.requestVideoFrameCallback(done))]);
-  const late = new Promise(done => setTimeout(() => done("late"), 10000));
+  const late = new Promise(done => setTimeout(() => done("late"), 60000));
   video().ref.current.goToFrame(frame);
   if (await Promise.race([settled, late]) === "late") return {answers, frame, replaced: v !== element()};
   await new Promise(done => requestAnimationFrame(done));
@@ -144,7 +144,7 @@ _in_use: list[Playwright] = []  # once for each browser that runs; all of a proc
 
 
 @contextmanager
-def chromium(*more: str, program: Path | None = None, timeout_seconds: float = 60.0) -> Iterator[Browser]:
+def chromium(*more: str, program: Path | None = None, timeout_seconds: float = 300.0) -> Iterator[Browser]:
     """A browser that runs. more: further arguments."""
     _in_use.append(_in_use[-1] if _in_use else sync_playwright().start())
     try:
@@ -174,7 +174,7 @@ class Editor:
         *,
         program: str | Path | None = None,
         viewport: tuple[int, int] = (1600, 1200),
-        timeout_seconds: float = 60.0,
+        timeout_seconds: float = 300.0,
     ) -> None:
         self.url = url.rstrip("/")
         self._account = (username, password)
@@ -374,7 +374,7 @@ class Editor:
             if not found["replaced"]:
                 break
         if found["replaced"] or found["frame"] is not None:
-            raise EditorError(f"no new picture for frame {found['frame']} after 10 s; {self._state()}")
+            raise EditorError(f"no new picture for frame {found['frame']} after 60 s; {self._state()}")
         return [_to_rgb(answer) for answer in found["answers"]]
 
     def canvas_picture(self, frame: int | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.settings import Settings
 
-WAIT_MS = 30_000
+WAIT_MS = 300_000
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def migrated(label_studio: LabelStudioServer, api: AnnotatorApi) -> tuple[int, i
     (folder / "old.xml").write_text(GUIDE_CONFIG)
     command = [sys.executable, "-m", "framewise", "migrate", "export.json", "--config", "old.xml", "--media-folder", "media"]
     command += ["--series-address", "/data/local-files/?d=legacy/new/series/", "--output", "new", "--write"]
-    subprocess.run(command, cwd=folder, check=True, timeout=120)
+    subprocess.run(command, cwd=folder, check=True, timeout=600)
     project = int(api.create_project("migrated", (folder / "new" / "config.xml").read_text())["id"])
     storage = {"project": project, "path": str(folder), "title": "legacy", "use_blob_urls": True}
     api.request("POST", "/api/storages/localfiles/", json=storage)

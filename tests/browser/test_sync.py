@@ -76,7 +76,7 @@ def test_a_region_of_one_camera_is_at_the_same_instant_of_another(
         "--push",
     ]
     for _ in range(2):  # the same again is not there twice
-        subprocess.run(command, cwd=folder, env=env, check=True, timeout=120)
+        subprocess.run(command, cwd=folder, env=env, check=True, timeout=600)
 
     (prediction,) = api.predictions(second)
     assert prediction["model_version"].startswith("sync-0a1b2c3d-")

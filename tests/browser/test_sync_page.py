@@ -162,9 +162,9 @@ def test_recordings_are_compared_looked_at_and_written(page: Page, served: Serve
     expect(page.locator(".stored li")).to_have_count(3)
     page.screenshot(path=ARTIFACTS / "sync-page-uploaded.png", full_page=True)
     page.get_by_role("button", name="Compare", exact=True).click()
-    expect(page.locator("#log")).to_contain_text("3 recordings, method both, reference left.mp4", timeout=60_000)
+    expect(page.locator("#log")).to_contain_text("3 recordings, method both, reference left.mp4", timeout=600_000)
     page.screenshot(path=ARTIFACTS / "sync-page-running.png", full_page=True)
-    expect(page.locator("#offsets tbody tr")).to_have_count(3, timeout=120_000)
+    expect(page.locator("#offsets tbody tr")).to_have_count(3, timeout=600_000)
     made = json.loads(page.request.get(f"{url}/sync.json").body())
     assert [r["name"] for r in made["recordings"]] == list(CAMERAS)
     assert [r["offset"] for r in made["recordings"]] == pytest.approx([0, 1.234, -1.234], abs=0.002)
@@ -230,7 +230,7 @@ def _nudge(page: Page, url: str) -> None:
 def _write(page: Page, url: str) -> None:
     page.locator("#apply [value=intersection]").check()
     page.locator("#apply").get_by_role("button", name="Write").click()
-    expect(page.locator("#outputs li")).to_have_count(3, timeout=120_000)
+    expect(page.locator("#outputs li")).to_have_count(3, timeout=600_000)
     with zipfile.ZipFile(io.BytesIO(page.request.get(f"{url}/synced_videos.zip").body())) as archive:
         assert archive.namelist() == [*CAMERAS, "sync.json"]
         frames = []

@@ -22,7 +22,7 @@ def report(tmp_path_factory):
     out, picture = folder / "bench.json", folder / "bench.png"
     command = [sys.executable, "-m", "framewise", "bench", str(video), "--rounds", "2"]
     command += ["--json", str(out), "--picture", str(picture)]
-    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text()), picture.read_bytes()
 

@@ -24,7 +24,7 @@ def framewise(tmp_path):
         env |= {name: str(tmp_path / name.lower()) for name in ("MODEL_ROOT", "CACHE_DIR", "DATA_DIR")}
         env |= {"PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path(__file__).parents[2])]), "COLUMNS": "200", **settings}
         command = [sys.executable, "-m", "framewise", *args]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=6000)
 
     return run
 
@@ -183,7 +183,7 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path, args, unbuffer
     os.close(reading)
     command = [sys.executable, "-m", "framewise", *args]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": unbuffered}
-    done = subprocess.run(command, env=env, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, env=env, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=600)
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 141 or "--help" in args  # argparse itself takes no notice

@@ -39,10 +39,10 @@ class Cluster:
     def __init__(self, folder, env, workers):
         self._env, self._folder, self._log = env, folder, (folder / "cluster.txt").open("ab")
         self._children = [self._start("scheduler", "--port", "0")]
-        address = wait_for(self._address, "the scheduler listens", 60)
+        address = wait_for(self._address, "the scheduler listens")
         self.address = address
         self.workers = [self._start("worker", address, "--nthreads", "1", "--no-nanny") for _ in range(workers)]
-        wait_for(lambda: self.log().count("Registered to:") == workers, "the workers are there", 60)
+        wait_for(lambda: self.log().count("Registered to:") == workers, "the workers are there")
 
     def _start(self, what, *args):
         command = [sys.executable, "-m", "dask", what, *args, "--no-dashboard", "--host", "127.0.0.1"]

@@ -22,7 +22,7 @@ from tests.integration.service import (
 
 
 def all_dead(processes):
-    return wait_for(lambda: not any(is_alive(pid) for pid in processes), f"the end of {processes}", 30)
+    return wait_for(lambda: not any(is_alive(pid) for pid in processes), f"the end of {processes}")
 
 
 def assert_current_version_is_whole(service, project):
@@ -151,7 +151,7 @@ def test_a_killed_web_process_is_replaced(start_service, project):
     service = start_service()
     master, serving = service.web_pids()
     os.kill(serving, signal.SIGKILL)
-    wait_for(lambda: not is_alive(serving), "the end of the web process", 10)
+    wait_for(lambda: not is_alive(serving), "the end of the web process")
     wait_for(service.is_up, "the service answers again")
     assert service.version(project) == "untrained"
     assert service.web_pids()[0] == master
@@ -162,6 +162,6 @@ def test_a_port_that_is_taken_ends_the_service_with_an_error(start_service, back
     """gunicorn tries for 5 s."""
     first = start_service()
     with Service(first.folder / "second", backbone, videos, start=False, PORT=first.settings["PORT"]) as second:
-        assert second.launch().wait(timeout=60) not in (0, None)
+        assert second.launch().wait(timeout=300) not in (0, None)
         assert "in use" in second.log()
     assert first.is_up()

@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
 def framewise(folder: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(OFFLINE), str(Path(__file__).parents[2])])}
     command = [sys.executable, "-m", "framewise", "migrate", *map(str, args)]
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 def files(folder: Path) -> list[str]:

@@ -39,12 +39,12 @@ class Workplace:
         return path
 
     def run(self, *args, **settings):
-        return run_warm([*map(str, args)], self.env | settings, self.folder, timeout=300)
+        return run_warm([*map(str, args)], self.env | settings, self.folder, timeout=600)
 
     def run_cold(self, *args):
         """As ``run``, in a process that imports everything itself."""
         command = [sys.executable, "-m", "framewise", *map(str, args)]
-        return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=600)
 
     def annotations(self):
         return Annotations(Database(self.data / "framewise.sqlite"))
@@ -315,7 +315,7 @@ def test_a_training_that_is_interrupted_leaves_nothing_and_says_so_in_one_line(w
     with subprocess.Popen(command, env=workplace.env, cwd=workplace.folder, stderr=subprocess.PIPE, text=True) as running:
         wait_for(lambda: "epoch" in workplace.progress(), "the training began")
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=60) == 130
+        assert running.wait(timeout=300) == 130
         assert running.stderr.read() == "framewise: interrupted\n"
     assert (workplace.trained(), workplace.known(), workplace.progress()) == ([], {}, "")
 

@@ -269,7 +269,7 @@ def test_a_video_that_is_extracted_for_somebody_else_during_a_round_has_its_pred
 
     def hold(method, path):
         if method == "POST" and not extracted.is_set():
-            extracted.wait(60)
+            extracted.wait(300)
 
     studio.before = hold
     submit(service, project, studio, annotated)
@@ -289,7 +289,7 @@ def test_a_round_stops_as_soon_as_there_is_a_newer_version(service, studio, proj
 
     def hold(method, path):
         if method == "POST" and not trained.is_set():
-            trained.wait(60)
+            trained.wait(300)
 
     studio.before = hold
     submit(service, project, studio, tasks[0])

@@ -40,7 +40,7 @@ class Redis:
             PASSWORD,
         ]
         self._server = start_child([shutil.which("redis-server"), *own], os.environ)
-        wait_for(self.answers, "Redis answers", 30)
+        wait_for(self.answers, "Redis answers")
 
     def answers(self):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
@@ -88,7 +88,7 @@ def test_workers_share_the_jobs_and_those_of_a_killed_one_are_done_by_the_other(
     shared = wait_for(owners, "extractions run in both workers")
     (other,) = shared.keys() - {own}
     os.kill(other, signal.SIGKILL)
-    wait_for(lambda: not is_alive(other), "the worker is dead", 10)
+    wait_for(lambda: not is_alive(other), "the worker is dead")
     service.wait_idle()
 
     jobs = {job["id"]: job for job in service.jobs(project, "extract")}

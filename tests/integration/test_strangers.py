@@ -167,10 +167,14 @@ def test_clients_that_stop_in_the_middle_of_a_request_do_not_keep_others_from_be
             connection.close()
 
 
+@pytest.fixture(scope="module")
+def bomb():
+    return gzip.compress(b'{"project": "' + b" " * (300 * MEGABYTE) + b'"}', compresslevel=1)
+
+
 @pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook"])
-def test_a_compressed_body_is_refused_and_not_unpacked(service, path):
+def test_a_compressed_body_is_refused_and_not_unpacked(service, path, bomb):
     before = megabytes_of_web(service)
-    bomb = gzip.compress(b'{"project": "' + b" " * (300 * MEGABYTE) + b'"}', compresslevel=1)
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     answer = service.client.post(path, content=bomb, headers=headers)
     assert answer.status_code == 400

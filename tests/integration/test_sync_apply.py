@@ -279,7 +279,7 @@ def test_a_killed_apply_leaves_no_ffmpeg_and_no_folder_with_its_name(tmp_path: P
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "framewise", "sync", "apply", "sync.json", "--output", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
-    deadline, children = time.monotonic() + 60, list[int]()
+    deadline, children = time.monotonic() + 300, list[int]()
     while time.monotonic() < deadline and not (children := descendants(process.pid)):
         time.sleep(0.01)
     assert children, "no FFmpeg was started"

@@ -33,7 +33,7 @@ def command(service, *args, **settings):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -501,7 +501,7 @@ def answered_on_a_terminal(service, project, answer):
         env=service.env, cwd=Path(__file__).parents[2], stdin=theirs, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     os.write(ours, answer.encode())
-    code = process.wait(timeout=120)
+    code = process.wait(timeout=600)
     os.close(ours)
     os.close(theirs)
     return code

@@ -24,7 +24,7 @@ from framewise.settings import Settings
 from tests.label_studio.api import AnnotatorApi
 
 NUM_CLIPS = 4
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 900.0
 
 # With the LSTM a training makes one version; the demo's own, with two, is what test_demo is about.
 LABEL_CONFIG = DEMO_CONFIG.replace('model_trainable="true"', 'model_trainable="true" model_classifier_type="lstm"')
@@ -52,7 +52,7 @@ def label_studio_data(label_studio_program: str, tmp_path_factory: pytest.TempPa
     with locked(shared / "label-studio-data.lock"):
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            with LabelStudioServer(label_studio_program, folder):
+            with LabelStudioServer(label_studio_program, folder, start_seconds=PATIENCE_SECONDS):
                 pass
             done.touch()
     return folder
@@ -65,7 +65,7 @@ def label_studio(
     # It waits a second for /health and three for /setup: too short where two of it and two browsers share two processors.
     patient = {"ML_TIMEOUT_HEALTH": "10", "ML_TIMEOUT_SETUP": "30"}
     folder = shutil.copytree(label_studio_data, tmp_path_factory.mktemp("label-studio"), dirs_exist_ok=True)
-    with LabelStudioServer(label_studio_program, folder, environment=patient) as server:
+    with LabelStudioServer(label_studio_program, folder, environment=patient, start_seconds=PATIENCE_SECONDS) as server:
         yield server
 
 

@@ -45,7 +45,7 @@ def test_submit_and_update_reach_the_next_task(
     asked = httpx.post(
         f"{backend.url}/predict",
         json={"tasks": [shown], "project": project_key(api, project), "label_config": LABEL_CONFIG, "params": {}},
-        timeout=60,
+        timeout=300,
         trust_env=False,
     ).json()["results"][0]
     assert _regions_of(shown["predictions"][-1]) == _regions_of(asked)

@@ -28,7 +28,7 @@ def test_what_label_studio_exports_is_learned_and_the_predictions_are_imported(
     def framewise(*args: str | Path) -> str:
         env = {**base_settings.to_env(), "DATA_DIR": str(tmp_path / "data"), "MODEL_ROOT": str(tmp_path / "models")}
         command = [sys.executable, "-m", "framewise", *map(str, args)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

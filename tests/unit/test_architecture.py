@@ -215,7 +215,7 @@ def test_importing_writes_nothing_connects_to_nothing_and_loads_no_ultralytics()
     names += ["timeline_labels", "utils.converter", "utils.neural_nets"]
 
     run = subprocess.run(
-        [sys.executable, "-B", "-c", IMPORT_ALL, *names], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+        [sys.executable, "-B", "-c", IMPORT_ALL, *names], cwd=REPOSITORY, capture_output=True, text=True, timeout=600
     )
 
     assert run.returncode == 0, run.stderr
@@ -226,6 +226,6 @@ def test_what_only_starts_processes_loads_no_torch() -> None:
     """A supervisor lives as long as the service: torch would take seconds of its start, and 200 MB for nothing."""
     code = "import framewise.commands.serve, sys; print(sorted({'torch', 'pandas', 'scipy', 'flask'} & set(sys.modules)))"
 
-    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
     assert run.stdout.strip() == "[]", run.stderr

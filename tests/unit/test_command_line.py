@@ -110,7 +110,7 @@ def test_bash_completes_commands_and_flags_by_the_script(capsys, tmp_path):
     completing = "source %s; COMP_WORDS=(%s); COMP_CWORD=%d; _shtab_framewise; echo ${COMPREPLY[@]}"
     for words, expected in ((["framewise", "ver"], "versions"), (["framewise", "train", "--proj"], "--project")):
         line = completing % (script, " ".join(words), len(words) - 1)
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=300, check=True)
         assert done.stdout.split() == [expected]
 
 
