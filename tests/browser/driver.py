@@ -224,8 +224,8 @@ class Editor:
         self._open(f"/projects/{project_id}/data?task={task_id}", f"taskId() === {int(task_id)}")
 
     def show_task(self, project_id: int, task_id: int, ready: str = _LOADED, failure: str = "no video") -> None:
-        """Show a task as `open_task` does, in the page that is there: Label Studio's scripts, most of the time of a load, are
-        run once. Its editor begins anew with the task.
+        """Show a task without annotations as `open_task` does, in the page that is there: Label Studio's scripts, most of the
+        time of a load, are run once. Its editor begins anew with the task.
 
         ready: script of a condition to wait for. Raises EditorError with `failure`.
         """

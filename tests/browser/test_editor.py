@@ -9,7 +9,7 @@ from framewise.demo.clips import ClipTruth
 from framewise.demo.run import true_regions
 from tests.browser.driver import Editor
 from tests.label_studio.api import AnnotatorApi
-from tests.label_studio.fixtures import wait_for_version
+from tests.label_studio.fixtures import wait_for_version, wait_until
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 
@@ -23,8 +23,7 @@ def test_predicted_regions_are_drawn_at_the_frames_that_were_sent(
     for task, clip in zip(tasks[:2], clips[:2], strict=True):
         api.submit_annotation(task["id"], true_regions(clip))
     wait_for_version(api, project, other_than="untrained")
-    while backend.jobs()["pending"] or backend.jobs()["running"]:
-        pass
+    wait_until(lambda: not (backend.jobs()["pending"] or backend.jobs()["running"]), "the end of all jobs")
     api.retrieve_predictions(project, [tasks[2]["id"]])
     sent = api.predictions(tasks[2]["id"])[-1]["result"]
     assert sent

@@ -21,6 +21,14 @@ def region(**changes: Any) -> dict[str, Any]:
     return own | changes | {"value": {name: given for name, given in value.items() if given is not None}}
 
 
+@pytest.fixture(scope="module")
+def uploaded(api: AnnotatorApi, clips: list[ClipTruth]) -> tuple[int, dict[str, Any]]:
+    """A project, and the data of a task with a video."""
+    project = int(api.create_project("football", LABEL_CONFIG)["id"])
+    (task,) = api.import_files(project, [clips[0].path])
+    return project, task["data"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -45,10 +53,10 @@ def region(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_the_editor_shows_with_a_label_is_read_and_all_else_is_told_of(
-    editor: Editor, api: AnnotatorApi, clips: list[ClipTruth], project: int, given: dict[str, Any]
+    editor: Editor, api: AnnotatorApi, uploaded: tuple[int, dict[str, Any]], given: dict[str, Any]
 ) -> None:
-    (task,) = api.import_files(project, [clips[0].path])
-    (annotated,) = api.import_tasks(project, [{"data": task["data"], "annotations": [{"result": [given]}]}])
+    project, data = uploaded
+    (annotated,) = api.import_tasks(project, [{"data": data, "annotations": [{"result": [given]}]}])
     editor.open_task(project, annotated["id"])
     shown = [shown.labels for shown in editor.regions() if shown.labels]
 
