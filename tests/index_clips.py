@@ -87,7 +87,8 @@ def draw_index(index: int, width: int, height: int) -> np.ndarray:
     bits = np.array([code >> shift & 1 for shift in reversed(range(num_bits))]).reshape(BARCODE_ROWS, BARCODE_COLUMNS)
     rows = np.arange(height) * BARCODE_ROWS // height
     columns = np.arange(width) * BARCODE_COLUMNS // width
-    return np.repeat((bits[rows][:, columns] * 255).astype(np.uint8)[..., None], 3, axis=2)
+    lines = np.repeat((bits[:, columns] * 255).astype(np.uint8)[..., None], 3, axis=2)  # one a row of the barcode: few pixels
+    return lines[rows]
 
 
 def _presentation_times(

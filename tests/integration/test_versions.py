@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.service import (
     Project,
+    Service,
     endless_config,
     frames_of,
     learning_config,
@@ -91,16 +92,23 @@ def annotate_twice(service, project, task):
 # Rolling back.
 
 
+@pytest.fixture(scope="module")
+def service_of_three(tmp_path_factory, backbone, videos):
+    """A service of three web processes."""
+    with Service(tmp_path_factory.mktemp("three"), backbone, videos, WORKERS="3") as running:
+        yield running
+
+
 @pytest.mark.parametrize("roll_back", [roll_back_by_api, roll_back_by_command])
-def test_a_roll_back_changes_what_label_studio_is_answered_in_every_process(start_service, project, make_task, roll_back):
-    service, task = start_service(WORKERS="3"), make_task()
+def test_a_roll_back_changes_what_label_studio_is_answered_in_every_process(service_of_three, project, make_task, roll_back):
+    service, task = service_of_three, make_task()
     first, second = annotate_twice(service, project, task)
     of_first, of_second = [], []
     for answers in (of_second, of_first):
         # A connection of its own each time: any of the processes may answer it.
-        setups = [httpx.post(f"{service.url}/setup", json=project.setup_body(), timeout=30).json() for _ in range(12)]
+        setups = [httpx.post(f"{service.url}/setup", json=project.setup_body(), timeout=300).json() for _ in range(12)]
         body = project.predict_body([task])
-        answers += [httpx.post(f"{service.url}/predict", json=body, timeout=30).json()["results"][0] for _ in range(12)]
+        answers += [httpx.post(f"{service.url}/predict", json=body, timeout=300).json()["results"][0] for _ in range(12)]
         expected = second if answers is of_second else first
         assert {answer["model_version"] for answer in (*setups, *answers)} == {expected}
         if answers is of_second:
