@@ -34,13 +34,16 @@ LABELS = ("Walk", "Run")
 __all__ = ["Project", "Service", "descendants", "frames_of", "is_alive", "labeling_config", "region", "wait_for"]
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = IDLE_SECONDS) -> Any:
-    """The first true value of ``condition``; fails with ``what`` if there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = IDLE_SECONDS, stays: bool = False) -> Any:
+    """The first true value of ``condition``; fails with ``what`` if there is none in time.
+
+    stays: it will not become false again, so it is asked less often the longer it takes: answers take time from the work.
+    """
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < seconds:
         if found := condition():
             return found
-        time.sleep(0.05)
+        time.sleep(min(max(waited / 10, 0.05), 0.25) if stays else 0.05)
     raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
@@ -102,7 +105,11 @@ class Service:
         """Start it and wait until it answers and its worker is ready."""
         ready = self.log().count("worker ready")
         self.launch()
-        wait_for(lambda: self.is_up() and self.log().count("worker ready") > ready, "the service is up", START_SECONDS)
+
+        def is_ready() -> bool:
+            return self.is_up() and self.log().count("worker ready") > ready
+
+        wait_for(is_ready, "the service is up", START_SECONDS, stays=True)
 
     def is_up(self) -> bool:
         """True if it answers; fails if it ended."""
@@ -152,7 +159,7 @@ class Service:
         ready = self.log().count("worker ready")
         command = [sys.executable, "-m", "framewise", "work"]
         self._further_workers.append(start_child(command, self.env, cwd=self._code, log=self._log))
-        wait_for(lambda: self.log().count("worker ready") > ready, "a further worker is ready", START_SECONDS)
+        wait_for(lambda: self.log().count("worker ready") > ready, "a further worker is ready", START_SECONDS, stays=True)
 
     def kill_worker(self) -> int:
         """``kill -9`` of the worker; its process id."""
@@ -190,7 +197,7 @@ class Service:
             shown = self.overview()
             return not shown["pending"] and not shown["running"]
 
-        wait_for(idle, "no job is pending or running", seconds)
+        wait_for(idle, "no job is pending or running", seconds, stays=True)
 
     def model_folders(self, project: "Project") -> list[Path]:
         """Folders of a project's models: one a control."""
@@ -223,7 +230,7 @@ class Service:
 
     def predict_until_there(self, project: "Project", task: Json) -> Json:
         """The prediction of a task, asked for until there is one."""
-        return wait_for(lambda: self.predict(project, [task])[0], f"a prediction of task {task['id']}")
+        return wait_for(lambda: self.predict(project, [task])[0], f"a prediction of task {task['id']}", stays=True)
 
     def send(self, event: Json) -> Json:
         answer = self.post("/webhook", event)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from framewise import __version__
+from framewise.bulk import cluster as cluster_module
 from framewise.bulk.cluster import TOKEN, Share, begun_name, extract_at_worker, extract_on_cluster, problem_at_worker, shared
 from framewise.bulk.videos import find
 from framewise.core.errors import SettingsError
@@ -140,7 +141,8 @@ def share(found):
     return Share(run, "x", __version__, tuple(found.settings.to_env().items()), (sample,), found.videos[0].wanted)
 
 
-def test_without_a_scheduler_it_says_so(found):
+def test_without_a_scheduler_it_says_so(found, monkeypatch):
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1)
     with pytest.raises(SettingsError, match=r"--dask tcp://127.0.0.1:1: no Dask scheduler answers there .* dask scheduler"):
         next(extract_on_cluster(found.settings, found.videos, "tcp://127.0.0.1:1"))
 
