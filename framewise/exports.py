@@ -13,7 +13,7 @@ from framewise.backend.identifiers import NO_PROJECT, is_id, is_offline, is_task
 from framewise.core.errors import ConfigError, RequestError, brief
 from framewise.core.files import read_text
 from framewise.core.left_out import left_out
-from framewise.core.task_files import read_task_file
+from framewise.core.task_files import read_tasks
 from framewise.labeling_config import ControlSettings, read_labeling_config
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import DATABASE_NAME, Database
@@ -21,34 +21,20 @@ from framewise.store.database import DATABASE_NAME, Database
 Task = Mapping[str, Any]
 
 
-def read_tasks(path: Path) -> list[Any]:
-    """A file's tasks. Raises RequestError for one that is no list of them."""
-    items = read_task_file(path)
-    if all(isinstance(item, Mapping) and "data" not in item for item in items):
-        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
-    return items
-
-
-def annotated_tasks(path: Path) -> list[Task]:
+def annotated_tasks(path: Path) -> Sequence[Task]:
     """Read and validate the tasks of an export before anything is stored. Raises RequestError."""
-    items = read_tasks(path)
-    seen = set()
-    for place, task in enumerate(items, 1):
-        if not isinstance(task, Mapping) or not is_task(task) or not isinstance(task.get("data"), Mapping):
-            raise RequestError(f"{path}: item {place}: expected a number 'id' and an object 'data', found {brief(task)}")
-        if task["id"] in seen:
-            raise RequestError(f"{path}: item {place}: a second task {task['id']}; give one export of one project")
-        seen.add(task["id"])
-        given = task.get("annotations") or []
-        annotations: list[Any] = given if isinstance(given, list) else [[given]]
-        for annotation in annotations:
+    tasks = read_tasks(path)
+    for place, task in enumerate(tasks, 1):
+        if not is_task(task):
+            raise RequestError(f"{path}: item {place}: expected a number 'id', found {brief(task)}")
+        for annotation in task.get("annotations") or []:
             usable = isinstance(annotation, Mapping) and is_id(annotation.get("id"))
             if not usable or not isinstance(annotation.get("result") or [], list):
                 raise RequestError(
                     f"{path}: task {task['id']}: expected annotations with a number 'id' and a list 'result', found "
                     f"{brief(annotation)}"
                 )
-    return items
+    return tasks
 
 
 def check_belonging(path: Path, tasks: Sequence[Task], controls: Sequence[ControlSettings]) -> None:

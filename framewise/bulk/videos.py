@@ -10,7 +10,8 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import NO_PROJECT, is_id
 from framewise.controls import AnyControl
 from framewise.core.errors import RequestError, brief
-from framewise.exports import labeling_config_of, read_tasks
+from framewise.core.task_files import read_task_file
+from framewise.exports import labeling_config_of
 from framewise.features.backbone import Backbones
 from framewise.labeling_config import PARAMETERS
 from framewise.media.addresses import file_name
@@ -62,7 +63,7 @@ def find(settings: Settings, source: Path | None, config: Path | None, project: 
     if source is not None and source.is_dir():
         controls = _controls(settings, config, project)[0] if config or project else []
         return _of_folder(settings, source, _wanted_of(settings, controls) or (_default(settings),))
-    tasks = None if source is None else read_tasks(source)
+    tasks = None if source is None else read_task_file(source)
     controls, known = _controls(settings, config, project)
     return _of_tasks(settings, known if tasks is None else tasks, controls)
 

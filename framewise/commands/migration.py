@@ -9,11 +9,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.errors import SettingsError
 from framewise.core.files import read_text
 from framewise.core.storage import folder_written_atomically, write_readable_json
 from framewise.core.tables import table_lines
-from framewise.core.task_files import read_task_file
+from framewise.core.task_files import read_tasks
 from framewise.migrate.config import LabelingConfig
 from framewise.migrate.files import read_durations
 from framewise.migrate.plan import (
@@ -23,8 +23,6 @@ from framewise.migrate.plan import (
     UNCHANGED,
     MigrationOptions,
     MigrationPlan,
-    Task,
-    is_number,
     plan,
 )
 
@@ -42,7 +40,7 @@ def migrate(args: argparse.Namespace) -> int:
     given = read_durations(args.durations, read_text(args.durations)) if args.durations else {}
     series_address = args.series_address or MigrationOptions.series_address
     options = MigrationOptions(args.media_folder, given, args.frame_rate, series_address)
-    done = plan(LabelingConfig(read_text(args.config)), _read_tasks(args.tasks), options)
+    done = plan(LabelingConfig(read_text(args.config)), read_tasks(args.tasks, plain=True), options)
     _print_report(done)
     if done.config is None:
         print("There is nothing to write.")
@@ -52,21 +50,6 @@ def migrate(args: argparse.Namespace) -> int:
         _write(done, output)
         _print_next_steps(done, output, options)
     return 1 if any(outcome.status == NEEDS_REVIEW for outcome in done.outcomes) else 0
-
-
-def _read_tasks(path: Path) -> list[Task]:
-    """The tasks of a file: an export, or what is to be imported. Raises RequestError."""
-    items = read_task_file(path, plain=True)
-    if not all(isinstance(item, dict) for item in items):
-        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
-    if any("data" not in item and "annotation_id" in item for item in items):
-        raise RequestError(f"{path}: its tasks have no 'data'; it looks like JSON-MIN: in Label Studio, choose Export > JSON")
-    if any(not isinstance(item.get("data", item), dict) for item in items):
-        raise RequestError(f"{path}: expected an object 'data' in every task")
-    ids = Counter(item["id"] for item in items if "data" in item and is_number(item.get("id")))
-    if ids and (most := ids.most_common(1)[0])[1] > 1:
-        raise RequestError(f"{path}: task {most[0]} is there {most[1]} times; give one export of one project")
-    return items
 
 
 def _checked_output(output: Path | None) -> Path:

@@ -26,7 +26,8 @@ from framewise.core.isolation import isolate_errors
 from framewise.core.progress import Progress, part_of
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
-from framewise.exports import annotated_tasks, check_belonging, labeling_config_of, learned_from, read_tasks, store_export
+from framewise.core.task_files import read_task_file
+from framewise.exports import annotated_tasks, check_belonging, labeling_config_of, learned_from, store_export
 from framewise.labeling_config import ControlSettings
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.quality import F1S, WITH_INTERVAL
@@ -121,7 +122,7 @@ def predict(
 
     project: its version predicts; simple mode needs none. version: instead of the one in use. Raises FramewiseError.
     """
-    items = read_tasks(tasks_file)
+    items = read_task_file(tasks_file)
     assembly = Assembly(settings)
     key = assembly.known.find(project) if project else NO_PROJECT
     label_config = labeling_config_of(assembly, key, config)

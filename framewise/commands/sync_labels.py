@@ -3,14 +3,13 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from framewise.commands.flags import DEFAULT, Commands, check_there, check_writable
-from framewise.core.errors import RequestError, SettingsError, brief
+from framewise.core.errors import RequestError, SettingsError
 from framewise.core.files import read_text
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
-from framewise.core.task_files import read_task_file
+from framewise.core.task_files import read_tasks
 from framewise.label_studio import HOW_TO_CONNECT, LabelStudioClient
 from framewise.settings import Settings
 from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarryResult, carry_labels
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     client = _client() if args.push else None
     kind = PREDICTIONS if args.push else args.kind
     done = carry_labels(
-        read(args.manifest), read_text(args.config), read_tasks(args.tasks), args.source, kind, args.media_folder
+        read(args.manifest), read_text(args.config), read_tasks(args.tasks, plain=True), args.source, kind, args.media_folder
     )
     if args.output:
         write_readable_json(args.output, done.tasks)
@@ -67,18 +66,6 @@ def _client() -> LabelStudioClient:
     if not client.connected:
         raise SettingsError(f"--push: {HOW_TO_CONNECT}")
     return client
-
-
-def read_tasks(path: Path) -> list[dict[str, Any]]:
-    """The tasks of an export. Raises RequestError."""
-    items = read_task_file(path)
-    if not all(isinstance(item, dict) for item in items):
-        raise RequestError(f"{path}: expected a list of tasks, as Label Studio's Export > JSON writes it, found {brief(items)}")
-    if any(
-        not isinstance(item.get("annotations", []), list) or not isinstance(item.get("predictions", []), list) for item in items
-    ):
-        raise RequestError(f"{path}: expected lists 'annotations' and 'predictions' in every task; choose Export > JSON")
-    return items
 
 
 def push(client: LabelStudioClient, done: CarryResult) -> None:

@@ -121,9 +121,9 @@ def test_durations_of_what_is_elsewhere_are_given_in_a_file(project: Path) -> No
         ("[" * 100_000, "is not valid JSON"),
         ("[]", "expected a list of tasks"),
         ("[1]", "expected a list of tasks"),
-        ('[{"data": []}]', "expected an object 'data'"),
+        ('[{"data": []}]', "item 1: expected a task with an object 'data'"),
         ('[{"id": 1, "csv": "a", "annotation_id": 2}]', "JSON-MIN"),
-        ('[{"id": 1, "data": {}}, {"id": 1, "data": {}}]', "task 1 is there 2 times"),
+        ('[{"id": 1, "data": {}}, {"id": 1, "data": {}}]', "item 2: a second task 1"),
     ],
 )
 def test_a_file_that_is_no_export_is_refused_in_one_line(project: Path, text: str, said: str) -> None:

@@ -340,7 +340,7 @@ def test_scores_of_a_single_video_are_marked_as_weak_and_have_no_interval(workpl
         ([task(1, "a.mp4"), task(1, "b.mp4")], "a second task 1"),
         ([task(1, "a.mp4", {"result": []})], "task 1: expected annotations"),
         ([task(1, "a.mp4", annotation(1, was_cancelled=True))], "annotation that counts"),
-        ([{**task(1, "a.mp4"), "annotations": annotation(1)}], "task 1: expected annotations"),
+        ([{**task(1, "a.mp4"), "annotations": annotation(1)}], "item 1: expected annotations in a list"),
         (
             [task(1, "a.mp4", annotation(1, region("Walk", (1, 5), control="before"), region("Run", (1, 5), control="box")))],
             "expected regions of 'tl', the labeling config's control that learns, and they belong to 'before', 'box'; give",

@@ -57,8 +57,9 @@ def test_an_export_comes_out_with_what_was_carried_and_what_was_not_is_named(pro
         ("[" * 100_000, "is not valid JSON"),
         ("{}", "expected a list of tasks"),
         ("[5]", "expected a list of tasks"),
-        ('[{"id": 1, "data": {}, "annotations": 5}]', "expected lists 'annotations' and 'predictions'"),
+        ('[{"id": 1, "data": {}, "annotations": 5}]', "item 1: expected annotations in a list, found 5"),
         ('[{"data": {"video": "a.mp4"}, "annotations": [{"result": {}}]}]', "expected a list 'result'"),
+        ('[{"id": 1, "video": "a.mp4", "tl": [], "annotation_id": 2}]', "JSON-MIN"),
     ],
 )
 def test_a_file_that_is_no_export_is_refused_in_one_line(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from framewise.core.errors import RequestError
-from framewise.core.task_files import read_task_file
+from framewise.core.task_files import read_task_file, read_tasks
 from framewise.store.annotations import sortable_time
 
 TASKS = [{"id": 1, "data": {"video": "a.mp4"}, "annotations": []}, {"id": 2, "data": {"video": "ü.mp4"}}]
@@ -53,6 +53,35 @@ def test_what_is_no_file_of_tasks_is_refused(read: Any, content: str, said: str)
 
 def test_a_task_that_is_no_more_than_its_data_is_read_where_that_may_be(read: Any) -> None:
     assert read({"video": "a.mp4"}, plain=True) == [{"video": "a.mp4"}]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([{"data": {}}, 5], "item 2: expected a task with an object 'data', found 5"),
+        ([{"data": []}], "item 1: expected a task with an object 'data'"),
+        ([{"id": 1, "data": {}, "annotations": {"result": []}}], "item 1: expected annotations in a list"),
+        ([{"id": 1, "data": {}, "predictions": 5}], "item 1: expected predictions in a list, found 5"),
+        ([{"id": 1, "data": {}}, {"id": 2, "data": {}}, {"id": 1, "data": {}}], "item 3: a second task 1"),
+        ([{"id": 1, "video": "a.mp4", "annotator": 1, "annotation_id": 3}], "it looks like JSON-MIN"),
+    ],
+)
+def test_items_that_are_no_tasks_are_refused_by_their_place(tmp_path: Path, content: Any, said: str, plain: bool) -> None:
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RequestError, match=said):
+        read_tasks(path, plain)
+
+
+def test_tasks_without_ids_and_annotations_are_read(tmp_path: Path) -> None:
+    path, items = tmp_path / "tasks.json", [{"data": {}}, {"data": {}, "id": [], "annotations": None}, {"data": {}, "id": []}]
+    path.write_text(json.dumps(items))
+    assert read_tasks(path) == items
+    path.write_text(json.dumps([{"video": "a.mp4", "id": 1}, {"video": "b.mp4", "id": 1}]))
+    assert len(read_tasks(path, plain=True)) == 2
+    with pytest.raises(RequestError, match="its tasks have no 'data'"):
+        read_tasks(path)
 
 
 def completion(number: int | None, **more: Any) -> dict[str, Any]:

@@ -137,8 +137,9 @@ def _carry_to(
         elif kind == ANNOTATIONS and regions:
             added.append({"result": regions})
     if added:
-        held: list[Any] = tasks[target.place].setdefault("annotations", [])
-        held[:] = [a for a in held if not _was_carried(a, of_all)] + added  # replaces what an earlier run carried
+        task = tasks[target.place]
+        # In place of annotations that an earlier run carried.
+        task["annotations"] = [a for a in task.get("annotations") or [] if not _was_carried(a, of_all)] + added
 
 
 def _regions(
@@ -195,9 +196,9 @@ def _add_predictions(tasks: list[Task], shown: Mapping[str, Shown], outcomes: It
     for place, of_task in by_place.items():
         result = [region for outcome in of_task for region in outcome.result]
         prediction = {"model_version": version, "score": min(o.score for o in of_task), "result": result}
-        held: list[Any] = tasks[place].setdefault("predictions", [])
-        held[:] = [p for p in held if not (isinstance(p, Mapping) and p.get("model_version") == version)]
-        held.append(prediction)
+        held = tasks[place].get("predictions") or []
+        others = [p for p in held if not (isinstance(p, Mapping) and p.get("model_version") == version)]
+        tasks[place]["predictions"] = [*others, prediction]
 
 
 # Which task shows which recording.
