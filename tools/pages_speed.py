@@ -27,8 +27,8 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.features.backbone import SHIPPED_NAME
 from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.quality import measure
-from framewise.media.advice import VideoFacts
 from framewise.media.video import VideoInfo
+from framewise.media.video_notes import VideoFacts
 from framewise.settings import Settings
 from framewise.store.made import LastPrediction
 from framewise.store.media_facts import FileFacts

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from framewise.controls import Learner
 from framewise.core.errors import RequestError
-from framewise.media.group_advice import Played, group_notes
+from framewise.media.group_notes import Played, group_notes
 from framewise.media.notes import Note
 from framewise.store.media_facts import FileFacts
 

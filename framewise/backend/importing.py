@@ -123,7 +123,8 @@ class Importing:
                 found = mappings(task.get("annotations"))
                 usable = [a for a in found if is_id(a.get("id")) and isinstance(a.get("result") or [], list)]
                 if len(usable) < len(found) or not is_task(task):
-                    self._jobs.states.warn(job.id, f"task {task['id']}: unreadable parts are left out: {brief(task)}")
+                    of = [task["id"]] if is_id(task["id"]) else []
+                    self._jobs.states.warn(job.id, f"unreadable parts are left out: {brief(task)}", of)
                 if is_task(task):
                     changed |= self._annotations.put_listed(job.project, task, usable)
             self._train_after(job.project, changed)

@@ -5,7 +5,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from framewise.core.progress import Progress, between, part_of
 from framewise.jobs import Jobs
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.job_state import Job
+from framewise.store.job_warnings import LEFT_OUT, JobWarning, lines_of
 from framewise.store.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,8 @@ logger = logging.getLogger(__name__)
 # user who submits every minute would never see a validated version. With 2, there is one within three submits, provided that it
 # takes less than two minutes.
 MAX_UNMEASURED = 2
-# What is said of more tasks than these is said once.
-MAX_ALIKE = 10
-LEFT_OUT = " is left out of the training: "
 
-Told = tuple[int, str, str]  # a task, and what is said of it: LEFT_OUT or ": ", and the text
+Told = dict[str, list[int]]  # a warning -> the tasks that it concerns
 
 
 class _Newer(Interruption):
@@ -141,8 +138,8 @@ class Trainings:
     def _examples(
         self, job: Job, learner: TrainedModel, tasks: list[AnnotatedTask], progress: Progress
     ) -> tuple[list[Example], list[str]]:
-        """Examples of all tasks that give one, and why the others give none, which stands under /jobs as well."""
-        examples, told = list[Example](), list[Told]()
+        """Examples of all tasks that give one; and sentences on why others give none, which are also warnings of the job."""
+        examples, told = list[Example](), Told()
         for done, task in enumerate(tasks):
             step, read = part_of(progress, done, len(tasks)), list[Source]()
             with isolate_errors(partial(self._leave_out, job, task.task, told, read)):
@@ -153,31 +150,16 @@ class Trainings:
                     media.append(Medium(source.control, features, content))
                 example = learner.task_example(media, task.data, task.result, task.labels, task.frame_rates)
                 examples.append(replace(example, task=task.task))
-                told += [(task.task, ": ", note) for note in example.notes]
-        problems = [f"task {number}{LEFT_OUT}{why}" for number, kind, why in told if kind == LEFT_OUT]
-        for text in said_once(told):
-            self._jobs.states.warn(job.id, text)
-        return examples, problems
+                for note in example.notes:
+                    told.setdefault(note, []).append(task.task)
+        for text, numbers in told.items():
+            self._jobs.states.warn(job.id, text, numbers)
+        return examples, lines_of(JobWarning(text, tuple(of)) for text, of in told.items() if text.startswith(LEFT_OUT))
 
-    def _leave_out(self, job: Job, task: int, told: list[Told], read: list[Source], failure: Failure) -> None:
+    def _leave_out(self, job: Job, task: int, told: Told, read: list[Source], failure: Failure) -> None:
         """Note that a task is not learned. read: its sources up to the one at which it failed."""
         if failure.is_temporary and read:
             # It is fetched as soon as that is possible, and learned then.
             self._videos.submit_extraction(job.project, read[-1], task, then="train")
-        told.append((task, LEFT_OUT, failure.text))
-        logger.warning("project %s, task %d%s%s", job.project, *told[-1], exc_info=failure.is_defect)
-
-
-def said_once(told: Sequence[Told]) -> list[str]:
-    """Sentences on tasks, one for all of which the same is said where these are more than MAX_ALIKE."""
-    alike: dict[tuple[str, str], list[int]] = {}
-    for task, kind, text in told:
-        alike.setdefault((kind, text), []).append(task)
-    said = []
-    for (kind, text), tasks in alike.items():
-        if len(tasks) <= MAX_ALIKE:
-            said += [f"task {task}{kind}{text}" for task in tasks]
-        else:
-            shown = ", ".join(map(str, tasks[:3]))
-            said.append(f"{len(tasks)} tasks ({shown}, ...){kind.replace(' is ', ' are ')}{text}")
-    return said
+        told.setdefault(f"{LEFT_OUT}{failure.text}", []).append(task)
+        logger.warning("project %s, task %d is %s%s", job.project, task, LEFT_OUT, failure.text, exc_info=failure.is_defect)

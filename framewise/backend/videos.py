@@ -79,4 +79,4 @@ class Videos:
         for note in notes.on(file, others):
             logger.warning("project %s, task %s: %s", job.project, task, note.about(name))
             if job.kind == "extract":  # other jobs are of many files, and notes on these are made from the facts
-                self._jobs.states.warn(job.id, f"task {task}: {note.about(name)}")
+                self._jobs.states.warn(job.id, note.about(name), [task])

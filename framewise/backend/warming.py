@@ -50,6 +50,7 @@ class Warming:
                 problem = self._extract(job, learners, task, data, progress)
                 extracted, in_a_row = (extracted, in_a_row + 1) if problem else (extracted + 1, 0)
                 problems += [problem] if problem else []
+            progress(1.0, _done(extracted, extracted + len(problems) + not_tried))
         finally:
             self._tell(job, problems, not_tried)
         return {"extracted": extracted, "failed": len(problems)}
@@ -81,6 +82,12 @@ class Warming:
         problem = f"task {task}: {failures[0].text}"
         logger.info("project %s, %s", job.project, problem, exc_info=failures[0].error if failures[0].is_defect else None)
         return problem
+
+
+def _done(extracted: int, total: int) -> str:
+    if not total:
+        return "no videos of new tasks left to extract"
+    return f"{extracted} of {total} video{'s' * (total != 1)} of new tasks extracted"
 
 
 class _Polite:

@@ -10,7 +10,7 @@ from framewise.core.progress import Progress
 from framewise.core.timeline import SecondsAxis
 from framewise.features.sound import LOG_MEL, SoundFeatures, SoundReader, SoundRows
 from framewise.media.audio_shown import sound_facts, sound_notes
-from framewise.media.group_advice import Played
+from framewise.media.group_notes import Played
 from framewise.media.library import MediaFile
 from framewise.media.notes import Note
 

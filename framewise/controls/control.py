@@ -20,7 +20,7 @@ from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import Rows
-from framewise.media.group_advice import Played
+from framewise.media.group_notes import Played
 from framewise.media.library import MediaFile, MediaLibrary
 from framewise.media.notes import Note
 from framewise.settings import Settings

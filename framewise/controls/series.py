@@ -15,10 +15,10 @@ from framewise.core.progress import Progress
 from framewise.core.timeline import SampleAxis
 from framewise.features.sensors import SENSORS, SensorRows, SeriesFeatures, SeriesProfile, SeriesReader, series_key
 from framewise.labeling_config import SeriesSettings
-from framewise.media.advice import SeriesFacts, series_notes
-from framewise.media.group_advice import Clock, Played
+from framewise.media.group_notes import Clock, Played
 from framewise.media.library import MediaFile
 from framewise.media.notes import Note
+from framewise.media.series_notes import SeriesFacts, series_notes
 
 logger = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from framewise.features.backbone import BackboneFile
 from framewise.features.extraction import GridRows, VideoFeatures
 from framewise.labeling_config import match_classes
 from framewise.learning.tracks import Rows, appearance_of
-from framewise.media.advice import VideoFacts, timing_notes
-from framewise.media.group_advice import Played
+from framewise.media.group_notes import Played
 from framewise.media.library import MediaFile
 from framewise.media.notes import Note
 from framewise.media.video import probe
+from framewise.media.video_notes import VideoFacts, timing_notes
 
 
 class VideoControl(Control[VideoFeatures, None]):

@@ -267,21 +267,12 @@ class LabelStudioApi:
         """Create a project; a title needs at least 3 characters."""
         return self.request("POST", "/api/projects/", json={"title": title, "label_config": label_config})
 
-    def project(self, project_id: int) -> dict:
-        """Settings and counters of a project."""
-        return self.request("GET", f"/api/projects/{project_id}/")
-
-    def connect_backend(self, project_id: int, url: str, title: str, basic_auth: tuple[str, str] | None = None) -> dict:
+    def connect_backend(self, project_id: int, url: str, title: str, **more: str) -> dict:
         """Add an ML backend; Label Studio calls its /health and /setup at once and creates a webhook to it.
 
-        basic_auth: user and password that Label Studio sends to /setup, /predict and START_TRAINING. Annotation events
-        do not have it: they carry the webhook's own headers.
+        more: further fields of Label Studio's request.
         """
-        body: dict[str, Any] = {"project": project_id, "url": url, "title": title}
-        if basic_auth:
-            user, password = basic_auth
-            body |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
-        return self.request("POST", "/api/ml/", json=body)
+        return self.request("POST", "/api/ml/", json={"project": project_id, "url": url, "title": title, **more})
 
     def import_files(self, project_id: int, paths: Sequence[str | Path]) -> list[dict]:
         """Upload files, one task each; returns the tasks in the order of `paths`."""
@@ -310,10 +301,6 @@ class LabelStudioApi:
             found += answer["tasks"]
             if not answer["tasks"] or len(found) >= answer["total"]:
                 return sorted(found, key=lambda task: task["id"])
-
-    def task(self, task_id: int) -> dict:
-        """Open a task as in the Data Manager: if it has no prediction, Label Studio asks the backend first."""
-        return self.request("GET", f"/api/tasks/{task_id}/")
 
     def submit_annotation(self, task_id: int, result: Sequence[Mapping[str, Any]]) -> dict:
         """Submit a new annotation with these regions, as by the "Submit" button."""

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from framewise.store.annotations import COUNTED
 from framewise.store.database import Database
+from framewise.store.job_warnings import warnings_from
 
 # Failures, unless a later job of the same kind and subject has ended.
 TROUBLES = (
@@ -28,13 +31,12 @@ class ProjectLine:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A failure (is_error) or a warning for the user. kind: of the job in which it occurred."""
+    """A failure or a warning for the user, with all tasks that it concerns. kind: of the latest job in which it occurred."""
 
     kind: str
     project: str
-    task: int | None
+    tasks: tuple[int, ...]
     text: str
-    is_error: bool
 
 
 class Browsing:
@@ -57,26 +59,29 @@ class Browsing:
 
     def errors(self, project: str | None, limit: int) -> list[Trouble]:
         """Failures, the latest first, each text once."""
-        return self._troubles(project, "error IS NOT NULL", limit)
+        rows = self._rows(project, "error IS NOT NULL", limit)
+        return _once((Trouble(row["kind"], row["project"], _task_of(row), row["error"]) for row in rows), limit)
 
     def warnings(self, project: str | None, limit: int) -> list[Trouble]:
         """Warnings, the latest first, each text once. Not those of files whose facts are known: notes on them are
         made anew whenever somebody looks."""
         noted = "EXISTS (SELECT 1 FROM media_facts f WHERE f.project = jobs.project AND f.task = jobs.task)"
-        return self._troubles(project, f"warnings <> '[]' AND NOT (kind = 'extract' AND {noted})", limit)
+        rows = self._rows(project, f"warnings <> '[]' AND NOT (kind = 'extract' AND {noted})", limit)
+        return _once(
+            (
+                Trouble(row["kind"], row["project"], warning.tasks or _task_of(row), warning.text)
+                for row in rows
+                for warning in warnings_from(row["warnings"])
+            ),
+            limit,
+        )
 
-    def _troubles(self, project: str | None, of: str, limit: int) -> list[Trouble]:
-        rows = self._database.read(
+    def _rows(self, project: str | None, of: str, limit: int) -> list[Any]:
+        return self._database.read(
             "SELECT kind, project, task, error, warnings FROM jobs "
             f"WHERE project = coalesce(?, project) AND {TROUBLES} AND {of} ORDER BY coalesce(finished, created) DESC LIMIT ?",
             (project, limit),
         )
-        found: dict[tuple[str, str], Trouble] = {}
-        for row in rows:
-            for text in [row["error"]] if of.startswith("error") else json.loads(row["warnings"]):
-                trouble = Trouble(row["kind"], row["project"], row["task"], str(text), text == row["error"])
-                found.setdefault((row["project"], str(text)), trouble)
-        return list(found.values())[:limit]
 
     def stamp(self, project: str | None) -> str:
         """A text that changes when another version is in use, of one project or of any."""
@@ -91,3 +96,17 @@ class Browsing:
         tasks = self._database.read("SELECT count(*) AS n FROM tasks WHERE project = ? AND NOT deleted", (key,))
         annotated = self._database.read(f"SELECT count(DISTINCT a.task) AS n FROM {COUNTED}", (key,))
         return ProjectLine(key, number, title, int(tasks[0]["n"]), int(annotated[0]["n"]))
+
+
+def _task_of(row: Any) -> tuple[int, ...]:
+    return () if row["task"] is None else (row["task"],)
+
+
+def _once(troubles: Iterable[Trouble], limit: int) -> list[Trouble]:
+    """At most ``limit`` troubles; those of the same project and text are one, with the tasks of all."""
+    found: dict[tuple[str, str], Trouble] = {}
+    for trouble in troubles:
+        first = found.setdefault((trouble.project, trouble.text), trouble)
+        tasks = tuple(dict.fromkeys((*first.tasks, *trouble.tasks)))
+        found[trouble.project, trouble.text] = replace(first, tasks=tasks)
+    return list(found.values())[:limit]

@@ -9,6 +9,7 @@ from typing import Any
 
 from framewise.core.errors import ProjectForgotten, RequestError, StorageFull
 from framewise.store.database import Database
+from framewise.store.job_warnings import lines_of, warnings_from, warnings_with
 from framewise.store.projects import is_forgotten
 
 # Titles of job kinds for users: on pages, in log lines, and at /jobs beside the kind.
@@ -29,7 +30,6 @@ MAX_ATTEMPTS = 5  # a job that repeatedly kills its worker ends as failed
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 GIVE_UP_SECONDS = 24 * 3600.0
-MAX_WARNINGS = 100  # per job; the log has all of them
 KEPT_JOBS = 10_000  # older finished ones are deleted
 KEPT_FAILURES = 1_000  # of those outside of jobs
 OUTSIDE = "subject = '' AND error IS NOT NULL"  # rows that report a failure outside of any job
@@ -174,18 +174,18 @@ class JobStates:
         if not told.rowcount:
             raise ProjectForgotten(f"job {job_id} was cancelled: its project was forgotten")
 
-    def warn(self, job_id: int, warning: str) -> None:
-        """Add a warning for the user; the job continues."""
+    def warn(self, job_id: int, text: str, tasks: Sequence[int] = ()) -> None:
+        """Add a warning for the user, on some tasks or on the whole job; the job continues."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?) WHERE id = ? AND json_array_length(warnings) < ?",
-                (warning, job_id, MAX_WARNINGS),
-            )
+            row = connection.execute("SELECT warnings FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is not None:  # otherwise its project was forgotten
+                warnings = warnings_with(row["warnings"], text, tasks)
+                connection.execute("UPDATE jobs SET warnings = ? WHERE id = ?", (warnings, job_id))
 
     def warnings(self, job_id: int) -> list[str]:
-        """Warnings of a job."""
+        """Warnings of a job, as sentences."""
         rows = self._database.read("SELECT warnings FROM jobs WHERE id = ?", (job_id,))
-        return list(json.loads(rows[0]["warnings"])) if rows else []
+        return lines_of(warnings_from(rows[0]["warnings"])) if rows else []
 
     def finish(self, job_id: int, owner: str, error: str | None = None, result: dict[str, Any] | None = None) -> None:
         """End a job, unless another owner has taken it in the meantime."""
@@ -371,7 +371,7 @@ def _shown(row: Any) -> dict[str, Any]:
         **{n: row[n] for n in names},
         "state": row["shown_state"],
         **times,
-        "warnings": json.loads(row["warnings"]),
+        "warnings": lines_of(warnings_from(row["warnings"])),
     }
 
 

@@ -96,6 +96,7 @@ def test_videos_of_new_tasks_are_extracted_before_anybody_asks(service, make_tas
     service.wait_idle()
     (warm,) = service.jobs(project, "warm")
     assert (str(warm["id"]), warm["state"], warm["warnings"]) == (told["job"], "done", [])
+    assert warm["detail"] == "3 of 3 videos of new tasks extracted"
     service.train(project, (tasks[0], [region("Walk", (1, 9))]))
     assert all(service.predict(project, tasks))
     assert service.jobs(project, "extract") == []
@@ -113,7 +114,7 @@ def test_videos_that_cannot_be_had_are_told_of_once(service, make_task, source, 
     service.send(project.event("TASKS_CREATED", tasks=tasks))
     service.wait_idle()
     (warm,) = service.jobs(project)
-    assert warm["state"] == "done"
+    assert (warm["state"], warm["detail"]) == ("done", "0 of 30 videos of new tasks extracted")
     (warning,) = warm["warnings"]
     assert said in warning
     assert "10 videos of new tasks could not be extracted ahead, and 20 more were not tried" in warning
@@ -126,6 +127,7 @@ def test_a_bad_video_among_new_tasks_leaves_the_others_alone(service, make_task)
     service.wait_idle()
     (warm,) = service.jobs(project, "warm")
     assert f"1 video of new tasks could not be extracted ahead; the first: task {tasks[1]['id']}" in warm["warnings"][0]
+    assert warm["detail"] == "2 of 3 videos of new tasks extracted"
     service.train(project, (tasks[2], [region("Walk", (1, 9))]))
     assert service.predict(project, [tasks[0]]) != [[]]
     assert service.jobs(project, "extract") == []

@@ -10,6 +10,22 @@ from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioStartE
 class AnnotatorApi(LabelStudioApi):
     """Further actions of a Label Studio user, over its HTTP interface; answers are its JSON."""
 
+    def project(self, project_id: int) -> dict:
+        """Settings and counters of a project."""
+        return self.request("GET", f"/api/projects/{project_id}/")
+
+    def task(self, task_id: int) -> dict:
+        """Open a task as in the Data Manager: if it has no prediction, Label Studio asks the backend first."""
+        return self.request("GET", f"/api/tasks/{task_id}/")
+
+    def connect_backend_with_password(self, project_id: int, url: str, title: str, user: str, password: str) -> dict:
+        """Add an ML backend with the user and password that Label Studio sends to /setup, /predict and START_TRAINING.
+
+        Annotation events do not have them: they carry the webhook's own headers.
+        """
+        auth = {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+        return self.connect_backend(project_id, url, title, **auth)
+
     def list_backends(self, project_id: int) -> list[dict]:
         """Backends of a project with their state; Label Studio asks each one's /health and /setup for it."""
         return self.request("GET", "/api/ml/", params={"project": project_id})

@@ -123,7 +123,7 @@ def test_basic_auth_and_a_webhook_header(
     backend = other_backend(basic_auth_user="annotator", basic_auth_pass="secret", webhook_token="token")
     with pytest.raises(LabelStudioStartError, match=r"authentication|Unauthorized|401"):
         api.connect_backend(project, backend.url, "framewise")
-    api.connect_backend(project, backend.url, "framewise", basic_auth=("annotator", "secret"))
+    api.connect_backend_with_password(project, backend.url, "framewise", "annotator", "secret")
     api.set_webhook_headers(project, {"Authorization": "Bearer token"})
     task = api.import_files(project, [clips[1].path])[0]
     api.submit_annotation(task["id"], true_regions(clips[1]))

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from framewise.assembly import Assembly
 from framewise.core.progress import silent
 from framewise.features.backbone import SHIPPED_NAME
-from framewise.media.advice import VideoFacts
 from framewise.media.video import decode, probe
+from framewise.media.video_notes import VideoFacts
 from framewise.server.app import create_app
 from framewise.server.pages.notices import Notices
 from framewise.settings import Settings
@@ -116,7 +116,7 @@ def test_errors_come_first_and_notes_do_not_crowd_them_out(made: tuple[FlaskClie
     states.finish(failed.id, "me", error="no annotated task can be used")
     for number in range(40):
         job = states.begin("extract", KEY, f"{number}.mp4", "me")
-        states.warn(job.id, f"task {number}: note number {number}")
+        states.warn(job.id, f"note number {number}", [number])
         states.finish(job.id, "me")
     page = shown(client, "/")
     assert page.index("No annotated task can be used") < page.index("Note number 39")
@@ -130,12 +130,15 @@ def test_the_same_trouble_of_several_tasks_is_said_once(made: tuple[FlaskClient,
     states = assembly.jobs.states
     job = states.begin("train", KEY, "all", "me")
     for task in (3, 5, 9):
-        states.warn(job.id, f"task {task}: regions of ['Fly'], which the labeling config does not have, are left out")
-    states.warn(job.id, "task 4 is left out of the training: a.mp4 is not there")
+        states.warn(job.id, "regions of ['Fly'], which the labeling config does not have, are left out", [task])
+    states.warn(job.id, "left out of the training: a.mp4 is not there", [4])
     states.finish(job.id, "me")
-    notes = {note.text: [place.task for place in note.places] for note in Notices(assembly).notes(KEY)}
+    later = states.begin("refine", KEY, "all", "me")
+    states.warn(later.id, "regions of ['Fly'], which the labeling config does not have, are left out", [9, 10])
+    states.finish(later.id, "me")
+    notes = {note.text: sorted(place.task for place in note.places) for note in Notices(assembly).notes(KEY)}
     assert notes == {
-        "Regions of ['Fly'], which the labeling config does not have, are left out": [3, 5, 9],
+        "Regions of ['Fly'], which the labeling config does not have, are left out": [3, 5, 9, 10],
         "Left out of the training: a.mp4 is not there": [4],
     }
 

@@ -82,7 +82,11 @@ def test_buttons_that_are_off_say_why_and_what_to_set(made: Callable[..., Any]) 
     assert "Set BASIC_AUTH_USER and BASIC_AUTH_PASS" in shown
     assert '<button type="button" disabled>Train now…</button>' in shown
     assert "/do/" not in shown
+    sync = client.get("/sync", headers=HTML).text
+    assert "The buttons are off" in sync
+    assert '<button class="button main" disabled>New comparison</button>' in sync
     client.environ_base["REMOTE_ADDR"] = "127.0.0.1"
+    assert "The buttons are off" not in client.get("/sync", headers=HTML).text
     assert "/do/train" in client.get(f"/projects/{KEY}", headers=HTML).text
 
 

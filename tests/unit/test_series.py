@@ -14,8 +14,8 @@ from framewise.core.errors import MediaError
 from framewise.core.series_time import SeriesTimes
 from framewise.labeling_config import SeriesSettings
 from framewise.media import series as reading
-from framewise.media.advice import SeriesFacts, series_notes
 from framewise.media.series import read_series
+from framewise.media.series_notes import SeriesFacts, series_notes
 
 NAN = np.nan
 PLAIN = SeriesSettings("time", "", False, ",", False, ("x", "y"))

@@ -16,7 +16,7 @@ from framewise.core.series_regions import read_series_regions, series_region_fra
 from framewise.core.series_time import SeriesTimes
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import read_labeling_config, sync_groups, training_keys
-from framewise.media.group_advice import Clock, Played, group_notes
+from framewise.media.group_notes import Clock, Played, group_notes
 from tests.sync_group_help import sync_config
 
 FRAME_RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(50)]

@@ -12,7 +12,7 @@ import pytest
 
 from framewise.assembly import Assembly
 from framewise.backend.projects import Projects
-from framewise.backend.training import LEFT_OUT, Trainings, said_once
+from framewise.backend.training import Trainings
 from framewise.backend.videos import Videos
 from framewise.core.progress import silent
 from framewise.learning.held_out import FILE, HeldOut, HeldOutVideo, write_held_out
@@ -218,15 +218,3 @@ def test_nothing_is_said_to_be_worse_when_videos_come_or_annotations_are_deleted
     story.delete(2)
     told += story.measure()
     assert told == []
-
-
-def test_what_is_said_of_many_tasks_is_said_once():
-    few = [(task, LEFT_OUT, "why") for task in range(1, 11)]
-    assert said_once([*few, (11, ": ", "why")]) == [
-        *(f"task {task} is left out of the training: why" for task in range(1, 11)),
-        "task 11: why",
-    ]
-    assert said_once([*few, (12, ": ", "other"), (11, LEFT_OUT, "why")]) == [
-        "11 tasks (1, 2, 3, ...) are left out of the training: why",
-        "task 12: other",
-    ]

@@ -1,9 +1,8 @@
 """Errors and notes at the top and the foot of pages: each said once for all that it concerns, and only while it is true."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from framewise.assembly import Assembly
@@ -22,8 +21,6 @@ Titles = Mapping[str, str]  # of all projects, by key
 SHOWN = 12
 FILES_SHOWN = 50
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# How messages of jobs begin that are about one task; the rest is the same for all tasks with the same trouble.
-OF_TASK = re.compile(r"task (\d+)(?::| is) (.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,13 +62,14 @@ class Notices:
         """Failures, and changes that spoil annotations, the latest first."""
         titles = self._assembly.known.titles()
         changed = [notice for key in _chosen(project, titles) for notice in self._moved_regions(key, titles)]
-        return changed + self._grouped(self._assembly.browsing.errors(project, 10 * SHOWN), titles)[:SHOWN]
+        failures = self._assembly.browsing.errors(project, 10 * SHOWN)[:SHOWN]
+        return changed + [self._of_trouble(one, titles) for one in failures]
 
     def notes(self, project: str | None = None) -> list[Notice]:
         """Notes on settings, jobs and files."""
         found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
         titles = self._assembly.known.titles()
-        of_jobs = self._grouped(self._assembly.browsing.warnings(project, 10 * SHOWN), titles)
+        of_jobs = (self._of_trouble(one, titles) for one in self._assembly.browsing.warnings(project, 10 * SHOWN))
         found += [replace(notice, topic=topic_of(notice.text)) for notice in of_jobs]
         found += [self._of_note(key, note, titles) for key in _chosen(project, titles) for note in self._notes(key)]
         return found[: 2 * SHOWN]
@@ -106,21 +104,14 @@ class Notices:
 
     # Jobs.
 
-    def _grouped(self, troubles: Iterable[Trouble], titles: Titles) -> list[Notice]:
-        """Troubles of jobs, those that say the same of several tasks as one."""
-        found: dict[tuple[str, str], Notice] = {}
-        for trouble in troubles:
-            of_task = OF_TASK.fullmatch(trouble.text)
-            text, task = (of_task[2], int(of_task[1])) if of_task else (trouble.text, trouble.task)
-            where = title_of(trouble.kind)
-            if trouble.project:
-                where = f"{_title(trouble.project, titles)}, {where}"
-            known = trouble.project if trouble.project in titles else ""
-            one = found.setdefault((trouble.project, text), Notice(_begun(text), where, known))
-            if task is not None and all(place.task != task for place in one.places):
-                places = [*one.places, self._place(trouble.project, task, f"task {task}", titles)]
-                found[trouble.project, text] = replace(one, places=places)
-        return list(found.values())
+    def _of_trouble(self, trouble: Trouble, titles: Titles) -> Notice:
+        key, text = trouble.project, trouble.text[0].upper() + trouble.text[1:]
+        job = title_of(trouble.kind)
+        listed = trouble.tasks[:FILES_SHOWN]
+        return Notice(
+            text, f"{_title(key, titles)}, {job}" if key else job, key if key in titles else "",
+            places=[self._place(key, task, f"task {task}", titles) for task in listed], more=len(trouble.tasks) - len(listed),
+        )  # fmt: skip
 
     # The frame rate.
 

@@ -41,7 +41,7 @@ def quality_table(project: ProjectView, control: ControlSettings) -> dict[str, A
         "rows": rows,
         "mean": _row(mapping(quality.get("mean"))),
         "interval": _interval(quality, "f1"),
-        "method": METHODS.get(str(quality.get("method")), quality.get("method")),
+        "method": _method(quality),
         "weak": bool(quality.get("weak")),
         "videos": quality.get("videos"),
     }
@@ -131,8 +131,12 @@ def _facts(old: Version, new: Version) -> list[tuple[str, Any, Any]]:
     rows = [("videos", old.get("videos"), new.get("videos"))]
     rows += [("labels", ", ".join(map(str, old.get("labels") or [])), ", ".join(map(str, new.get("labels") or [])))]
     rows += [("backbone", mapping(old.get("backbone")).get("name"), mapping(new.get("backbone")).get("name"))]
-    rows += [("measured by", mapping(old["quality"]).get("method"), mapping(new["quality"]).get("method"))]
+    rows += [("held-out videos scored", *(_method(mapping(version["quality"])) for version in (old, new)))]
     return [row for row in rows if row[1] != row[2]]
+
+
+def _method(quality: Mapping[str, Any]) -> Any:
+    return METHODS.get(str(quality.get("method")), quality.get("method"))
 
 
 def _change(before: float | None, now: float | None) -> float | None:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from framewise.core.errors import MediaError
 from framewise.core.frame_grid import parse_frame_rate
-from framewise.media.advice import VideoFacts, picture_rate, timing_notes
 from framewise.media.audio import decode_audio
 from framewise.media.video import Losses, decode, probe
+from framewise.media.video_notes import VideoFacts, picture_rate, timing_notes
 from tests.index_clips import make_index_clip, read_index
 from tests.videos import colour_pictures, cut, write_sound, write_timed, write_video
 from tests.web_server import Page

@@ -1,9 +1,10 @@
-"""Notes on videos and series, from facts that are kept: rates that do not match, files that no browser plays.
+"""Notes on videos: frame rates that do not match, files that browsers do not play, damage.
 
-Files need not be there any more when notes are made, so they are true of the labeling config and the annotations of now.
+They are made from stored facts whenever somebody looks, so they fit the current labeling config and annotations, even if the
+file is gone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import PurePath
@@ -12,10 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from framewise.core.errors import brief
 from framewise.core.frame_grid import count_frames, picture_rows
-from framewise.core.series_time import SeriesTimes
-from framewise.labeling_config import SeriesSettings
 from framewise.media.cures import EVEN_SIZES, converting, copying
 from framewise.media.notes import Note
 from framewise.media.video import Losses, VideoInfo
@@ -37,8 +35,6 @@ OPENED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg"}
 # Label Studio 1.23, web/libs/editor/src/components/VideoCanvas/VirtualVideo.tsx, canPlayUrl; seen in Chromium 156.
 QUICKTIME_SUFFIXES = {".mov", ".qt"}
 NAMES = {"mpeg4": "MPEG-4 Part 2 (which OpenCV writes if asked for mp4v)", "hevc": "HEVC (H.265)"}
-
-OTHER_SPREAD, OTHER_RATE = 5.0, 1.5  # from so many times, or a fraction, on: of a channel, and of the sampling rate
 
 # Label Studio's editor takes a frameRate below this for seconds a frame: 0.5 are two a second (core/frame_grid).
 LEAST_RATE = 1.0
@@ -258,100 +254,3 @@ def _converting(name: str, info: VideoInfo, addition: str, filters: Sequence[str
     # FFmpeg delays pictures whose times it has to guess.
     needed = ["setpts=PTS-STARTPTS"] * (not info.own_times) + [*filters]
     return converting(name, addition, needed + [EVEN_SIZES] * bool(info.width % 2 or info.height % 2))
-
-
-@dataclass(frozen=True)
-class SeriesFacts:
-    """Facts of a series that notes on it are made from.
-
-    ranges (C, 2):  minimum and maximum of each channel, None for one without a number.
-    spreads (C,):   see ``features.sensors.SeriesProfile``.
-    sample_rate:    samples a second, leaving out gaps.
-    first, written: the first time, as a number and as it is written.
-    repeated:       number of samples that have the time of the one before.
-    """
-
-    ranges: Sequence[tuple[float | None, float | None]]
-    spreads: list[float | None]
-    sample_rate: float
-    samples: int
-    first: float
-    written: str
-    repeated: int
-
-    @classmethod
-    def of(cls, times: SeriesTimes, ranges: npt.NDArray[np.float64], spreads: Sequence[float | None]) -> Self:
-        known = [(None, None) if np.isnan(least) else (float(least), float(most)) for least, most in ranges]
-        repeated = int((np.diff(times.native) == 0).sum())
-        first, written = float(times.native[0]), str(times.written(0))
-        return cls(known, list(spreads), 1 / times.period_seconds, len(times), first, written, repeated)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, written: Mapping[str, Any]) -> Self:
-        own = {field.name: written[field.name] for field in fields(cls)}
-        return cls(**{**own, "ranges": [tuple(channel) for channel in written["ranges"]]})
-
-
-def series_notes(
-    facts: SeriesFacts, settings: SeriesSettings, usual_spreads: Sequence[float | None] = (), usual_rate: float | None = None
-) -> list[Note]:
-    """Notes on a series. usual_spreads, usual_rate: of the annotated series, if known."""
-    return [*_time_notes(facts, settings), *_channel_notes(facts, settings, usual_spreads, usual_rate)]
-
-
-def _time_notes(facts: SeriesFacts, settings: SeriesSettings) -> Iterator[Note]:
-    if not settings.time_column:
-        yield Note(
-            "the series has no timeColumn",
-            "Label Studio takes each row as a second, whatever its true rate",
-            "Name the column of the times if it is to play together with a video",
-        )
-    if settings.time_column and not settings.is_date and facts.first > 1e11:
-        yield Note(
-            "the times look like milliseconds since 1970",
-            "Label Studio takes numbers as seconds", 'Set timeFormat="%Q"', f"they begin at {facts.written}",
-        )  # fmt: skip
-    if facts.repeated:
-        yield Note(
-            "samples have the time of the one before",
-            cure="Does the time column tell them apart as finely as they were taken?",
-            detail=f"{facts.repeated} of {facts.samples} samples",
-        )
-
-
-def _channel_notes(
-    facts: SeriesFacts, settings: SeriesSettings, usual_spreads: Sequence[float | None], usual_rate: float | None
-) -> Iterator[Note]:
-    """Channels that are not measured, and units and rates unlike those of the annotated series."""
-    names = settings.channels
-    missing = [name for name, (least, _) in zip(names, facts.ranges, strict=True) if least is None]
-    if missing:
-        yield Note(
-            f"{_channels(missing)} no numbers in this series",
-            "Predictions for it rely on the other channels",
-            "Check the column",
-        )
-    constant = {n: least for n, (least, most) in zip(names, facts.ranges, strict=True) if least is not None and least == most}
-    if constant and len(constant) + len(missing) < len(names):
-        values = ", ".join(sorted({f"{value:g}" for value in constant.values()}))
-        yield Note(
-            f"{_channels(list(constant))} one value throughout, treated as not measured", "", "Was the sensor on?", values
-        )
-    for name, own, usual in zip(names, facts.spreads, usual_spreads, strict=False):
-        if own and usual and not 1 / OTHER_SPREAD < own / usual < OTHER_SPREAD:
-            yield Note(
-                f"channel {name!r} spreads unlike the annotated series", "", "Is it in another unit?",
-                f"{own / usual:.2g} times as far",
-            )  # fmt: skip
-    if usual_rate and not 1 / OTHER_RATE <= facts.sample_rate / usual_rate <= OTHER_RATE:
-        yield Note(
-            f"another sampling rate than the annotated series, which have {usual_rate:.4g} samples a second",
-            "What is fast may be recognised less well", "", f"{facts.sample_rate:.4g} samples a second",
-        )  # fmt: skip
-
-
-def _channels(names: Sequence[str]) -> str:
-    return f"channel {names[0]!r} has" if len(names) == 1 else f"channels {brief(list(names))} have"
