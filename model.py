@@ -7,7 +7,6 @@ requested.
 
 import functools
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from framewise.core.errors import FramewiseError
 from framewise.core.storage import acquire
 from framewise.foundation import with_default_backbone
 from framewise.learning.threads import one_processor_a_thread
-from framewise.processes import start_child
+from framewise.processes import framewise_command, start_child
 from framewise.settings import Settings
 
 MISSING_HOST = (
@@ -92,5 +91,5 @@ def _keep_worker(settings: Settings) -> None:
     searched = os.pathsep.join(filter(None, [str(Path(framewise.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, **settings.to_env(), "PYTHONPATH": searched}
     while True:
-        start_child([sys.executable, "-m", "framewise", "work"], env).wait()
+        start_child(framewise_command("work"), env).wait()
         time.sleep(WORKER_RESTART_SECONDS)

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from huey.serializer import Serializer
 
 from framewise.core.errors import FramewiseError, SettingsError, StorageBusy, StorageDamaged, StorageFull, is_temporary
 from framewise.core.isolation import Failure, Interruption
-from framewise.core.progress import Progress
+from framewise.core.progress import Progress, Throttled
 from framewise.core.storage import acquire, is_locked
 from framewise.store.database import set_damaged_aside
 from framewise.store.job_state import Job, JobStates, title_of
@@ -123,7 +124,7 @@ class Jobs:
         lock = self._take_lock()
         try:
             job = self.states.begin(kind, project, "all", self._owner)
-            shown = _Throttled(self.states, job.id)
+            shown = self._reporting(job)
 
             def report(share: float, detail: str) -> None:
                 shown(share, detail)
@@ -140,6 +141,10 @@ class Jobs:
         finally:
             (self._lock_folder / self._owner).unlink(missing_ok=True)
             os.close(lock)
+
+    def _reporting(self, job: Job) -> Throttled:
+        """Progress that is written to the database, but not at every step."""
+        return Throttled(partial(self.states.report, job.id), REPORT_SECONDS)
 
     def _take_lock(self) -> int:
         """Lock that shows others that this process is alive. A starting process may mistake its file for a dead one's."""
@@ -182,7 +187,7 @@ class Jobs:
 
     def _outcome(self, job: Job) -> Callable[[], None]:
         """Run a job; returns a function that saves its outcome."""
-        progress = _Throttled(self.states, job.id)
+        progress = self._reporting(job)
         about = f"job {job.id} ({title_of(job.kind)}, project {job.project}, task {job.task})"
         try:
             result = self._handlers[job.kind](job, progress)
@@ -256,22 +261,3 @@ def _queue_errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return ()
     return (RedisError,)
-
-
-class _Throttled:
-    """Progress that is written to the database, but not at every step."""
-
-    def __init__(self, states: JobStates, job_id: int):
-        self._states, self._job_id, self._last = states, job_id, 0.0
-        self._unsaid: tuple[float, str] | None = None
-
-    def __call__(self, share: float, detail: str) -> None:
-        self._unsaid = (share, detail)
-        if time.monotonic() - self._last >= REPORT_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the latest progress, so that a finished job shows its last step."""
-        if self._unsaid:
-            self._states.report(self._job_id, *self._unsaid)
-            self._last, self._unsaid = time.monotonic(), None

@@ -1,15 +1,16 @@
 """Child processes that never outlive their parent."""
 
 import contextlib
+import multiprocessing
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 STOP_SECONDS = 10.0
 KILL_SECONDS = 2.0  # the system needs a moment to end killed processes; in a container, orphans may remain as zombies
@@ -28,6 +29,11 @@ if sys.platform.startswith("linux"):
         os._exit(1)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+
+
+def framewise_command(*args: str) -> list[str]:
+    """Command line that runs framewise in this Python."""
+    return [sys.executable, "-m", "framewise", *args]
 
 
 def start_child(
@@ -79,6 +85,35 @@ def stop_children(children: "Sequence[subprocess.Popen[bytes]]", seconds: float 
         child.wait()  # for the child itself; orphans in its group can only be polled
         while _signal_group(child, 0) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+
+
+class PipedProcess:
+    """A Python process connected by a pipe: it runs ``target(*args, connection)`` in a fresh interpreter, because a fork would
+    inherit locks of threads that it does not have. It ends with this one.
+
+    ``connection.recv()`` raises EOFError, and ``send`` ConnectionError, once it has ended.
+    """
+
+    def __init__(self, target: Callable[..., None], *args: Any):
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self._process = context.Process(target=target, args=(*args, other), daemon=True)
+        self._process.start()
+        other.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def kill(self, patience: float = 0.0) -> int | None:
+        """Kill the process if it has not ended by itself after ``patience`` seconds; returns its exit code, negative for the
+        signal that ended it."""
+        with contextlib.suppress(EOFError, OSError):
+            self.connection.close()
+        self._process.join(timeout=patience)
+        self._process.kill()
+        self._process.join()
+        return self._process.exitcode
 
 
 def _signal_group(child: "subprocess.Popen[bytes]", number: int) -> bool:

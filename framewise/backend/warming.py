@@ -1,15 +1,14 @@
 """The job ``warm``: extracts videos of new tasks in advance, when nothing else is waiting."""
 
 import logging
-import time
 from typing import Any
 
 from framewise.backend.free_disk import FreeDisk
 from framewise.backend.projects import Projects
 from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
-from framewise.core.isolation import Failure, isolate_errors
-from framewise.core.progress import Progress
+from framewise.core.isolation import MAX_DEATHS, Failure, isolate_errors
+from framewise.core.progress import Pace, Progress
 from framewise.jobs import Jobs, YieldToUrgent
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
@@ -18,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 OTHERS_WAIT_SECONDS = 1.0  # idle workers take a job sooner than this
 MAX_FAILURES = 10  # in a row: then the cause is not a single file
-TRIES = 2  # of a video that kills its worker
 
 
 class Warming:
@@ -40,7 +38,7 @@ class Warming:
         learners = self._projects.learners(job.project)
         extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
         try:
-            while cold := self._annotations.next_cold(job.project, TRIES):
+            while cold := self._annotations.next_cold(job.project, MAX_DEATHS):
                 task, data, left = cold
                 if in_a_row == MAX_FAILURES:
                     not_tried = left
@@ -95,15 +93,15 @@ class _Polite:
 
     def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk):
         self._jobs, self._kind, self._progress, self._free_disk = jobs, kind, progress, free_disk
-        self._looked = 0.0
+        self._pace = Pace(OTHERS_WAIT_SECONDS)
 
     def __call__(self, share: float, detail: str) -> None:
-        if time.monotonic() - self._looked >= OTHERS_WAIT_SECONDS:
+        if self._pace.is_due():
             self.give_way()
         self._progress(share, detail)
 
     def give_way(self) -> None:
-        self._looked = time.monotonic()
+        self._pace.restart()
         self._free_disk.check()
         if self._jobs.more_urgent_wait(self._kind, OTHERS_WAIT_SECONDS):
             raise YieldToUrgent

@@ -10,7 +10,6 @@ import queue
 import shutil
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +21,11 @@ from joblib import Parallel, delayed, parallel_config
 
 from framewise import __version__
 from framewise.bulk.extracting import FAILED, ExtractionOutcome, Workplace
-from framewise.bulk.machine import LOOK_SECONDS, TRIES
+from framewise.bulk.outcomes import outcomes
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import FramewiseError, SettingsError
-from framewise.core.progress import silent
+from framewise.core.isolation import MAX_DEATHS
+from framewise.core.progress import Pace, silent
 from framewise.settings import Settings
 
 CONNECT_SECONDS = 10
@@ -58,21 +58,15 @@ def extract_on_cluster(
         _check_workers(client, share, address)
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=_submit, args=(client, videos, share, events), daemon=True).start()
-        left, heard = len(videos), time.monotonic()
-        while left:
-            try:
-                event = events.get(timeout=LOOK_SECONDS)
-                heard = time.monotonic()
-            except queue.Empty:
-                event = None
-                if _is_at_something(client):
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > STALLED_SECONDS:
-                    raise FramewiseError(_stalled(left, address)) from None
-            if isinstance(event, Exception):
-                raise event
-            left -= event is not None
-            yield event
+        quiet = Pace(STALLED_SECONDS, at_once=False)
+
+        def look(came: bool, left: int) -> None:
+            if came or _is_at_something(client):
+                quiet.restart()
+            elif quiet.is_due():
+                raise FramewiseError(_stalled(left, address))
+
+        yield from outcomes(events, len(videos), look)
 
 
 def _submit(client: Any, videos: Sequence[Video], share: Share, events: "queue.SimpleQueue[Any]") -> None:
@@ -162,7 +156,7 @@ def extract_at_worker(video: Video, share: Share) -> ExtractionOutcome:
         raise SettingsError(f"Dask worker {_here()}: {problem}")
     begun = share.folder / begun_name(video)
     died_at = begun.read_text().split() if begun.exists() else []
-    if len(died_at) >= TRIES:
+    if len(died_at) >= MAX_DEATHS:
         return ExtractionOutcome(
             video, FAILED, reason=f"workers died at it, at {' and '.join(died_at)}; is there enough memory?"
         )

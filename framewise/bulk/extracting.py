@@ -7,10 +7,11 @@ from pathlib import Path
 
 from framewise.assembly import media_library
 from framewise.backend.free_disk import FreeDisk
+from framewise.bulk.outcomes import LOOK_SECONDS
 from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import BackboneError, is_disk_full
 from framewise.core.isolation import Failure
-from framewise.core.progress import Progress, part_of
+from framewise.core.progress import Pace, Progress, part_of
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.foundation import check_folders
@@ -19,8 +20,6 @@ from framewise.media.library import MediaFile
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
 
 EXTRACTED, CACHED, FAILED = "extracted", "cached", "failed"
 
@@ -108,10 +107,9 @@ class _WithRoom:
 
     def __init__(self, progress: Progress, free_disk: FreeDisk):
         self._progress, self._free_disk = progress, free_disk
-        self._looked = time.monotonic()
+        self._pace = Pace(LOOK_SECONDS, at_once=False)
 
     def __call__(self, share: float, detail: str) -> None:
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if self._pace.is_due():
             self._free_disk.check()
         self._progress(share, detail)

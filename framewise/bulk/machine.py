@@ -4,12 +4,10 @@ Not a pool: when one process of a pool is killed, joblib's and Python's own pool
 video it was. See docs/decisions/0014. This module imports little: its processes set torch's threads before importing it.
 """
 
-import multiprocessing
 import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from joblib import cpu_count
 
+from framewise.bulk.outcomes import outcomes
 from framewise.core.errors import FramewiseError
+from framewise.core.isolation import MAX_DEATHS
+from framewise.core.progress import Throttled
+from framewise.processes import PipedProcess
 from framewise.settings import Settings
 
 if TYPE_CHECKING:
     from framewise.bulk.extracting import ExtractionOutcome
     from framewise.bulk.videos import Video
 
-TRIES = 2  # of a video that kills its process
-LOOK_SECONDS = 1.0
 REPORT_SECONDS = 0.5
 DYING_SECONDS = 0.2  # time until the exit code of a dead process is available
 ENDING_SECONDS = 10.0  # time for an idle process to clean up
@@ -53,17 +53,7 @@ def extract_here(
     try:
         for place in places:
             place.start()
-        left = len(videos)
-        while left:
-            try:
-                event = events.get(timeout=LOOK_SECONDS)
-            except queue.Empty:
-                event = None
-            told(sum(place.share for place in places))
-            if isinstance(event, Exception):
-                raise event
-            left -= event is not None
-            yield event
+        yield from outcomes(events, len(videos), lambda *_: told(sum(place.share for place in places)))
         for place in places:
             place.join()
     finally:
@@ -107,7 +97,7 @@ class _Place(threading.Thread):
         from framewise.bulk.extracting import FAILED, ExtractionOutcome
 
         code = None
-        for _ in range(TRIES):
+        for _ in range(MAX_DEATHS):
             if self._stopped.is_set():
                 break
             process = self._process = self._process or _Process(self._settings)
@@ -116,7 +106,7 @@ class _Place(threading.Thread):
             except (EOFError, OSError):  # OSError: this end was closed by ``stop``
                 code = self._kill()
         killed = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
-        reason = f"its process {killed}, {TRIES} times; is there enough memory? Fewer --jobs need less"
+        reason = f"its process {killed}, {MAX_DEATHS} times; is there enough memory? Fewer --jobs need less"
         return ExtractionOutcome(video, FAILED, reason=reason)
 
     def _tell(self, share: float) -> None:
@@ -127,35 +117,23 @@ class _Process:
     """A process that extracts. Raises FramewiseError if it cannot be started."""
 
     def __init__(self, settings: Settings):
-        context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it does not have
-        self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(settings, other), daemon=True)
-        self._process.start()
-        other.close()
+        self._process = PipedProcess(_serve, settings)
+        self.kill = self._process.kill
         try:
-            self._connection.recv()
+            self._process.connection.recv()
         except EOFError:
-            code = self.kill()
+            code = self.kill(DYING_SECONDS)
             raise FramewiseError(
                 f"an extraction process ended during startup, with code {code}; is there enough memory? Fewer --jobs need less"
             ) from None
 
     def extract(self, video: "Video", told: Told) -> "ExtractionOutcome":
         """Extract one video. Raises EOFError or ConnectionError if the process dies."""
-        self._connection.send(video)
-        while isinstance(answer := self._connection.recv(), float):
+        self._process.connection.send(video)
+        while isinstance(answer := self._process.connection.recv(), float):
             told(answer)
         outcome: ExtractionOutcome = answer
         return outcome
-
-    def kill(self, patience: float = DYING_SECONDS) -> int | None:
-        """Kill the process if it has not ended after a while; returns its exit code, negative for the signal that ended it."""
-        with suppress(EOFError, OSError):
-            self._connection.close()
-        self._process.join(timeout=patience)
-        self._process.kill()
-        self._process.join()
-        return self._process.exitcode
 
 
 def _serve(settings: Settings, connection: Connection) -> None:
@@ -169,14 +147,7 @@ def _serve(settings: Settings, connection: Connection) -> None:
 
     configure_logging("ERROR")
     place = Workplace(settings)
-    last = 0.0
-
-    def progress(share: float, _: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_SECONDS:
-            last = time.monotonic()
-            connection.send(float(share))
-
+    progress = Throttled(lambda share, _: connection.send(float(share)), REPORT_SECONDS)
     with suppress(EOFError, ConnectionError):
         connection.send("ready")
         while True:

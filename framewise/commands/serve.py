@@ -11,7 +11,7 @@ import time
 
 from framewise.commands.flags import Commands, add_settings, settings_of, working_settings
 from framewise.core.errors import SettingsError
-from framewise.processes import start_child, stop_children
+from framewise.processes import framewise_command, start_child, stop_children
 from framewise.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _: stopping.append(n))
     web = start_child(web_command(settings), env)
-    worker = start_child([sys.executable, "-m", "framewise", "work"], env)
+    worker = start_child(framewise_command("work"), env)
     logger.info("framewise listens on http://%s:%d", settings.host, settings.port)
     try:
         while not stopping and web.poll() is None:
             if worker.poll() is not None:
                 logger.error("the worker ended with code %d; starting another", worker.returncode)
                 time.sleep(RESTART_SECONDS)
-                worker = start_child([sys.executable, "-m", "framewise", "work"], env)
+                worker = start_child(framewise_command("work"), env)
             time.sleep(CHECK_SECONDS)
     finally:
         stop_children([web, worker])

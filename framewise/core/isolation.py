@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full, is_temporary
 
+# Processes that may die at one file, for lack of memory or by a defect of a library, before it is given up.
+MAX_DEATHS = 2
+
 
 class Interruption(Exception):
     """Base of what ends work early for a reason of its own, and is no error of what was worked on."""

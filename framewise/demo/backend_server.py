@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Self
 import httpx
 
 from framewise.core.errors import FramewiseError
-from framewise.processes import SUPERVISOR_STOP_SECONDS, start_child, stop_child
+from framewise.processes import SUPERVISOR_STOP_SECONDS, framewise_command, start_child, stop_child
 from framewise.settings import Settings
 
 START_SECONDS = 600.0
@@ -43,7 +42,7 @@ class BackendServer:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
             env = {**os.environ, **self.settings.to_env()}
-            self._child = start_child([sys.executable, "-m", "framewise", "serve"], env, log=log)
+            self._child = start_child(framewise_command("serve"), env, log=log)
         try:
             self._wait_until_up(self._child)
         except BaseException:  # including Ctrl-C: nothing else would stop it

@@ -82,12 +82,21 @@ def test_buttons_that_are_off_say_why_and_what_to_set(made: Callable[..., Any]) 
     assert "Set BASIC_AUTH_USER and BASIC_AUTH_PASS" in shown
     assert '<button type="button" disabled>Train now…</button>' in shown
     assert "/do/" not in shown
-    sync = client.get("/sync", headers=HTML).text
-    assert "The buttons are off" in sync
-    assert '<button class="button main" disabled>New comparison</button>' in sync
     client.environ_base["REMOTE_ADDR"] = "127.0.0.1"
-    assert "The buttons are off" not in client.get("/sync", headers=HTML).text
     assert "/do/train" in client.get(f"/projects/{KEY}", headers=HTML).text
+
+
+def test_the_page_that_puts_recordings_on_one_clock_says_why_its_button_is_off(made: Callable[..., Any]) -> None:
+    client, _ = made(sync_page=True)
+    button = '<button class="button main"{}>New comparison</button>'
+    client.environ_base["REMOTE_ADDR"] = "172.17.0.1"
+    shown = client.get("/sync", headers=HTML).text
+    assert "The buttons are off" in shown
+    assert button.format(" disabled") in shown
+    client.environ_base["REMOTE_ADDR"] = "127.0.0.1"
+    shown = client.get("/sync", headers=HTML).text
+    assert "The buttons are off" not in shown
+    assert button.format("") in shown
 
 
 @pytest.mark.parametrize(

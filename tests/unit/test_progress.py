@@ -1,36 +1,30 @@
-"""Progress of parts of a work, as progress of the whole."""
+"""Progress is passed on at most once in a while, and its last step always."""
 
-import pytest
+import time
 
-from framewise.core.progress import between, named, part_of, silent
-
-
-def told(make, *shares):
-    """The progress of the whole that parts tell, which make(progress) gives."""
-    seen = []
-    part = make(lambda share, detail: seen.append((share, detail)))
-    for share in shares:
-        part(share, "a")
-    return seen
+from framewise.core.progress import Pace, Throttled
 
 
-def test_the_second_of_four_parts_goes_from_a_quarter_to_a_half():
-    assert told(lambda whole: part_of(whole, 1, 4), 0.0, 0.5, 1.0) == [(0.25, "a"), (0.375, "a"), (0.5, "a")]
+def test_a_pace_is_due_at_most_once_in_its_seconds() -> None:
+    pace = Pace(0.05)
+    assert [pace.is_due(), pace.is_due()] == [True, False]
+    time.sleep(0.06)
+    assert [pace.is_due(), pace.is_due()] == [True, False]
 
 
-@pytest.mark.parametrize("total", range(1, 100))
-def test_the_last_part_ends_with_the_whole(total):
-    assert told(lambda whole: part_of(whole, total - 1, total), 1.0) == [(1.0, "a")]
+def test_a_pace_that_begins_later_or_again_is_not_due_at_once() -> None:
+    assert not Pace(60, at_once=False).is_due()
+    pace = Pace(60)
+    pace.restart()
+    assert not pace.is_due()
 
 
-def test_parts_of_parts():
-    assert told(lambda whole: between(part_of(whole, 1, 2), 0.5, 1.0), 0.0, 1.0) == [(0.75, "a"), (1.0, "a")]
-
-
-def test_what_tells_its_share_alone_is_named():
-    assert told(lambda whole: lambda share, _: named(whole, "sound")(share), 0.5) == [(0.5, "sound")]
-
-
-def test_progress_that_nobody_watches_takes_both():
-    silent(0.5)
-    silent(0.5, "sound")
+def test_progress_in_between_is_left_out_and_the_last_is_told_with_flush() -> None:
+    told: list[tuple[float, str]] = []
+    progress = Throttled(lambda share, detail: told.append((share, detail)), 60)
+    for step in range(5):
+        progress(step / 4, f"step {step}")
+    assert told == [(0.0, "step 0")]
+    progress.flush()
+    progress.flush()
+    assert told == [(0.0, "step 0"), (1.0, "step 4")]

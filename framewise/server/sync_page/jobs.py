@@ -23,6 +23,7 @@ CHECK_SECONDS = 0.2
 LOCK_SECONDS = 2.0
 MODULE = "framewise.server.sync_page.work"
 OUTPUT = "child.txt"
+FAILED, DEFECT = 1, 2  # exit codes of the child
 logger = logging.getLogger(__name__)
 
 
@@ -104,9 +105,11 @@ def _watch(session: Session, kind: str) -> None:
     if unwanted:
         write_state(session, kind, "stopped")
     elif child.returncode:
-        text = (session.folder / OUTPUT).read_text(errors="replace").strip()
-        if session.written_state().get("state") != "failed":
+        has_told = session.written_state().get("state") == "failed"
+        if not has_told or child.returncode == DEFECT:
+            text = (session.folder / OUTPUT).read_text(errors="replace").strip()
             logger.error("a comparison ended with code %d: %s", child.returncode, text)
+        if not has_told:
             write_state(session, kind, "failed", error=f"ended with code {child.returncode}; see the server's log")
 
 

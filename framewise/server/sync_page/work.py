@@ -4,14 +4,15 @@ import json
 import shutil
 import sys
 import threading
-import time
+import traceback
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from framewise.core.errors import FramewiseError
+from framewise.core.isolation import Failure
+from framewise.core.progress import Throttled
 from framewise.core.storage import write_readable_json
-from framewise.server.sync_page.jobs import write_state
+from framewise.server.sync_page.jobs import DEFECT, FAILED, write_state
 from framewise.server.sync_page.sessions import JOB, LOG, MANIFEST, PICTURES, RESULTS, SYNCED, Session
 from framewise.sync import manifest as manifests
 
@@ -25,15 +26,14 @@ class JobProgress:
     def __init__(self, session: Session, kind: str):
         self.steps: dict[str, float] = {}
         self._session, self._kind = session, kind
-        self._lock, self._written = threading.Lock(), 0.0
-        write_state(session, kind, "running")
+        self._lock = threading.Lock()
+        self._write = Throttled(lambda *_: write_state(session, kind, "running", self.steps), WRITE_SECONDS)
+        self._write(0.0, "")
 
     def tell(self, share: float, what: str) -> None:
         with self._lock:
             self.steps[what] = max(0.0, min(1.0, share))
-            if time.monotonic() - self._written >= WRITE_SECONDS:
-                write_state(self._session, self._kind, "running", self.steps)
-                self._written = time.monotonic()
+            self._write(share, what)
 
     def end(self, error: str = "") -> None:
         with self._lock:
@@ -41,7 +41,7 @@ class JobProgress:
 
 
 def main(folder: Path) -> int:
-    """Do the job. Returns 1 if it failed; state.json has the reason."""
+    """Do the job. Returns FAILED or DEFECT if it failed; state.json has the reason."""
     from framewise.sync.log import logged
 
     session = Session(folder)
@@ -50,9 +50,12 @@ def main(folder: Path) -> int:
     try:
         with logged(folder / LOG):
             {"estimate": estimate, "apply": apply}[job["kind"]](session, job, progress)
-    except FramewiseError as error:
-        progress.end(str(error))
-        return 1
+    except Exception as error:
+        failure = Failure(error)
+        if failure.is_defect:
+            traceback.print_exc()
+        progress.end(failure.text)
+        return DEFECT if failure.is_defect else FAILED
     progress.end()
     return 0
 

@@ -1,6 +1,5 @@
 """Quality of estimated offsets, measured on pairs with known offsets that are cut out of given recordings."""
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import psutil
 from framewise.core.errors import FramewiseError, RequestError
 from framewise.core.progress import Progress, silent
 from framewise.core.storage import write_readable_json
+from framewise.processes import PipedProcess
 from framewise.sync.evaluate.outcomes import METHODS, EstimateOutcome, metrics_of
 from framewise.sync.evaluate.variants import Case, make_cases
 from framewise.sync.manifest import Manifest
@@ -73,20 +73,14 @@ def recordings_of(folder: Path) -> list[Path]:
 
 def measure(case: Case, method: str, estimator: Estimator, max_offset: float) -> EstimateOutcome:
     """Run the estimator in its own process and measure its resources. Raises FramewiseError if it ends without an answer."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_estimate, args=(estimator, case.paths, method, max_offset, there))
-    child.start()
-    there.close()
+    child = PipedProcess(_estimate, estimator, case.paths, method, max_offset)
     try:
-        memory, processor = _watch(child.pid or 0, here)
-        answer = here.recv()
+        memory, processor = _watch(child.pid, child.connection)
+        answer = child.connection.recv()
     except EOFError:
         raise FramewiseError(f"{case.original}: the estimator ended without an answer; is memory short?") from None
     finally:
         child.kill()
-        child.join()
-        here.close()
     offset, confidence, reason, seconds = answer
     error = None if offset is None else offset - case.offset
     return EstimateOutcome(
