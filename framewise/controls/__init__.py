@@ -1,5 +1,4 @@
-"""Controls, one module a medium, and the learners over them: from a file's features to regions, and from annotations to a
-trained version."""
+"""Controls, one module per medium, and the learners over them: predictions of regions, and training from annotations."""
 
 from framewise.controls.audio import AudioControl
 from framewise.controls.control import AnyControl, Control, Parts

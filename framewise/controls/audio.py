@@ -1,4 +1,4 @@
-"""<Labels> on <Audio>: what is heard in each step of a grid over time."""
+"""<Labels> on <Audio>. Its rows are steps of a spectrogram on a grid."""
 
 from collections.abc import Mapping
 from pathlib import Path

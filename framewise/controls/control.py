@@ -1,4 +1,4 @@
-"""Base class of controls: one control tag on one medium. A control learns nothing."""
+"""Base class of controls: one control tag on one medium. Learning is not part of it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from framewise.settings import Settings
 from framewise.store.registry import Registry
 
 F = TypeVar("F")  # features of a file
-P = TypeVar("P")  # profile of a project's files; None for media that have none
+P = TypeVar("P")  # profile of a project's files; None for media without profiles
 
 Identity = dict[str, str | None]
 Facts = Mapping[str, Any]
@@ -35,7 +35,7 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts that controls and learners work with, made once by the composition roots."""
+    """Parts used by controls and learners, created once by the composition roots."""
 
     settings: Settings
     media: MediaLibrary
@@ -51,18 +51,18 @@ class Classes(Protocol):
     def backbone(self) -> BackboneFile: ...
 
     def class_scores(self, rows: Rows) -> tuple[list[str], npt.NDArray[Any]]:
-        """Labels that stand for classes, and their probabilities (T, L)."""
+        """Labels matched with classes, and their probabilities (T, L)."""
         ...
 
 
 class Control(ABC, Generic[F, P]):
-    """A control of one project. Cheap to make: files are read when they are needed.
+    """A control of one project. Cheap to create: files are read when they are needed.
 
-    A *profile* is what a project's files of a medium are usually like, where their rows depend on that.
+    A *profile* describes what a project's files of a medium have in common, for media whose rows depend on it.
     """
 
     kind: ClassVar[MediaKind]
-    # True for a medium whose frames are the grid of its sync group, also for a task that lacks it; motion is of this medium.
+    # True for the medium whose frames are the grid of its sync group, even in tasks without it. Motion is computed from it.
     leads: ClassVar[bool] = False
 
     def __init__(self, settings: ControlSettings, project: str, parts: Parts):
@@ -72,7 +72,7 @@ class Control(ABC, Generic[F, P]):
 
     @classmethod
     def create(cls, settings: ControlSettings, project: str, parts: Parts) -> Self:
-        """A checked control. Raises ConfigError or BackboneError for one that cannot work."""
+        """Create and check a control. Raises ConfigError or BackboneError if it cannot work."""
         control = cls(settings, project, parts)
         control.check()
         return control
@@ -82,7 +82,8 @@ class Control(ABC, Generic[F, P]):
         return self.settings.to_name
 
     def check(self) -> None:
-        """Raises ConfigError or BackboneError for settings that cannot work; here those of a medium without pictures."""
+        """Raises ConfigError or BackboneError for settings that cannot work; this one checks those of media without
+        pictures."""
         if not self.settings.trainable:
             self.own_classes()
         if self.settings.parameters["model_classifier_type"] != "auto":
@@ -100,7 +101,7 @@ class Control(ABC, Generic[F, P]):
         return f"{self.kind.control} {self.settings.from_name!r}"
 
     def as_annotated(self, frame_rates: Mapping[str, str | None] | None) -> Self:
-        """The control when an annotation was made, by the frame rates of that time (from_name -> frameRate), if known."""
+        """The control as of an annotation, with the frame rates of that time (from_name -> frameRate), if known."""
         then = (frame_rates or {}).get(self.settings.from_name, self.settings.frame_rate_text)
         if then == self.settings.frame_rate_text:
             return self
@@ -111,11 +112,11 @@ class Control(ABC, Generic[F, P]):
     @property
     @abstractmethod
     def front_end(self) -> str:
-        """Name of what makes the features."""
+        """Name of the backbone or transform that computes the features."""
 
     @abstractmethod
     def identity(self) -> Identity:
-        """Changes when the features of a file become other numbers: a version that learned from those before is outdated."""
+        """Key of the features' numbers. If it changes, versions trained on earlier features are outdated."""
 
     @abstractmethod
     def features(self, file: MediaFile, progress: Progress) -> F:
@@ -123,40 +124,40 @@ class Control(ABC, Generic[F, P]):
 
     @abstractmethod
     def cached_features(self, content: str) -> F | None:
-        """Features of a file's content if all of them are cached."""
+        """Features of a file's content if they are completely cached."""
 
     def is_outdated(self, features: F, source: str, content: str) -> bool:
-        """True if a file on this disk is read in another way than when its cached features were made."""
+        """True if a local file is read in another way now than when its cached features were computed."""
         return False
 
     @abstractmethod
     def subject(self, source: str) -> str:
-        """Key of an extraction: two of one subject would do the same."""
+        """Key of an extraction: extractions with equal keys do the same work."""
 
-    # A task's file.
+    # Files of tasks.
 
     def known_content(self, source: str, task: int | None) -> str | None:
-        """The content of a task's file if that is known without reading it: see ``MediaLibrary.known_content``."""
+        """Content of a task's file if it is known without reading: see ``MediaLibrary.known_content``."""
         return self.parts.media.known_content(source, task)
 
     def opened(self, source: str, task: int | None, progress: Progress) -> AbstractContextManager[MediaFile]:
-        """A task's file, there as long as the context lasts: see ``MediaLibrary.opened``."""
+        """Context with a task's file: see ``MediaLibrary.opened``."""
         return self.parts.media.opened(source, task, progress)
 
     def at_hand(self, source: str) -> Path | None:
-        """A task's file if it can be read at once: see ``MediaLibrary.at_hand``."""
+        """Path of a task's file if it is on this machine: see ``MediaLibrary.at_hand``."""
         return self.parts.media.at_hand(source)
 
     @abstractmethod
     def played(self, features: F) -> Played:
-        """The file as one medium of its sync group."""
+        """Description of the file as one medium of its sync group."""
 
     def facts(self, path: Path | None, features: F, task_data: Mapping[str, Any]) -> Facts:
-        """Facts of a file, as JSON, that notes on it are made from. path: None if it is not at hand any more."""
+        """Facts of a file, as JSON, from which notes are made. path: None if it is no longer on this machine."""
         return {}
 
     def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: P | None, annotated: int) -> list[Note]:
-        """Notes on a file for its annotators. name: of the file. profile: of the files that the version in use learned from.
+        """Notes on a file for annotators. name: of the file. profile: of the files that the version in use was trained on.
         annotated: number of the project's annotations."""
         return []
 
@@ -167,18 +168,18 @@ class Control(ABC, Generic[F, P]):
         return None
 
     def read_profile(self, written: Mapping[str, Any]) -> P | None:
-        """A profile as a version's record has it."""
+        """Profile from a version's record."""
         return None
 
     @abstractmethod
     def rate(self, features: F | None, task_data: Mapping[str, Any], profile: P | None) -> float | None:
-        """Rows per second of the medium by itself; None where neither a file nor a profile tells."""
+        """Rows per second of the medium alone; None if neither a file nor a profile determines it."""
 
     @abstractmethod
     def rows(self, features: F, rate: float, profile: P | None, beside: bool) -> Rows:
         """Rows of a file for the learner, ``rate`` per second. beside: True if other media play in sync with it.
 
-        Raises MediaError for more rows than can be.
+        Raises MediaError if there are too many rows.
         """
 
     # Regions.
@@ -188,13 +189,13 @@ class Control(ABC, Generic[F, P]):
         """Time axis of a file, in the unit of the control's regions. Raises MediaError, RequestError."""
 
     def frames_of(self, result: Sequence[Any], features: F, rate: float, task_data: Mapping[str, Any]) -> list[TimelineRegion]:
-        """An annotation's regions of this control as frames at ``rate``. Raises RegionError."""
+        """Regions of this control in an annotation, as frames at ``rate``. Raises RegionError."""
         return self.axis(features, task_data).frames(result, self.settings.from_name, rate)
 
     def regions_of(
         self, segments: Sequence[Segment], labels: Sequence[str], features: F, rate: float, task_data: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
-        """Segments of rows at ``rate`` as Label Studio's JSON, in the control's own units."""
+        """Convert segments of rows at ``rate`` to Label Studio's JSON, in the control's own units."""
         return self.axis(features, task_data).regions(segments, labels, (self.settings.from_name, self.to_name), rate)
 
 

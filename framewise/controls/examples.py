@@ -1,4 +1,4 @@
-"""Annotated tasks as examples: rows of their media, and which labels are on in each row, as far as that is known."""
+"""Training examples from annotated tasks: rows of their media, and the labels of each row with a mask of known cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from framewise.core.regions import TimelineRegion
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import LabelledVideo, Rows
 
-Profiles = Mapping[str, Any]  # to_name -> profile of the project's files on that tag, where its medium has one
+Profiles = Mapping[str, Any]  # to_name -> profile of the project's files on that tag, for media with profiles
 
 
 @dataclass(frozen=True)
 class Medium:
-    """A task's file: the control that read it, and its features. content: "" where that does not matter."""
+    """File of a task: the control that reads it, and its features. content: identity of the file; may be "" in predictions."""
 
     control: AnyControl
     features: Any
@@ -31,10 +31,10 @@ class Medium:
 class Example:
     """An annotated task of T rows and L labels.
 
-    frame_labels: 0/1, (T, L), as marked. reviewed (T,), told (L,), apart (L, L) or None: what that says of other cells, see
-    ``known_cells``. points (T, L): where a mark says that a label occurs, and not where it begins and ends; None if none does.
-    content: of its file. group: what it has in common with others that are held out together, None if that is its file alone.
-    notes: what of its annotation could not be learned, to be shown. task: whose it is, if it is one of Label Studio.
+    frame_labels: 0/1, (T, L), as marked. reviewed (T,), told (L,), apart (L, L) or None: see ``known_cells``.
+    points (T, L): cells of marks that say that a label occurs, but not where it begins and ends; None if there are none.
+    content: of its file. group: examples of the same group are held out together; None: those of the same file.
+    notes: sentences on parts of the annotation that are not learned. task: its Label Studio task, if any.
     media: its files. on_grid: makes the same example on the grid of the project's profiles.
     """
 
@@ -58,7 +58,7 @@ class Example:
 
     @property
     def video(self) -> LabelledVideo:
-        """The example as the learners take it."""
+        """The example in the form that learners use."""
         group = f"file {self.content}" if self.group is None else f"group {self.group}"
         return LabelledVideo(self.rows, self.frame_labels, self.known, group, self.points)
 
@@ -66,8 +66,8 @@ class Example:
 def example_of(
     settings: ControlSettings, rows: Rows, regions: Sequence[TimelineRegion], content: str, told: Sequence[str] | None
 ) -> Example:
-    """Regions, in frames of the rows, as an example. told: labels that the labeling config had when the task was annotated,
-    None if that is not known. Raises NothingMarked, RangeOutsideVideo."""
+    """Example from regions in frames of the rows. told: labels of the labeling config at the time of the annotation; None if
+    unknown. Raises NothingMarked, RangeOutsideVideo."""
     names, parameters = settings.label_names, settings.parameters
     strange = sorted({label for region in regions for label in region.labels} - set(settings.region_names))
     notes = [f"regions of {brief(strange)}, which the labeling config does not have, are left out"] if strange else []
@@ -75,10 +75,10 @@ def example_of(
     reviewed = reviewed_rows([r for r in regions if r not in hiding], hiding, len(rows), parameters["model_unmarked"])
     learned = [replace(r, labels=tuple(x for x in r.labels if x in names)) for r in regions]
     frame_labels = regions_to_frame_labels(learned, names, len(rows))
-    # Of a label that was added later, an annotation says nothing: not that it is nowhere in the video.
+    # An annotation does not cover labels that were added later: it does not mean that they are off everywhere.
     taught = frame_labels.any(axis=0) | np.array([told is None or name in told for name in names])
     points = point_cells(learned, names, len(rows)) & reviewed[:, None] if parameters["model_marks"] == "points" else None
-    # What other labels rule out is known when all examples are: see ``completed``.
+    # Cells that other labels rule out are known once all examples are: see ``completed``.
     apart = np.zeros((len(names), len(names)), dtype=bool) if parameters["model_unmarked"] == "unknown" else None
     if not known_cells(frame_labels, reviewed, np.ones_like(taught), apart).any():
         raise NothingMarked(_why_nothing(parameters["model_unmarked"], bool(hiding)))
@@ -93,7 +93,7 @@ def _why_nothing(unmarked: str, hidden: bool) -> str:
 
 
 def completed(settings: ControlSettings, examples: Sequence[Example]) -> list[Example]:
-    """Examples with what only all of a project's together say of each."""
+    """Examples completed with what follows from all examples of the project together."""
     examples = on_one_grid(examples)
     if settings.parameters["model_unmarked"] != "unknown":
         return examples
@@ -111,13 +111,13 @@ def profiles_of(examples: Sequence[Example]) -> Profiles:
 
 
 def on_one_grid(examples: Sequence[Example]) -> list[Example]:
-    """Examples on the one grid of all their files, where it depends on all of them."""
+    """Examples on a common grid, for media whose grid depends on all files."""
     profiles = profiles_of(examples)
     return [replace(e.on_grid(profiles), task=e.task, group=e.group) if profiles and e.on_grid else e for e in examples]
 
 
 def notes_on(settings: ControlSettings, examples: Sequence[Example]) -> list[str]:
-    """Warnings about how the annotations of all examples are taken."""
+    """Warnings on how the annotations of all examples are interpreted."""
     notes, where, parameters = [], repr(settings.from_name), settings.parameters
     lacking = sum(example.group is None for example in examples) if parameters["model_group"] else 0
     if lacking:
@@ -134,7 +134,7 @@ def notes_on(settings: ControlSettings, examples: Sequence[Example]) -> list[str
 
 
 def _never_off(settings: ControlSettings, examples: Sequence[Example]) -> list[str]:
-    """Labels that are marked, and known to be off nowhere."""
+    """Labels that are marked but not known to be off anywhere."""
     on = np.any([example.frame_labels.any(axis=0) for example in examples], axis=0)
     off = np.any([(example.known & (example.frame_labels == 0)).any(axis=0) for example in examples], axis=0)
     return [name for name, found in zip(settings.label_names, on & ~off, strict=True) if found]

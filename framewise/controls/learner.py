@@ -1,7 +1,7 @@
-"""One model over one control, or over the controls of a sync group: it learns from all of their media, and predicts on each.
+"""Model over one control, or over the controls of a sync group: it learns from all of their media, and predicts on each.
 
-The rows of a sync group are frames of one grid that begins with all media together: second 0 is the first picture, the first
-sample and the beginning of the sound. It ends where the shortest of them ends. A single control is a group of one.
+The rows of a sync group are frames of one grid. Second 0 is the first picture, the first sample and the beginning of the sound;
+the grid ends with the shortest medium. A single control is a group of one.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from framewise.learning.tracks import Rows
 
 @dataclass(frozen=True)
 class Predicted:
-    """Regions of a task, and how certain its frames are, from 0 to 1: the lower, the more would be learned from it. intervals:
-    by from_name, the same as pages draw it."""
+    """Prediction for a task. certainty: mean of its frames, in [0, 1]; tasks with a low one are best annotated next.
+    intervals: the regions as pages draw them, by from_name."""
 
     regions: list[dict[str, Any]]
     certainty: float
@@ -36,7 +36,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Source:
-    """A medium of a task: the learner that needs it, the control that reads it, and its address."""
+    """Medium of a task: the learner that needs it, the control that reads it, and its address."""
 
     learner: "Learner"
     control: AnyControl
@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True)
 class OnGrid:
-    """Rows of a task's media, ``rate`` per second. drawn: how many of them pages draw: all of a video's, also where another
+    """Rows of a task's media, ``rate`` per second. drawn: number of rows that pages draw: all of a video's, even if another
     medium ends earlier."""
 
     rate: float
@@ -54,7 +54,7 @@ class OnGrid:
 
 
 class Learner(ABC):
-    """Base class of models that predict on some controls. Their versions are kept under the name of the first of them."""
+    """Base class of models that predict on one or several controls. Versions are stored under the first control's name."""
 
     def __init__(self, controls: Sequence[AnyControl]):
         first = controls[0]
@@ -72,18 +72,18 @@ class Learner(ABC):
 
     @property
     def front_end(self) -> str:
-        """Names of what makes the features."""
+        """Names of the backbones or transforms that compute the features."""
         return " + ".join(reader.front_end for reader in self.readers.values())
 
     @property
     def profiles(self) -> Profiles:
-        """Profiles of the files that the version in use learned from."""
+        """Profiles of the files that the version in use was trained on."""
         return {}
 
     def sources(self, task_data: Mapping[str, Any]) -> list[Source]:
-        """The media of a task that count. Raises RequestError if it has none.
+        """Media of a task. Raises RequestError if it has none.
 
-        Media that a task of a sync group lacks are left out, as long as there is one.
+        Missing media of a sync group are left out, as long as there is at least one.
         """
         readers = list(self.readers.values())
         if len(readers) == 1:
@@ -96,18 +96,18 @@ class Learner(ABC):
 
     @abstractmethod
     def version(self) -> str | None:
-        """Name of what predicts now; None if nothing can yet."""
+        """Name of the version in use; None if nothing can be predicted yet."""
 
     def is_outdated(self) -> bool:
-        """True if what was trained cannot be used any more and should be trained anew."""
+        """True if the trained version cannot be used any more, and a new training is needed."""
         return False
 
     @abstractmethod
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
-        """Prediction for a task. Raises MediaError, RequestError, ModelError."""
+        """Predict a task. Raises MediaError, RequestError, ModelError."""
 
     def prediction_key(self) -> str:
-        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        """Key of everything besides the trained weights that affects predictions."""
         keys = [control.settings.prediction_key() for control in self.controls]
         return keys[0] if len(keys) == 1 else hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:6]
 
@@ -124,7 +124,7 @@ class Learner(ABC):
         """Raises MediaError for media that are too long."""
         features = {medium.control.to_name: medium.features for medium in media}
         beside = len(self.readers) > 1
-        # The video's frames where the group has one, also for a task that lacks it; else of the finest medium.
+        # Frames of the video if the group has one, even in tasks without it; otherwise of the medium with the highest rate.
         telling = [self._leader] if self._leader else self.readers.values()
         rates = [c.rate(features.get(c.to_name), task_data, profiles.get(c.to_name)) for c in telling]
         rate = max(r for r in rates if r is not None)
@@ -150,7 +150,7 @@ class Learner(ABC):
         labels: Sequence[str],
         scores: npt.NDArray[Any],
     ) -> Predicted:
-        """Scores (T, L) of labels as regions on each control, of those of them that it has."""
+        """Convert scores (T, L) of labels to regions on each control, for the labels that it has."""
         regions, intervals = list[dict[str, Any]](), {}
         features = {medium.control.to_name: medium.features for medium in media}
         for control in self.controls:
@@ -167,7 +167,7 @@ class Learner(ABC):
 
 
 class SimpleMode(Learner):
-    """A backbone's own classes, of a single medium: nothing is learned. Raises ConfigError for a medium without pictures."""
+    """Prediction of a backbone's own classes, without learning. Raises ConfigError for media without pictures."""
 
     def __init__(self, control: AnyControl):
         super().__init__([control])
@@ -182,22 +182,22 @@ class SimpleMode(Learner):
 
 
 def sources_of(learners: Iterable[Learner], task_data: Mapping[str, Any]) -> list[Source]:
-    """The media of a task that learners need, each once. Raises RequestError for one that is missing."""
+    """Media of a task that learners need, without duplicates. Raises RequestError if one is missing."""
     return [source for learner in learners for source in learner.sources(task_data)]
 
 
 def certainty(scores: npt.NDArray[Any]) -> float:
-    """Mean distance of frames from undecided, from 0 to 1; a frame's is that of its label nearest to 0.5."""
+    """Mean certainty of frames, in [0, 1]: distance of the score from 0.5, of the least certain label of each frame."""
     return float(np.abs(2 * scores - 1).min(axis=1).mean()) if scores.size else 1.0
 
 
 def _each_once(controls: Sequence[AnyControl]) -> list[str]:
-    """Names of the media of controls."""
+    """Names of the media of controls, without duplicates."""
     return list(dict.fromkeys(control.to_name for control in controls))
 
 
 def _joined(settings: Sequence[ControlSettings]) -> ControlSettings:
-    """The first control's settings, with the labels of all."""
+    """Settings of the first control, with the labels of all."""
     labels = {label.name: label for own in settings for label in own.labels}
     unreviewed = dict.fromkeys(name for own in settings for name in own.unreviewed)
     return replace(settings[0], labels=tuple(labels.values()), unreviewed=tuple(unreviewed))

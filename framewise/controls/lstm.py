@@ -1,4 +1,4 @@
-"""The network of Label Studio's guide as a learner: trained on, from the version in use."""
+"""The network of Label Studio's guide as a learner. Each training continues from the version in use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,11 +17,11 @@ from framewise.learning.tracks import LabelledVideo, appearance_of
 def learn_lstm(
     settings: ControlSettings, videos: Sequence[LabelledVideo], current: Path | None, other_features: str, progress: Progress
 ) -> tuple[MultiLabelLSTM, dict[str, Any], str]:
-    """A network trained on videos; what its version's record says of the fit; and why a new one was begun, "" if it goes on
-    from the version in use.
+    """Train a network on videos. Returns it, the record of its fit, and the reason for starting with a new network, "" if the
+    training continued from the version in use.
 
-    current: folder of that version, None if there is none. other_features: how the features differ from those that it learned
-    from, "" if they do not.
+    current: folder of that version, None if there is none. other_features: description of how the features differ from those
+    that it was trained on, "" if they do not.
     """
     appearance = [(appearance_of(v.rows), v.frame_labels) for v in videos]
     parameters = settings.parameters
@@ -37,7 +37,7 @@ def learn_lstm(
 
 
 def other_features(learned_from: Mapping[str, Any], front_end: str, identity: Mapping[str, Any]) -> str:
-    """Difference between the backbone of now and that of the features which a version learned from, as a message."""
+    """Description of the difference between the current backbone and the one that a version was trained with."""
     was = f"{learned_from.get('name')} ({learned_from.get('crop')}, {learned_from.get('profile', 'exact')})"
     return f"the backbone is {front_end} ({identity['crop']}, {identity['profile']}) and was {was}"
 
@@ -45,7 +45,7 @@ def other_features(learned_from: Mapping[str, Any], front_end: str, identity: Ma
 def _network_to_train(
     settings: ControlSettings, feature_size: int, current: Path | None, other_features: str
 ) -> tuple[MultiLabelLSTM, str]:
-    """The network in use to go on from, or a new one where there is none or it does not fit, and why that was begun."""
+    """Network in use, or a new one if there is none or it does not fit, with the reason for a new one."""
     parameters = settings.parameters
     network = MultiLabelLSTM(
         feature_size,
@@ -70,7 +70,7 @@ def _network_to_train(
 
 
 def _difference(wanted: MultiLabelLSTM, previous: MultiLabelLSTM, other_features: str) -> str:
-    """Reason not to go on training from ``previous``; "" if there is none."""
+    """Reason for not continuing the training from ``previous``, or ""."""
     if wanted.get_label_map() != previous.get_label_map():
         return f"because the labels are {list(wanted.get_label_map())} and were {list(previous.get_label_map())}"
     old, new = previous.hyperparameters(), wanted.hyperparameters()

@@ -1,4 +1,4 @@
-"""<TimeSeriesLabels> on <TimeSeries>: what its sensors measure in each step of a grid over time."""
+"""<TimeSeriesLabels> on <TimeSeries>. Its rows are numbers that describe the sensors in each step of a grid."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ INLINE_TEXT = ("it is JSON as text, which the editor does not read", "Import it 
 
 
 class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
-    """A <TimeSeriesLabels> control. Its rows are steps of the one grid of all the project's series."""
+    """A <TimeSeriesLabels> control. Its rows are steps of a grid that all series of the project share."""
 
     kind = SERIES
 
@@ -66,7 +66,7 @@ class SeriesControl(Control[SeriesFeatures, SeriesProfile]):
         return Played(self.to_name, float(times.seconds[-1]) + times.period_seconds, Clock.of(times))
 
     def facts(self, path: Path | None, features: SeriesFeatures, task_data: Mapping[str, Any]) -> Facts:
-        from framewise.media.series_shown import shown_problem  # pandas, which a web process does not need
+        from framewise.media.series_shown import shown_problem  # imports pandas, which web processes do not need
 
         facts = SeriesFacts.of(features.times, features.ranges, features.profile().spreads)
         unread = self._series.inline and isinstance(self.settings.media_value(task_data), str)
@@ -108,7 +108,7 @@ def _content(inline: str) -> str:
 
 @contextmanager
 def _written(inline: str) -> Iterator[MediaFile]:
-    """A series of a task's data as a file."""
+    """Context with a file of an inline series."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.json"
         path.write_text(inline, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Models that are learned from annotations: of one control, or of the controls of a sync group together."""
+"""Models trained on annotations of one control, or of the controls of a sync group together."""
 
 import json
 import logging
@@ -37,8 +37,8 @@ Labels = Mapping[str, Sequence[str]]  # from_name -> labels
 
 @dataclass(frozen=True)
 class Trained:
-    """Outcome of a training. current: whether its version is the one in use; else another stays it. provisional: whether a
-    better version can be made of the same annotations, which takes longer."""
+    """Outcome of a training. current: True if its version is in use now. provisional: True if a slower training can make a
+    better version from the same annotations."""
 
     notes: list[str]
     current: bool
@@ -47,8 +47,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Learned:
-    """A model that was just made. about: for its version's record. held_out: scores of each video by learners that did not
-    learn from it, if there are any."""
+    """A new model. about: for its version's record. held_out: scores of each video by learners that were not trained on it, if
+    there are any."""
 
     model: Model
     about: dict[str, Any]
@@ -57,40 +57,40 @@ class _Learned:
     held_out: list[HeldOutVideo] = field(default_factory=list)
 
     def save(self, folder: Path, labels: Sequence[str]) -> None:
-        """Write all files of a version but its record."""
+        """Write all files of a version except its record."""
         self.model.save(folder)
         if self.held_out:
             write_held_out(folder, self.held_out, labels)
 
 
 class TrainedModel(Learner):
-    """A model that is learned from the annotations of one control, or of all controls of a sync group."""
+    """Model trained on the annotations of one control, or of all controls of a sync group."""
 
     def version(self) -> str | None:
         current = self.folder
         if current is None or self.is_outdated():
             return None
-        # A setting that shapes predictions was changed since: to Label Studio these are new predictions.
+        # A setting that affects predictions was changed since the training: to Label Studio, these are new predictions.
         key = self.prediction_key()
         return current.name if self._about.get("prediction_key") == key else f"{current.name}-{key}"
 
     def is_outdated(self) -> bool:
-        """True if the version in use learned from other features than those that it would be given now."""
+        """True if the version in use was trained on other features than the current ones."""
         if self.folder is None:
             return False
         wanted, learned_from = self.identity(), self._about.get("backbone", {})
-        # There was one profile when it was not written down.
+        # Versions without written profiles have one.
         return {"profile": "exact", **learned_from, "name": ""} != {"profile": "exact", **wanted, "name": ""}
 
     @cached_property
     def folder(self) -> Path | None:
-        """Folder of the version in use when this object was first asked: one request's answers come from one version, also
-        when a training ends meanwhile."""
+        """Folder of the version in use, looked up once: all answers of a request come from one version, even if a training
+        ends in the meantime."""
         return self._parts.registry.current(self.project, self.name)
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        """Record of the version in use: asked for with every task of a request, read once."""
+        """Record of the version in use, read once: it is needed for every task of a request."""
         with self._setting_damage_aside():
             return self._parts.registry.about(self.folder) if self.folder else {}
 
@@ -101,7 +101,7 @@ class TrainedModel(Learner):
 
     @cached_property
     def _model(self) -> Model:
-        """Model of the version in use. Read once as well: the version may be removed while a request is answered."""
+        """Model of the version in use, read once: the version may be removed while a request is answered."""
         registry, folder = self._parts.registry, self.folder
         with self._setting_damage_aside(), registry.reading(folder):
             model = load_cached_model(folder, registry.check) if folder else None
@@ -111,7 +111,8 @@ class TrainedModel(Learner):
 
     @contextmanager
     def _setting_damage_aside(self) -> Iterator[None]:
-        """Have another version used in place of one that cannot be read. Raises VersionGone: whoever asks again gets that."""
+        """Context that replaces an unreadable version in use by another one. It then raises VersionGone; a retry uses that
+        one."""
         try:
             yield
         except VersionGone:
@@ -147,7 +148,7 @@ class TrainedModel(Learner):
 
     @property
     def can_refine(self) -> bool:
-        """True if a thorough training makes another version than a quick one."""
+        """True if a thorough training makes a different version than a quick one."""
         return bool(self.settings.parameters["model_classifier_type"] == "auto")
 
     def task_example(
@@ -158,9 +159,9 @@ class TrainedModel(Learner):
         labels: Labels | None = None,
         frame_rates: Mapping[str, str | None] | None = None,
     ) -> Example:
-        """An annotation's ``result`` as an example; what several controls say of the same label is joined.
+        """Example from an annotation's ``result``; regions of the same label on several controls are joined.
 
-        labels, frame_rates: of each control, as the labeling config had them when it was annotated, None if that is not known.
+        labels, frame_rates: of each control, from the labeling config at the time of the annotation; None if unknown.
         Raises RegionError, NothingMarked, MediaError, RequestError.
         """
         kinds = {control.settings.from_name: control.kind.region for control in self.controls}
@@ -208,8 +209,8 @@ class TrainedModel(Learner):
         return example
 
     def train(self, examples: Sequence[Example], version: str, progress: Progress, thorough: bool = False) -> Trained:
-        """Train on all examples and publish the version. thorough: also measure it on videos that it did not learn from, and
-        decide by that."""
+        """Train on all examples and publish the version. thorough: also validate it on held-out videos, and choose thresholds
+        by them."""
         profiles, examples = profiles_of(examples), completed(self.settings, examples)
         videos = [example.video for example in examples]
         if not self.can_refine:
@@ -245,7 +246,7 @@ class TrainedModel(Learner):
         return Trained(notes, published.current, learned.provisional)
 
     def _learn_quickly(self, videos: Sequence[LabelledVideo]) -> _Learned:
-        """Decided as the last version that was measured."""
+        """Train with the thresholds and weights of the last validated version."""
         classifier = learn_quickly(videos, self.settings.label_names, self._previous())
         return _Learned(classifier, {"stage": "quick", "evidence": classifier.evidence()}, [], provisional=True)
 
@@ -260,7 +261,7 @@ class TrainedModel(Learner):
             "explained": explained,
         }
         held_out = _held_out(examples, scores, truth)
-        if self.settings.parameters["model_unmarked"] != "unknown":  # else nothing that is unmarked is taken as off
+        if self.settings.parameters["model_unmarked"] != "unknown":  # otherwise no unmarked cell counts as off
             stretches = left_unmarked(held_out, self.settings.label_names)
             about["unmarked"] = [asdict(stretch) for stretch in stretches[:MAX_SHOWN]]
         fallen = self._fallen(held_out, videos) if quality and not quality.weak else None
@@ -280,7 +281,7 @@ class TrainedModel(Learner):
         return _Learned(network, {"fit": fit}, notes, provisional=False)
 
     def _undamaged_folder(self) -> Path | None:
-        """Folder of the version in use; None if there is none, or it is damaged: a training never begins with that."""
+        """Folder of the version in use; None if there is none or it is damaged, because a training must not start from it."""
         try:
             with self._setting_damage_aside():
                 if self.folder:
@@ -290,14 +291,14 @@ class TrainedModel(Learner):
         return self.folder
 
     def _measured(self) -> Mapping[str, Any]:
-        """Record of the newest version that was measured, in use or not; empty if there is none."""
+        """Record of the newest validated version, in use or not; empty if there is none."""
         versions = self._parts.registry.versions(self.project)
         own = (version for version in versions if version["control"] == self.name)
         return next((version for version in own if version.get("quality")), {})
 
     def _previous(self) -> AutoClassifier | None:
-        """The classifier of the newest version that was measured, else the one in use, if it is one of this kind and can be
-        read. One that learned from older annotations than the version in use was measured all the same."""
+        """Classifier of the newest validated version, otherwise of the one in use, if it is readable and of this kind. The
+        validated one is preferred even if its annotations are older."""
         measured = self._measured()
         registry = self._parts.registry
         folder = registry.folder(self.project, self.name) / measured["version"] if measured else self.folder
@@ -309,8 +310,8 @@ class TrainedModel(Learner):
         return model if isinstance(model, AutoClassifier) else None
 
     def _fallen(self, held_out: Sequence[HeldOutVideo], videos: Sequence[LabelledVideo]) -> dict[str, Any] | None:
-        """Comparison with the last measured version, for the record, if a new version, scored by leaving videos out, is clearly
-        worse on the videos that both left out."""
+        """Comparison with the last validated version, for the record, if a new one is clearly worse on the videos that were
+        held out in both validations."""
         before = self._measured()
         quality = before.get("quality")
         if not held_out or not isinstance(quality, Mapping) or quality.get("weak", True):
@@ -318,7 +319,7 @@ class TrainedModel(Learner):
         folder = self._parts.registry.folder(self.project, self.name) / before["version"]
         try:
             found = compare(held_out, self.settings.label_names, [video.group for video in videos], HeldOut(folder))
-        except (ModelError, OSError) as error:  # also where there is no such file: versions of long ago have none
+        except (ModelError, OSError) as error:  # also if the file is missing, as in versions made long ago
             logger.info("project %s, %s: not compared with the version before: %s", self.project, self.name, error)
             return None
         if not found.is_worse:
@@ -334,7 +335,7 @@ class TrainedModel(Learner):
 
 
 def learners_of(controls: Iterable[AnyControl]) -> list[Learner]:
-    """The learners of the controls of a labeling config, in the order of their first controls."""
+    """Learners over the controls of a labeling config, in the order of their first controls."""
     by_name = {control.settings.from_name: control for control in controls}
     groups = sync_groups([control.settings for control in by_name.values()])
     leading = {members[0].from_name: [by_name[m.from_name] for m in members] for members in groups}
@@ -351,7 +352,7 @@ def _alone(control: AnyControl) -> Learner:
 
 
 def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:
-    """The part of a region in the first frames; None if there is none."""
+    """Part of a region within the first frames; None if there is none."""
     ranges = tuple((start, min(end or num_frames, num_frames)) for start, end in region.ranges if start <= num_frames)
     return replace(region, ranges=ranges) if ranges or not region.ranges else None
 
@@ -359,8 +360,8 @@ def _cut(region: TimelineRegion, num_frames: int) -> TimelineRegion | None:
 def _held_out(
     examples: Sequence[Example], scores: Sequence[npt.NDArray[Any]], truth: Sequence[npt.NDArray[Any]]
 ) -> list[HeldOutVideo]:
-    """Record of the held-out scores and the truth (T, L) of examples; nothing if there are no scores, or an example is of
-    no task."""
+    """Record of held-out scores and the truth (T, L) of examples; empty if there are no scores, or an example has no
+    task."""
     tasks = [example.task for example in examples]
     if not scores or None in tasks:
         return []
@@ -371,7 +372,7 @@ def _held_out(
 
 
 def _without_nan(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a score that does not exist is null."""
+    """The value with None in place of NaN, which JSON does not have."""
     text = json.dumps(value, default=str)
     cleaned: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
     return cleaned

@@ -1,4 +1,4 @@
-"""<TimelineLabels> on <Video>: what is seen in each frame that Label Studio shows."""
+"""<TimelineLabels> on <Video>. Its rows are the frames that Label Studio shows."""
 
 import contextlib
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class VideoControl(Control[VideoFeatures, None]):
             match_classes(self.settings, self.parts.backbones.head(backbone).names)
 
     def identity(self) -> Identity:
-        """Content of the backbone, and how pictures are prepared for it."""
+        """Key of the backbone's content and of the preprocessing of pictures."""
         missing = self.parts.backbones.is_to_be_fetched(self.front_end)
         content = None if missing else self.backbone().content
         return {"sha256": content, "crop": self.crop, "profile": self.parts.extractor.profile}
@@ -91,7 +91,7 @@ class VideoControl(Control[VideoFeatures, None]):
             frame_rate = self.settings.frame_rate(task_data)
             features.timeline.num_frames(frame_rate)
         except (RequestError, MediaError):
-            return {}  # a rate that cannot be is said where the features are used
+            return {}  # an invalid rate is reported where the features are used
         return VideoFacts.of(probe(path), features.timeline.pts, frame_rate, features.timeline.losses).to_json()
 
     def notes(self, name: str, facts: Facts, task_data: Mapping[str, Any], profile: None, annotated: int) -> list[Note]:
@@ -102,7 +102,7 @@ class VideoControl(Control[VideoFeatures, None]):
         return timing_notes(name, VideoFacts.from_json(facts), frame_rate, annotated) if "info" in facts else []
 
     def rate(self, features: VideoFeatures | None, task_data: Mapping[str, Any], profile: None) -> float:
-        """The frame rate of the labeling config. Raises RequestError."""
+        """Frame rate of the labeling config. Raises RequestError."""
         return self.settings.frame_rate(task_data)
 
     def rows(self, features: VideoFeatures, rate: float, profile: None, beside: bool) -> GridRows:
@@ -112,11 +112,11 @@ class VideoControl(Control[VideoFeatures, None]):
         return self
 
     def class_scores(self, rows: Rows) -> tuple[list[str], npt.NDArray[Any]]:
-        """Labels that stand for classes of the backbone, and their probabilities (T, L)."""
+        """Labels matched with classes of the backbone, and their probabilities (T, L)."""
         head = self.parts.backbones.head(self.backbone())
         matched = match_classes(self.settings, head.names)
         probabilities = head.probabilities(appearance_of(rows))
-        # Classes exclude each other, so a label that stands for several is as probable as all of them together.
+        # Classes exclude each other, so the probability of a label with several classes is their sum.
         return list(matched), np.stack([probabilities[:, classes].sum(axis=1) for classes in matched.values()], axis=1)
 
     def axis(self, features: VideoFeatures, task_data: Mapping[str, Any]) -> FrameAxis:

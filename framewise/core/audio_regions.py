@@ -1,4 +1,4 @@
-"""Label Studio's region JSON of sound: seconds from ``start`` to ``end``, and the length of the whole beside them."""
+"""Label Studio's region JSON of sound: ``start`` and ``end`` in seconds, and the length of the whole file."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from framewise.core.errors import RangeOutsideVideo, RegionError, brief
 from framewise.core.media_kinds import SOUND
 from framewise.core.regions import TimelineRegion, labelled_values, predicted_region
 
-# Browsers and decoders differ about a file's length: by the padding that encoders add.
+# Browsers and decoders report different lengths of a file, because encoders add padding.
 TOLERANCE_SECONDS = 0.25
-SLACK_FRAMES = 1e-6  # what float64 may not resolve: frame 3 ends at 0.12 s, which times 25 is 3.0000000000000004
+SLACK_FRAMES = 1e-6  # rounding error of float64: frame 3 ends at 0.12 s, and 0.12 * 25 is 3.0000000000000004
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AudioRegion:
 
 
 def read_audio_regions(result: Sequence[Any], from_name: str) -> list[AudioRegion]:
-    """Regions of the control ``from_name`` in an annotation's ``result``, of whatever channel; those of others are left alone.
+    """Regions of the control ``from_name`` in an annotation's ``result``, on any channel. Other regions are skipped.
 
     Raises RegionError for a region of this control that has no seconds or labels.
     """
@@ -46,12 +46,12 @@ def _seconds(value: Any, edge: str, name: str) -> float:
 
 
 def audio_frames(duration_seconds: float, rate: float) -> int:
-    """Frames at ``rate`` that sound touches; at least one."""
+    """Number of frames at ``rate`` that sound of this duration touches; at least one."""
     return max(math.ceil(duration_seconds * rate - SLACK_FRAMES), 1)
 
 
 def audio_region_frames(region: AudioRegion, duration_seconds: float, rate: float) -> TimelineRegion:
-    """A region as the frames at ``rate`` that it touches; at least one. Raises RangeOutsideVideo."""
+    """Convert a region to the frames at ``rate`` that it touches; at least one. Raises RangeOutsideVideo."""
     if region.start >= duration_seconds + TOLERANCE_SECONDS or region.end < 0:
         raise RangeOutsideVideo(
             f"region {region.id!r}: {region.start:g} to {region.end:g} s are outside sound of {duration_seconds:.2f} s; is it "
@@ -71,7 +71,7 @@ def write_audio_region(
     names: tuple[str, str],
     score: float,
 ) -> dict[str, Any]:
-    """One predicted region of the frames from first to last, both included. names: from_name and to_name."""
+    """Region JSON of predicted frames (first, last), both included. names: from_name and to_name."""
     first, last = frames
     start, end = (first - 1) / rate, min(last / rate, duration_seconds)
     return audio_region(labels, start, max(end, start), duration_seconds, names, score)
@@ -80,7 +80,7 @@ def write_audio_region(
 def audio_region(
     labels: Iterable[str], start: float, end: float, duration_seconds: float, names: tuple[str, str], score: float | None
 ) -> dict[str, Any]:
-    """A region of the seconds from start to end, as the editor writes it: ``original_length`` stands beside ``value``, and the
-    channel is that of a file whose channels are not split."""
+    """Region JSON from ``start`` to ``end`` in seconds, as the editor writes it: ``original_length`` is beside ``value``, and
+    the channel is 0, as for files whose channels are not split."""
     value = {"start": start, "end": end, "channel": 0}
     return predicted_region(SOUND.region, *names, value, labels, score) | {"original_length": duration_seconds}

@@ -1,4 +1,4 @@
-"""Between regions and arrays with one row a frame of Label Studio's grid."""
+"""Conversion between regions and arrays with one row per frame of Label Studio's grid."""
 
 import logging
 import math
@@ -14,14 +14,14 @@ from framewise.core.regions import TimelineRegion, write_region
 
 logger = logging.getLogger(__name__)
 
-# The duration that a browser reports and the one that the streams give may differ by a frame or two at the end.
+# The duration that a browser reports may differ from that of the streams by a frame or two.
 END_TOLERANCE_FRAMES = 3
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of rows [index, stop) in which the label of column ``label_index`` is on; score is their mean, in [0, 1]. instant:
-    whether it is one of a label that has no duration."""
+    """A run of rows [index, stop) in which the label of column ``label_index`` is on; score: mean of these rows, in [0, 1].
+    instant: True for a label without duration."""
 
     label_index: int
     index: int
@@ -53,7 +53,7 @@ def regions_to_frame_labels(regions: Sequence[TimelineRegion], labels: Sequence[
 
 
 def covered_rows(regions: Sequence[TimelineRegion], num_rows: int) -> npt.NDArray[np.bool_]:
-    """Rows that lie in any of the regions, whatever their labels: (num_rows,). Raises RangeOutsideVideo."""
+    """Mask of the rows inside any region, whatever its labels: (num_rows,). Raises RangeOutsideVideo."""
     covered = np.zeros(num_rows, dtype=bool)
     for region in regions:
         for start, end in region.ranges:
@@ -74,12 +74,12 @@ def _clamped_stop(region: TimelineRegion, start: int, end: int | None, num_frame
     return min(end, num_frames)
 
 
-# Between grids of frames that begin together: frame N of a grid covers the seconds [(N-1)/rate, N/rate).
-SLACK_FRAMES = 1e-6  # what float64 may not resolve of a frame's edge
+# Conversion between frame grids with the same beginning. Frame N of a grid covers the seconds [(N-1)/rate, N/rate).
+SLACK_FRAMES = 1e-6  # rounding error of float64 at a frame's edge
 
 
 def regridded(region: TimelineRegion, rate: float, num_frames: int, other: float) -> TimelineRegion:
-    """A region as the frames of another grid that it touches. Raises RangeOutsideVideo for one outside its own grid."""
+    """Convert a region to the frames that it touches on another grid. Raises RangeOutsideVideo if it is outside its own."""
     ranges = []
     for start, end in region.ranges:
         stop = _clamped_stop(region, start, end, num_frames)
@@ -88,7 +88,7 @@ def regridded(region: TimelineRegion, rate: float, num_frames: int, other: float
 
 
 def on_grid(segment: Segment, rate: float, other: float, num_frames: int) -> Segment | None:
-    """A segment as the frames of another grid that it touches; None if it lies beyond that grid's end."""
+    """Convert a segment to the frames that it touches on another grid; None if it lies beyond that grid's end."""
     start, end = _touched(segment.index + 1, segment.stop, rate, other)
     return replace(segment, index=start - 1, stop=min(end, num_frames)) if start <= num_frames else None
 
@@ -99,7 +99,7 @@ def _touched(start: int, end: int, rate: float, other: float) -> tuple[int, int]
 
 
 def scores_to_segments(scores: npt.NDArray[np.floating[Any]], threshold: float) -> list[Segment]:
-    """Runs of rows with a score of at least ``threshold``, by label and then by time. scores: (T, L) in [0, 1]."""
+    """Runs of rows with a score of at least ``threshold``, sorted by label and then by time. scores: (T, L) in [0, 1]."""
     segments = []
     for label_index in range(scores.shape[1]):
         on = np.concatenate([[False], scores[:, label_index] >= threshold, [False]])
@@ -112,7 +112,7 @@ def scores_to_segments(scores: npt.NDArray[np.floating[Any]], threshold: float) 
 def segments_to_regions(
     segments: Sequence[Segment], labels: Sequence[str], from_name: str, to_name: str
 ) -> list[dict[str, Any]]:
-    """Label Studio regions, one a segment; ``labels`` names the columns."""
+    """Region JSON, one region per segment; ``labels`` names the columns."""
     return [write_region([labels[s.label_index]], s.index + 1, s.stop, from_name, to_name, score=s.score) for s in segments]
 
 

@@ -1,6 +1,6 @@
-"""Errors of input, by kind. Every message names the thing, what was expected, what was found, the cure.
+"""Error classes. Every message names the thing, what was expected, what was found, and the cure.
 
-HTTP status codes are chosen in the server alone.
+Only the server chooses HTTP status codes.
 """
 
 import errno
@@ -11,20 +11,20 @@ MAX_MESSAGE_CHARS = 2000
 
 
 class FramewiseError(Exception):
-    """Base of every error that is about input or surroundings, and not a defect of framewise.
+    """Base class of errors caused by input or environment rather than by a defect of framewise.
 
-    temporary: whether the same may work later, with nobody changing what was asked for.
+    temporary: True if the same request may succeed later, unchanged.
     """
 
     temporary = False
 
     def __init__(self, message: str = ""):
-        # Messages quote what was found, and are stored, logged and sent: a stranger must not make them as long as they like.
+        # Messages quote input and are stored, logged and sent, so their length is limited.
         super().__init__(message if len(message) <= MAX_MESSAGE_CHARS else message[: MAX_MESSAGE_CHARS - 4] + " ...")
 
 
 def brief(value: Any) -> str:
-    """A value as it is shown in messages: short, however large or deep it is."""
+    """Short text of a value for messages, however large or deep it is."""
     return _BRIEF.repr(value)
 
 
@@ -33,23 +33,23 @@ _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxstring, _BRIEF.maxoth
 
 
 class StorageBusy(FramewiseError):
-    """Another process holds the database for longer than can be waited for."""
+    """Another process has locked the database for too long."""
 
     temporary = True
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """True if an error says that a disk, or a quota, is full."""
+    """True if an error means that a disk or a quota is full."""
     return isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 def is_temporary(error: BaseException) -> bool:
-    """True if the same may work later: a disk that is full, a server that is not there."""
+    """True if the same may succeed later, as with a full disk or an unreachable server."""
     return is_disk_full(error) or (isinstance(error, FramewiseError) and error.temporary)
 
 
 class SettingsError(FramewiseError):
-    """An environment variable or flag has a value that cannot work."""
+    """An environment variable or flag with an unusable value."""
 
 
 class ConfigError(FramewiseError):
@@ -57,11 +57,11 @@ class ConfigError(FramewiseError):
 
 
 class RequestError(FramewiseError):
-    """A request whose body is not what the protocol says."""
+    """A request, or a file, that does not have the expected form."""
 
 
 class NotKnown(RequestError):
-    """A project or a version that is not there."""
+    """A project or version that does not exist."""
 
 
 class RegionError(FramewiseError):
@@ -77,7 +77,7 @@ class RangeOutsideVideo(RegionError):
 
 
 class NothingMarked(FramewiseError):
-    """An annotation that, by the labeling config, says nothing of any label."""
+    """An annotation without information about any label of the labeling config."""
 
 
 class MediaError(FramewiseError):
@@ -85,23 +85,23 @@ class MediaError(FramewiseError):
 
 
 class MediaForbidden(MediaError):
-    """A media location that this backend is not allowed to read."""
+    """A media address that this backend is not allowed to read."""
 
 
 class MediaUnavailable(MediaError):
-    """A media file whose server cannot be reached now, or says that it is too busy."""
+    """A media file whose server is unreachable or busy at the moment."""
 
     temporary = True
 
 
 class StorageFull(FramewiseError):
-    """There is no room on a disk for what has to be written."""
+    """No room on a disk."""
 
     temporary = True
 
 
 class StorageDamaged(FramewiseError):
-    """The database cannot be read: it has to be restored from a back-up."""
+    """An unreadable database, which has to be restored from a backup."""
 
 
 class BackboneError(FramewiseError):
@@ -113,20 +113,20 @@ class ModelError(FramewiseError):
 
 
 class VersionGone(ModelError):
-    """A trained version that was removed while it was read: by now another one is in use."""
+    """A trained version that was removed while it was being read; another one is in use."""
 
     temporary = True
 
 
 class ProjectForgotten(FramewiseError):
-    """A project that was forgotten while something was done for it."""
+    """A project that was forgotten while work for it was running."""
 
 
 class LabelStudioError(FramewiseError):
-    """Label Studio refused a request, or cannot be asked at all."""
+    """A request that Label Studio refused, or a missing connection to it."""
 
 
 class LabelStudioUnavailable(LabelStudioError):
-    """Label Studio cannot be reached now."""
+    """Label Studio is unreachable at the moment."""
 
     temporary = True

@@ -1,4 +1,4 @@
-"""Files that a user named."""
+"""Text files named by users."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from framewise.core.errors import RequestError
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without its mark. Raises RequestError."""
+    """Text of a UTF-8 file, with or without a byte order mark. Raises RequestError."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

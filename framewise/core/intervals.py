@@ -1,4 +1,4 @@
-"""Intervals of labels in a file, in rows: what pages draw, whatever the units of its regions are."""
+"""Intervals of labels in rows, as pages draw them, whatever the unit of the regions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from framewise.core.converter import Segment
 
 @dataclass(frozen=True)
 class Intervals:
-    """rows: how many there are, frames of a video or steps of a series or a sound, and frame_rate of them a second. spans: of
-    each label, rows [index, stop) in which it is on."""
+    """Intervals of the labels of one file. rows: number of frames of a video, or of steps of a series or sound.
+    frame_rate: rows per second. spans: label -> rows [index, stop) in which it is on."""
 
     rows: int
     frame_rate: float

@@ -1,4 +1,4 @@
-"""Errors that concern one task alone, and errors that end the work on all tasks."""
+"""Separation of errors that concern a single task from those that end the work on all tasks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from framewise.core.errors import FramewiseError, ProjectForgotten, is_disk_full, is_temporary
 
-# Processes that may die at one file, for lack of memory or by a defect of a library, before it is given up.
+# A file is given up after this many processes died at it, for lack of memory or through a defect of a library.
 MAX_DEATHS = 2
 
 
 class Interruption(Exception):
-    """Base of what ends work early for a reason of its own, and is no error of what was worked on."""
+    """Base class of exceptions that end work early without an error."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Failure:
 
     @property
     def is_defect(self) -> bool:
-        """True for an error that is not about input or surroundings: a traceback belongs into the log."""
+        """True for an internal error, whose traceback belongs into the log."""
         return not isinstance(self.error, FramewiseError | OSError)
 
     @property
@@ -38,13 +38,13 @@ class Failure:
 
 
 def concerns_all(error: Exception) -> bool:
-    """True for an error that the next task would have as well: a full disk, a project that was forgotten, an interruption."""
+    """True for an error that every further task would hit: a full disk, a forgotten project, an interruption."""
     return is_disk_full(error) or isinstance(error, ProjectForgotten | Interruption)
 
 
 @contextmanager
 def isolate_errors(tell: Callable[[Failure], None], concerns_all: Callable[[Exception], bool] = concerns_all) -> Iterator[None]:
-    """Tell whatever goes wrong with one task, and leave the others alone. Raises what concerns them all."""
+    """Context that passes an error of one task to ``tell``. Raises errors that concern all tasks."""
     try:
         yield
     except Exception as error:

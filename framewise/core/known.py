@@ -1,7 +1,7 @@
-"""Cells (row, label) that an annotation says something of, and those that it leaves unknown.
+"""Mask of the cells (row, label) that an annotation determines; the others are unknown.
 
-Most people mark only a part: the beginning of a video, or some occurrences. What they left unmarked is then not off.
-Shapes: T rows, L labels. Rows are Label Studio's frames less 1.
+Many annotators mark only a part, such as the beginning of a video or some occurrences. Unmarked cells are then not "off".
+Shapes: T rows, L labels. Row index = Label Studio's frame number - 1.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from framewise.core.converter import covered_rows, regions_to_frame_labels
 from framewise.core.regions import TimelineRegion
 
-# What unmarked rows are: off; off up to the end of the annotation's last region and unknown after it; unknown.
+# Meaning of unmarked rows: off; off up to the end of the annotation's last region and unknown after it; unknown.
 UNMARKED = ("off", "after_last", "unknown")
-# Share of the rarer one's rows in which two labels that never overlap may be on together all the same: regions drawn by hand,
-# one after the other, often share a frame. The same share as in learning/chains.py.
+# Two labels count as never overlapping if they share at most this part of the rarer one's rows: consecutive regions drawn by
+# hand often share a frame. Same value as in learning/chains.py.
 SLIP = 0.02
 
 Mask = npt.NDArray[np.bool_]
@@ -26,13 +26,11 @@ Mask = npt.NDArray[np.bool_]
 def reviewed_rows(
     regions: Sequence[TimelineRegion], unreviewed: Sequence[TimelineRegion], num_rows: int, unmarked: str = "off"
 ) -> Mask:
-    """Rows that the annotator has looked at, (T,).
+    """Mask of the rows that the annotator has reviewed, (T,).
 
-    regions: of all labels. With "after_last" no row after the last of their ends is reviewed, and none at all if there is no
-    region: an empty annotation then does not tell "looked at, and nothing there" from "not looked at". A region of a label that
-    the labeling config has no more counts, since whoever drew it had looked until there.
-    unreviewed: regions that say that nobody looked. They win over any region that they overlap, and do not count as the last
-    one: to hide a stretch says nothing of what lies before it.
+    regions: of all labels, including removed ones. With "after_last", no row after the end of the last region is reviewed, and
+    none at all without regions, because an empty annotation may mean "nothing there" as well as "not reviewed".
+    unreviewed: regions that mark rows as not reviewed. They override other regions and do not count as the last region.
     Raises RangeOutsideVideo.
     """
     reviewed = np.ones(num_rows, dtype=bool)
@@ -43,11 +41,11 @@ def reviewed_rows(
 
 
 def known_cells(on: npt.NDArray[Any], reviewed: Mask, told: Mask, apart: Mask | None = None) -> Mask:
-    """Cells whose label is known to be on or off, (T, L); a known cell that is not ``on`` is off.
+    """Mask of the cells whose label is known to be on or off, (T, L); a known cell that is not ``on`` is off.
 
-    on: 0/1, (T, L), as marked. reviewed: (T,). told (L,): False for a label that the annotation says nothing of.
-    apart (L, L): labels that never overlap, where only what is marked is known ("unknown"); a label is then off where one that
-    never overlaps it is on. None where what is not marked is off.
+    on: 0/1, (T, L), as marked. reviewed: (T,). told (L,): False for labels that the annotation does not cover.
+    apart (L, L): pairs of labels that never overlap, for model_unmarked="unknown": a label is then known to be off where
+    one that never overlaps it is on. None if unmarked cells are off.
     """
     known: Mask = reviewed[:, None] & told
     if apart is None:
@@ -59,9 +57,9 @@ def known_cells(on: npt.NDArray[Any], reviewed: Mask, told: Mask, apart: Mask | 
 
 
 def never_overlapping(on: Sequence[npt.NDArray[Any]]) -> Mask:
-    """Pairs of labels that are never on together, by all annotations of a project: symmetric, (L, L), False on its diagonal.
+    """Pairs of labels that are never on together in a project's annotations: symmetric, (L, L), False on the diagonal.
 
-    on: 0/1, (T, L) of each annotation; at least one.
+    on: 0/1, (T, L), one array per annotation; at least one.
     """
     size = on[0].shape[1]
     together = np.zeros((size, size))
@@ -74,9 +72,9 @@ def never_overlapping(on: Sequence[npt.NDArray[Any]]) -> Mask:
 
 
 def point_cells(regions: Sequence[TimelineRegion], labels: Sequence[str], num_rows: int) -> Mask:
-    """Cells in which a region of one frame says that its label occurs there, (T, L).
+    """Mask of the cells marked by regions of a single frame, (T, L).
 
-    Not inside a longer region of the same label, which is taken as drawn. Raises UnknownLabel, RangeOutsideVideo.
+    Cells inside a longer region of the same label are not included. Raises UnknownLabel, RangeOutsideVideo.
     """
     short = [replace(r, ranges=tuple(x for x in r.ranges if x[0] == x[1])) for r in regions]
     drawn = [replace(r, ranges=tuple(x for x in r.ranges if x[0] != x[1])) for r in regions]

@@ -1,6 +1,6 @@
-"""History of a project's label names, one labeling config after the other, so that a rename loses no annotation.
+"""History of a project's label names over successive labeling configs, so that annotations survive renames.
 
-A *label set* is what one labeling config says of labels: from_name -> [(name, the tag's other attributes)], in order.
+A *label set* holds the labels of one labeling config: from_name -> [(name, the tag's other attributes)], in order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from framewise.core.media_kinds import MEDIA
 
 Label = tuple[str, dict[str, str]]
 LabelSet = Mapping[str, Sequence[Label]]
-Names = dict[str, dict[str, str]]  # from_name -> {a name once: the name now}
+Names = dict[str, dict[str, str]]  # from_name -> {earlier name: current name}
 
 
 def renames(before: LabelSet, after: LabelSet) -> Names:
     """Labels that were renamed from one labeling config to the next.
 
-    A label counts as renamed when at its place in the same control there is now another name on a tag whose other attributes
-    are the same, and no label of that control was added, removed or moved besides such renames.
+    A label counts as renamed if the tag at the same position of the same control has another name and otherwise equal
+    attributes, and no label of that control was added, removed or moved.
     """
     return {c: _renamed(before[c], after[c]) for c in before if c in after}
 
@@ -31,9 +31,9 @@ def _renamed(before: Sequence[Label], after: Sequence[Label]) -> dict[str, str]:
 
 
 def names_now(history: Sequence[LabelSet], at: int) -> Names:
-    """Current name of each name in the history, where it was written while the label set history[at] was in force.
+    """Current name of each name in the history, for annotations written under the label set history[at].
 
-    A name that this set does not have is a leftover of an earlier one, which was the last to have it; else of a later one.
+    A name that this set lacks comes from the last earlier set that has it, otherwise from a later one.
     """
     steps = [renames(a, b) for a, b in zip(history, history[1:], strict=False)]
     known: dict[str, set[str]] = {}
@@ -58,7 +58,7 @@ def _follow(name: str, control: str, steps: Sequence[Names]) -> str:
 
 
 def renamed_result(result: Sequence[Any], names: Names) -> list[Any]:
-    """An annotation's regions with the names of now. What is no region of these controls is left as it is."""
+    """An annotation's result with current label names. Items that are not regions of these controls stay unchanged."""
     return [_renamed_region(item, names) for item in result]
 
 

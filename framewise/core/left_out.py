@@ -1,4 +1,4 @@
-"""Regions of an annotation that are left out or moved, in words: in silence they would teach that nothing is on there."""
+"""Regions of an annotation that are left out or cut, and sentences about them for annotators."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from framewise.core.regions import begins_early
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Regions of an annotation, counted.
+    """Counts of an annotation's regions.
 
-    own: number of regions with a label of the controls that were asked about. gone: names of controls that other regions are
-    of, and the labeling config does not have. unlabelled: controls that have regions without a label where it belongs.
-    early: number of own regions that begin before the first frame, and are cut.
+    own: number of labelled regions of the given controls. gone: names of controls that have regions but are not in the labeling
+    config. unlabelled: given controls that have regions without a label.
+    early: number of own regions that begin before the first frame and are cut.
     """
 
     own: int
@@ -25,11 +25,11 @@ class LeftOut:
 
     @property
     def is_all(self) -> bool:
-        """True if there are regions, and none is left."""
+        """True if there are regions and all of them are left out."""
         return bool(self.gone or self.unlabelled) and not self.own
 
     def reasons(self, have: Collection[str]) -> list[str]:
-        """Regions that are left out, in words, one text a control. have: names of the controls that the labeling config has."""
+        """Descriptions of the regions that are left out, one per control. have: names of the labeling config's controls."""
         names = ", ".join(map(brief, sorted(have)))
         found = [
             f"regions of {brief(name)}, a control that the labeling config does not have (it has {names}); was it renamed?"
@@ -39,14 +39,14 @@ class LeftOut:
         return found + [f"regions of {brief(name)} {without}" for name in self.unlabelled]
 
     def notes(self, have: Collection[str]) -> list[str]:
-        """Sentences for whoever annotated: what is left out, and what is cut."""
+        """Sentences for the annotator on regions that are left out or cut."""
         cut = ["regions that begin before frame 1, the first that Label Studio has, are cut to it"] if self.early else []
         return [f"left out: {reason}" for reason in self.reasons(have)] + cut
 
 
 def left_out(result: Sequence[Any], controls: Mapping[str, str], have: Collection[str]) -> LeftOut:
-    """Regions of an annotation's ``result`` that are left out. controls: from_name -> type of its regions, of the controls that
-    are asked about. have: names of all controls on media that the labeling config has, empty if that is not known."""
+    """Count the regions of an annotation's ``result`` that are left out. controls: from_name -> region type of the controls in
+    question. have: names of all controls on media in the labeling config; empty if unknown."""
     own, early = 0, 0
     gone, unlabelled = dict[str, None](), dict[str, None]()
     for name, value in _intervals(result):
@@ -62,7 +62,7 @@ def left_out(result: Sequence[Any], controls: Mapping[str, str], have: Collectio
 
 
 def _intervals(result: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(from_name, value) of each region in time; one of text has start and end as well."""
+    """Yield (from_name, value) of each region in time. Regions of text, which also have a start and an end, are skipped."""
     for item in result:
         value = item.get("value") if isinstance(item, Mapping) else None
         if not isinstance(value, Mapping) or not isinstance(item.get("from_name"), str):

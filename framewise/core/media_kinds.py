@@ -1,4 +1,4 @@
-"""Kinds of media that are labelled in time: Label Studio's tags, the type of their regions, and the unit these are in."""
+"""Kinds of media that are labelled in time: Label Studio's tags, region types and units."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +10,10 @@ Unit = Literal["frames", "samples", "seconds"]
 class MediaKind:
     """A kind of media.
 
-    control: tag of controls on it. object: tag that shows it; older_objects: other tags for the same. region: type of its
-    regions, and the field of their labels. unit: of its regions' ends. noun: for people. cached_as: stands in the cache's keys
-    where others have the content of a backbone; "" for media whose features are of one. only_here: False for a control that is
-    also on text and other things, where it is left alone.
+    control: tag of its controls. object: tag that shows it; older_objects: earlier names of that tag. region: type of its
+    regions, and name of the field with their labels. unit: of its regions' ends. noun: its name for users. cached_as: used in
+    cache keys in place of a backbone's content; "" for media whose features come from a backbone. only_here: False if the
+    control tag is also used on text and other objects, where it is ignored.
     """
 
     control: str
@@ -31,7 +31,7 @@ class MediaKind:
 
     @property
     def tag(self) -> str:
-        """The tag that shows it, with its article."""
+        """Name of the tag that shows it, with an article."""
         return f"{'an' if self.object[0] in 'AEIOU' else 'a'} {self.object}"
 
 
@@ -41,12 +41,12 @@ SERIES = MediaKind("TimeSeriesLabels", "TimeSeries", "timeserieslabels", "sample
 
 MEDIA = {kind.control: kind for kind in (VIDEO, SOUND, SERIES)}  # by the tag of the control
 MEDIA_TAGS = tuple(kind.object for kind in MEDIA.values())
-# Label Studio's editor does not look at the case of tags, and has two names for some.
+# Label Studio's editor ignores the case of tags, and has two names for some.
 TAGS = {tag.lower(): tag for tag in (*MEDIA, *MEDIA_TAGS, "Label", "Channel", "MultiChannel", "Repeater", "HyperText")}
 TAGS |= {older.lower(): kind.object for kind in MEDIA.values() for older in kind.older_objects}
 
 
 def expected_controls() -> str:
-    """Controls that are filled in, for messages."""
+    """List of the supported controls, for messages."""
     *first, last = (f"{kind.control} on {kind.object}" for kind in MEDIA.values())
     return f"{', '.join(first)} or {last}"

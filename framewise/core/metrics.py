@@ -1,4 +1,4 @@
-"""Scores of labelled frames and segments. Each label is a binary timeline of its own."""
+"""Scores of labelled frames and segments. Each label is a separate binary timeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def frame_f1(reference: npt.ArrayLike, estimated: npt.ArrayLike) -> FloatArray:
-    """Frame F1 of each label, shape (L,); NaN for a label that occurs in neither, of which nothing can be said.
+    """Frame F1 of each label, shape (L,); NaN for a label that occurs in neither.
 
     reference, estimated: 0/1, shape (T, L). F1 = 2 TP / (2 TP + FP + FN).
     """
@@ -20,7 +20,7 @@ def frame_f1(reference: npt.ArrayLike, estimated: npt.ArrayLike) -> FloatArray:
 
 
 def f1_of_counts(tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLike) -> FloatArray:
-    """2 TP / (2 TP + FP + FN), elementwise over counts of any one shape; NaN where all three are zero."""
+    """2 TP / (2 TP + FP + FN), elementwise over counts of one shape; NaN where all three are zero."""
     double_hits = 2 * np.asarray(tp, dtype=np.float64)
     total = double_hits + np.asarray(fp) + np.asarray(fn)
     scores: FloatArray = np.divide(double_hits, total, out=np.full(total.shape, np.nan), where=total > 0)
@@ -41,12 +41,12 @@ def runs(on: npt.ArrayLike) -> IntArray:
 
 
 def best_matches(true_runs: IntArray, found_runs: IntArray) -> tuple[IntArray, FloatArray]:
-    """For each found run the true run of highest intersection over union, shapes (P,) and (P,): its row in ``true_runs``, and
-    that IoU; -1 and 0.0 where none overlaps. Of two equally good ones the later is taken.
+    """True run with the highest intersection over union for each found run: its row in ``true_runs``, shape (P,), and that IoU,
+    shape (P,); -1 and 0.0 if none overlaps. The later one wins a tie.
 
     true_runs (N, 2), found_runs (P, 2): (index, stop), each in order and without overlaps, as ``runs`` gives them.
     """
-    # Only pairs that overlap are looked at: N + P of them at most, where N x P would not fit in memory for a flickering answer.
+    # Only overlapping pairs, at most N + P: all N x P would not fit in memory for flickering predictions.
     first = np.searchsorted(true_runs[:, 1], found_runs[:, 0], side="right")
     counts = np.maximum(np.searchsorted(true_runs[:, 0], found_runs[:, 1], side="left") - first, 0)
     p = np.repeat(np.arange(len(found_runs)), counts)
@@ -63,8 +63,8 @@ def best_matches(true_runs: IntArray, found_runs: IntArray) -> tuple[IntArray, F
 
 @dataclass(frozen=True)
 class SegmentCounts:
-    """Found and true segments that match, found ones that do not, true ones that were not found: shapes (..., K), one
-    column an IoU threshold. The sum of two is their pooling, so that of several videos is the sum of theirs."""
+    """Matched segments, false alarms and misses: shapes (..., K), one column per IoU threshold. Counts of several videos are
+    pooled by addition."""
 
     tp: IntArray
     fp: IntArray
@@ -77,13 +77,14 @@ class SegmentCounts:
 def segment_counts(true_on: npt.ArrayLike, found_on: npt.ArrayLike, iou_thresholds: Sequence[float]) -> SegmentCounts:
     """Counts of one label in one video. true_on, found_on: 0/1, shape (T,); thresholds in (0, 1].
 
-    A found segment takes the true one of highest IoU. It is a hit if that IoU reaches the threshold and the true one was not
-    hit before; any other is a false alarm, also if another true segment were free. The rule of Lea et al. 2017, "Temporal
-    Convolutional Networks for Action Segmentation and Detection", as in eval.py of github.com/yabufarha/ms-tcn.
+    Each found segment is compared with the true one of highest IoU. It is a hit if that IoU reaches the threshold and the true
+    segment has not been hit before; otherwise it is a false alarm, even if another true segment is free. This is the rule of
+    Lea et al. 2017, "Temporal Convolutional Networks for Action Segmentation and Detection", as in eval.py of
+    github.com/yabufarha/ms-tcn.
     """
     true_runs, found_runs = runs(true_on), runs(found_on)
     matches, ious = best_matches(true_runs, found_runs)
-    # However many found segments take one true segment, one of them is its hit.
+    # If several found segments match one true segment, one of them is its hit.
     tp = np.array([len(np.unique(matches[ious >= threshold])) for threshold in iou_thresholds], dtype=np.int64)
     return SegmentCounts(tp, len(found_runs) - tp, len(true_runs) - tp)
 
@@ -91,8 +92,8 @@ def segment_counts(true_on: npt.ArrayLike, found_on: npt.ArrayLike, iou_threshol
 def average_precision(true: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """AP = sum over falling thresholds of (R_n - R_(n-1)) P_n, no interpolation; NaN if nothing is true.
 
-    true: 0/1, shape (T,); scores (T,). Equal scores are one threshold, so the order of the frames does not count. The
-    definition of sklearn.metrics.average_precision_score.
+    true: 0/1, shape (T,); scores (T,). Equal scores are one threshold, so the order of the frames does not matter.
+    Definition as in sklearn.metrics.average_precision_score.
     """
     is_true, score = np.asarray(true).astype(bool), np.asarray(scores)
     positives = int(is_true.sum())

@@ -4,32 +4,32 @@ import time
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-ShareProgress = Callable[[float], None]  # where whoever asked knows what is being done
+ShareProgress = Callable[[float], None]  # without a description
 
 
 def silent(share: float, detail: str = "") -> None:
-    """Progress that nobody watches."""
+    """Progress that is discarded."""
 
 
 def part_of(progress: Progress, done: int, total: int) -> Progress:
-    """Progress of one of ``total`` equal parts, ``done`` of which are behind."""
+    """Progress within one of ``total`` equal parts, ``done`` of which are complete."""
     return between(progress, done / total, (done + 1) / total)
 
 
 def between(progress: Progress, begin: float, end: float) -> Progress:
-    """Progress of the part of the work from one share of the whole to another."""
+    """Progress within the part of the work from share ``begin`` to share ``end`` of the whole."""
     return lambda share, detail: progress(begin * (1 - share) + end * share, detail)
 
 
 def named(progress: Progress, detail: str) -> ShareProgress:
-    """Progress of one thing that is done, which tells its share alone."""
+    """Progress with a fixed description, which takes only the share."""
     return lambda share: progress(share, detail)
 
 
 class Pace:
-    """Rate limit for something that is done again and again: ``is_due`` is true at most once in ``seconds``.
+    """Rate limit: ``is_due`` is True at most once in ``seconds``.
 
-    at_once: the first time is due immediately.
+    at_once: the first call is due immediately.
     """
 
     def __init__(self, seconds: float, at_once: bool = True):

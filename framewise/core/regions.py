@@ -1,6 +1,6 @@
-"""Label Studio's region JSON of a timeline, read strictly and written so that the editor can draw it.
+"""Label Studio's region JSON of timelines: reading, with validation, and writing.
 
-Frames are Label Studio's: 1-based, start and end included.
+Frames are numbered as in Label Studio: from 1, start and end included.
 """
 
 import uuid
@@ -11,13 +11,13 @@ from typing import Any
 from framewise.core.errors import RangeOutsideVideo, RegionError, brief
 from framewise.core.media_kinds import VIDEO
 
-# A region may begin so many frames early and is cut, as one that ends late: programs that number frames from 0 write frame 0.
+# A region that begins up to this many frames early is cut: programs that count from 0 write frame 0.
 EARLY_FRAMES = 3
 
 
 @dataclass(frozen=True)
 class TimelineRegion:
-    """Intervals with their labels. ``ranges`` are (start, end) frames; an ``end`` of None runs to the video's last frame."""
+    """Intervals with labels. ranges: (start, end) in frames; an end of None means the video's last frame."""
 
     labels: tuple[str, ...]
     ranges: tuple[tuple[int, int | None], ...]
@@ -27,8 +27,8 @@ class TimelineRegion:
 def read_regions(result: Sequence[Any], from_name: str | None = None) -> list[TimelineRegion]:
     """Regions of the timeline control ``from_name`` in an annotation's ``result``; of every such control if None.
 
-    Regions of other controls are left alone. Every range and every label of a region counts.
-    Raises RegionError for a region of this control that is no interval.
+    Regions of other controls are skipped. All ranges and labels of a region are read.
+    Raises RegionError for a region of this control that is not an interval.
     """
     regions = []
     for region_id, value, labels in labelled_values(result, VIDEO.region, from_name, "ranges"):
@@ -44,8 +44,8 @@ def labelled_values(
 ) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
     """(id, value, labels) of each region of a control in an annotation's ``result``; of every control of the type if None.
 
-    The editor takes a region by its from_name and the field of its labels, whatever its type.
-    what: what a value should have besides labels, in words. required: fields that it must have.
+    As in the editor, from_name and the field of the labels decide which regions these are, not their type.
+    what: description of the expected value, for messages. required: fields that the value must have.
     Raises RegionError for a region without a value or labels.
     """
     for item in result:
@@ -71,7 +71,7 @@ def _is_of(item: Mapping[str, Any], region_type: str, from_name: str | None) -> 
 
 
 def begins_early(value: Mapping[str, Any]) -> bool:
-    """True if a region that could be read has a range that begins before the first frame."""
+    """True if a valid region has a range that begins before the first frame."""
     ranges = value.get("ranges")
     starts = [item.get("start") for item in ranges if isinstance(item, Mapping)] if isinstance(ranges, list) else []
     return any(isinstance(start, int | float) and start < 1 for start in starts)
@@ -90,21 +90,21 @@ def _read_range(item: Any, region_id: str) -> tuple[int, int | None]:
 
 
 def _read_frame(value: Any, name: str, region_id: str) -> int:
-    # 5.0 is a frame; 5.5, NaN and Infinity, which JSON as Python reads it may hold, are none; True is an int to Python only.
+    # 5.0 is a frame number; 5.5, NaN and Infinity (which Python's JSON accepts) and True are not.
     if isinstance(value, bool) or not isinstance(value, int | float) or not (isinstance(value, int) or value.is_integer()):
         raise RegionError(f"region {region_id!r}: {name} must be a whole frame number, found {brief(value)}")
     return int(value)
 
 
 def new_region_id() -> str:
-    """An id that no other region has: the editor draws two regions with one id in the same place."""
+    """New unique region id: the editor draws regions with equal ids in the same place."""
     return uuid.uuid4().hex[:10]
 
 
 def write_region(
     labels: Iterable[str], start: int, end: int, from_name: str, to_name: str, score: float | None = None
 ) -> dict[str, Any]:
-    """One predicted region. The editor cannot open a task with a fractional frame in it, so frames are made int here."""
+    """Region JSON of a prediction. Frames are converted to int, because the editor cannot open tasks with fractional frames."""
     value = {"ranges": [{"start": int(start), "end": int(end)}]}
     return predicted_region(VIDEO.region, from_name, to_name, value, labels, score)
 
@@ -112,7 +112,7 @@ def write_region(
 def predicted_region(
     region_type: str, from_name: str, to_name: str, value: dict[str, Any], labels: Iterable[str], score: float | None
 ) -> dict[str, Any]:
-    """Region of any type around a value, to which the labels are added."""
+    """Region JSON of any type with this value, to which the labels are added."""
     region: dict[str, Any] = {
         "id": new_region_id(),
         "type": region_type,

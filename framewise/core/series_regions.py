@@ -1,4 +1,4 @@
-"""Label Studio's region JSON of a time series: the samples from ``start`` to ``end``, both included, in its own units.
+"""Label Studio's region JSON of time series: samples from ``start`` to ``end``, both included, in the series' own units.
 
 An instant is a region that starts and ends at one sample.
 """
@@ -15,7 +15,7 @@ from framewise.core.series_time import SeriesTimes
 
 @dataclass(frozen=True)
 class SeriesRegion:
-    """Labels of the samples from start to end, which are as they stand in the JSON."""
+    """Labels of the samples from start to end, which are kept as in the JSON."""
 
     labels: tuple[str, ...]
     start: Any
@@ -24,7 +24,7 @@ class SeriesRegion:
 
 
 def read_series_regions(result: Sequence[Any], from_name: str) -> list[SeriesRegion]:
-    """Regions of the control ``from_name`` in an annotation's ``result``; those of other controls are left alone.
+    """Regions of the control ``from_name`` in an annotation's ``result``; regions of other controls are skipped.
 
     Raises RegionError for a region of this control that has no times or labels.
     """
@@ -33,9 +33,9 @@ def read_series_regions(result: Sequence[Any], from_name: str) -> list[SeriesReg
 
 
 def series_region_frames(region: SeriesRegion, times: SeriesTimes, rate: float) -> TimelineRegion:
-    """A region as frames at ``rate``, those of its first and of its last sample.
+    """Convert a region to frames at ``rate``, from that of its first sample to that of its last.
 
-    Raises RegionError for times that are none, or outside the series.
+    Raises RegionError for invalid times and for times outside the series.
     """
     try:
         start, end = (times.read(value) for value in (region.start, region.end))
@@ -62,8 +62,8 @@ def write_series_region(
     score: float,
     instant: bool = False,
 ) -> dict[str, Any]:
-    """One predicted region from the first to the last of ``samples``, which are row indices. instant: it is written as the one
-    moment in their middle."""
+    """Region JSON of a prediction from the first to the last of ``samples``, which are row indices. instant: write it as the
+    single moment in their middle."""
     first, last = samples
     if instant:
         first = last = (first + last) // 2

@@ -1,13 +1,13 @@
-"""Times of a series' samples, in Label Studio's units and in seconds; and its samples as frames of a grid.
+"""Times of a series' samples, in Label Studio's units and in seconds; conversion of samples to frames of a grid and back.
 
-Seconds count from the FIRST sample: Label Studio puts it at the start of whatever the series is synchronised with.
+Seconds count from the first sample, because Label Studio aligns it with the start of synchronised media.
 
-*Native* is what regions are written in: milliseconds since 1970 where there is a ``timeFormat`` (written as text in it), else
-the time column's own number, which is taken as seconds; without a time column the row's index, and a row is a second.
+*Native* times are those of regions: with a ``timeFormat``, milliseconds since 1970 (written as text in that format); otherwise
+the number in the time column, taken as seconds; without a time column, the row index, one row per second.
 
-Frame N covers the seconds [(N-1)/rate, N/rate). A region's ``end`` is its last INCLUDED sample. So frames become the samples
-inside them, and a sample becomes the frame that it is in. Times are mostly written in milliseconds: one that should lie on the
-first edge of a frame may be cut to just before it. So a sample counts as later by what its text does not resolve.
+Frame N covers the seconds [(N-1)/rate, N/rate). A region's ``end`` is its last included sample. Frames are converted to the
+samples inside them, and a sample to the frame that contains it. Written times are often truncated to milliseconds, which may
+move a sample from the first edge of a frame to just before it, so samples count as later by the resolution of their text.
 """
 
 import math
@@ -23,20 +23,20 @@ from framewise.core.time_format import TimeFormat
 
 FloatArray = npt.NDArray[np.float64]
 
-FINEST_SECONDS = 1e-6  # what float64 may not resolve of a number of seconds since 1970
-MILLISECONDS = 1000.0  # native units a second of dates
+FINEST_SECONDS = 1e-6  # rounding error of float64 for seconds since 1970
+MILLISECONDS = 1000.0  # native units per second of dates
 LARGEST = 1e18  # of native times
 MAX_EXACT_FRAMES = 2.0**53  # that float64 counts
-# Of a numeric time column, as powers of ten. Coarser ones are taken as exact: few sensors write hundredths that they rounded.
+# Resolutions of a numeric time column, as powers of ten. Coarser times are taken as exact.
 DECIMALS = (3, 4, 5)
-GAPLESS_PERIODS = 1.5  # differences of times up to here are periods
-SLACK_SECONDS = 0.001  # at most: what is written in whole seconds may be off by many frames anyway
+GAPLESS_PERIODS = 1.5  # larger differences of times, in median ones, are gaps
+SLACK_SECONDS = 0.001  # at most: times in whole seconds are imprecise by many frames anyway
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesTimes:
-    """Times of a series' samples. native (N,): ascending, equal ones allowed, N >= 1. units_per_second: 1000 for dates, else 1.
-    format: of texts; None for numbers. whole: whether native values are row indices."""
+    """Times of a series' samples. native (N,): ascending, duplicates allowed, N >= 1. units_per_second: 1000 for dates, else 1.
+    format: of times written as text; None for numbers. whole: True if native values are row indices."""
 
     native: FloatArray
     units_per_second: float = 1.0
@@ -48,7 +48,7 @@ class SeriesTimes:
 
     @cached_property
     def seconds(self) -> FloatArray:
-        """(N,) since the first sample."""
+        """Seconds since the first sample, (N,)."""
         seconds: FloatArray = (self.native - self.native[0]) / self.units_per_second
         return seconds
 
@@ -65,12 +65,12 @@ class SeriesTimes:
 
     @property
     def slack_seconds(self) -> float:
-        """By how much a sample counts as later than it is written."""
+        """Seconds added to written times; see the module's docstring."""
         return self.resolution_seconds if self.resolution_seconds <= SLACK_SECONDS else FINEST_SECONDS
 
     @cached_property
     def period_seconds(self) -> float:
-        """Mean time between samples that follow each other, leaving out gaps; 1 s if all are at one time."""
+        """Mean time between consecutive samples, without gaps; 1 s if all times are equal."""
         between = np.diff(self.seconds)
         between = between[between > 0]
         if not len(between):
@@ -79,19 +79,19 @@ class SeriesTimes:
 
     @property
     def sample_rate(self) -> float:
-        """Samples per second, on average; 0 if all are at one time."""
+        """Mean number of samples per second; 0 if all times are equal."""
         return (len(self) - 1) / float(self.seconds[-1]) if self.seconds[-1] > 0 else 0.0
 
     def resolves(self, rate: float) -> bool:
-        """True if the times are written finely enough for frames at this rate."""
+        """True if the written times are fine enough for frames at this rate."""
         return self.resolution_seconds <= 0.5 / rate
 
     def frames(self, rate: float) -> npt.NDArray[np.int64]:
-        """The frame, from 1 on, that each sample is in, (N,)."""
+        """Frame number, from 1, of each sample, (N,)."""
         return self._frames(self.seconds, rate)
 
     def num_frames(self, rate: float) -> int:
-        """Up to the last sample's."""
+        """Number of frames up to that of the last sample."""
         return int(self._frames(self.seconds[-1:], rate)[0])
 
     def _frames(self, seconds: FloatArray, rate: float) -> npt.NDArray[np.int64]:
@@ -105,28 +105,28 @@ class SeriesTimes:
         return (first, stop - 1) if first < stop else None
 
     def instant_in(self, start: int, end: int, rate: float) -> tuple[int, int] | None:
-        """The sample, as first and last, that is nearest to frames without one; None if it is a sample period or more away."""
+        """Nearest sample, as (first, last), to frames that contain none; None if it is a sample period or more away."""
         first, last = (start - 1) / rate, end / rate
         away = np.maximum(np.maximum(first - self.seconds, self.seconds - last), 0)
         nearest = int(away.argmin())
         return (nearest, nearest) if away[nearest] < self.period_seconds else None
 
     def frame_of(self, native: float, rate: float) -> int:
-        """The frame, from 1 on, that a native time is in; below 1 for one before the first sample."""
+        """Frame number, from 1, of a native time; below 1 before the first sample."""
         return int(self._frames(np.array([(native - self.native[0]) / self.units_per_second]), rate)[0])
 
     def written(self, index: int) -> str | float | int:
-        """A sample's time as a region has it."""
+        """A sample's time as it is written in regions."""
         value = float(self.native[index])
         if self.format:
             return self.format.format(value)
         return int(value) if value.is_integer() else value
 
     def read(self, value: Any) -> float:
-        """Native time of a region's ``start`` or ``end``. Raises RegionError for what is none."""
+        """Native time of a region's ``start`` or ``end``. Raises RegionError if it is not a time."""
         native = math.nan
         if isinstance(value, str):
-            # Label Studio reads a number there, where it has no format.
+            # Without a format, Label Studio reads a number.
             native = float(self.format.parse([value])[0]) if self.format else _number(value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             native = float(value) if abs(value) < LARGEST else math.nan

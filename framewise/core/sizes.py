@@ -1,4 +1,4 @@
-"""Numbers of bytes, as people write them."""
+"""Numbers of bytes as text."""
 
 import re
 
@@ -8,7 +8,7 @@ EXPECTED = "expected a number of bytes, or a size such as 500MB or 10GB"
 
 
 def parse_size(text: str) -> int:
-    """Bytes of 1000, 500MB, 10GB (10^9) or 10GiB (2^30). Raises ValueError."""
+    """Number of bytes of a text such as 1000, 500MB, 10GB (10^9) or 10GiB (2^30). Raises ValueError."""
     found = FORM.fullmatch(text.strip())
     if not found or (found[3] and not found[2]):
         raise ValueError(EXPECTED)
@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Bytes with three digits: 5 B, 1.23 GB; of the largest unit with all: 12,345 TB."""
+    """Text of a number of bytes with three digits, such as 5 B or 1.23 GB; above the largest unit, 12,345 TB."""
     unit = 0
     while unit < len(UNITS) - 1 and size >= 999.5:
         size, unit = size / 1000, unit + 1

@@ -1,4 +1,4 @@
-"""Files and folders that appear as a whole or not at all, full disks, and locks between processes."""
+"""Atomic writes of files and folders, errors of full disks, and locks between processes."""
 
 import contextlib
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from framewise.core.errors import RequestError, StorageFull, is_disk_full
 
-PARTIAL = ".part-"  # names of files and folders that are being written begin with it
+PARTIAL = ".part-"  # beginning of the names of files and folders that are being written
 
 
 # Writing.
@@ -19,9 +19,9 @@ PARTIAL = ".part-"  # names of files and folders that are being written begin wi
 
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A path to write a file to, which is renamed to ``path`` when the context ends, and removed if it ends with an error.
+    """Context with a temporary path, which is renamed to ``path`` at the end, or removed after an error.
 
-    It lies beside ``path`` and has its suffix: some writers go by that. Raises StorageFull, OSError.
+    It is in the folder of ``path`` and has its suffix, by which some writers choose the format. Raises StorageFull, OSError.
     """
     with full_disk_explained(str(path)):
         part = part_in(path.parent, path.suffix)
@@ -29,16 +29,16 @@ def written_atomically(path: Path) -> Iterator[Path]:
             yield part
             _sync(part)
             os.replace(part, path)
-        except BaseException:  # on a full disk, a part of a file would take the room that is missing
+        except BaseException:  # on a full disk, a partial file would take up space
             part.unlink(missing_ok=True)
             raise
 
 
 @contextlib.contextmanager
 def folder_written_atomically(path: Path) -> Iterator[Path]:
-    """A new folder to write to, which is renamed to ``path`` when the context ends, and removed if it ends with an error.
+    """Context with a new temporary folder, which is renamed to ``path`` at the end, or removed after an error.
 
-    ``path`` is not there, or an empty folder. Raises OSError.
+    ``path`` must not exist, or be an empty folder. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_in(path.parent)
@@ -52,21 +52,21 @@ def folder_written_atomically(path: Path) -> Iterator[Path]:
 
 
 def part_in(folder: Path, suffix: str = "") -> Path:
-    """A path in a folder that nobody else writes to: for a file whose name is known when it is there."""
+    """Unique temporary path in a folder, for a file whose name is known only once it is written."""
     return folder / f"{PARTIAL}{secrets.token_hex(8)}{suffix.lower()}"
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a small JSON file: a reader sees the old one or the new one. Its folder is made. Raises StorageFull, OSError."""
+    """Write a small JSON file atomically, and create its folder. Raises StorageFull, OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as part:
         part.write_text(json.dumps(value), encoding="utf-8")
 
 
 def write_readable_json(path: Path, value: object) -> None:
-    """Write a JSON file for people, indented, in their own letters; atomically. Raises RequestError, StorageFull."""
+    """Write a JSON file for people atomically: indented, with unescaped Unicode. Raises RequestError, StorageFull."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):  # a file's name may be no text
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):  # names of files may contain bytes that are no text
         text = json.dumps(value, indent=2) + "\n"
     try:
         with written_atomically(path) as part:
@@ -77,7 +77,7 @@ def write_readable_json(path: Path, value: object) -> None:
 
 @contextlib.contextmanager
 def full_disk_explained(what: str, cure: str = "make room there") -> Iterator[None]:
-    """StorageFull in place of the system's error of a disk that is full. what: the path, or another name for it."""
+    """Context that raises StorageFull in place of the system's error of a full disk. what: the file's name for the message."""
     try:
         yield
     except OSError as error:
@@ -87,7 +87,7 @@ def full_disk_explained(what: str, cure: str = "make room there") -> Iterator[No
 
 
 def _sync(path: Path) -> None:
-    """Put a file's bytes on the disk: without it, a machine that crashes may leave an empty file of the right name."""
+    """Flush a file to the disk: otherwise a crash of the machine may leave an empty file of the right name."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -95,12 +95,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-# Locks. The system frees them when their holder dies.
+# Locks, which the system releases when their holder dies.
 
 
 @contextlib.contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[int]:
-    """A lock between processes and threads, waited for, as long as the context lasts; the open file. See ``acquire``."""
+    """Context that holds a lock between processes and threads, and waits for it; yields the open file. See ``acquire``."""
     handle = acquire(path, shared)
     try:
         yield handle
@@ -109,10 +109,10 @@ def locked(path: Path, shared: bool = False) -> Iterator[int]:
 
 
 def acquire(path: Path, shared: bool = False, wait: bool = True) -> int:
-    """An open file under a lock, held until it is closed. The file is made if it is not there, and it is the one that has the
-    name: whoever removes such a file holds its exclusive lock. path: of a file in a folder that is there, or of such a folder.
+    """Open and lock a file; the lock is held until the file is closed. path: a file in an existing folder, created if missing,
+    or an existing folder. A locked file still has its name, because removing such a file requires its exclusive lock.
 
-    shared: together with others that want no more. Raises BlockingIOError if it is held by others and not to be waited for,
+    shared: the lock may be held together with other shared ones. Raises BlockingIOError if others hold it and ``wait`` is off,
     OSError.
     """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
@@ -122,7 +122,7 @@ def acquire(path: Path, shared: bool = False, wait: bool = True) -> int:
             fcntl.flock(handle, mode)
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return handle
-        except FileNotFoundError:  # it was removed while it was waited for
+        except FileNotFoundError:  # it was removed while this process waited
             pass
         except BaseException:
             os.close(handle)
@@ -131,7 +131,7 @@ def acquire(path: Path, shared: bool = False, wait: bool = True) -> int:
 
 
 def try_acquire(path: Path, shared: bool = False) -> int | None:
-    """The same without waiting; None if others hold the lock. Raises OSError."""
+    """Like ``acquire``, but without waiting; None if others hold the lock. Raises OSError."""
     try:
         return acquire(path, shared, wait=False)
     except BlockingIOError:
@@ -139,8 +139,8 @@ def try_acquire(path: Path, shared: bool = False) -> int | None:
 
 
 def become_exclusive(handle: int) -> bool:
-    """Change a shared lock to an exclusive one, unless others hold it too. Of several who try this at once the last succeeds:
-    each gives up its own lock before it asks for the other (flock(2): a conversion is no single step)."""
+    """Turn a shared lock into an exclusive one, unless others hold it too. If several try this at once, the last one succeeds:
+    each releases its lock before it requests the other, because flock(2) does not convert atomically."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -149,7 +149,7 @@ def become_exclusive(handle: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """True if anybody holds a lock on a file. Raises OSError."""
+    """True if any process holds a lock on a file. Raises OSError."""
     if not path.exists():
         return False
     handle = try_acquire(path, shared=False)
@@ -164,4 +164,4 @@ def _open(path: Path) -> int:
     except OSError:
         if not path.exists():
             raise
-        return os.open(path, os.O_RDONLY)  # a folder, or another user's: enough for a lock
+        return os.open(path, os.O_RDONLY)  # a folder, or another user's file: reading is enough for a lock

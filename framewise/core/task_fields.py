@@ -1,4 +1,4 @@
-"""Values that a labeling config's attributes take from a task's data, as Label Studio's editor takes them.
+"""Values of a labeling config's attributes from a task's data, as in Label Studio's editor.
 
 Source: Label Studio 1.23, web/libs/editor/src/utils/data.js (parseValue), and ``get`` of es-toolkit, which is lodash's.
 """
@@ -12,17 +12,17 @@ _KEYS = re.compile(r"\[([^\]]*)\]|([^.\[]+)")
 
 
 def has_field(text: str) -> bool:
-    """True if an attribute takes something from a task's data."""
+    """True if an attribute refers to a field of the task's data."""
     return bool(_FIELD.search(text))
 
 
 def is_field(text: str) -> bool:
-    """True if an attribute is one field of a task's data, ``$video`` or ``$media.video``, with no text around it."""
+    """True if an attribute is a single field of the task's data, ``$video`` or ``$media.video``, without text around it."""
     return bool(_FIELD.fullmatch(text))
 
 
 def field_value(path: str, data: Mapping[str, Any]) -> Any:
-    """Value at ``media.video`` or ``videos[0]`` in a task's data; None if there is none. A key that holds the dot is first."""
+    """Value at ``media.video`` or ``videos[0]`` in a task's data; None if missing. A key with the dot in it comes first."""
     if path in data:
         return data[path]
     value: Any = data if not path.startswith(".") else data.get("")
@@ -32,9 +32,9 @@ def field_value(path: str, data: Mapping[str, Any]) -> Any:
 
 
 def attribute_value(text: str, data: Mapping[str, Any]) -> Any:
-    """Value of an attribute for a task: of ``$field`` alone what the field holds, else the text with fields' values in it.
+    """Value of an attribute for a task: for ``$field`` alone the field's value, otherwise the text with values filled in.
 
-    None if there is no such field, or nothing that can stand in a text.
+    None if a field is missing, or its value cannot be part of a text.
     """
     if text.startswith("$") and (is_field(text) or text[1:] in data):
         return field_value(text[1:], data)
@@ -53,7 +53,7 @@ def _member(value: Any, key: str) -> Any:
 
 
 def _as_text(value: Any) -> str | None:
-    """A value as JavaScript writes it into a text."""
+    """Text of a value as in JavaScript."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

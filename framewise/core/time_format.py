@@ -1,7 +1,6 @@
-"""Times as text, in the formats of Label Studio's ``timeFormat``: directives of d3-time-format, always UTC.
+"""Times as text in the formats of Label Studio's ``timeFormat``: directives of d3-time-format, always in UTC.
 
-A moment is a number of milliseconds since 1970, as JavaScript counts: what is finer is cut. A format without a year lies in
-1900.
+A time is a whole number of milliseconds since 1970, as in JavaScript; finer digits are cut. Times without a year are in 1900.
 
 Source: d3-time-format 4, src/locale.js (what each directive takes and writes), and Label Studio 1.23,
 tags/object/TimeSeries.jsx (``%f`` is cut to milliseconds, a fraction with fewer digits is padded).
@@ -22,10 +21,10 @@ MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-PARSED_AT_ONCE = 50_000  # texts in memory as separate fields: a series may have millions
+PARSED_AT_ONCE = 50_000  # texts parsed at once, to limit memory: a series may have millions
 
 Moment = datetime.datetime
-Writer = Callable[[Moment, int], tuple[int | str, int]]  # of a moment and its milliseconds: what is written, and how wide
+Writer = Callable[[Moment, int], tuple[int | str, int]]  # from a time and its milliseconds: the number to write, and its width
 
 
 def _names(names: Sequence[str]) -> str:
@@ -33,13 +32,14 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _number(width: int) -> str:
-    # d3 takes so many characters, of which the first ones may be blanks. Possessive: what it took it does not give back.
+    # d3 takes up to this many characters, of which the first ones may be blanks. Possessive, because d3 does not backtrack.
     return rf"(\s?\d{{1,{width}}}+)"
 
 
 @dataclass(frozen=True)
 class _Directive:
-    """pattern: what is read, one group. write: what is written. resolution_seconds: how finely it tells time."""
+    """Directive of a format. pattern: regular expression with one group. write: its number in a text. resolution_seconds:
+    smallest difference of times that it can express."""
 
     pattern: str
     write: Writer
@@ -70,12 +70,12 @@ _DIRECTIVES = {
 }
 _PADS = {"-": "", "_": " ", "0": "0"}
 _EPOCH = Moment(1970, 1, 1)
-# Of the years 1 to 9999.
+# Years 1 to 9999.
 _FIRST, _LAST = ((moment - _EPOCH).total_seconds() * 1000 for moment in (Moment.min, Moment.max))
 
 
 class TimeFormat:
-    """A ``timeFormat``. Raises ConfigError for one with a directive that is not known, or with none."""
+    """A ``timeFormat``. Raises ConfigError if it has an unknown directive, or none."""
 
     def __init__(self, text: str):
         self.text = text
@@ -98,12 +98,12 @@ class TimeFormat:
         return hash(self.text)
 
     def parse(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Milliseconds since 1970 of each text, (N,); NaN for one that is not in this format."""
+        """Milliseconds since 1970 of each text, (N,); NaN if it is not in this format."""
         parts = [self._parsed(texts[start : start + PARSED_AT_ONCE]) for start in range(0, len(texts), PARSED_AT_ONCE)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def format(self, milliseconds: float) -> str:
-        """The text of a moment, cut to whole milliseconds."""
+        """Text of a time in milliseconds since 1970, cut to whole ones."""
         whole = int(np.floor(milliseconds))
         moment = _EPOCH + datetime.timedelta(milliseconds=whole)
         written = []
@@ -148,7 +148,7 @@ class TimeFormat:
 
 
 def _parts_of(text: str) -> Iterator[tuple[str, str]]:
-    """(directive, its padding) or ("", literal text) of a format, in order. Raises ConfigError."""
+    """Parts of a format in order: (directive, padding) or ("", literal text). Raises ConfigError."""
     for literal, directive in re.findall(r"([^%]+)|%([-_0]?.|$)", text, re.DOTALL):
         if literal:
             yield "", literal
@@ -164,7 +164,7 @@ def _parts_of(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_what_is_before(parts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """(directive, the character before it) of each directive."""
+    """Each directive with the character before it."""
     before = ""
     for name, literal in parts:
         if name:

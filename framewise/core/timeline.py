@@ -1,6 +1,6 @@
-"""Time axes of media: Label Studio's regions in seconds, and as frames of any grid.
+"""Time axes of media: conversion of Label Studio's regions to seconds and to frames of any grid, and back.
 
-An axis is in the unit of its medium's regions: frames of a video, samples of a series, seconds of sound.
+The unit of an axis is that of its medium's regions: frames of a video, samples of a series, seconds of sound.
 """
 
 import logging
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 Names = tuple[str, str]  # from_name and to_name of a control
 ReadRegion = tuple[str, tuple[str, ...], Sequence[tuple[Any, Any]]]  # id, labels, intervals
-SAMPLE_SLACK_SECONDS = 1e-6  # what float64 may not resolve of a sample's time
+SAMPLE_SLACK_SECONDS = 1e-6  # rounding error of float64 for a sample's time
 
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """Seconds [start, stop) of a medium. sampled: whether they are the times of a first and a last sample, both included."""
+    """Seconds [start, stop) of a medium. sampled: True if they are the times of a first and a last sample, both included."""
 
     start: float
     stop: float
@@ -41,7 +41,7 @@ class TimeSpan:
 
 @dataclass(frozen=True)
 class SpannedRegion:
-    """A region as it was read: its labels, and its spans in seconds."""
+    """Labels and spans, in seconds, of a region that was read."""
 
     id: str
     labels: tuple[str, ...]
@@ -49,18 +49,18 @@ class SpannedRegion:
 
 
 class Axis(ABC):
-    """Time axis of a file. seconds: its length."""
+    """Time axis of a file. seconds: length of the file."""
 
     seconds: float
 
     @abstractmethod
     def num_frames(self, rate: float) -> int:
-        """Frames of a grid, ``rate`` per second, from its beginning to its end."""
+        """Number of frames of a grid, ``rate`` per second, from beginning to end."""
 
     # In seconds.
 
     def spans(self, result: Sequence[Any], from_name: str) -> list[SpannedRegion]:
-        """Regions of a control in an annotation's result. Raises RegionError for one that is none."""
+        """Regions of a control in an annotation's result. Raises RegionError for an invalid one."""
         found = []
         for name, labels, ends in self._read(result, from_name):
             try:
@@ -71,12 +71,12 @@ class Axis(ABC):
 
     @abstractmethod
     def to_seconds(self, start: Any, end: Any) -> TimeSpan:
-        """Seconds of an interval in the axis' own unit. Raises RegionError for one that cannot be."""
+        """Convert an interval in the axis' own unit to seconds. Raises RegionError for an invalid one."""
 
     @abstractmethod
     def region_of(self, spans: Sequence[TimeSpan], labels: Sequence[str], names: Names, score: float) -> dict[str, Any] | None:
-        """A region of spans, at least one; None if nothing of the medium is in them. Where a region is one interval, it lasts
-        from the first span to the last."""
+        """Region JSON of one or several spans; None if the medium has nothing in them. On media whose regions are single
+        intervals, it lasts from the first span to the last."""
 
     @abstractmethod
     def _read(self, result: Sequence[Any], from_name: str) -> Iterable[ReadRegion]:
@@ -90,33 +90,33 @@ class Axis(ABC):
 
     @abstractmethod
     def regions(self, segments: Sequence[Segment], labels: Sequence[str], names: Names, rate: float) -> list[dict[str, Any]]:
-        """Segments of rows at ``rate`` as Label Studio's JSON. Those in which the medium has nothing are left out."""
+        """Segments of rows at ``rate`` as Label Studio's JSON. Segments in which the medium has nothing are omitted."""
 
 
 @dataclass(frozen=True)
 class FrameAxis(Axis):
-    """Frames of a video, which the labeling config's frame rate numbers from 1."""
+    """Frames of a video, numbered from 1 at the labeling config's frame rate."""
 
     frame_rate: float
     seconds: float
 
     def num_frames(self, rate: float) -> int:
-        """As long as the editor's timeline at that rate, and at least one."""
+        """Length of the editor's timeline at that rate; at least one."""
         return max(count_frames(self.seconds, rate), 1)
 
     def to_seconds(self, start: int, end: int | None) -> TimeSpan:
-        """Seconds of the frames from start to end, both included; to the last one if ``end`` is None."""
+        """Convert frames from start to end, both included, to seconds; an ``end`` of None means the last one."""
         return TimeSpan((start - 1) / self.frame_rate, (end or max(start, self.num_frames(self.frame_rate))) / self.frame_rate)
 
     def from_seconds(self, span: TimeSpan) -> tuple[int, int]:
-        """First and last frame of a span, from 1 on. Edges go to the nearest frames' edges, so that what met still meets, and
-        no span vanishes; samples are in the frames that they are in."""
+        """First and last frame, from 1, of a span. Its ends are rounded to the nearest edges of frames, so adjacent spans stay
+        adjacent, and no span vanishes. A sample belongs to the frame that contains it."""
         rate, last = self.frame_rate, self.num_frames(self.frame_rate)
         if span.sampled:
             start, end = (int((x + SAMPLE_SLACK_SECONDS) * rate) + 1 for x in (span.start, span.stop))
         else:
             start, end = js_round(span.start * rate) + 1, js_round(span.stop * rate)
-            if end < start:  # shorter than a frame: the one that its middle is in
+            if end < start:  # shorter than a frame: use the one that contains its middle
                 start = end = int((span.start + span.stop) / 2 * rate) + 1
         start = min(max(start, 1), last)
         return start, min(max(end, start), last)
@@ -143,7 +143,7 @@ class FrameAxis(Axis):
 
 @dataclass(frozen=True)
 class SampleAxis(Axis):
-    """Samples of a series. own_rate: of the grid on which each frame has a sample, but for those in gaps."""
+    """Samples of a series. own_rate: frame rate at which each frame outside of gaps has a sample."""
 
     times: SeriesTimes
     own_rate: float | None = None
@@ -157,7 +157,7 @@ class SampleAxis(Axis):
         return self.times.num_frames(rate)
 
     def to_seconds(self, start: Any, end: Any) -> TimeSpan:
-        """Seconds of the samples from start to end, both included, as they stand in a region."""
+        """Convert samples from start to end, both included, as written in a region, to seconds."""
         times = self.times
         first, last = ((times.read(value) - float(times.native[0])) / times.units_per_second for value in (start, end))
         if last < first:
@@ -165,7 +165,7 @@ class SampleAxis(Axis):
         return TimeSpan(first, last, sampled=True)
 
     def from_seconds(self, span: TimeSpan) -> tuple[int, int] | None:
-        """First and last sample in a span; None if there is none."""
+        """First and last sample in a span; None if it contains none."""
         seconds, slack = self.times.seconds, self.times.slack_seconds
         first = int(seconds.searchsorted(span.start - slack, side="left"))
         if span.sampled:
@@ -188,7 +188,7 @@ class SampleAxis(Axis):
         found = []
         for segment in segments:
             label, frames = labels[segment.label_index], (segment.index + 1, segment.stop)
-            # A region needs a sample to begin at. Between two samples of a slow sensor there is none, nor in a gap.
+            # A region must begin at a sample. A span between two samples of a slow sensor, or in a gap, has none.
             samples = self.times.samples_in(*frames, rate)
             if samples is None and rate != self.own_rate:
                 samples = self.times.instant_in(*frames, rate)

@@ -1,4 +1,4 @@
-"""A project's labeling config -> typed settings of its controls."""
+"""Reading of a project's labeling config into typed settings of its controls."""
 
 from framewise.labeling_config.control_settings import ControlSettings, LabelSettings, SeriesSettings, match_classes
 from framewise.labeling_config.groups import sync_groups, training_keys

@@ -1,4 +1,4 @@
-"""Settings of a control tag, as they were read from the labeling config."""
+"""Settings of a control tag."""
 
 import difflib
 import hashlib
@@ -17,18 +17,18 @@ from framewise.core.series_time import MILLISECONDS, SeriesTimes
 from framewise.core.task_fields import attribute_value, field_value
 from framewise.core.time_format import TimeFormat
 
-# What a change of does not make a trained version another one: how long to train, and what is done with its scores.
+# Parameters that do not affect which version a training starts from: length of the training, use of the scores.
 OF_NO_VERSION = (
     "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
     "model_score_threshold", "model_skip",
 )  # fmt: skip
-# A label so near to a class is taken for that class, misspelt; else for a label of the user's own.
+# A label this similar to a class is taken for a misspelling of it; otherwise for the user's own label.
 NEAR_CLASS = 0.8
 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """A label as annotations name it (its alias, if it has one) and the backbone's classes that stand for it."""
+    """A label as named in annotations (by its alias, if it has one), and the backbone's classes for it."""
 
     name: str
     predicted_values: tuple[str, ...]
@@ -36,9 +36,9 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class SeriesSettings:
-    """Settings of a TimeSeries tag. time_column: "" for none, then a row is a second. is_date: whether its times are dates,
-    counted in milliseconds. sep: between columns, "" if that is to be found out. inline: whether the task's data holds the
-    series itself (valueType="json"), not its address. channels: their columns, by name or number."""
+    """Settings of a TimeSeries tag. time_column: "" for none, which means one row per second. is_date: True if times are
+    dates, in milliseconds. sep: separator of columns, "" to detect it. inline: True if the task's data holds the series itself
+    (valueType="json") instead of its address. channels: their columns, by name or number."""
 
     time_column: str
     time_format: str
@@ -48,20 +48,20 @@ class SeriesSettings:
     channels: tuple[str, ...]
 
     def times(self, native: npt.NDArray[np.float64]) -> SeriesTimes:
-        """Times of a series that was read in this way, from their native values (N,)."""
+        """Times of a series with these settings, from native values (N,)."""
         form = TimeFormat(self.time_format) if self.time_format else None
         return SeriesTimes(native, MILLISECONDS if self.is_date else 1.0, form, whole=not self.time_column)
 
 
 @dataclass(frozen=True)
 class ControlSettings:
-    """A control tag on a medium: ``tag`` is one of ``MEDIA``. frame_rate_text: of a video. series: of a time series.
+    """Settings of a control tag on a medium. tag: one of ``MEDIA``. frame_rate_text: of a video. series: of a time series.
 
-    value_key: the field of the task's data that holds the media, without its ``$``; with it where there is text around; "" for
-    the whole of the data. sync: the name of the group whose media play together.
-    labels: those that are learned and predicted. unreviewed: names of the others, whose regions hide what they cover from
-    learning. notes: sentences on attributes that do nothing. beside: names of all controls on media in the labeling config,
-    this one and skipped ones included; empty if they are not known.
+    value_key: field of the task's data that holds the media, without ``$``; with it if there is text around it; "" if the whole
+    data is the medium. sync: name of the group whose media play together.
+    labels: those that are learned and predicted. unreviewed: names of labels whose regions are excluded from learning.
+    notes: sentences on attributes without effect. beside: names of all controls on media in the labeling config, including this
+    one and skipped ones; empty if unknown.
     """
 
     tag: str
@@ -83,7 +83,7 @@ class ControlSettings:
 
     @property
     def region_names(self) -> list[str]:
-        """All labels that a region may have, those that are not learned included."""
+        """All labels that a region may have, including those that are not learned."""
         return [*self.label_names, *self.unreviewed]
 
     @property
@@ -92,7 +92,7 @@ class ControlSettings:
 
     @property
     def kind(self) -> MediaKind:
-        """The kind of media that it is on."""
+        """Kind of media that the control is on."""
         return MEDIA[self.tag]
 
     @property
@@ -105,7 +105,7 @@ class ControlSettings:
         return bool(self.series and self.series.inline)
 
     def frame_rate(self, task_data: Mapping[str, Any]) -> float:
-        """Frames per second of a task, as the editor reads it. Raises RequestError for one that cannot be."""
+        """Frames per second of a task, as the editor reads them. Raises RequestError for an invalid value."""
         text = attribute_value(self.frame_rate_text, task_data) if self.frame_rate_text else None
         if not isinstance(text, str | int | float | None):
             raise RequestError(f"Video {self.to_name!r}: frameRate must be a number, found {brief(text)}")
@@ -115,7 +115,7 @@ class ControlSettings:
             raise RequestError(f"Video {self.to_name!r}: {error}") from None
 
     def media_source(self, task_data: Mapping[str, Any]) -> str:
-        """Source of the task's video, series or audio; an inline series itself, as JSON. Raises RequestError if it has none."""
+        """Address of the task's video, series or audio; of an inline series its JSON. Raises RequestError if it has none."""
         source = self.media_value(task_data)
         if self.is_inline:
             return _inline(source, self.value_key)
@@ -126,31 +126,31 @@ class ControlSettings:
         return source.strip()
 
     def has_media(self, task_data: Mapping[str, Any]) -> bool:
-        """True if a task has something where the address of its video, series or audio should be."""
+        """True if the task has a value for its video, series or audio."""
         return self.media_value(task_data) not in (None, "")
 
     def media_value(self, task_data: Mapping[str, Any]) -> Any:
-        """Value of a task where the address of its video, series or audio should be, or an inline series; None if missing."""
+        """Value of a task that should be the address of its video, series or audio, or an inline series; None if missing."""
         if not self.value_key:
             return task_data
         return attribute_value(self.value_key if "$" in self.value_key else f"${self.value_key}", task_data)
 
     def group_value(self, task_data: Mapping[str, Any]) -> str | None:
-        """Value of the field that ``model_group`` names, as text; None where it names none or the task has no value there."""
+        """Value of the field named by ``model_group``, as text; None if there is no such parameter or value."""
         name = self.parameters["model_group"]
         value = field_value(name[1:], task_data) if name else None
-        # A number in an import of JSON is text in one of CSV.
+        # Numbers of JSON imports are text in CSV imports.
         text = value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True)
         return text or None
 
     def training_key(self) -> str:
-        """Changes when a version that was trained before is not the one that a training would begin with now."""
+        """Key of the settings that decide which version a training starts from."""
         parameters = {name: value for name, value in self.parameters.items() if name not in OF_NO_VERSION}
         learned = [self.from_name, self.value_key, self.frame_rate_text, self.label_names, self.unreviewed, parameters]
         return json.dumps(learned + self._of_series(), sort_keys=True)
 
     def prediction_key(self) -> str:
-        """Changes when anything that shapes a prediction besides the trained weights changes."""
+        """Key of all settings that affect predictions of a trained version."""
         names = ("model_score_threshold", "model_path", "model_crop", "model_trainable")
         shape = [self.from_name, self.to_name, self.frame_rate_text, [(x.name, x.predicted_values) for x in self.labels]]
         shape += self._of_series()
@@ -161,7 +161,7 @@ class ControlSettings:
 
 
 def _inline(value: Any, key: str) -> str:
-    """A series in a task's data as JSON text, the same for equal ones. Raises RequestError."""
+    """Canonical JSON text of a series in a task's data. Raises RequestError."""
     try:
         columns = json.loads(value) if isinstance(value, str) else value
         if isinstance(columns, Mapping):
@@ -175,9 +175,9 @@ def _inline(value: Any, key: str) -> str:
 
 
 def match_classes(control: ControlSettings, class_names: Mapping[int, str]) -> dict[str, list[int]]:
-    """For simple mode: label name -> the backbone's classes that stand for it, compared without case; ``_`` is a space.
+    """Classes of the backbone for each label, in simple mode: compared ignoring case, with ``_`` as a space.
 
-    Raises ConfigError if not one label matches.
+    Raises ConfigError if no label matches.
     """
     by_name = {_plain(name): index for index, name in class_names.items()}
     matched = {

@@ -1,4 +1,4 @@
-"""Controls that are learned together: those on media that play in sync."""
+"""Sync groups: controls on media that play in sync, which are learned together."""
 
 import json
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from typing import Any
 from framewise.core.errors import ConfigError
 from framewise.labeling_config.control_settings import ControlSettings
 
-# What controls that are learned together must agree on: how their annotations, which become one, are to be taken.
+# Parameters that must be equal in a group, because its annotations are merged.
 TAKEN_TOGETHER = ("model_unmarked", "model_marks", "model_group")
 
 
 def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSettings]]:
-    """Controls that learn together, in the order of the config: those that learn, by the default learner, on several media that
-    play in sync.
+    """Groups of controls that learn together, in the order of the config: trainable controls with the default learner on
+    several media that play in sync.
 
-    ``sync`` is a name that media share. Earlier it was another tag's name: two tags that name each other are one group.
+    ``sync`` is a name that media share. In older configs it is another tag's name: tags that refer to each other are one group.
     """
     learning = [c for c in controls if c.trainable and c.parameters["model_classifier_type"] == "auto" and c.sync]
     names = {c.to_name: c.sync for c in learning}
@@ -31,7 +31,7 @@ def sync_groups(controls: Sequence[ControlSettings]) -> list[list[ControlSetting
 
 
 def check_together(members: Sequence[ControlSettings]) -> None:
-    """Raises ConfigError for controls of one sync group that take annotations differently, which become one."""
+    """Raises ConfigError if controls of one sync group interpret annotations differently."""
     first, names = members[0], " and ".join(repr(member.from_name) for member in members)
     for name in TAKEN_TOGETHER:
         values = [member.parameters[name] for member in members]
@@ -53,7 +53,7 @@ def _as_written(value: Any) -> str:
 
 
 def training_keys(controls: Sequence[ControlSettings]) -> set[str]:
-    """``training_key`` of each control that learns by itself, and one for each group that learns together."""
+    """Training keys: ``training_key`` of each single control, and one for each sync group."""
     groups = sync_groups(controls)
     together = {member.from_name for members in groups for member in members}
     alone = {c.training_key() for c in controls if c.trainable and c.from_name not in together}

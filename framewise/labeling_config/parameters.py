@@ -1,4 +1,4 @@
-"""Attributes of control tags: the one table that is parsed, refused and printed in the documentation by."""
+"""Table of the attributes of control tags, used for parsing, error messages and documentation."""
 
 import difflib
 import math
@@ -15,10 +15,10 @@ CLASSIFIERS = ("auto", "lstm")
 MARKS = ("intervals", "points")
 PREFIX = "model_"
 OF_CLASSIFIER = "model_classifier_"
-# Attributes without effect on media that have no pictures, and on a control that does not learn.
+# Attributes without effect on media without pictures, and on controls that do not learn.
 OF_PICTURES = ("model_path", "model_crop")
 OF_LEARNING = ("model_unmarked", "model_marks", "model_group")
-# Words of a name that say nothing of which parameter is meant; and those that say too little by themselves.
+# Words of a name that do not identify a parameter; and words that identify one only together with others.
 FILLERS = ("min", "max", "num", "number", "n", "of", "the", "default", "lstm", "network")
 GENERIC = {"classifier", "type", "size"}
 
@@ -63,7 +63,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 def _task_field(text: str) -> str | None:
-    """A field of the task data as the config writes it, "$name"; None for no text."""
+    """Field of the task data as written in the config, "$name"; None for an empty text."""
     text = text.strip()
     if text and (not text.startswith("$") or len(text) < 2):
         raise ValueError('"$field" with a field of the task data')
@@ -72,9 +72,10 @@ def _task_field(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Parameter:
-    """An attribute of a control tag. ``parse`` raises ValueError with what was expected. choices: its values, if few.
+    """Attribute of a control tag. parse: raises ValueError with a description of what was expected. choices: its values, if
+    few.
 
-    words: those that stand for it in other programs' names, by which a wrong name is understood.
+    words: words of similar names in other programs, by which misspelt or wrong names are recognised.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Parameter:
 
     @property
     def suffix(self) -> str:
-        """The name without what all of them begin with."""
+        """The name without the common prefix."""
         return self.name.removeprefix(PREFIX)
 
 
@@ -201,10 +202,10 @@ DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 def read_parameters(attributes: Mapping[str, str], where: str, has_pictures: bool) -> tuple[dict[str, Any], list[str]]:
-    """Values of all parameters, and sentences on attributes that do nothing as the control is set up.
+    """Values of all parameters, and sentences for the user on attributes that have no effect with the control's other settings.
 
-    Of those, neither an unknown name nor the value matters. Raises ConfigError for a parameter that is misspelt, and for the
-    value of one that has an effect.
+    Neither the names nor the values of such attributes matter. Raises ConfigError for a misspelt name, and for an invalid value
+    of a parameter that has an effect.
     """
     values, wrong = dict(DEFAULTS), {}
     for name in _ours(attributes):
@@ -242,7 +243,7 @@ def _ours(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _meant(name: str) -> str | None:
-    """The parameter that a name is a misspelling of, or a wording of; None if it is none."""
+    """Parameter that a misspelt or wrong name refers to; None if there is none."""
     wording = name.removeprefix(PREFIX)[:80]
     found = {p.suffix: p.name for p in PARAMETERS if _says(wording, p)}
     near = difflib.get_close_matches(wording, found, n=1, cutoff=0.0)
@@ -253,7 +254,7 @@ def _meant(name: str) -> str | None:
 
 
 def _says(wording: str, parameter: Parameter) -> bool:
-    """True if all words of a name are a parameter's, and one of them is not just any attribute's."""
+    """True if all words of a name belong to a parameter, and at least one is specific to it."""
     words = [word for word in wording.split("_") if word not in FILLERS]
     own = parameter.suffix.split("_")
     meant = [
@@ -265,7 +266,7 @@ def _says(wording: str, parameter: Parameter) -> bool:
 def _unused(
     attributes: Mapping[str, str], parameters: Mapping[str, Any], has_pictures: bool
 ) -> list[tuple[Sequence[str], str]]:
-    """Names of attributes of a control that do nothing as it is set up, and why."""
+    """Names of attributes of a control that have no effect with its other settings, and why."""
     given = list(_ours(attributes))
     unknown = [name for name in given if name not in DEFAULTS]
     of_pictures = [name for name in given if name in OF_PICTURES and not has_pictures]

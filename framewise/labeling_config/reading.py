@@ -1,4 +1,4 @@
-"""A project's labeling config, read into typed settings of the controls that this backend fills in."""
+"""Reading of a project's labeling config into typed settings of the controls that this backend supports."""
 
 import difflib
 import itertools
@@ -20,29 +20,29 @@ from framewise.labeling_config.control_settings import ControlSettings, LabelSet
 from framewise.labeling_config.groups import check_together, sync_groups
 from framewise.labeling_config.parameters import DEFAULTS, OF_PICTURES, PREFIX, read_parameter, read_parameters
 
-UNREVIEWED = "unreviewed"  # the one role that a label may have besides being learned
-# A labeling config is written by hand; this is far above any, and far below what would take long to parse.
+UNREVIEWED = "unreviewed"  # the only value of model_role
+# Labeling configs are written by hand: this is far above their sizes, and still fast to parse.
 MAX_CONFIG_CHARS = 1_000_000
 VALUE_TYPES = ("url", "json")
-# The names that the editor has for separators of columns; of another text it takes the first character.
+# The editor's names of column separators; of any other text it uses the first character.
 SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "dot": ".", "auto": ""}
 MAX_CHANNELS = 200
-# A label is a column of arrays with a row a frame, and a control is a network: far above any that people annotate with.
+# Every label is a column of arrays with one row per frame, and every control a model. Far above what people use.
 MAX_LABELS = 1000
 MAX_CONTROLS = 20
 
 
 def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list[ControlSettings]:
-    """Settings of every control on a medium, see ``MEDIA``, that is not skipped.
+    """Settings of every control on a medium of ``MEDIA`` that is not skipped.
 
-    Entities and external references are never resolved. Raises ConfigError that says what cannot work and how to mend it.
+    Entities and external references are never resolved. Raises ConfigError with the problem and its cure.
     """
     root = parse_xml(xml)
     objects = _objects(root)
     repeated = {e for repeater in root.iter("Repeater") for e in repeater.iter()}
     found = [e for e in root.iter() if _is_control(e, objects)]
     read = [e for e in found if not _is_skipped(e)]
-    # A <Labels> on an <Audio> is in many configs for people alone.
+    # Many configs have a <Labels> on an <Audio> for annotators only.
     read = [e for e in read if MEDIA[e.tag].only_here or _is_addressed(e)] or read
     controls = [_read_control(e, objects, default_score_threshold) for e in read]
     in_repeaters = {c.from_name for c, e in zip(controls, read, strict=True) if e in repeated}
@@ -75,15 +75,15 @@ def read_labeling_config(xml: str, default_score_threshold: float = 0.5) -> list
 
 
 def read_interval_controls(xml: str) -> list[ControlSettings]:
-    """Settings of every control whose regions are intervals in time, those that ``read_labeling_config`` skips as well. May be
-    empty. Raises ConfigError."""
+    """Settings of every control whose regions are intervals in time, including those that ``read_labeling_config`` skips. May
+    be empty. Raises ConfigError."""
     root = parse_xml(xml)
     objects = _objects(root)
     return [_read_control(e, objects, 0.5) for e in root.iter() if _is_control(e, objects)]
 
 
 def _objects(root: Element) -> dict[Any, Element]:
-    """Tags that show something of a task's data, by name."""
+    """Tags that display a task's data, by name."""
     return {attributes_of(e).get("name"): e for e in root.iter() if e.tag in MEDIA_TAGS or "value" in attributes_of(e)}
 
 
@@ -106,9 +106,9 @@ def _is_addressed(element: Element) -> bool:
 
 
 def parse_xml(xml: str, with_comments: bool = False) -> Element:
-    """The root of a labeling config, its tags by the names in ``TAGS``: the editor does not look at their case.
+    """Root element of a labeling config, with tags normalised to the names in ``TAGS``, because the editor ignores their case.
 
-    Raises ConfigError for what is no XML, or has what is not allowed.
+    Raises ConfigError for invalid XML and for forbidden constructs.
     """
     if not isinstance(xml, str) or not xml.strip():
         raise ConfigError("the labeling config is empty; expected XML with TimelineLabels on a Video")
@@ -123,13 +123,13 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
     except (DefusedXmlException, ValueError) as error:
         raise ConfigError(f"the labeling config has a DTD, entities or other things that are not allowed: {error}") from None
     for element in root.iter():
-        if isinstance(element.tag, str):  # that of a comment is a function
+        if isinstance(element.tag, str):  # the tag of a comment is a function
             element.tag = TAGS.get(element.tag.lower(), element.tag)
     return root
 
 
 def _missing_control(root: Element, objects: Mapping[Any, Element]) -> str:
-    """A cure for a labeling config without a control for labels in time."""
+    """Advice for a labeling config without a control for labels in time."""
     taken = {attributes_of(e).get("name") for e in root.iter()}
     names = itertools.chain(["labels"], (f"labels{number}" for number in itertools.count(2)))
     free = next(name for name in names if name not in taken)
@@ -149,7 +149,7 @@ def _tag_list(root: Element) -> str:
 
 
 def attributes_of(element: Element) -> dict[str, str]:
-    """Attributes by lower-case name: Label Studio's editor does not look at case (frameRate is framerate)."""
+    """Attributes by lower-case name: Label Studio's editor ignores case (frameRate is framerate)."""
     return {name.lower(): value for name, value in element.attrib.items()}
 
 
@@ -183,7 +183,7 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
 
 
 def _check_classifier(control: ControlSettings) -> None:
-    """Raises ConfigError for frames to be left out of the learning of a network that cannot leave any out."""
+    """Raises ConfigError for settings that exclude frames from learning with a network that cannot exclude any."""
     if not control.trainable or control.parameters["model_classifier_type"] == "auto":
         return
     given = {name: control.parameters[name] for name in ("model_unmarked", "model_marks")}
@@ -225,12 +225,12 @@ def _read_series(element: Element, where: str) -> SeriesSettings:
 
 
 def has_dates(attributes: Mapping[str, str]) -> bool:
-    """True if the editor takes the times of a <TimeSeries> for dates, and counts in milliseconds. By lower-case names."""
+    """True if the editor reads the times of a <TimeSeries> as dates, in milliseconds. Attributes are by lower-case name."""
     return bool(attributes.get("timeformat")) or attributes.get("timedisplayformat", "")[:1].isalpha()
 
 
 def separator_of(text: str) -> str:
-    """The character between columns, as the editor reads ``sep``; "" where it is to be found out."""
+    """Separator of columns, as the editor reads ``sep``; "" to detect it."""
     if len(text) > 1:
         return SEPARATORS.get(text, text[0])
     return text or ","
@@ -254,7 +254,7 @@ def _value_key(media: Element, where: str, series: SeriesSettings | None) -> str
     """Field of the task's data that a medium's ``value`` names; see ``ControlSettings``. Raises ConfigError."""
     value = _value_of(media).strip()
     if not value and series and series.inline:
-        return ""  # the task's data are the series
+        return ""  # the task's whole data is the series
     if not value:
         raise ConfigError(
             f'{where} has no value: add value="${media.tag.lower()}", with the field of the task data that holds the address'
@@ -265,13 +265,13 @@ def _value_key(media: Element, where: str, series: SeriesSettings | None) -> str
 
 
 def _value_of(element: Element) -> str:
-    """The ``value`` of a tag. As in the editor, text inside of a tag without others is its value."""
+    """The ``value`` of a tag. As in the editor, this may be the text inside a tag without child elements."""
     inside = "" if len(element) else (element.text or "").strip()
     return inside or attributes_of(element).get("value", "")
 
 
 def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...], tuple[str, ...]]:
-    """Labels that are learned, and names of those that are unreviewed."""
+    """Labels that are learned, and names of labels that mark rows as unreviewed."""
     labels, unreviewed = [], []
     for child in element.iter("Label"):
         attributes = attributes_of(child)
@@ -304,9 +304,9 @@ def _read_labels(element: Element, where: str) -> tuple[tuple[LabelSettings, ...
 
 
 def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
-    """True if a label's regions hide what they cover. Raises ConfigError for another role, or a misspelt attribute."""
+    """True if a label's regions mark rows as unreviewed. Raises ConfigError for another role, or a misspelt attribute."""
     for name in attributes:
-        # Other attributes of that beginning, such as Label Studio's own model_index, are left alone.
+        # Other attributes with that prefix, such as Label Studio's own model_index, are ignored.
         if name != "model_role" and difflib.get_close_matches(name, ["model_role"], cutoff=0.8):
             raise ConfigError(f"{where}: unknown attribute {name!r}; did you mean 'model_role'?")
     role = attributes.get("model_role", "").strip().lower()
@@ -316,9 +316,9 @@ def _is_unreviewed(attributes: Mapping[str, str], where: str) -> bool:
 
 
 def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | None:
-    """from_name -> (name, other attributes) of each <Label>, in order, of every control on a medium; None for what is no XML.
+    """Labels of every control on a medium: from_name -> [(name, other attributes)], in order; None for invalid XML.
 
-    Whether the rest of the labeling config can work does not matter: annotations are made all the same.
+    The rest of the labeling config need not be valid: it can be annotated with all the same.
     """
     try:
         root = parse_xml(xml)
@@ -330,7 +330,7 @@ def read_label_tags(xml: str) -> dict[str, list[tuple[str, dict[str, str]]]] | N
 
 
 def read_frame_rates(xml: str) -> dict[str, str | None]:
-    """from_name -> ``frameRate`` of the video that a control is on, as it is written, None where it is not; {} for no XML."""
+    """Written frame rates: from_name -> ``frameRate`` of the control's video, None if it has none; {} for invalid XML."""
     try:
         root = parse_xml(xml)
     except ConfigError:
