@@ -1,1 +1,1 @@
-"""Sources and contents of a task's media files."""
+"""Media files of tasks: their addresses, and their contents."""

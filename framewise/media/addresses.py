@@ -1,8 +1,8 @@
-"""Addresses that may be asked for media, and connections to nothing but the address that was checked.
+"""Allowed addresses of media, and connections pinned to the addresses that were checked.
 
-An address in a task comes from a stranger, and so does the answer of the name server that the stranger chose. Therefore a
-name is resolved once, every answer is checked, and the connection goes to a checked number, not to the name again. Names are
-left to TLS and to the Host header.
+Addresses in tasks are untrusted, and so are the answers of the name servers that they lead to. Therefore a name is resolved
+once, every result is checked, and the connection goes to a checked IP address rather than to the name again. The name is used
+only for TLS and the Host header.
 """
 
 import ipaddress
@@ -28,8 +28,8 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 Connect = Callable[[str, int, float], httpcore.NetworkStream]
 
-# Services that give secrets of a machine in a cloud to whoever asks from it: only listed word for word. Some lie in networks
-# that are public (168.63.129.16 of Azure), some in networks that one may well list (fd00::/8).
+# Metadata services of clouds, which give a machine's secrets to any program on it: allowed only if listed by their exact
+# address. Some are in public networks (168.63.129.16 of Azure), some in networks that users may list (fd00::/8).
 METADATA_SERVICES = frozenset(
     ipaddress.ip_address(address)
     for address in (
@@ -44,7 +44,7 @@ METADATA_SERVICES = frozenset(
         "192.0.0.192",  # Oracle
     )
 )
-# IPv6 addresses that stand for an IPv4 address: what counts is where they lead.
+# IPv6 addresses that embed an IPv4 address, which is the one that is checked.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Tunnels to IPv4 addresses of the sender's choice. https://www.iana.org/assignments/ipv6-unicast-address-assignments
 LOCAL_FILES = ("/local-files", "/local-files/")  # how Label Studio's addresses of them end, before the query
@@ -54,10 +54,10 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-
 
 
 class MediaHosts:
-    """Hosts from which media may be fetched, as MEDIA_HOSTS lists them.
+    """Hosts from which media may be fetched, listed in MEDIA_HOSTS.
 
-    An entry is a name, ``*.example.org`` for the names below one, ``*`` for any, an address, or a network
-    (``192.168.1.0/24``). Names and ``*`` allow public addresses alone; an address or a network allows itself.
+    An entry is a name, ``*.example.org`` for all names below one, ``*`` for any name, an IP address, or a network
+    (``192.168.1.0/24``). Names and ``*`` allow only public addresses; an address or a network allows itself.
     """
 
     def __init__(self, entries: Iterable[str]):
@@ -69,14 +69,14 @@ class MediaHosts:
                 self._names.add(entry if entry == "*" else _name_of_entry(entry))
 
     def may_ask(self, host: str) -> bool:
-        """True if a host, as ``host_of`` gives it, is listed."""
+        """True if a host, as returned by ``host_of``, is listed."""
         literal = as_address(host)
         if "*" in self._names or host in self._names or (literal and self._lists(literal)):
             return True
         return not literal and any(name.startswith("*.") and host.endswith(name[1:]) for name in self._names)
 
     def may_reach(self, address: Address) -> bool:
-        """True if an address may be connected to: a public one, or one that is listed as address or by its network."""
+        """True if connections to an IP address are allowed: it is public, or it or its network is listed."""
         address = _without_disguise(address)
         if address in METADATA_SERVICES:
             return any(network.num_addresses == 1 and address in network for network in self._networks)
@@ -110,7 +110,7 @@ def _is_public(address: Address) -> bool:
 
 
 def as_address(host: str) -> Address | None:
-    """The number that a host is, also in the spellings of inet_aton that systems still understand (``127.1``,
+    """IP address of a numeric host, including the spellings of inet_aton that systems still accept (``127.1``,
     ``2130706433``, ``0x7f.1``); None for a name."""
     try:
         return ipaddress.ip_address(host)
@@ -123,10 +123,10 @@ def as_address(host: str) -> Address | None:
 
 
 def checked_url(url: str) -> httpx.URL:
-    """A URL, read once for all: what is checked is what is connected to. Its user is gone, for nobody shall get it.
+    """Parse a URL once, so that the checked URL is the one that is used. User and password are removed.
 
-    Raises MediaError for one that is not of the web: another scheme, no host, a port that none can have, a backslash, which
-    readers of URLs take for different things.
+    Raises MediaError for another scheme than http and https, a missing host, an invalid port, and backslashes, which parsers of
+    URLs interpret differently.
     """
     try:
         read = httpx.URL(url)
@@ -134,18 +134,18 @@ def checked_url(url: str) -> httpx.URL:
         usable = read.scheme in ("http", "https") and (read.port is None or 0 < read.port < 65536) and "\\" not in url
         if usable and "%" not in host and (_HOST_NAME.fullmatch(host) or as_address(host)):
             return read.copy_with(userinfo=b"", fragment=None)
-    except (httpx.InvalidURL, ValueError, TypeError):  # their texts show parts of the address, which may be secret
+    except (httpx.InvalidURL, ValueError, TypeError):  # their messages contain parts of the address, which may be secret
         pass
     raise MediaError(f"{shown(url)!r} is not an address: expected http or https, and a host")
 
 
 def host_of(url: httpx.URL) -> str:
-    """A URL's host as it is compared: in ASCII, lower case, without the dot of the root."""
+    """Host of a URL in canonical form: ASCII, lower case, without a final dot."""
     return url.raw_host.decode("ascii").lower().rstrip(".")
 
 
 def shown(url: str | httpx.URL) -> str:
-    """A URL without its user and query, which may carry secrets; with the path that Label Studio has in that of local files."""
+    """A URL without user and query, which may contain secrets, but with Label Studio's path of a local file."""
     try:
         parts = httpx.URL(url)
         file = parts.params.get("d") if parts.path.endswith(LOCAL_FILES) else None
@@ -159,26 +159,26 @@ def shown(url: str | httpx.URL) -> str:
 
 
 def system_resolver(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the system finds them. Raises OSError."""
+    """IP addresses of a name from the system's resolver. Raises OSError."""
     return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
 def system_connect(address: str, port: int, timeout: float) -> httpcore.NetworkStream:
-    """A TCP connection. Raises httpcore.ConnectError, httpcore.ConnectTimeout."""
+    """Open a TCP connection. Raises httpcore.ConnectError, httpcore.ConnectTimeout."""
     return httpcore.SyncBackend().connect_tcp(address, port, timeout)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Name resolution and connections; tests put their own in place."""
+    """Name resolution and connections; replaced in tests."""
 
     resolve: Resolve = system_resolver
     connect: Connect = system_connect
 
     def addresses(self, url: httpx.URL, hosts: MediaHosts | None) -> list[str]:
-        """The addresses of a URL's host, each of which ``hosts`` allows; any if that is None.
+        """IP addresses of a URL's host, all allowed by ``hosts``; None allows any.
 
-        Raises MediaForbidden if one is not allowed, MediaUnavailable if the name has none now.
+        Raises MediaForbidden if one of them is not allowed, MediaUnavailable if the name has no address at the moment.
         """
         host, port = host_of(url), url.port or (443 if url.scheme == "https" else 80)
         literal = as_address(host)
@@ -189,7 +189,7 @@ class Network:
         if hosts:
             for address in found:
                 if not hosts.may_reach(ipaddress.ip_address(address)):
-                    # The number is for the log alone: errors are shown to people who may have typed in the address.
+                    # The address goes only into the log: errors are shown to people who may have entered the name.
                     logger.warning("host %r leads to %s, which is not public and not listed in MEDIA_HOSTS", host, address)
                     raise MediaForbidden(
                         f"{shown(url)}: host {host!r} leads to an address that is not public; the log names it. If media may "
@@ -199,8 +199,8 @@ class Network:
 
 
 class Deadline:
-    """The time that a server has for one file: ``first_seconds``, and for each byte that it sends what the slowest server
-    that is waited for would take, up to ``longest_seconds`` in all."""
+    """Time limit of a server for one file: ``first_seconds``, plus time for each received byte at the lowest accepted speed,
+    up to ``longest_seconds`` in total."""
 
     def __init__(self, first_seconds: float, slowest_bytes_per_second: float, longest_seconds: float):
         self._slowest = slowest_bytes_per_second
@@ -211,7 +211,7 @@ class Deadline:
         self._end += num_bytes / self._slowest
 
     def left(self, wanted: float | None) -> float:
-        """Seconds to wait for the next byte, at most ``wanted``. Raises httpcore.ReadTimeout if there are none."""
+        """Seconds to wait for the next byte, at most ``wanted``. Raises httpcore.ReadTimeout if no time is left."""
         left = min(self._end, self._last_end) - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("it sends too slowly, or endlessly")
@@ -219,9 +219,10 @@ class Deadline:
 
 
 class PinnedBackend(httpcore.NetworkBackend):
-    """Connects to one of ``addresses``, whatever host it is asked for, or, if they are None, to that host: a proxy.
+    """Network backend that connects to one of ``addresses`` instead of the requested host; if they are None, to that host, a
+    proxy.
 
-    Every wait is bounded by the deadline, also while a server sends its headers byte by byte.
+    Every wait is limited by the deadline, even while a server sends its headers byte by byte.
     """
 
     def __init__(self, connect: Connect, addresses: Sequence[str] | None, deadline: Deadline):
@@ -247,7 +248,7 @@ class PinnedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection with the deadline on every wait."""
+    """Connection whose waits are all limited by the deadline."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline):
         self._stream = stream
@@ -273,8 +274,8 @@ class _TimedStream(httpcore.NetworkStream):
 
 
 def file_name(source: str) -> str:
-    """The name of the file in an address of task data; Label Studio has it in the query of its local files."""
-    if source.startswith("{"):  # a series in the task's data itself
+    """File name in an address of task data. Label Studio's local files have it in the query."""
+    if source.startswith("{"):  # an inline series
         return "series"
     path = source
     if "://" in source or "/data/" in source:

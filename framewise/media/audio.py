@@ -1,4 +1,4 @@
-"""Sound of an audio or video file: its first audio stream, as one channel at one rate, in parts."""
+"""Decoding of sound: the first audio stream of a file, as one channel at a fixed rate, in parts."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
 MAX_SECONDS = 12 * 3600.0
-# A header may say how long the sound is; MP3 and AAC without one are guessed at by their bit rate, which is no promise.
+# A file that ends long before the duration in its header is truncated. For MP3 and AAC without a header, FFmpeg estimates the
+# duration from the bit rate, which is unreliable.
 GUESSED = {"mp3", "aac"}
 TRUNCATION_SECONDS, TRUNCATION_SHARE = 1.0, 0.02
 
@@ -24,11 +25,10 @@ Samples = npt.NDArray[np.float32]
 
 
 def decode_audio(path: Path) -> Iterator[Samples]:
-    """Samples (n,) in [-1, 1] at SAMPLE_RATE, one part after the other; channels are averaged. Memory does not grow with the
-    length.
+    """Yield samples (n,) in [-1, 1] at SAMPLE_RATE in parts; channels are averaged. Memory does not depend on the length.
 
-    Samples follow each other without gaps from the first one on, as browsers decode a file to draw its waveform.
-    Raises MediaError for a file that has no sound, is damaged, or ends long before its header says.
+    Gaps between samples are ignored, as by browsers that decode a file to draw its waveform.
+    Raises MediaError for a file without sound, a damaged one, or one that ends long before the end in its header.
     """
     count, broken = 0, 0
     with open_container(path, "sound") as container:
@@ -71,10 +71,10 @@ def _audio_stream(container: Any, path: Path) -> Any:
 
 def _resampled(resampler: Any, frame: Any) -> Iterator[Samples]:
     if frame is not None:
-        frame.pts = None  # samples are counted: what a header says of their times may be anything
+        frame.pts = None  # samples are counted, because times in headers are unreliable
     try:
         for part in resampler.resample(frame):
             samples: Samples = part.to_ndarray()[0]
             yield np.nan_to_num(samples, posinf=0.0, neginf=0.0).clip(-1, 1)
-    except (av.FFmpegError, ValueError) as error:  # a stream that changes its layout in the middle
+    except (av.FFmpegError, ValueError) as error:  # the stream changes its layout in the middle
         raise MediaError(f"the sound could not be converted: {error}") from None

@@ -1,4 +1,4 @@
-"""Sound that can be learned from, but that Label Studio's editor cannot show."""
+"""Notes on sound that can be learned from but that Label Studio's editor cannot show."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +20,14 @@ PLAYED = {
 
 
 def sound_facts(path: Path) -> dict[str, Any]:
-    """Facts of a file whose sound could be decoded, as JSON. seconds: 0 if its header does not say how long it is."""
+    """Facts of a file whose sound could be decoded, as JSON. seconds: 0 if the header has no duration."""
     with open_container(path, "sound") as container:
         codec, kind = container.streams.audio[0].codec_context.name, container.format.name
         return {"codec": codec, "container": kind, "seconds": (container.duration or 0) / av.time_base}
 
 
 def sound_notes(name: str, facts: Mapping[str, Any]) -> list[Note]:
-    """Notes on a file that browsers do not play. name: of the file, for its ffmpeg line."""
+    """Notes on a file that browsers do not play. name: of the file, for the ffmpeg command."""
     command = to_flac(name)
     what = [f"the codec {facts['codec']}"] * (facts["codec"] not in PLAYED)
     what += [f"the container {facts['container']}"] * (facts["container"] not in OPENED)

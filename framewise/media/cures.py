@@ -1,4 +1,4 @@
-"""Lines for a shell that make of a file one that browsers play, and words for files that are no video."""
+"""Shell commands that convert a file to one that browsers play, and messages on files that are no videos."""
 
 import re
 import shlex
@@ -8,36 +8,36 @@ from pathlib import Path, PurePath
 from framewise.media.declared import has_index, is_checked_mp4
 
 H264 = "-c:v libx264 -pix_fmt yuv420p -movflags +faststart"
-# Endings of new files for those that have none, by FFmpeg's names of containers.
+# Suffixes of converted files whose originals have none, by FFmpeg's names of containers.
 SUFFIXES = {"mov,mp4,m4a,3gp,3g2,mj2": ".mp4", "avi": ".avi", "flv": ".flv", "mpegts": ".ts", "ogg": ".ogv", "asf": ".wmv"}
-SOUND_IN_MP4 = {"", "aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}  # others only some versions of FFmpeg write
-EVEN_SIZES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 halves colours
+SOUND_IN_MP4 = {"", "aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}  # only some versions of FFmpeg write others
+EVEN_SIZES = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # H.264 stores colours at half the size, so sizes must be even
 
 _PICTURES = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"BM": "a BMP"}
 _UNIT_BEGINS = (b"\0\0\0\1", b"\0\0\1")
-_H264_UNITS, _H265_UNITS = {6, 7, 9}, {0x40, 0x42, 0x46}  # with which a stream begins: parameters, a delimiter, information
-# Other kinds of files, by bytes at their beginning: that FFmpeg converts, and that hold other files.
+_H264_UNITS, _H265_UNITS = {6, 7, 9}, {0x40, 0x42, 0x46}  # first units of a stream: parameters, a delimiter, information
+# First bytes of other kinds of files: those that FFmpeg converts, and archives.
 _CONVERTED = {
     b"\x06\x0e\x2b\x34": "MXF", b"\x1f\x07\x00": "DV", b".RMF": "RealMedia", b"YUV4MPEG2": "Y4M", b"DKIF": "IVF",
     b"nut/multimedia": "NUT", b"FORM": "AIFF", b"caff": "Core Audio", b"#!AMR": "AMR", b".snd": "Sun audio",
 }  # fmt: skip
 _ARCHIVES = {b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"Rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive"}
-_LENGTH = 512  # bytes at a file's beginning that tell of what kind it is
+_LENGTH = 512  # bytes at the beginning of a file that identify its format
 
 
 def converting(name: str, addition: str, filters: Sequence[str] = ()) -> str:
-    """The line that converts a file to H.264 in MP4. addition: to its name. filters: FFmpeg's, in their order."""
+    """Command that converts a file to H.264 in MP4. addition: to its name. filters: of FFmpeg, in order."""
     chosen = f"-vf {shlex.quote(','.join(filters))} " if filters else ""
     return f"ffmpeg -i {shlex.quote(name)} {chosen}{H264} {new_name(name, addition)}"
 
 
 def to_flac(name: str) -> str:
-    """The line that converts the sound of a file to FLAC."""
+    """Command that converts the sound of a file to FLAC."""
     return f"ffmpeg -i {shlex.quote(name)} -vn {new_name(name, 'flac', '.flac')}"
 
 
 def copying(name: str, suffix: str, sound: str = "") -> str:
-    """The line that writes a file anew without converting its pictures. sound: its codec, by FFmpeg's name."""
+    """Command that rewrites a file without converting its pictures. sound: FFmpeg's name of the sound's codec."""
     if suffix != ".mp4":
         codecs = "-c copy"
     else:
@@ -50,7 +50,7 @@ def new_name(name: str, addition: str, suffix: str = ".mp4") -> str:
 
 
 def renamed(text: str, stored: str, name: str) -> str:
-    """A text on a file that is stored under another name, with the name that its user knows; shell lines still work."""
+    """Replace the stored name of a file in a text by the name that its user knows; commands in it still work."""
 
     def other(found: re.Match[str]) -> str:
         option, addition, suffix = found.groups()
@@ -62,7 +62,7 @@ def renamed(text: str, stored: str, name: str) -> str:
 
 
 def about_no_medium(path: Path, what: str, reason: str) -> str:
-    """Reason and cure of a file that could not be opened. what: "a video" or "sound". reason: FFmpeg's. Raises OSError."""
+    """Reason and cure for a file that could not be opened. what: "a video" or "sound". reason: of FFmpeg. Raises OSError."""
     with path.open("rb") as file:
         beginning = file.read(_LENGTH)
     if kind := _other_kind(beginning):
@@ -82,7 +82,7 @@ def about_no_medium(path: Path, what: str, reason: str) -> str:
             "it is a web page or XML); open its address in a browser: does the server ask for a login, or say what is missing?"
         )
     if _is_bare_stream(beginning):
-        # What such a stream says of its rate is wrong in many: pictures are counted.
+        # The rate in such streams is often wrong, so pictures are counted.
         rate = "-vf setpts=N/25/TB -r 25"
         line = f"ffmpeg -i {shlex.quote(path.name)} {rate} {H264} {new_name(path.name, 'h264')}"
         return f"it is H.264 or H.265 without times); put it into MP4, with the rate of its camera in place of 25: {line}"

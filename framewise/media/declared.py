@@ -1,7 +1,7 @@
-"""Checks of an MP4 or QuickTime header, before FFmpeg believes it.
+"""Checks of MP4 and QuickTime headers before FFmpeg reads them.
 
-FFmpeg makes an index of as many entries as a header says, and 2 KB that say "80 million samples of 1 byte" took 4.7 GB.
-Other containers are indexed as they are read: there an entry takes bytes of the file.
+FFmpeg allocates as many index entries as a header declares: 2 KB that declare 80 million samples of 1 byte took 4.7 GB.
+Other containers are indexed while they are read, so each entry takes bytes of the file.
 """
 
 import mmap
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from framewise.core.errors import MediaError
 
-# With what MP4 and QuickTime files begin. Only such a file may be read as one: what has another beginning was not looked at.
+# First boxes of MP4 and QuickTime files. Files with another beginning are not checked, and must not be read as such.
 FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"uuid"}
-# Boxes with a number of samples after so many bytes, counted from their name: ISO 14496-12, 8.7.3.2 and 8.8.8.
+# Boxes that declare a number of samples, this many bytes after their name: ISO 14496-12, 8.7.3.2 and 8.8.8.
 SAMPLE_COUNTS = {b"stsz": 12, b"trun": 8}
 
 UNKNOWN, UNKNOWN_64 = (1 << 32) - 1, (1 << 64) - 1  # for a duration
@@ -39,7 +39,7 @@ def is_checked_mp4(path: Path) -> bool:
 
 
 def has_index(path: Path) -> bool:
-    """True if an MP4 or QuickTime file has the box that says where its pictures are."""
+    """True if an MP4 or QuickTime file has the box with the positions of its pictures."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return any(data[start + 4 : start + 8] == b"moov" for start, _ in _headers(data, len(data)))
 
@@ -59,7 +59,7 @@ def fragments_seconds(path: Path) -> float:
 
 
 def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:
-    """Positions of the outermost boxes, except those with the samples themselves."""
+    """Positions of the outermost boxes, except those that contain samples."""
     start = 0
     while start + 16 <= size:
         length, name = struct.unpack_from(">I4s", data, start)
@@ -73,7 +73,7 @@ def _headers(data: mmap.mmap, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(data: mmap.mmap, name: bytes, distance: int, start: int, stop: int) -> Iterator[int]:
-    """The 32-bit numbers that stand ``distance`` bytes after each beginning of ``name``."""
+    """The 32-bit numbers ``distance`` bytes after each occurrence of ``name``."""
     at = data.find(name, start, stop)
     while at >= 0:
         if at + distance + 4 <= len(data):

@@ -1,7 +1,7 @@
-"""Fetching a file over HTTP to disk, for as long as somebody needs it there.
+"""Downloads of files over HTTP, which are deleted when no longer in use.
 
-Streamed, bounded in time and size, written under a temporary name and renamed. Of what was fetched a small record stays: its
-hash and the server's validators. So a file that did not change is known again although its bytes are gone.
+They are streamed, limited in time and size, written under a temporary name and renamed. A small record of each download is
+kept: its hash and the server's validators. With it, an unchanged file is recognised although its bytes were deleted.
 """
 
 import hashlib
@@ -36,11 +36,11 @@ RECORD_NAME = "record.json"
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of what a server may cost.
+    """Limits of downloads.
 
-    A fetch ends after first_seconds + bytes / slowest_bytes_per_second, after longest_seconds, or after max_bytes, whichever is
-    first: no server, however slow, holds a worker for longer, and none fills the disk, of which reserve_bytes stay free.
-    connect_seconds and silence_seconds (between two bytes) make one that is gone noticed sooner.
+    A download ends after first_seconds + bytes / slowest_bytes_per_second, after longest_seconds, or after max_bytes, whichever
+    comes first, so a slow server cannot occupy a worker, and none can fill the disk, of which reserve_bytes stay free.
+    connect_seconds and silence_seconds (between two bytes) detect unreachable servers sooner.
     """
 
     connect_seconds: float = 10.0
@@ -60,8 +60,8 @@ QUICK = Limits(connect_seconds=2.0, silence_seconds=2.0, first_seconds=5.0)
 
 @dataclass(frozen=True)
 class Permit:
-    """Permissions for an address. headers: sent besides. hosts: the addresses its host may have, None for Label
-    Studio itself, whose address an administrator wrote. vouches: its redirects may lead to hosts that are not listed."""
+    """Permissions for an address. headers: additional ones to send. hosts: allowed hosts and addresses; None for Label Studio
+    itself, whose address an administrator set. vouches: True if its redirects may lead to hosts that are not listed."""
 
     headers: dict[str, str] = field(default_factory=dict)
     hosts: MediaHosts | None = None
@@ -74,8 +74,8 @@ Rule = Callable[[httpx.URL, Permit | None], Permit]
 
 @dataclass(frozen=True)
 class Remote:
-    """A file elsewhere. name: for messages. key: what its record is found by. cloud: ``url`` tells where the file is, at an
-    address that is signed anew each time; a record then counts for the place that it is of, without the signature."""
+    """A file on a server. name: for messages. key: of its record. cloud: True if ``url`` redirects to the file's address,
+    which is signed anew each time; its record is then tied to that address without the signature."""
 
     url: httpx.URL
     name: str
@@ -89,7 +89,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Record:
-    """Record of a file that was fetched. ``sha256`` identifies the content; ``place`` is where it was, without query."""
+    """Record of a download. sha256: identifies the content. place: its address without query."""
 
     sha256: str
     etag: str | None
@@ -99,7 +99,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Answer:
-    """Answer from ``place``. known: the record of that very place, whose validators stood in the question."""
+    """Response from ``place``. known: record of that address, whose validators were sent with the request."""
 
     response: httpx.Response
     place: str
@@ -110,7 +110,7 @@ class _Answer:
         return Record(sha256, headers.get("etag"), headers.get("last-modified"), self.place)
 
     def unchanged(self) -> Record | None:
-        """The known record if the file is still that. Servers that send validators but ignore them in a question answer 200."""
+        """The known record if the file is unchanged. Servers that ignore validators in requests answer 200."""
         if self.known is None or self.response.status_code == 304:
             return self.known
         now = self.record(self.known.sha256)
@@ -120,10 +120,10 @@ class _Answer:
 
 
 class Downloads:
-    """Files fetched below ``folder``, each in a folder of its own, where processes meet.
+    """Downloads below ``folder``, each in its own subfolder, which processes share.
 
-    Two locks are there. Who uses the bytes holds ``use.lock`` together with others, and the last one to leave, who alone gets
-    it exclusively, deletes them. Who fetches holds ``fetch.lock`` exclusively besides. Both end with a process that is killed.
+    There are two locks per file. Users of the bytes share ``use.lock``; the last one gets it exclusively and deletes them. A
+    process that downloads also holds ``fetch.lock`` exclusively. The system releases both if a process is killed.
     """
 
     def __init__(self, folder: Path, rule: Rule, limits: Limits | None = None, network: Network | None = None):
@@ -134,28 +134,28 @@ class Downloads:
 
     @contextmanager
     def held(self, remote: Remote, progress: Progress | None = None) -> Iterator[tuple[Path, Record]]:
-        """A file, fetched unless another has it here and the server says that it has not changed. It is deleted at the end of
-        the context if nobody else is in one. Raises MediaError, StorageFull."""
+        """Context with a file, downloaded unless another process has it here and the server confirms that it is unchanged. It
+        is deleted at the end if no other process uses it. Raises MediaError, StorageFull."""
         folder = self._folder(remote)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "use.lock", shared=True) as in_use:
             try:
                 with locked(folder / "fetch.lock"):
-                    _remove(folder.glob(".*-*"))  # parts of processes that were killed
+                    _remove(folder.glob(".*-*"))  # parts left by killed processes
                     record = self._fetched(remote, folder, progress)
                 yield folder / record.sha256, record
             finally:
                 _drop(folder, in_use)
 
     def known(self, remote: Remote) -> Record | None:
-        """Record of what was fetched before; the server is not asked."""
+        """Record of an earlier download, without a request."""
         try:
             return Record(**json.loads((self._folder(remote) / RECORD_NAME).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def unchanged(self, remote: Remote) -> Record | None:
-        """Record of what was fetched before, if the server says at once that it has not changed since; nothing is fetched."""
+        """Record of an earlier download, if the server quickly confirms that the file is unchanged; nothing is downloaded."""
         known = self.known(remote)
         if known is None:
             return None
@@ -166,7 +166,7 @@ class Downloads:
             return None
 
     def sweep(self) -> None:
-        """Delete the bytes that killed processes left and nobody uses."""
+        """Delete bytes that killed processes left and no process uses."""
         for folder in self.folder.glob("*/"):
             if any(_content_of(folder)):
                 with locked(folder / "use.lock", shared=True) as in_use:
@@ -197,7 +197,7 @@ class Downloads:
     def _open(
         self, remote: Remote, limits: Limits, deadline: Deadline, known: Record | None = None, rest_of: "_Part | None" = None
     ) -> Iterator[_Answer]:
-        """The answer that redirects lead to. Each hop is checked, and gets only the headers that are meant for it."""
+        """Context with the response after redirects. Each hop is checked, and receives only the headers meant for it."""
         url, permit = remote.url, None
         for _ in range(MAX_REDIRECTS + 1):
             permit = self._rule(url, permit)
@@ -217,7 +217,8 @@ class Downloads:
         self, url: httpx.URL, permit: Permit, headers: dict[str, str], limits: Limits, deadline: Deadline
     ) -> Iterator[httpx.Response]:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        # Some servers refuse clients without a name. One that ends a body early is noticed at once only if it closes the
+        # Some servers refuse clients without a User-Agent. A body that ends early is noticed at once only if the server
+        # closes the
         # connection.
         ours = {"Host": url.netloc.decode("ascii"), "User-Agent": "framewise", "Accept": "*/*"}
         ours |= {"Accept-Encoding": "identity", "Connection": "close"}
@@ -236,7 +237,7 @@ class Downloads:
             backend = PinnedBackend(self._network.connect, addresses, deadline)
             return httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend)
         if permit.hosts:
-            with suppress(MediaUnavailable):  # the proxy may know names that this machine does not
+            with suppress(MediaUnavailable):  # the proxy may resolve names that this machine cannot
                 self._network.addresses(url, permit.hosts)
         return httpcore.HTTPProxy(
             proxy_url=httpcore.URL(scheme=proxy.raw_scheme, host=proxy.raw_host, port=proxy.port, target=b"/"),
@@ -248,7 +249,7 @@ class Downloads:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        # As the Label Studio SDK has it: SSL_CERT_FILE, SSL_CERT_DIR, else certifi's authorities.
+        # As in the Label Studio SDK: SSL_CERT_FILE, SSL_CERT_DIR, otherwise certifi's authorities.
         try:
             return httpx.create_ssl_context()
         except OSError as error:
@@ -256,7 +257,7 @@ class Downloads:
 
 
 class _Part:
-    """A file that is being received, in one answer or, from servers that can, in several; deleted unless it was finished."""
+    """A file being received, in one response or, from servers with range requests, in several; deleted unless finished."""
 
     def __init__(self, folder: Path, name: str, limits: Limits, progress: Progress | None):
         self._folder, self._name, self._limits, self._progress = folder, name, limits, progress
@@ -272,17 +273,17 @@ class _Part:
 
     def __exit__(self, *_: object) -> None:
         if self._out:
-            with suppress(OSError):  # of what could not be written, which was said before
+            with suppress(OSError):  # an error of writing was reported before
                 self._out.close()
         if self._temporary:
             self._temporary.unlink(missing_ok=True)
 
     def question(self) -> dict[str, str]:
-        """Headers that ask for what is missing of the very file that was begun."""
+        """Headers that request the missing part of the same file."""
         return {"Range": f"bytes={self._received}-", "If-Range": self._etag or ""}
 
     def receive(self, response: httpx.Response) -> bool:
-        """Take an answer's body. Whether the file is complete; if not, the rest can be asked for."""
+        """Receive a response's body. Returns True if the file is complete; otherwise the rest can be requested."""
         if self._out is None:
             self._begin(response)
         else:
@@ -292,7 +293,7 @@ class _Part:
             for block in response.iter_bytes():
                 self._write(block)
         except (httpcore.ReadError, httpcore.ReadTimeout, httpcore.RemoteProtocolError):
-            # Label Studio ends the files that it hands on after 20 s (RESOLVER_PROXY_TIMEOUT), and then gives 8 MB at a time.
+            # Label Studio's proxy ends responses after 20 s (RESOLVER_PROXY_TIMEOUT), and serves ranges of at most 8 MB.
             if self._etag is None or self._received == before:
                 raise
         complete = self._expected is None or self._received == self._expected
@@ -301,7 +302,7 @@ class _Part:
         return complete
 
     def finished(self) -> str:
-        """Give the file its name, the SHA-256 of its bytes. Raises MediaError if it is empty."""
+        """Rename the file to the SHA-256 of its bytes. Raises MediaError if it is empty."""
         if not self._out or not self._temporary or not self._received:
             raise MediaError(f"{self._name}: the file is empty")
         with _storage_explained(self._folder):
@@ -315,7 +316,7 @@ class _Part:
         if encoding not in ("identity", "gzip", "deflate"):
             raise MediaError(f"{self._name}: expected an unencoded file, the server sent it with Content-Encoding {encoding!r}")
         if encoding == "identity" and "content-length" in headers and "transfer-encoding" not in headers:
-            self._expected = int(headers["content-length"])  # h11 takes nothing but digits
+            self._expected = int(headers["content-length"])  # h11 accepts only digits
             strong = headers.get("etag", "").startswith('"')
             self._etag = headers["etag"] if strong and headers.get("accept-ranges") == "bytes" else None
         self._check_size(self._expected or 0)
@@ -361,7 +362,7 @@ class _Part:
 
 
 def _drop(folder: Path, in_use: int) -> None:
-    """Delete the bytes, unless another holds them."""
+    """Delete the bytes unless another process uses them."""
     if become_exclusive(in_use):
         _remove(_content_of(folder))
 
@@ -379,11 +380,11 @@ def _storage_explained(folder: Path) -> AbstractContextManager[None]:
     return full_disk_explained(str(folder.parent), "make room there, or choose another DATA_DIR")
 
 
-# Questions and answers.
+# Requests and responses.
 
 
 def _proxy_of(url: httpx.URL) -> httpx.URL | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for an address."""
+    """Proxy for an address, from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
     proxies = urllib.request.getproxies()
     named = proxies.get(url.scheme) or proxies.get("all")
     if not named or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
@@ -409,7 +410,7 @@ def _joined(url: httpx.URL, location: str) -> httpx.URL:
 
 
 def _refuse_failure(remote: Remote, response: httpx.Response, permit: Permit, also: int) -> None:
-    """Raises for an answer that is neither a file (200) nor ``also``."""
+    """Raises MediaError for a status other than 200 and those of ``also``."""
     status, name = response.status_code, remote.name
     if status in (200, also):
         return
@@ -427,7 +428,7 @@ def _refuse_failure(remote: Remote, response: httpx.Response, permit: Permit, al
 
 @contextmanager
 def _explained(remote: Remote) -> Iterator[None]:
-    """Errors of connections as ours. Their texts hold no address, so no secret of one."""
+    """Context that turns errors of connections into MediaError. Messages contain no address, which may have secrets in it."""
     try:
         yield
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError, httpcore.ProxyError) as error:

@@ -7,13 +7,13 @@ from typing import Any, Self
 from framewise.core.series_time import SeriesTimes
 from framewise.media.notes import Note
 
-SAME_SPAN = 0.02  # of the longer one; a difference of less is how recorders end
-SAME_RATIO = 0.01  # of a whole number; 29.97 and 30 are told of where they drift apart, as spans
+SAME_SPAN = 0.02  # of the longer one; smaller differences are normal between recorders
+SAME_RATIO = 0.01  # of a whole number; 29.97 and 30 are noticed by their different spans once they drift apart
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Times of a series. first: of the first sample, in seconds. period: seconds from sample to sample. unit: native units a
+    """Times of a series. first: time of the first sample, in seconds. period: seconds between samples. unit: native units per
     second. whole: see ``SeriesTimes``."""
 
     first: float
@@ -50,10 +50,10 @@ def group_notes(own: Played, others: Sequence[Played]) -> list[Note]:
 
 
 def _starts(own: Played, other: Played) -> Note | None:
-    """Two series that do not begin together: Label Studio plays their first samples together."""
+    """Note on series that begin at different times: Label Studio plays their first samples together."""
     a, b = own.clock, other.clock
     if a is None or b is None or a.whole or b.whole or a.unit != b.unit:
-        return None  # nothing says that they have one clock
+        return None  # their clocks may differ
     later = a.first - b.first
     if abs(later) <= 1 / max(1 / a.period, 1 / b.period, 1.0):
         return None
@@ -78,7 +78,7 @@ def _spans(own: Played, other: Played) -> Note | None:
 
 
 def _rates(own: Played, other: Played) -> Note | None:
-    """A sensor and a video of which neither has a whole number of the other's."""
+    """Note on a sensor and a video neither of whose rates is a multiple of the other's."""
     video, series = sorted((own, other), key=lambda medium: medium.clock is not None)
     if video.frame_rate is None or series.clock is None or series.clock.whole:
         return None

@@ -1,6 +1,6 @@
-"""From the address in a task to a file on this machine, identified by its content.
+"""Files of tasks on this machine, found by their address and identified by their content.
 
-Addresses come from strangers: only Label Studio's own files, hosts that were allowed and folders that were allowed are read.
+Addresses are untrusted: only Label Studio's own files, allowed hosts and allowed folders are read.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from framewise.media.addresses import MediaHosts, Network, checked_url, file_nam
 from framewise.media.cures import renamed
 from framewise.media.fetch import Downloads, Limits, Permit, Remote
 
-# Storages whose addresses stand raw in task data and that Label Studio resolves: url_scheme in its io_storages/*/models.py.
+# Schemes of storage addresses in task data that Label Studio resolves: url_scheme in its io_storages/*/models.py.
 CLOUD_SCHEMES = ("s3", "gs", "azure-blob")
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A readable file. ``content`` is the SHA-256 of its bytes: the same video under two names is one. ``stamp`` is what its
-    size and times were then, for a file that others may write."""
+    """A readable file. content: SHA-256 of its bytes, so that the same video under two names is one. stamp: its size and times
+    when it was hashed, for files that others may change."""
 
     path: Path
     content: str
@@ -38,13 +38,13 @@ class MediaFile:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """A file of this disk, which is read once to know its content. Raises OSError."""
+        """A local file, which is read once to hash its content. Raises OSError."""
         stamp = _stat_key(path)
         with path.open("rb") as file:
             return cls(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
 
     def check_unchanged(self) -> None:
-        """Raises MediaUnavailable if the file is not the one any more that ``content`` is of."""
+        """Raises MediaUnavailable if the file has changed since ``content`` was computed."""
         try:
             changed = bool(self.stamp) and _stat_key(self.path) != self.stamp
         except OSError:
@@ -54,9 +54,9 @@ class MediaFile:
 
 
 class MediaLibrary:
-    """Files of tasks. data_dir keeps downloads and the hashes of local files; local_roots and hosts are allow-lists.
+    """Files of tasks. data_dir: contains downloads and hashes of local files. local_roots, hosts: allow-lists.
 
-    limits: what a server may cost. network: how names are resolved, for tests.
+    limits: of downloads. network: name resolution and connections, replaced in tests.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class MediaLibrary:
 
     @contextmanager
     def opened(self, source: str, task: int | None = None, progress: Progress | None = None) -> Iterator[MediaFile]:
-        """The file of an address in task data, fetched or looked up; it is there as long as the context lasts.
+        """Context with the file of an address in task data, downloaded if necessary.
 
-        A fetched file is deleted at the end, unless another process or thread has it open. task: Label Studio's number, with
-        which it resolves addresses in cloud storage. May take long; ``Limits`` says how long. Raises MediaError,
-        LabelStudioError, StorageFull.
+        A download is deleted at the end, unless another process or thread has it open. task: Label Studio's task id, with which
+        it resolves addresses in cloud storage. May take as long as ``Limits`` allows. Raises MediaError, LabelStudioError,
+        StorageFull.
         """
         remote = self._remote(source, task)
         if remote is None:
@@ -94,11 +94,11 @@ class MediaLibrary:
             yield MediaFile(path, record.sha256)
 
     def known_content(self, source: str, task: int | None = None) -> str | None:
-        """The content of an address if that is known without reading or fetching the file, which may be gone by now.
+        """Content of the file at an address, if known without reading or downloading it; the file itself may be gone.
 
-        A local file is known by its size and time of change, an upload of Label Studio, whose names are never used again, by
-        its URL, another by asking its server, for seconds at most, whether it changed; for one in cloud storage Label Studio
-        says first whether the task may see it. None means: open it to know. Raises MediaError, LabelStudioError.
+        Local files are recognised by size and time of change; uploads to Label Studio, whose names are never reused, by their
+        URL; others by asking their server, for a few seconds at most, whether they changed. For files in cloud storage, Label
+        Studio first confirms that the task may see them. None: the file has to be opened. Raises MediaError, LabelStudioError.
         """
         remote = self._remote(source, task)
         if remote is None:
@@ -107,14 +107,14 @@ class MediaLibrary:
         return record.sha256 if record else None
 
     def at_hand(self, source: str) -> Path | None:
-        """The file of an address that can be read at once, from this disk; None for one that has to be fetched. Raises
-        MediaError for a file that may not be read, or is not there."""
+        """Path of a file that is on this disk; None for one that has to be downloaded. Raises MediaError for a file that is
+        missing or must not be read."""
         if self._is_path_of_label_studio(source):
             return self._upload_at_hand(source)
         return None if _scheme(source) else self._local_path(source)
 
     def _upload_at_hand(self, source: str) -> Path | None:
-        """An upload, where Label Studio's media folder is one of the folders that may be read."""
+        """Path of an upload, if Label Studio's media folder is one of the allowed folders."""
         _, found, name = source.partition("/data/upload/")
         for root in self._local_roots if found else ():
             path = Path(os.path.realpath(root / "upload" / name))
@@ -123,25 +123,25 @@ class MediaLibrary:
         return None
 
     def stamp(self, source: str) -> str:
-        """Text that changes when a local file is replaced; for other sources the source itself."""
+        """Text that changes when a local file is replaced; for other sources, the source itself."""
         if _scheme(source) in CLOUD_SCHEMES:
             return source
         remote = self._remote(source, None)
         return str(remote.url) if remote else _stat_key(self._local_path(source))
 
     def sweep(self) -> None:
-        """Delete what killed processes left of their downloads."""
+        """Delete downloads left by killed processes."""
         self._downloads.sweep()
 
     def _remote(self, source: str, task: int | None) -> Remote | None:
-        """Remote that a source is fetched from; None for a plain path. Raises MediaError for other schemes and addresses."""
+        """Remote file of a source; None for a plain path. Raises MediaError for other schemes and addresses."""
         scheme = _scheme(source)
         if scheme in CLOUD_SCHEMES:
             if not isinstance(task, int):
                 raise MediaError(f"{shown(source)}: Label Studio resolves addresses in cloud storage for a task; none is given")
             try:
                 return self._in_cloud(source, checked_url(self._label_studio.presign_url(source, task)))
-            except UnicodeEncodeError:  # half a character, which JSON can write
+            except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain
                 raise MediaError(f"{source!r} is not an address: it contains characters that are not text") from None
         if self._is_path_of_label_studio(source):
             url = checked_url(self._label_studio.absolute("/" + source.lstrip("/")))
@@ -158,11 +158,11 @@ class MediaLibrary:
         return self._in_cloud(stored, url) if stored else Remote.at(url)
 
     def _in_cloud(self, storage_uri: str, url: httpx.URL) -> Remote:
-        # The same bucket's name may mean another one to another Label Studio.
+        # Equal bucket names may mean different buckets in different Label Studios.
         return Remote(url, shown(storage_uri), f"{self._label_studio.url}\n{storage_uri}", cloud=True)
 
     def _is_path_of_label_studio(self, source: str) -> bool:
-        # Label Studio behind a path prefix writes it into the addresses of uploads.
+        # Behind a path prefix, Label Studio includes it in the addresses of uploads.
         path = source.removeprefix(urlsplit(self._label_studio.url or "").path)
         resolves = path.startswith(("/tasks/", "/projects/")) and "fileuri=" in path
         return resolves or path.startswith(("/data/upload/", "data/upload/", "/data/local-files"))
@@ -171,7 +171,7 @@ class MediaLibrary:
         return self._label_studio.owns(url) and self._label_studio.path_of(url).startswith("/data/upload/")
 
     def _permit(self, url: httpx.URL, before: Permit | None) -> Permit:
-        """Permissions for an address in a task, or with one that an address ``before`` redirected to."""
+        """Permissions for an address in a task, or for one that ``before`` redirected to."""
         if self._label_studio.owns(url):
             if before and before.hosts is not None:
                 raise MediaForbidden(f"{shown(url)}: redirects of other hosts to Label Studio are not followed")
@@ -188,9 +188,9 @@ class MediaLibrary:
             raise MediaError(f"{source!r}: a file name cannot contain a zero byte")
         path = Path(os.path.realpath(source))
         if not any(path.is_relative_to(root) for root in self._local_roots):
-            # Said before looking whether it exists: an answer either way would tell a stranger what is on this disk.
+            # Refused before checking whether it exists, because the answer would reveal what is on this disk.
             raise MediaForbidden(f"{source}: not below any folder of LOCAL_FILES_ROOTS; add its folder there to read it")
-        if not os.path.isfile(path):  # unlike Path.is_file, also false for a name that is too long
+        if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
             raise MediaError(f"{source}: no such file")
         return path
 
@@ -216,7 +216,7 @@ class MediaLibrary:
 
 @contextmanager
 def _named(path: Path, name: str) -> Iterator[None]:
-    """Errors of a fetched file, which lies under its hash, say the name that its user knows."""
+    """Context in which errors about a download, which is stored under its hash, name it as its user knows it."""
     try:
         yield
     except MediaError as error:
@@ -230,6 +230,6 @@ def _scheme(source: str) -> str:
 
 
 def _stat_key(path: Path) -> str:
-    # The time of change too: copying over a file can keep its size and its time of modification.
+    # Also the time of change: overwriting a file can keep its size and modification time.
     stat = path.stat()
     return f"{path}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"

@@ -1,4 +1,4 @@
-"""Notes on files for the people who annotate them: one for all files that it concerns, with its consequence and its cure."""
+"""Notes on files for annotators: one note for all files that it concerns, with the consequence and the cure."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 class Note:
     """A note on a file.
 
-    found: what is so, to be read after the file's name or "12 files". means: the consequence. cure: in words. All three are the
-    same for all files that it concerns. detail: of this file. command: what to type into a shell for it.
+    found: the finding, worded to follow the file's name or "12 files". means: the consequence. cure: the remedy in words. These
+    three are the same for all files that it concerns. detail: of this file. command: shell command for it.
     """
 
     found: str
@@ -20,7 +20,7 @@ class Note:
     command: str = ""
 
     def about(self, name: str) -> str:
-        """The note on one file, in one text."""
+        """The note on one file as one text."""
         finding = f"{name}: {self.found}{f' ({self.detail})' if self.detail else ''}"
         said = ". ".join(part for part in (finding, self.means, self.cure) if part)
         return f"{said}: {self.command}" if self.command else said
@@ -28,7 +28,7 @@ class Note:
 
 @dataclass(frozen=True)
 class NotedFile:
-    """A file that a note concerns. task: that shows it."""
+    """A file that a note concerns. task: its task's id."""
 
     task: int
     name: str
@@ -38,7 +38,7 @@ class NotedFile:
 
 @dataclass
 class SharedNote:
-    """A note with all files that it concerns, none if it is not on files. topic: the same as long as it says the same."""
+    """A note with all files that it concerns; without files, a note on settings. topic: identifies its text."""
 
     found: str
     means: str = ""
@@ -51,7 +51,7 @@ class SharedNote:
 
     @property
     def title(self) -> str:
-        """One line for all files."""
+        """Heading for all files."""
         if not self.files:
             return self.found
         return f"{self.files[0].name if len(self.files) == 1 else f'{len(self.files)} files'}: {self.found}"
@@ -65,12 +65,12 @@ class SharedNote:
 
 
 def topic_of(*texts: str) -> str:
-    """Short name of what texts say."""
+    """Short hash that identifies texts."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def shared(notes: Iterable[tuple[int, str, Note]]) -> list[SharedNote]:
-    """(task, name of the file, note), each note once; that of most files first."""
+    """Merge (task, name of the file, note) with equal notes; the note on most files comes first."""
     found: dict[tuple[str, str, str], SharedNote] = {}
     for task, name, note in notes:
         same = found.setdefault((note.found, note.means, note.cure), SharedNote(note.found, note.means, note.cure))

@@ -1,4 +1,4 @@
-"""Orientation of a file's pictures: turned by quarters, mirrored, or as they lie in the file."""
+"""Orientation of a file's pictures: quarter turns and mirroring."""
 
 import struct
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ MATRIX = struct.Struct("=9i")
 
 @dataclass(frozen=True)
 class Orientation:
-    """Steps from a picture as it lies in the file to the one that is shown: mirrored left and right, if it is, then turned
+    """Transformation of a stored picture into the shown one: mirrored left to right if ``mirrored``, then turned
     counter-clockwise by ``quarter_turns``."""
 
     quarter_turns: int = 0
@@ -23,11 +23,11 @@ class Orientation:
 
     @property
     def lies_on_its_side(self) -> bool:
-        """True if width and height change places."""
+        """True if width and height are exchanged."""
         return self.quarter_turns % 2 == 1
 
     def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The image (H, W, 3) as it is shown."""
+        """Apply the transformation to an image (H, W, 3)."""
         if self == AS_IT_LIES:
             return image
         return np.ascontiguousarray(np.rot90(image[:, ::-1] if self.mirrored else image, self.quarter_turns))
@@ -35,7 +35,7 @@ class Orientation:
 
 AS_IT_LIES = Orientation()
 
-# By the signs of the matrix's elements 0, 1, 3 and 4: x' = m0 x + m3 y, y' = m1 x + m4 y, with y downwards.
+# Signs of the matrix's elements 0, 1, 3 and 4 -> orientation: x' = m0 x + m3 y, y' = m1 x + m4 y, with y downwards.
 _ORIENTATIONS = {
     (1, 0, 0, 1): AS_IT_LIES,
     (0, -1, 1, 0): Orientation(1),
@@ -49,11 +49,11 @@ _ORIENTATIONS = {
 
 
 def orientation_of(matrix: Sequence[int]) -> Orientation:
-    """Orientation by a display matrix: nine numbers as FFmpeg gives them, of which 65536 is 1.
+    """Orientation from a display matrix: nine numbers as in FFmpeg, in units of 1/65536.
 
-    As Chromium 156 shows files with 80 different matrices: quarter turns and mirrored ones alone count, and these exactly. By
-    any other angle nothing is turned, nor by a matrix that shears, makes smaller or is singular; zoom is left out. A zoomed
-    turn is one to the left, whichever it is: Chromium takes a sine above 1 for a negative one.
+    Same as in Chromium 156 for files with 80 different matrices: only exact quarter turns, possibly mirrored, have an effect.
+    Other angles, shear, reduction and singular matrices have none; enlargement is ignored. An enlarged quarter turn is always
+    one to the left, because Chromium reads a sine above 1 as a negative one.
     """
     m0, m1, m3, m4 = matrix[0], matrix[1], matrix[3], matrix[4]
     upright = m1 == m3 == 0 and abs(m0) == abs(m4) == UNIT
@@ -66,7 +66,7 @@ def orientation_of(matrix: Sequence[int]) -> Orientation:
 
 
 def matrix_of(frame: Any) -> tuple[int, ...] | None:
-    """Display matrix of one of PyAV's frames."""
+    """Display matrix of a PyAV frame."""
     found = frame.side_data.get(Type.DISPLAYMATRIX)
     content = b"" if found is None else bytes(found)
     return MATRIX.unpack(content) if len(content) == MATRIX.size else None

@@ -1,7 +1,7 @@
-"""Reading a time series as Label Studio's editor reads it: times and channels as arrays, what is no number as NaN.
+"""Reading of time series as in Label Studio's editor: times and channels as arrays, with NaN for values that are no numbers.
 
 Source: Label Studio 1.23, web/libs/editor/src: utils/data.js (headers, separators), tags/object/TimeSeries.jsx (times, JSON).
-Where the editor would draw something else than what is there (an empty cell as 0), the cell counts as a gap.
+Where the editor would draw a value that is not in the file (0 for an empty cell), the cell is a gap.
 """
 
 import csv
@@ -21,14 +21,14 @@ from framewise.core.errors import MediaError, brief
 from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
 
-CELLS_AT_ONCE = 1_000_000  # in memory besides what is kept: a series may have millions of rows
-MAX_SAMPLES = 20_000_000  # some 28 hours at 200 a second
+CELLS_AT_ONCE = 1_000_000  # rows parsed at once, to limit memory: a series may have millions
+MAX_SAMPLES = 20_000_000  # about 28 hours at 200 samples per second
 MAX_COLUMNS = 10_000
-MAX_JSON_BYTES = 500_000_000  # which are in memory as a whole
-FIRST_CHARS = 1_000_000  # in which the first two lines must lie
-FIRST_ROWS = 50  # among which a header is looked for that is not the first row
+MAX_JSON_BYTES = 500_000_000  # JSON is read into memory as a whole
+FIRST_CHARS = 1_000_000  # must contain the first two lines
+FIRST_ROWS = 50  # rows that are searched for a header after the first one
 BOM = b"\xef\xbb\xbf"
-# With a byte order mark (of UTF-32 as well), or with a zero in each character.
+# Recognised by a byte order mark (also of UTF-32), or by a zero byte in each character.
 UTF_16 = re.compile(rb"\xff\xfe|\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]", re.DOTALL)
 COMMENTS = ("#", "%", "//")
 OTHER_FILES = {b"PK\3\4": "a workbook or an archive", b"\x1f\x8b": "compressed", b"PAR1": "Parquet", b"\x89HDF": "HDF5"}
@@ -38,8 +38,8 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """native (N,): times as ``core/series_time`` has them. values (N, C) float32: of the config's channels; NaN is a gap, and
-    a channel that the file does not have is NaN throughout."""
+    """A time series. native (N,): native times, see ``core/series_time``. values (N, C) float32: of the config's channels; NaN
+    for gaps, and throughout for channels that the file lacks."""
 
     native: FloatArray
     values: npt.NDArray[np.float32]
@@ -47,15 +47,15 @@ class Series:
 
 @dataclass(frozen=True)
 class _Block:
-    """Some rows: their times, as texts or numbers (None without a time column), and channels (n, C)."""
+    """Block of rows: times, as texts or numbers (None without a time column), and channels (n, C)."""
 
     times: Any
     values: npt.NDArray[np.float32]
 
 
 def read_series(path: Path, settings: SeriesSettings) -> Series:
-    """A file of text with separated columns, or of JSON. Raises MediaError for one that the editor could not show either, and
-    for one that has none of the channels; of one that lacks some, the others are read."""
+    """Read a file of delimited text or JSON. Raises MediaError if the editor could not show it either, or if it has none of the
+    channels; missing channels beside others are NaN."""
     try:
         blocks = _json_blocks(path, settings) if is_json(path) else _text_blocks(path, settings)
         parts, rows = list[_Block](), 0
@@ -76,7 +76,7 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
 
 
 def is_json(path: Path) -> bool:
-    """True for JSON, False for text with separated columns. Raises MediaError for a file that is no text in UTF-8."""
+    """True for JSON, False for delimited text. Raises MediaError if the file is not UTF-8 text."""
     with path.open("rb") as file:
         head = file.read(4)
     if UTF_16.match(head):
@@ -91,14 +91,14 @@ def is_json(path: Path) -> bool:
 
 
 def opened_text(path: Path, newline: str = "") -> TextIO:
-    """A file of text as the browser reads it: UTF-8, with U+FFFD for what is none, and without a byte order mark."""
+    """Open a text file as browsers read it: UTF-8, with U+FFFD for invalid bytes, without a byte order mark."""
     return path.open(encoding="utf-8-sig", errors="replace", newline=newline)
 
 
 def column_names(path: Path, sep: str) -> list[str]:
-    """Column names of a series, as it spells them; numbers for text without a row of names.
+    """Column names of a series, as written; numbers for text without a header.
 
-    sep: "" to find it out. Raises MediaError.
+    sep: "" to detect it. Raises MediaError.
     """
     if is_json(path):
         return list(_json_columns(path))
@@ -109,12 +109,12 @@ def column_names(path: Path, sep: str) -> list[str]:
 
 
 def separator_in(path: Path, sep: str) -> str:
-    """Between the columns of a series that could be read; a comma for JSON."""
+    """Column separator of a readable series; a comma for JSON."""
     return "," if is_json(path) else sep or _separator_of(_first_lines(path)[1])
 
 
 def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
-    """The rows of samples, each cell as it is written; in the order of ``column_names``. For a series that could be read."""
+    """Rows of a readable series with all cells as written, in the order of ``column_names``."""
     if is_json(path):
         for row in zip(*_json_columns(path).values(), strict=False):
             yield ["" if cell is None else str(cell) for cell in row]
@@ -129,7 +129,7 @@ def read_cells(path: Path, sep: str) -> Iterator[list[str]]:
         yield from rows
 
 
-# Text with separated columns.
+# Delimited text.
 
 
 def _has_header(cells: list[str], below: list[str]) -> bool:
@@ -153,7 +153,7 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
         )
     names = [cell.lower() for cell in cells] if has_header else [str(place) for place in range(len(cells))]
     time, channels = _places(names, settings)
-    # One column more than there should be: told to read some columns only, pandas says nothing of rows with too many cells.
+    # One column more than expected: when it reads only some columns, pandas does not report rows with too many cells.
     beyond = len(names)
     chunks = pd.read_csv(
         path, sep=separator, header=None, names=range(beyond + 1), skiprows=int(has_header),
@@ -170,14 +170,14 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
 
 
 def _without_words(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column of text without TRUE and FALSE, which pandas makes booleans of: they are text, as others."""
+    """A column of text in which TRUE and FALSE, which pandas turns into booleans, are text again."""
     if column.dtype == bool:
         return column.map(lambda _: None)
     return column.map(lambda cell: None if isinstance(cell, bool) else cell) if column.dtype == object else column
 
 
 def _check_first_row(path: Path, settings: SeriesSettings) -> None:
-    """Raises MediaError for a file whose first row cannot be the names of columns, or values: with what it is instead."""
+    """Raises MediaError, with a description, for a file whose first row is neither a header nor values."""
     wanted = {plain_name(name) for name in (settings.time_column, *settings.channels) if name}
     separators = re.escape(settings.sep) or r"[,;\t| ]"
     with opened_text(path, "\n") as file:
@@ -229,7 +229,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_number(text: str) -> bool:
-    """True if JavaScript's Number gives a number for this text; an empty one is 0."""
+    """True if JavaScript's Number reads this text as a number; an empty text is 0."""
     try:
         return not text or bool(np.isfinite(float(text))) or "inf" in text.lower()
     except ValueError:
@@ -237,14 +237,14 @@ def _is_number(text: str) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """A column's name in lower case. The editor takes quotes of the file for a part of it, so that configs have them, too."""
+    """Column name in lower case, without quotes. The editor keeps quotes of the file, so configs may contain them."""
     name = name.strip().lower()
     return name[1:-1].replace('""', '"').strip() if len(name) > 1 and name[0] == name[-1] == '"' else name
 
 
 def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, list[int | None]]:
-    """Numbers of the time column, None if there is none, and of the channels' columns, None for one that is missing. Raises
-    MediaError for a file that has none of the channels."""
+    """Indices of the time column, None if there is none, and of the channels' columns, None for missing ones. Raises MediaError
+    if the file has none of the channels."""
     if len(names) > MAX_COLUMNS:
         raise MediaError(f"expected a series of at most {MAX_COLUMNS} columns, found {len(names)}; is sep right?")
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -311,7 +311,7 @@ def _json_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
 
 
 def _numbers(column: "pd.Series[Any]") -> npt.NDArray[np.float32]:
-    """(n,); NaN for what is no finite number: a gap."""
+    """Values as numbers, (n,); NaN, a gap, for everything that is not a finite number."""
     if column.dtype == object or not pd.api.types.is_numeric_dtype(column.dtype):
         column = pd.to_numeric(column.map(_plain), errors="coerce")
     with np.errstate(over="ignore"):
@@ -324,19 +324,19 @@ def _nothing(number: int) -> npt.NDArray[np.float32]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists, objects and numbers beyond all measure, as JSON may hold them, are no numbers."""
+    """Values of JSON with None in place of lists, objects and numbers too large for float32."""
     if isinstance(value, str | float | bool) or value is None:
         return value
     return float(value) if isinstance(value, int) and abs(value) < 1e38 else None
 
 
 def _native(times: Any, settings: SeriesSettings, rows_before: int) -> FloatArray:
-    """Native times (n,) of a block. Raises MediaError for one that is no time."""
+    """Native times (n,) of a block. Raises MediaError for an invalid time."""
     if times is None:
         return np.zeros(0)
     if settings.time_format:
         texts = [str(int(t)) if isinstance(t, float) and t.is_integer() else str(t) for t in times]
-        if settings.time_format.startswith('"'):  # the editor takes quotes of the file for a part of cells
+        if settings.time_format.startswith('"'):  # the editor keeps quotes of the file as part of cells
             texts = [f'"{text}"' for text in texts]
         native = TimeFormat(settings.time_format).parse(texts)
         expected = f"in the timeFormat {settings.time_format!r}"

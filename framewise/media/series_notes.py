@@ -21,13 +21,13 @@ OTHER_SPREAD, OTHER_RATE = 5.0, 1.5
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """Facts of a series that notes on it are made from.
+    """Facts of a series, from which notes are made.
 
     ranges (C, 2):  minimum and maximum of each channel, None for one without a number.
     spreads (C,):   see ``features.sensors.SeriesProfile``.
-    sample_rate:    samples a second, leaving out gaps.
-    first, written: the first time, as a number and as it is written.
-    repeated:       number of samples that have the time of the one before.
+    sample_rate:    samples per second, without gaps.
+    first, written: the first time, as a number and as written in the file.
+    repeated:       number of samples with the same time as the previous one.
     """
 
     ranges: Sequence[tuple[float | None, float | None]]
@@ -84,7 +84,7 @@ def _time_notes(facts: SeriesFacts, settings: SeriesSettings) -> Iterator[Note]:
 def _channel_notes(
     facts: SeriesFacts, settings: SeriesSettings, usual_spreads: Sequence[float | None], usual_rate: float | None
 ) -> Iterator[Note]:
-    """Channels that are not measured, and units and rates unlike those of the annotated series."""
+    """Notes on channels without measurements, and on units and rates unlike those of the annotated series."""
     names = settings.channels
     missing = [name for name, (least, _) in zip(names, facts.ranges, strict=True) if least is None]
     if missing:

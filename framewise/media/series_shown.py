@@ -1,6 +1,6 @@
-"""Series that can be learned from, but that Label Studio's editor cannot show, or shows otherwise.
+"""Series that can be learned from but that Label Studio's editor does not show, or shows with other values.
 
-The editor's parser is made again here, with its mistakes: what it does not read as it stands in the file is told of.
+This reproduces the editor's parser, with its mistakes, and reports where it reads something else than the file says.
 Source: Label Studio 1.23, web/libs/editor/src: utils/data.js (parseCSV), tags/object/TimeSeries.jsx (dataObj).
 """
 
@@ -18,8 +18,8 @@ from framewise.core.time_format import TimeFormat
 from framewise.labeling_config import SeriesSettings
 from framewise.media.series import is_json, opened_text, plain_name
 
-TIMES_COMPARED = 10_000  # a format that does not fit mostly fails at once
-EXACT_INTEGERS = 1e21  # from here on JavaScript writes numbers with an exponent
+TIMES_COMPARED = 10_000  # a wrong format usually fails at the first samples
+EXACT_INTEGERS = 1e21  # from here on, JavaScript writes numbers with an exponent
 WITHOUT_QUOTES = "write the file without quotes"
 
 Split = Callable[[str], list[str]]
@@ -29,11 +29,11 @@ _OTHER_NUMBER = re.compile(r"[+-]?Infinity|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][0
 
 
 class _NotShownError(Exception):
-    """The editor does not show a series, or shows something else: why, and the cure."""
+    """The editor does not show a series, or shows other values: reason and cure."""
 
 
 def shown_problem(path: Path, settings: SeriesSettings) -> tuple[str, str] | None:
-    """Reason why the editor does not show a series that could be read, and the cure; None if it shows the series as it is."""
+    """Reason why the editor does not show a readable series, and the cure; None if it shows the series correctly."""
     try:
         if is_json(path):
             _check_json(path, settings)
@@ -42,7 +42,7 @@ def shown_problem(path: Path, settings: SeriesSettings) -> tuple[str, str] | Non
     except _NotShownError as problem:
         why, cure = problem.args
         return why, cure[0].upper() + cure[1:]
-    except ConfigError:  # a timeFormat that the editor makes another one of, which is none
+    except ConfigError:  # a timeFormat that the editor changes into an invalid one
         return None
     return None
 
@@ -51,7 +51,7 @@ def _not_shown(why: str, cure: str) -> NoReturn:
     raise _NotShownError(why, cure)
 
 
-# Text with separated columns.
+# Delimited text.
 
 
 def _check_text(path: Path, settings: SeriesSettings) -> None:
@@ -72,7 +72,7 @@ def _check_text(path: Path, settings: SeriesSettings) -> None:
 
 
 def _separator_of(first: str, second: str) -> str:
-    """The separator of ``sep="auto"``; the reader has refused several in the second row."""
+    """Separator for ``sep="auto"``. The reader has refused files with several of them in the second row."""
     separator = str(re.findall(r"[,;\s]", second.strip())[0])
     if len(first.split(separator)) != len(second.split(separator)):
         _not_shown('its first two rows have different numbers of cells for sep="auto"', "set sep on the tag")
@@ -80,7 +80,8 @@ def _separator_of(first: str, second: str) -> str:
 
 
 def _splitter(separator: str) -> Split:
-    """The editor's way to split a row: quotes stay in cells, and of several empty cells at the beginning one is lost."""
+    """Function that splits a row like the editor: quotes stay in cells, and one of several empty cells at the beginning is
+    lost."""
     try:
         cell = re.compile(f'"(?:""|[^"])*"|[^"{separator}]+|(?={separator}(?:{separator}|$))|^(?={separator})')
     except re.error:
@@ -89,7 +90,7 @@ def _splitter(separator: str) -> Split:
 
 
 def _places(columns: Sequence[str], settings: SeriesSettings) -> dict[str, int]:
-    """Places of the time column and the channels in ``columns``, by the names that the editor looks for."""
+    """Indices of the time column and the channels in ``columns``, by the names that the editor looks for."""
     found = {}
     for name in (*filter(None, [settings.time_column]), *settings.channels):
         wanted = name.lower()
@@ -102,7 +103,7 @@ def _places(columns: Sequence[str], settings: SeriesSettings) -> dict[str, int]:
                 f"it finds the column {columns[int(name)]!r} by the number {name} in some loads only, and in JSON never",
                 f'write column="{columns[int(name)]}" into the Channel tag',
             )
-        if similar is None:  # told as a channel without numbers
+        if similar is None:  # reported as a channel without numbers
             continue
         if similar.startswith('"'):
             _not_shown(f"it takes quotes for a part of names, so that {name!r} is {similar!r} there", WITHOUT_QUOTES)
@@ -114,7 +115,7 @@ def _places(columns: Sequence[str], settings: SeriesSettings) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Table:
-    """Columns of a text. split: the editor's. places: of the columns that are shown, by their names there."""
+    """Columns of a delimited text. split: the editor's function. places: name -> index of the columns that are shown."""
 
     separator: str
     split: Split
@@ -123,7 +124,7 @@ class _Table:
 
 
 def _check_rows(rows: Iterable[tuple[int, str]], table: _Table, settings: SeriesSettings) -> None:
-    """Raises _NotShownError for a row that the editor takes apart in another way. rows: numbers of samples, and their text."""
+    """Raises _NotShownError for a row that the editor splits differently. rows: numbers of samples, and their text."""
     time = table.places.get(settings.time_column.lower()) if settings.time_column else None
     times: list[str] = []
     for number, row in rows:
@@ -158,7 +159,7 @@ def _refuse_row(number: int, row: str, cells: int, table: _Table) -> NoReturn:
 
 
 def _check_times(texts: Sequence[str], settings: SeriesSettings) -> None:
-    """Raises _NotShownError for times that the editor does not read as they are. texts: of the first samples."""
+    """Raises _NotShownError for times that the editor reads differently. texts: of the first samples."""
     if not settings.time_format:
         numbers = [_number(text) for text in texts]
         shown: Sequence[float] = numbers
@@ -182,10 +183,10 @@ def _check_times(texts: Sequence[str], settings: SeriesSettings) -> None:
 
 
 def _time_text(cell: str, time_format: str) -> str:
-    """A time as the editor hands it to its format: what is a number was made one, and fractions have three digits."""
+    """Text of a time as the editor passes it to its format: numeric cells as numbers, fractions with three digits."""
     if not _is_nan(cell):
         text = _js_text(_number(cell))
-        # A number is not filled up: .5 is then read as five milliseconds. Here it would be half a second.
+        # Fractions of numbers are not padded: the editor reads .5 as five milliseconds, framewise as half a second.
         return re.sub(r"\.(\d{1,2})$", lambda match: "." + match[1].rjust(3, "0"), text)
     if "%f" in time_format:
         cell = re.sub(r"\.(\d{3})\d{3}$", r".\1", cell, flags=re.ASCII)
@@ -210,7 +211,7 @@ def _check_json(path: Path, settings: SeriesSettings) -> None:
     _check_times([time if isinstance(time, str) else _js_text(time) for time in times], settings)
 
 
-# Numbers of JavaScript.
+# Numbers as in JavaScript.
 
 
 def _number(text: str) -> float:
@@ -228,5 +229,5 @@ def _is_nan(text: str) -> bool:
 
 
 def _js_text(number: float) -> str:
-    """JavaScript's ``String(number)``, of those that times are made of."""
+    """JavaScript's ``String(number)``, for numbers that occur in times."""
     return str(int(number)) if float(number).is_integer() and abs(number) < EXACT_INTEGERS else repr(float(number))

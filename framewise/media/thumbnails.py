@@ -1,4 +1,4 @@
-"""Small JPEG pictures of a video file: one at a time, and a strip of some along its length."""
+"""Small JPEG pictures of a video: single ones, and a strip along its length."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,19 @@ from framewise.media.video import Picture, VideoInfo, decode, probe
 
 STRIP_WIDTH, STRIP_HEIGHT = 1080, 54
 FEWEST_PICTURES, MAX_PICTURES = 4, 24
-SHORT_SECONDS = 60  # up to which all of a video is decoded for its strip
+SHORT_SECONDS = 60  # longest video that is decoded completely for its strip
 QUALITY = 80
-MAX_LOOKED_AT = 2000  # pictures between a key frame and the one that is wanted: far apart in some files
+MAX_LOOKED_AT = 2000  # maximum number of pictures decoded between a key frame and the requested one
 
 
 def picture_jpeg(path: Path, seconds: float, height: int) -> bytes:
-    """The picture on screen at a time of a video, as a JPEG of this height. Raises MediaError."""
+    """Picture on screen at a time of a video, as a JPEG of this height. Raises MediaError."""
     return _jpeg(_small(_picture_at(path, seconds, exact=True), height))
 
 
 def strip_jpeg(path: Path, duration_seconds: float) -> bytes:
-    """Pictures of a video side by side, each from the middle of its part: STRIP_WIDTH by STRIP_HEIGHT. Raises MediaError."""
+    """Pictures of a video side by side, each from the middle of its part, in a JPEG of STRIP_WIDTH by STRIP_HEIGHT pixels.
+    Raises MediaError."""
     info = probe(path)
     aspect = info.width / max(info.height, 1)
     count = min(max(round(STRIP_WIDTH / STRIP_HEIGHT / aspect), FEWEST_PICTURES), MAX_PICTURES)
@@ -36,7 +37,7 @@ def strip_jpeg(path: Path, duration_seconds: float) -> bytes:
 
 
 def _pictures_at(path: Path, info: VideoInfo, seconds: Sequence[float]) -> Iterator[Picture]:
-    """A picture for each of some ascending times: of a short video just those, by one pass; of a long one key frames before."""
+    """Pictures at ascending times: exact ones of a short video, by decoding it once; otherwise the key frames before them."""
     if info.duration_seconds > SHORT_SECONDS:
         yield from (_picture_at(path, moment, exact=False) for moment in seconds)
         return
@@ -52,7 +53,7 @@ def _pictures_at(path: Path, info: VideoInfo, seconds: Sequence[float]) -> Itera
 
 
 def _picture_at(path: Path, seconds: float, exact: bool) -> Picture:
-    """The last picture that is not later than a time; not exact: a key frame before it will do, which is quicker."""
+    """Last picture that is not later than a time; if not ``exact``, the key frame before it, which is faster."""
     info = probe(path)
     wanted = round(seconds / info.time_base)
     found: Picture | None = None
@@ -64,7 +65,7 @@ def _picture_at(path: Path, seconds: float, exact: bool) -> Picture:
             found = picture
             if not exact:
                 break
-    except MediaError:  # the file ends before its header says: what was decoded is shown
+    except MediaError:  # the file ends before the end in its header: use what was decoded
         if found is None:
             raise
     finally:

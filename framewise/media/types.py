@@ -1,4 +1,4 @@
-"""Media types of files, by their contents and not by their names."""
+"""Media types of files, determined by their contents."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -26,5 +26,5 @@ def video_type(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _probed_type(path: Path, size: int, changed: int) -> str:
-    """size, changed: of the file that is remembered; another one under its name is looked at anew."""
+    """Media type of a file, cached. size, changed: part of the key, so that a replaced file is probed again."""
     return TYPES.get(probe(path).container, "video/mp4")

@@ -1,4 +1,4 @@
-"""Contents of a video file: decoded pictures with their presentation times, and how long a browser says that it is."""
+"""Contents of a video file: decoded pictures with presentation times, and the duration that browsers report."""
 
 import collections
 import contextlib
@@ -24,20 +24,20 @@ from framewise.media.whole import is_whole
 
 logger = logging.getLogger(__name__)
 
-# A file that ends this much before its header says is taken for truncated; less is the rounding of containers.
+# A file that ends this much before the end in its header counts as truncated; containers round smaller differences.
 TRUNCATION_SECONDS = 1.0
 TRUNCATION_SHARE = 0.02
 
-# The containers that are read, by FFmpeg's names: those of browsers, of cameras, and of sound, to say that it is sound. FFmpeg
-# knows hundreds, and some are playlists that open other files and addresses (concat, hls, dash, sdp, image2).
+# Supported containers, by FFmpeg's names: those of browsers and cameras, and those of sound, to report that a file is sound.
+# FFmpeg knows hundreds; some are playlists that open other files and addresses (concat, hls, dash, sdp, image2).
 MP4 = "mov"  # and QuickTime, 3GP
 OTHER_CONTAINERS = "matroska,ogg,avi,flv,mpegts,mpeg,asf,mp3,wav,flac,aac"
-# 8K is 33 million; each picture takes 3 bytes a pixel as RGB, and a decoder keeps dozens of its own.
+# 8K has 33 million; a picture takes 3 bytes per pixel as RGB, and a decoder keeps dozens of pictures.
 MAX_PIXELS = 8192 * 8192
-# Pictures are resized by their short side: the long one must not become a thousand times as long as the network's input.
+# Pictures are resized by their short side, so the long one must be limited as well.
 MAX_ASPECT = 64
 LARGE_PIXELS = 4_000_000
-LARGE_THREADS = 4  # each thread of a decoder keeps pictures of its own
+LARGE_THREADS = 4  # each thread of a decoder keeps its own pictures
 
 _CLOCK = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d{1,18})?)", re.ASCII)
 
@@ -46,14 +46,14 @@ _CLOCK = re.compile(r"(\d{1,9}):(\d{1,9}):(\d{1,9}(?:\.\d{1,18})?)", re.ASCII)
 class VideoInfo:
     """A video's header.
 
-    codec:            of the pictures, as FFmpeg names the format ("h264", "av1"), not its decoder.
-    pixel_format:     as FFmpeg names it ("yuv420p"), "" if the header does not say.
+    codec:            FFmpeg's name of the pictures' format ("h264", "av1"), not of its decoder.
+    pixel_format:     FFmpeg's name ("yuv420p"), "" if not in the header.
     container:        FFmpeg's name, for some a list ("mov,mp4,m4a,3gp,3g2,mj2").
-    duration_seconds: what a browser reports when it has read no more than the header.
-    start_seconds:    when the first of all streams starts.
-    video_seconds:    the end of the video stream, 0 if the header does not say.
-    sound:            FFmpeg's name of its sound's codec ("aac", "pcm_s16le"), "" without sound.
-    own_times:        False if pictures come in another order than they are shown, and without times (B-frames in AVI).
+    duration_seconds: duration that a browser reports when it has read only the header.
+    start_seconds:    start of the earliest stream.
+    video_seconds:    end of the video stream, 0 if not in the header.
+    sound:            FFmpeg's name of the sound's codec ("aac", "pcm_s16le"), "" without sound.
+    own_times:        False if pictures are stored in another order than shown, without times (B-frames in AVI).
     """
 
     width: int
@@ -72,8 +72,8 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture; pts in units of the stream's time_base. ``frame`` is PyAV's, in the file's own pixel format and as it
-    lies in the file."""
+    """A decoded picture. pts: in units of the stream's time_base. frame: PyAV's, in the file's own pixel format and
+    orientation."""
 
     pts: int
     frame: Any
@@ -81,38 +81,37 @@ class Picture:
 
     @property
     def rgb(self) -> npt.NDArray[np.uint8]:
-        """RGB (H, W, 3), as a browser shows it. Converted when it is asked for: of a large picture that costs more than
-        to decode it."""
+        """RGB (H, W, 3) as shown by browsers. Converted on request: for large pictures, that costs more than decoding."""
         return self.upright(self.frame.to_ndarray(format="rgb24"))
 
     def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An image of this picture, (H, W, 3), turned and mirrored as the file says that it is to be shown."""
+        """Turn and mirror an image of this picture, (H, W, 3), as the file requests."""
         return self.orientation.upright(image)
 
     @property
     def lies_on_its_side(self) -> bool:
-        """True if width and height of ``frame`` are height and width of what is shown."""
+        """True if width and height of ``frame`` are exchanged in the shown picture."""
         return self.orientation.lies_on_its_side
 
 
 @dataclass
 class Losses:
-    """Counts of what a pass over a file left out. without_time: pictures whose time is not after that of the one before, so
-    that they are never shown. damaged: parts that could not be decoded."""
+    """Counts of what decoding left out. without_time: pictures whose time is not later than the previous one's, so that they
+    are never shown. damaged: parts that could not be decoded."""
 
     without_time: int = 0
     damaged: int = 0
 
 
 def probe(path: Path) -> VideoInfo:
-    """Read a file's header. Raises MediaError for a file that is no video."""
+    """Read a file's header. Raises MediaError if it is not a video."""
     with open_container(path) as container:
         return _describe(container, path)
 
 
 def is_read_anew(path: Path) -> bool:
-    """True if pictures or times of a file are others than the first framewise gave it, which knew quarter turns alone and no
-    order but that of decoding. Raises MediaError."""
+    """True if pictures or times of a file differ from those of early versions of framewise, which supported only quarter turns
+    and kept the order of decoding. Raises MediaError."""
     if not probe(path).own_times:
         return True
     first = next(decode(path))
@@ -120,7 +119,7 @@ def is_read_anew(path: Path) -> bool:
 
 
 def shown_orientation(path: Path) -> Orientation:
-    """Orientation of a file's pictures as browsers show them. Raises MediaError."""
+    """Orientation in which browsers show a file's pictures. Raises MediaError."""
     return next(decode(path)).orientation
 
 
@@ -130,11 +129,11 @@ def may_say_orientation_itself(path: Path) -> bool:
 
 
 def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None) -> Iterator[Picture]:
-    """Every picture of a file's first video stream, in order of presentation. Memory does not grow with the length.
+    """Yield the pictures of a file's first video stream in order of presentation. Memory does not depend on the length.
 
-    from_pts: begin at a key frame before this time, where the file tells of one; pictures before it may be missing or damaged.
+    from_pts: begin at a key frame before this time, if the file has an index; pictures before it may be missing or damaged.
     losses:   counts what is left out.
-    Raises MediaError for a file that is no video, has no picture, or ends long before its header says.
+    Raises MediaError for a file that is not a video, has no picture, or ends long before the end in its header.
     """
     losses = losses if losses is not None else Losses()
     count, end_seconds, step = 0, 0.0, 0
@@ -146,7 +145,7 @@ def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None
         if info.width * info.height > LARGE_PIXELS:
             stream.codec_context.thread_count = LARGE_THREADS
         if from_pts is not None:
-            with contextlib.suppress(av.FFmpegError):  # then it begins at the beginning
+            with contextlib.suppress(av.FFmpegError):  # then decoding begins at the start
                 container.seek(from_pts, stream=stream)
         orientation, frames = AS_IT_LIES, decoded_frames if info.own_times else _frames_in_order
         last_pts: int | None = None
@@ -163,7 +162,7 @@ def decode(path: Path, from_pts: int | None = None, losses: Losses | None = None
             else:
                 orientation = _orientation(frame, info, path)
             _check_size(frame.width, frame.height, path)
-            # Of the pictures of a file in which they change their places, the longest need not be the last one.
+            # If pictures are reordered, the one that ends last need not be the last decoded one.
             end_seconds = max(end_seconds, float((pts + (frame.duration or step)) * info.time_base))
             last_pts, count = pts, count + 1
             yield Picture(pts, frame, orientation)
@@ -200,7 +199,7 @@ def _check_end(path: Path, info: VideoInfo, end_seconds: float, losses: Losses) 
 
 
 def open_container(path: Path, what: str = "a video") -> Any:
-    """A file of one of the containers that are read, opened by FFmpeg. Raises MediaError."""
+    """Context with a file of a supported container, opened by FFmpeg. Raises MediaError."""
     try:
         return opened(path)
     except av.ArgumentError:
@@ -213,9 +212,9 @@ def open_container(path: Path, what: str = "a video") -> Any:
 
 
 def opened(path: Path) -> Any:
-    """FFmpeg's container of a file, of those that are read. Raises MediaError, av.FFmpegError, OSError, ValueError."""
+    """Open a file of a supported container. Raises MediaError, av.FFmpegError, OSError, ValueError."""
     allowed = {"format_whitelist": MP4 if is_checked_mp4(path) else OTHER_CONTAINERS, "protocol_whitelist": "file"}
-    # A relative name might begin like a protocol's.
+    # A relative name could begin like a protocol.
     name, options = str(path.absolute()), {"max_pixels": str(MAX_PIXELS)}
     return av.open(name, options=options, container_options=allowed, metadata_errors="replace")
 
@@ -226,7 +225,7 @@ def _describe(container: Any, path: Path) -> VideoInfo:
     # The latest end minus the earliest start over all streams, data tracks too (FFmpeg 7 and later). Chromium 156 gave the same
     # for audio that is longer, starts late or is cut by an edit list, in mp4, mkv and webm; but see extraction for late starts.
     container_seconds = float(Fraction(container.duration, av.time_base)) if container.duration else 0.0
-    # What sound may have made long says nothing of the pictures.
+    # A duration that may come from the sound does not tell where the pictures end.
     video_seconds = _stream_end(stream) or (container_seconds if len(container.streams) == 1 else 0.0)
     codec = stream.codec_context.codec.canonical_name
     return VideoInfo(
@@ -241,13 +240,13 @@ def _describe(container: Any, path: Path) -> VideoInfo:
         start_seconds=(container.start_time or 0) / av.time_base,
         video_seconds=video_seconds,
         sound=next((s.codec_context.codec.canonical_name for s in container.streams.audio if s.codec_context), ""),
-        # Of H.264 FFmpeg finds out late, or not at all, that it has B-frames.
+        # FFmpeg detects B-frames of H.264 late, or not at all.
         own_times=container.format.name != "avi" or not (codec == "h264" or stream.codec_context.has_b_frames),
     )
 
 
 def _video_stream(container: Any, path: Path) -> Any:
-    """The first stream of pictures that follow each other. Raises MediaError if there is none that can be decoded."""
+    """First stream of moving pictures. Raises MediaError if there is none that can be decoded."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
@@ -261,7 +260,7 @@ def _video_stream(container: Any, path: Path) -> Any:
 
 
 def _check_size(width: int, height: int, path: Path) -> None:
-    """Raises MediaError for pictures that would take all memory."""
+    """Raises MediaError for pictures that would need too much memory."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_ASPECT * max(min(width, height), 1):
         raise MediaError(
             f"{path.name}: pictures of {width}x{height}; expected at most {MAX_PIXELS / 1e6:.0f} million pixels, and a side "
@@ -270,16 +269,16 @@ def _check_size(width: int, height: int, path: Path) -> None:
 
 
 def _stream_end(stream: Any) -> float:
-    """Seconds at which a stream ends on the file's timeline, 0 if the header does not say."""
+    """End of a stream in seconds on the file's timeline, 0 if not in the header."""
     if stream.duration and stream.time_base:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    # Matroska has no durations of streams but in this tag, "00:00:20.021000000", that FFmpeg and mkvmerge write.
+    # Matroska has durations of streams only in this tag, "00:00:20.021000000", written by FFmpeg and mkvmerge.
     parts = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))
     return float(sum(Fraction(part) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))) if parts else 0.0
 
 
 def _orientation(frame: Any, info: VideoInfo, path: Path) -> Orientation:
-    """Orientation of a file's pictures, of which ``frame`` is one, by its container."""
+    """Orientation of a file's pictures. frame: one of them."""
     matrix = matrix_of(frame)
     if matrix is not None and info.codec == "h264":
         with contextlib.suppress(av.FFmpegError):
@@ -288,7 +287,7 @@ def _orientation(frame: Any, info: VideoInfo, path: Path) -> Orientation:
 
 
 def _matrix_of_container(path: Path) -> tuple[int, ...] | None:
-    """Display matrix of an H.264 file without what its pictures say themselves (SEI), which browsers leave alone."""
+    """Display matrix in the container of an H.264 file, without that in its pictures (SEI), which browsers ignore."""
     with open_container(path) as container:
         stream = _video_stream(container, path)
         without_sei = BitStreamFilterContext("filter_units=remove_types=6", stream)
@@ -300,10 +299,10 @@ def _matrix_of_container(path: Path) -> tuple[int, ...] | None:
 
 
 def _frames_in_order(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames of a file without times of presentation; None for a packet that could not be decoded.
+    """Yield decoded frames of a file without presentation times; None for a packet that could not be decoded.
 
-    FFmpeg's guesses are the times of decoding, and B-frames are decoded in another order. So the first picture that is shown
-    is given the first packet's time, and so on.
+    FFmpeg substitutes the times of decoding, but B-frames are decoded in another order. Therefore the first shown picture gets
+    the time of the first packet, and so on.
     """
     times: collections.deque[int] = collections.deque()
     try:
@@ -325,7 +324,7 @@ def _frames_in_order(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; None for a packet that could not be decoded."""
+    """Yield decoded frames; None for a packet that could not be decoded."""
     try:
         for packet in container.demux(stream):
             try:
@@ -333,4 +332,4 @@ def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
             except av.FFmpegError:
                 yield None
     except av.FFmpegError:
-        yield None  # the rest of the file cannot be read: what is missing is judged by the caller
+        yield None  # the rest of the file cannot be read; the caller decides whether too much is missing

@@ -18,11 +18,11 @@ from framewise.media.cures import EVEN_SIZES, converting, copying
 from framewise.media.notes import Note
 from framewise.media.video import Losses, VideoInfo
 
-# 29.97 and 30000/1001 differ by 0.0001 %, a tenth of a frame an hour; 23.976 and 24 by 0.1 %, a frame in 42 s.
+# 29.97 and 30000/1001 differ by 0.0001 %, a tenth of a frame per hour; 23.976 and 24 by 0.1 %, a frame in 42 s.
 SAME_RATE = 1e-4
-# Steps between pictures that differ by less than this share are one rate: cameras' clocks jitter by a millisecond or two.
+# Steps between pictures that differ by less than this share count as equal: cameras' clocks jitter by a millisecond or two.
 JITTER = 0.1
-# A camera that drops a picture now and then is of a constant rate; one whose steps change is not.
+# A rate is constant if at least this share of the steps is regular: cameras drop pictures now and then.
 REGULAR_SHARE = 0.95
 
 # Played by headless Chromium 156 (Debian's) in files that PyAV 18 wrote; not played: MPEG-4 Part 2, MPEG-1, MPEG-2, HEVC,
@@ -30,25 +30,26 @@ REGULAR_SHARE = 0.95
 PLAYED = {"h264", "vp8", "vp9", "av1"}
 # H.264 in more than 8 bits or with full colour plays in Chromium; Firefox and Safari have decoders for these formats alone.
 PLAYED_EVERYWHERE = {"yuv420p", "yuvj420p", ""}
-# What Chromium opens, by FFmpeg's names (ogg by its documentation). Chromium 156 did not open avi, flv, mpegts, mpeg and asf.
+# Containers that Chromium opens, by FFmpeg's names (ogg by its documentation). Chromium 156 did not open avi, flv, mpegts,
+# mpeg and asf.
 OPENED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg"}
 # Label Studio 1.23, web/libs/editor/src/components/VideoCanvas/VirtualVideo.tsx, canPlayUrl; seen in Chromium 156.
 QUICKTIME_SUFFIXES = {".mov", ".qt"}
 NAMES = {"mpeg4": "MPEG-4 Part 2 (which OpenCV writes if asked for mp4v)", "hevc": "HEVC (H.265)"}
 
-# Label Studio's editor takes a frameRate below this for seconds a frame: 0.5 are two a second (core/frame_grid).
+# Label Studio's editor reads a frameRate below this as seconds per frame: 0.5 means two per second (core/frame_grid).
 LEAST_RATE = 1.0
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of a video that notes on it are made from.
+    """Facts of a video, from which notes are made.
 
     pictures:        number of decoded pictures.
     rate, constant:  see ``picture_rate``.
     span_seconds:    from the first picture to the last.
-    longest_seconds: what a browser reports once it has read all pictures.
-    shown:           frame rate of a labeling config, and number of pictures that Label Studio shows at it.
+    longest_seconds: duration that a browser reports once it has read all pictures.
+    shown:           frame rate of a labeling config, and the number of pictures that Label Studio shows at it.
     without_time, damaged:  see ``Losses``.
     """
 
@@ -87,18 +88,18 @@ class VideoFacts:
         return cls(**{**own, "info": VideoInfo(**info), "shown": tuple(written["shown"])})
 
     def shown_at(self, frame_rate: float) -> int | None:
-        """Number of pictures that Label Studio shows; None if that is not known, of a variable rate."""
+        """Number of pictures that Label Studio shows; None if unknown, for a variable rate."""
         if frame_rate == self.shown[0]:
             return self.shown[1]
         return min(self.pictures, max(count_frames(self.longest_seconds, frame_rate), 1)) if self.constant else None
 
 
 def timing_notes(name: str, facts: VideoFacts, frame_rate: float, annotated: int = 0) -> list[Note]:
-    """Notes on a video's timing, most important first; nothing of a file that fits.
+    """Notes on a video, most important first; empty for a file without problems.
 
-    name:       of the file, for ffmpeg lines.
-    frame_rate: frames per second of the labeling config, as `parse_frame_rate` has it.
-    annotated:  number of annotations of the project: a change of frameRate would move their regions.
+    name:       of the file, for ffmpeg commands.
+    frame_rate: frames per second of the labeling config, from ``parse_frame_rate``.
+    annotated:  number of the project's annotations, whose regions a change of frameRate would move.
     """
     found = (
         _playing_note(name, facts.info),
@@ -111,10 +112,10 @@ def timing_notes(name: str, facts: VideoFacts, frame_rate: float, annotated: int
 
 
 def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float, bool]:
-    """Pictures a second, and whether that is constant. One picture alone has the rate 0.
+    """Pictures per second, and True if the rate is constant. A single picture has the rate 0.
 
-    The rate is that of the usual step: a median, made finer by all steps about it, since some containers round times to
-    milliseconds. So dropped pictures and pauses do not count.
+    The rate follows from the mean of all steps near the median one, because some containers round times to milliseconds.
+    Dropped pictures and pauses therefore have no effect.
     """
     steps = np.diff(pts)
     if len(steps) == 0:
@@ -126,7 +127,7 @@ def picture_rate(pts: npt.NDArray[np.int64], time_base: Fraction) -> tuple[float
 
 
 def _playing_note(name: str, info: VideoInfo) -> Note | None:
-    """A file that some browser does not play."""
+    """Note on a file that some browser does not play."""
     convert, command = "Convert it before you annotate", _converting(name, info, "h264")
     what = [f"the codec {NAMES.get(info.codec, info.codec)}"] * (info.codec not in PLAYED)
     what += [f"the container {info.container}"] * (info.container not in OPENED)
@@ -151,7 +152,7 @@ def _playing_note(name: str, info: VideoInfo) -> Note | None:
 
 
 def _opening_note(name: str, info: VideoInfo) -> Note | None:
-    """A file that browsers play and Label Studio does not."""
+    """Note on a file that browsers play but Label Studio does not."""
     if info.duration_seconds == 0:
         # Chromium's duration is then Infinity; Label Studio 1.23.2: "RangeError: Invalid time value", and an empty page
         return Note(
@@ -171,7 +172,7 @@ def _opening_note(name: str, info: VideoInfo) -> Note | None:
 
 
 def _damage_note(name: str, facts: VideoFacts) -> Note | None:
-    """A file of which parts could not be decoded."""
+    """Note on a file with parts that could not be decoded."""
     if not facts.damaged:
         return None
     return Note(
@@ -182,7 +183,7 @@ def _damage_note(name: str, facts: VideoFacts) -> Note | None:
 
 
 def _time_note(name: str, facts: VideoFacts) -> Note | None:
-    """A file of which pictures have no row, since they are shown for no time."""
+    """Note on a file with pictures that are never shown, and so have no row."""
     if not facts.without_time:
         return None
     left_out = f"{facts.without_time} picture{'s' * (facts.without_time != 1)}"
@@ -194,7 +195,7 @@ def _time_note(name: str, facts: VideoFacts) -> Note | None:
 
 
 def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
-    """A file in which nothing begins at 0: the browser's duration then depends on how far it has read."""
+    """Note on a file in which no stream begins at 0: the browser's duration then depends on how much it has read."""
     info = facts.info
     short, long = (count_frames(seconds, frame_rate) for seconds in (info.duration_seconds, facts.longest_seconds))
     if info.container not in OPENED or info.start_seconds <= 0 or info.duration_seconds == 0 or short == long:
@@ -208,11 +209,11 @@ def _late_note(name: str, facts: VideoFacts, frame_rate: float) -> Note | None:
 
 
 def _rate_note(name: str, facts: VideoFacts, frame_rate: float, annotated: int) -> Note | None:
-    """Frames of Label Studio that are not the file's own pictures, one by one."""
+    """Note on a rate that differs from that of the labeling config, so that frames are not single pictures."""
     rate = facts.rate
     if rate == 0:
         return None
-    tolerance = SAME_RATE + float(facts.info.time_base) / facts.span_seconds  # what is known of the rate, if times are rounded
+    tolerance = SAME_RATE + float(facts.info.time_base) / facts.span_seconds  # precision of the rate, if times are rounded
     if facts.constant and abs(rate - frame_rate) <= tolerance * frame_rate:
         return None
     pace = f"{_plain(rate)} pictures a second" if rate >= LEAST_RATE else f"a picture each {_plain(1 / rate)} s"
@@ -236,7 +237,7 @@ def _rate_note(name: str, facts: VideoFacts, frame_rate: float, annotated: int) 
 
 
 def _effect(facts: VideoFacts, frame_rate: float) -> str:
-    """Number of pictures that are never shown, and of frames that show none of their own."""
+    """Sentence on the numbers of pictures that are never shown, and of frames that repeat a picture."""
     num_frames, seen = max(count_frames(facts.longest_seconds, frame_rate), 1), facts.shown_at(frame_rate)
     if seen is None:
         return f"{facts.pictures} pictures, {num_frames} frames"
@@ -245,12 +246,12 @@ def _effect(facts: VideoFacts, frame_rate: float) -> str:
 
 
 def _plain(rate: float) -> str:
-    """25, 29.97, 23.976: what belongs into a config."""
+    """A rate as written in a config: 25, 29.97, 23.976."""
     return f"{rate:.3f}".rstrip("0").rstrip(".")
 
 
 def _converting(name: str, info: VideoInfo, addition: str, filters: Sequence[str] = ()) -> str:
-    """The line that converts a file, with what else its pictures need."""
+    """Command that converts a file, with options that its pictures need."""
     # FFmpeg delays pictures whose times it has to guess.
     needed = ["setpts=PTS-STARTPTS"] * (not info.own_times) + [*filters]
     return converting(name, addition, needed + [EVEN_SIZES] * bool(info.width % 2 or info.height % 2))

@@ -1,25 +1,25 @@
-"""Files that are there to their last byte, as their containers tell: of one of which that is known, nothing was cut off."""
+"""Check that a file has all bytes that its container declares, so that it is certainly not truncated."""
 
 import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
-# Matroska's elements, by RFC 9559: the file's header, the one that holds all others, and those that may be in it.
+# Elements of Matroska (RFC 9559): the header, the segment, which contains all others, and those that may be in it.
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 IN_SEGMENT = {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1F43B675, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF}
 RIFF = struct.Struct("<4sI4s")
 CHUNK = struct.Struct("<4sI")
-# Windows media: the first object's name, and with what objects begin.
+# Windows media: id of the first object, and the beginning of the ids of others.
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_OBJECT = struct.Struct("<16sQ")
 FLV_TAG_HEADER = 11
 
 
 def is_whole(path: Path, container: str) -> bool:
-    """True if a file certainly has all the bytes that its container tells of. container: FFmpeg's name.
+    """True if a file certainly has all bytes that its container declares. container: FFmpeg's name.
 
-    False where that is not known: of MP4, whose pictures tell how long each is shown, and of containers without an end.
+    False if that is unknown: for MP4, whose pictures have durations, and for containers without a declared end.
     """
     checks = {"matroska,webm": _whole_matroska, "avi": _whole_avi, "asf": _whole_asf, "flv": _whole_flv}
     if container not in checks:
@@ -29,7 +29,7 @@ def is_whole(path: Path, container: str) -> bool:
 
 
 def _whole_matroska(file: BinaryIO, size: int) -> bool:
-    """A segment of known length, filled by elements that can be in one, each with its length."""
+    """True if a segment of known length is filled by valid elements, each with its length."""
     header = _element(file, 0)
     segment = _element(file, header[2]) if header and header[0] == EBML else None
     if not segment or segment[0] != SEGMENT or segment[2] > size:
@@ -44,7 +44,7 @@ def _whole_matroska(file: BinaryIO, size: int) -> bool:
 
 
 def _element(file: BinaryIO, at: int) -> tuple[int, int, int] | None:
-    """Name of the element at a position, where its content starts and stops; None if it is none of known length."""
+    """Id of the element at a position, and start and stop of its content; None if it is invalid or of unknown length."""
     file.seek(at)
     head = file.read(12)
     name_bytes = _num_bytes(head, 0)
@@ -59,12 +59,12 @@ def _element(file: BinaryIO, at: int) -> tuple[int, int, int] | None:
 
 
 def _num_bytes(head: bytes, at: int) -> int:
-    """Bytes of the number at a position, which the first bit that is set tells; 0 if there is none."""
+    """Length in bytes of the number at a position, given by its first set bit; 0 if there is none."""
     return 9 - head[at].bit_length() if at < len(head) and head[at] else 0
 
 
 def _whole_avi(file: BinaryIO, size: int) -> bool:
-    """Parts of RIFF, one after the other up to the end, each filled by chunks that have a name."""
+    """True if the file consists of RIFF parts up to its end, each filled by named chunks."""
     at = 0
     while at < size:
         file.seek(at)
@@ -90,12 +90,12 @@ def _has_named_chunks(file: BinaryIO, at: int, stop: int) -> bool:
 
 
 def _even(position: int) -> int:
-    """The beginning of the next chunk: those of RIFF are padded to an even number of bytes."""
+    """Beginning of the next chunk: RIFF pads chunks to an even number of bytes."""
     return position + position % 2
 
 
 def _whole_asf(file: BinaryIO, size: int) -> bool:
-    """Objects, each with its length, one after the other up to the end."""
+    """True if objects, each with its length, fill the file to its end."""
     at = 0
     while at < size:
         file.seek(at)
@@ -110,7 +110,7 @@ def _whole_asf(file: BinaryIO, size: int) -> bool:
 
 
 def _whole_flv(file: BinaryIO, size: int) -> bool:
-    """A last tag, of the length that the last four bytes say."""
+    """True if the last tag has the length given by the last four bytes."""
     if size < FLV_TAG_HEADER + 8:
         return False
     file.seek(size - 4)
