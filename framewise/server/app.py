@@ -45,7 +45,7 @@ STATUS_CODES: tuple[tuple[type[FramewiseError], int], ...] = (
     (StorageBusy, 503),
     (StorageDamaged, 503),
 )
-# Label Studio's dialog renders what it shows of an answer as HTML, in which whatever is in angle brackets vanishes.
+# Label Studio's dialog renders messages as HTML, so that anything in angle brackets vanishes.
 NO_TAGS = str.maketrans("<>", "\u2039\u203a")
 MAX_REASON_CHARS = 400
 # Threads of a web process that predictions may not wait on: health, setup and webhooks are always answered.
@@ -103,7 +103,7 @@ def _on_http_error(error: HTTPException, refusals: Refusals) -> Response:
 
 
 def _called_route() -> str | None:
-    """The route of a request, if it is one that programs call: Label Studio does not tell its users of what was refused."""
+    """Route of a request, if programs call it: Label Studio does not tell its users about refusals."""
     rule = request.url_rule.rule if request.url_rule else None
     return rule if rule in CALLED_BY_PROGRAMS else None
 
@@ -131,7 +131,7 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _one_line(message: str) -> str:
-    """A message for a status line, printable ASCII without line breaks: as the HTML that Label Studio takes it for."""
+    """A message for a status line: printable ASCII without line breaks, escaped for Label Studio, which renders it as HTML."""
     line, left = "", MAX_REASON_CHARS
     for c in " ".join(message.split()):
         written = c if " " <= c <= "~" and c != "&" else f"&#{ord(c)};" if c.isprintable() else "?"

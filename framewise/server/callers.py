@@ -1,7 +1,8 @@
-"""Refusal, on every route, of what a page of another web site asks in its visitor's browser.
+"""Refusal of requests from pages of other web sites, on every route.
 
-Such a page reaches any server that its visitor's machine reaches. It sends requests in its own name, which browsers tell in
-Origin and Sec-Fetch-Site; or it has its own host name lead to the server's address (DNS rebinding), which the Host tells.
+In a visitor's browser, such a page can reach any server that the visitor's machine can reach. Either it sends requests under
+its own name, which browsers report in Origin and Sec-Fetch-Site; or its host name resolves to the server's address (DNS
+rebinding), which the Host header reveals.
 """
 
 import ipaddress
@@ -23,8 +24,8 @@ class ForeignPage(Forbidden):
 
 
 def refuse_foreign_pages(settings: Settings) -> Callable[[], None]:
-    """A before-request function that returns or raises ForeignPage. With a password only a browser's own words count: nobody
-    else's name gets past the password."""
+    """Before-request function that returns or raises ForeignPage. With a password, only Origin and Sec-Fetch-Site are checked,
+    because a request under another host name lacks the password."""
     names = own_names(settings)
 
     def check() -> None:
@@ -41,7 +42,7 @@ def refuse_foreign_pages(settings: Settings) -> Callable[[], None]:
 
 
 def own_names(settings: Settings) -> frozenset[str]:
-    """Host names to which framewise answers; addresses need no name, for no other site can have one as its own."""
+    """Host names under which framewise answers. IP addresses are always allowed: no other site has one as its name."""
     found = {"localhost", settings.host.lower(), *settings.allowed_hosts}
     if settings.host in ANY_ADDRESS:
         found |= {socket.gethostname().lower(), socket.getfqdn().lower()}
@@ -59,8 +60,8 @@ def _is_address(host: str) -> bool:
 def _is_foreign() -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site in ("cross-site", "same-site"):
-        # A link that somebody follows shows our page to that person and to nobody else.
+        # Following a link shows our page to its visitor only.
         shown = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.headers.get("Sec-Fetch-Dest") == "document"
         return not (shown and request.method in ("GET", "HEAD"))
-    # Browsers of today say the former, also behind a proxy, where the latter may differ from our own address.
+    # Current browsers send the former, which is right behind a proxy too, where the latter may differ from our address.
     return site is None and origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()

@@ -12,7 +12,7 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
 
-MAX_CONTAINERS = 4_000_000  # above what 256 MiB of tasks with regions have
+MAX_CONTAINERS = 4_000_000  # more than 256 MiB of tasks with regions contain
 
 HEALTH = {"status": "UP", "model_class": "framewise", "version": __version__}
 

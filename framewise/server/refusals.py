@@ -1,6 +1,6 @@
-"""Requests that were refused: counted in memory, logged once a minute, and shown at /jobs where a user may be behind them.
+"""Refused requests: counted in memory, logged once a minute, and shown at /jobs if a user may have caused them.
 
-Anybody may send requests that are refused, as many as there is time for, so they must cost next to nothing.
+Anyone can send any number of requests that are refused, so they must cost almost nothing.
 """
 
 import logging

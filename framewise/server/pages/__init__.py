@@ -1,1 +1,1 @@
-"""Pages for people at framewise's own address: what it knows, where it is wrong, what to annotate next."""
+"""Pages for people at framewise's own address: projects, scores, errors of the model, tasks to annotate next."""

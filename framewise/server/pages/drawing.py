@@ -1,4 +1,4 @@
-"""Numbers to geometry: what templates put into SVG. Nothing here knows of HTML."""
+"""Geometry of drawings, which templates put into SVG. Independent of HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from PIL import ImageColor
 from framewise.core.metrics import runs
 
 CURVE_POINTS = 240
-MAX_BARS = 400  # of one ribbon; more than that are narrower than a pixel
-# For labels without a colour that can be read. Each has a contrast of 3 to 1 with white and with the dark ground.
+MAX_BARS = 400  # of one ribbon; more would be narrower than a pixel
+# For labels without a usable colour. Each has a contrast of 3 to 1 with white and with the dark background.
 PALETTE = ("#2f7ed8", "#c8641e", "#3c9a4a", "#b0529e", "#8c7a12", "#4a86a8", "#c94f5c", "#7a6bd1")
 CURVE_HEIGHT = 24
 
 
 @dataclass(frozen=True)
 class Ribbon:
-    """A label's row: (first, width) of bars, in frames from 0; the curve's points as SVG has them. places: where truth and
-    prediction differ."""
+    """Row of a label: bars as (first, width), in frames from 0; points of the curve in SVG's syntax. places: stretches where
+    truth and prediction differ."""
 
     label: str
     colour: str
@@ -30,7 +30,7 @@ class Ribbon:
 
 
 def colour(given: str | None, number: int) -> str:
-    """A label's colour as #rrggbb; one of our own for the label of this number if what is given is none."""
+    """Colour of a label as #rrggbb; for an invalid one, the default colour with this number."""
     try:
         red, green, blue = ImageColor.getrgb((given or "").strip())[:3]
     except ValueError:
@@ -39,12 +39,12 @@ def colour(given: str | None, number: int) -> str:
 
 
 def bars(on: npt.ArrayLike) -> list[tuple[int, int]]:
-    """(first, width) of each run of true values. on: (T,)."""
+    """Bars (first, width) of the runs of true values. on: (T,)."""
     return spans(runs(on))
 
 
 def spans(found: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(first, width) of rows (index, stop); of very many, only the longest."""
+    """Bars (first, width) of rows (index, stop); the longest ones if there are very many."""
     if len(found) > MAX_BARS:
         longest = np.argsort(found[:, 0] - found[:, 1], kind="stable")[:MAX_BARS]
         found = found[np.sort(longest)]
@@ -52,7 +52,7 @@ def spans(found: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def curve(scores: npt.NDArray[np.uint8]) -> str:
-    """Points of a score over time, the highest of each stretch. scores: (T,) of 0 to 255; y from 0 at the top."""
+    """Points of a score over time, the maximum of each stretch. scores: (T,), 0 to 255; y is 0 at the top."""
     if not len(scores):
         return ""
     edges = np.unique(np.linspace(0, len(scores), min(CURVE_POINTS, len(scores)) + 1).astype(int))
@@ -64,7 +64,7 @@ def curve(scores: npt.NDArray[np.uint8]) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A version in a chart, in the chart's units: y values of its series, and the ends of the first one's interval."""
+    """A version in a chart, in the chart's units: y values of all series, and the interval of the first."""
 
     x: float
     y: list[float | None]
@@ -76,7 +76,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Chart:
-    """lines: points of each series as SVG has them. ticks: (x, text)."""
+    """A chart. lines: points of each series in SVG's syntax. ticks: (x, text)."""
 
     width: int
     height: int
@@ -94,7 +94,7 @@ def score_height(score: float) -> float:
 
 
 def chart(values: Sequence[tuple[float, str, list[float | None], tuple[float | None, float | None]]]) -> Chart:
-    """A chart of (x value, name, scores of each series, interval of the first), in ascending order of x."""
+    """Chart of points (x value, name, scores of each series, interval of the first), in ascending order of x."""
     xs = [value for value, *_ in values]
     low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
 

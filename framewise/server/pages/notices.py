@@ -1,4 +1,4 @@
-"""Errors and notes at the top and the foot of pages: each said once for all that it concerns, and only while it is true."""
+"""Errors and notes of the pages: each one once for everything that it concerns, and only while it is true."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ from framewise.settings import Settings
 from framewise.store.browsing import Trouble
 from framewise.store.job_state import title_of
 
-Titles = Mapping[str, str]  # of all projects, by key
+Titles = Mapping[str, str]  # by project key
 SHOWN = 12
 FILES_SHOWN = 50
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Place:
-    """A task that a notice concerns. address: of it in Label Studio, "" if that is not known."""
+    """A task that a notice concerns. address: in Label Studio, "" if unknown."""
 
     task: int
     project: str
@@ -37,8 +37,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something amiss. means, cure: "" where the text has them. where: in words. project: "" for all of framewise.
-    topic: the same as long as it says the same, "" for what cannot be dismissed. more: number of places not listed."""
+    """An error or a note. means, cure: "" if the text contains them. where: description of the place. project: "" if it
+    concerns framewise as a whole. topic: identifies its text; "" if it cannot be dismissed. more: number of places not
+    listed."""
 
     text: str
     where: str = ""
@@ -51,7 +52,7 @@ class Notice:
 
 
 class Notices:
-    """Errors and notes of a project, or of all. Those of a labeling config and its files are kept until something that they
+    """Errors and notes of one project, or of all. Notes on a labeling config and its files are cached until something that they
     depend on changes."""
 
     def __init__(self, assembly: Assembly):
@@ -59,7 +60,7 @@ class Notices:
         self._kept: dict[str, tuple[object, list[SharedNote]]] = {}
 
     def errors(self, project: str | None = None) -> list[Notice]:
-        """Failures, and changes that spoil annotations, the latest first."""
+        """Failures, and changes that invalidate annotations, the latest first."""
         titles = self._assembly.known.titles()
         changed = [notice for key in _chosen(project, titles) for notice in self._moved_regions(key, titles)]
         failures = self._assembly.browsing.errors(project, 10 * SHOWN)[:SHOWN]
@@ -77,7 +78,7 @@ class Notices:
     # The labeling config and its files.
 
     def _notes(self, key: str) -> list[SharedNote]:
-        """Notes on attributes that do nothing, and on files; none for a labeling config that cannot be read."""
+        """Notes on attributes without effect and on files; none for an unreadable labeling config."""
         assembly = self._assembly
         known = assembly.annotations.project(key)
         if known is None:
@@ -90,7 +91,7 @@ class Notices:
         return kept[1]
 
     def _made(self, key: str, label_config: str, annotated: int) -> Iterator[SharedNote]:
-        with suppress(FramewiseError):  # a labeling config that cannot be read is told of at its project
+        with suppress(FramewiseError):  # an unreadable labeling config is reported at its project
             controls = read_labeling_config(label_config)
             yield from map(SharedNote, dict.fromkeys(note for control in controls for note in control.notes))
             learners = learners_of(CONTROLS[one.tag](one, key, self._assembly.parts) for one in controls)
@@ -116,7 +117,7 @@ class Notices:
     # The frame rate.
 
     def _moved_regions(self, key: str, titles: Titles) -> Iterator[Notice]:
-        """Annotations that Label Studio shows at other times than they were drawn at, since frameRate was changed."""
+        """Errors on annotations that Label Studio shows at wrong times because frameRate was changed."""
         known = self._assembly.annotations.project(key)
         now = read_frame_rates(known.label_config) if known else {}
         moved: dict[tuple[str | None, str | None], int] = {}
@@ -148,13 +149,13 @@ def _title(key: str, titles: Titles) -> str:
 
 
 def project_address(settings: Settings, number: int | str) -> str:
-    """Address of a project in Label Studio, "" if its address is not known."""
+    """Address of a project in Label Studio, "" if unknown."""
     base = settings.label_studio_public_url or settings.label_studio_url
     return f"{base}/projects/{number}/data" if base else ""
 
 
 def task_address(settings: Settings, number: int | str, task: int) -> str:
-    """Address of a task in Label Studio, "" if its address is not known."""
+    """Address of a task in Label Studio, "" if unknown."""
     address = project_address(settings, number)
     return f"{address}?{urlencode({'task': task})}" if address else ""
 
@@ -173,13 +174,13 @@ def _begun(text: str) -> str:
 
 
 def _same(one: str | None, other: str | None) -> bool:
-    """True if two texts of frameRate mean the same, or that cannot be told."""
+    """True if two values of frameRate mean the same, or if one cannot be interpreted."""
     if one == other:
         return True
     try:
         return parse_frame_rate(one) == parse_frame_rate(other) and "$" not in f"{one}{other}"
     except ValueError:
-        return True  # what cannot be is refused where it is used
+        return True  # invalid values are refused where they are used
 
 
 def _written(frame_rate: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Small pictures of videos: decoded on demand, a few at a time, and kept within a limit."""
+"""Small pictures of videos: decoded on demand, a few at a time, and cached up to a limit."""
 
 import threading
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from cachetools import LRUCache
 from werkzeug.exceptions import ServiceUnavailable
 
-KEPT_BYTES = 32_000_000  # of each web process
-AT_WORK, WAITING = 2, 2  # of the threads of a process: the others answer what is not a picture
+KEPT_BYTES = 32_000_000  # per web process
+AT_WORK, WAITING = 2, 2  # threads of a process that may decode; the others answer other requests
 WAIT_SECONDS = 5.0
 
 
@@ -21,8 +21,8 @@ class Pictures:
         self._doors = threading.BoundedSemaphore(AT_WORK + WAITING)
 
     def get(self, key: object, make: Callable[[], bytes]) -> bytes:
-        """The picture of a key, made if it is not kept. Raises ServiceUnavailable while too many are being made, and what
-        ``make`` raises."""
+        """Picture of a key, made if it is not cached. Raises ServiceUnavailable while too many are being made, and errors of
+        ``make``."""
         with self._lock:
             known = self._kept.get(key)
         if known is not None:

@@ -1,4 +1,4 @@
-"""Addresses of the pages, and the buttons on them."""
+"""Routes of the pages and their buttons."""
 
 import math
 from collections.abc import Callable
@@ -26,8 +26,8 @@ from framewise.store.job_state import state_title_of
 
 PICTURE_HEIGHT = 180
 JOBS_IN_FULL = 100
-PICTURE_SECONDS = 3600  # how long a browser may keep one: its address says which version of the file it is of
-# Button -> (what it asks, what it is called, what is said when it was done).
+PICTURE_SECONDS = 3600  # browsers may cache one for this long: its address contains the version of the file
+# Button -> (question before, text on the button, message afterwards).
 ACTIONS = {
     "train": ("Train this project now, on all of its annotations?", "Train now", "A training was queued."),
     "roll-back": (
@@ -48,14 +48,14 @@ ACTIONS = {
 
 
 def error_page(status: int, message: str) -> Response:
-    """Page of an error, for browsers."""
+    """Error page for browsers."""
     response = _page("error.html", status=status, message=message)
     response.status_code = status
     return secured(response)
 
 
 def pages_blueprint(assembly: Assembly) -> Blueprint:
-    """All pages."""
+    """Blueprint of all pages."""
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/pages/static")
     pages.after_request(secured)
     pages.add_app_template_filter(_score, "score")
@@ -72,7 +72,7 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
 
     @pages.get("/")
     def overview() -> Response:
-        if not wants_page():  # Label Studio, which asks whether this is a backend
+        if not wants_page():  # Label Studio, which checks that this is a backend
             return jsonify(HEALTH)
         cards, pager = views.projects(request.args.get("page"))
         return _page(
@@ -127,7 +127,7 @@ def _add_reading(pages: Blueprint, assembly: Assembly) -> None:
 
 
 def _card(project: ProjectView, control: ControlSettings) -> tuple[object, ...]:
-    """All that the project page shows of a control."""
+    """Values that the project page shows for a control."""
     compared = scores.changes(project, control, *_two())
     return (
         control, scores.quality_table(project, control), scores.learning_curves(project, control),
@@ -139,7 +139,7 @@ def _add_media(pages: Blueprint, assembly: Assembly) -> None:
     views, pictures = Views(assembly), Pictures()
 
     def file_of(name: str, task: int) -> tuple[ProjectView, Path, float]:
-        """The file of a task of a known project, if it is at hand, and its frame rate. Raises NotFound, MediaError."""
+        """File of a task, if it is on this machine, and its frame rate. Raises NotFound, MediaError."""
         one = views.project(name)
         control = one.control(request.args.get("control"))
         if not control.is_on_video:
@@ -228,7 +228,7 @@ def _done() -> str:
 
 
 def _two() -> tuple[str | None, str | None]:
-    """The two versions that are to be compared."""
+    """The two versions to compare."""
     return request.args.get("before"), request.args.get("after")
 
 

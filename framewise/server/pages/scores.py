@@ -1,4 +1,4 @@
-"""Quality of a project's models, as the project page shows it: scores, curves, calibration, changes, and what to check."""
+"""Quality of a project's models for the project page: scores, curves, calibration, changes, possibly missing marks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from framewise.server.pages.drawing import Chart
 from framewise.server.pages.views import ProjectView, Version, mapping, number
 
 VERSIONS_A_PAGE = 50
-# How the held-out scores of a version came about, by the name of its method.
+# Descriptions of how held-out videos are scored, by the method's name in versions.
 METHODS = {
     "leave one video out": "each by a model that learned from all others",
     "5-fold by video": "each by one of five models that did not learn from it",
@@ -19,7 +19,7 @@ SCORES = ("f1", "f1@50", "precision", "recall")
 
 
 def quality_table(project: ProjectView, control: ControlSettings) -> dict[str, Any] | None:
-    """The scores of the newest version that was measured, as rows a label; None if there is none."""
+    """Scores of the newest validated version, one row per label; None if there is none."""
     measured = _measured(project.of(control.from_name))
     if not measured:
         return None
@@ -48,21 +48,21 @@ def quality_table(project: ProjectView, control: ControlSettings) -> dict[str, A
 
 
 def learning_curves(project: ProjectView, control: ControlSettings) -> tuple[Chart, Chart] | None:
-    """The learning curve: over versions, and over annotated videos. None if no version was measured."""
+    """Learning curves over versions and over annotated videos; None if no version was validated."""
     measured = list(reversed(_measured(project.of(control.from_name))))[-VERSIONS_A_PAGE:]
     if not measured:
         return None
     points = [_point(version) for version in measured]
     over_versions = [(float(place), *point) for place, point in enumerate(points, 1)]
     videos = [number(version.get("videos")) or 0.0 for version in measured]
-    # Of several versions of one number of videos, the newest.
+    # The newest version for each number of videos.
     newest = {count: point for count, point in zip(videos, points, strict=True)}
     over_videos = [(count, *newest[count]) for count in sorted(newest)]
     return drawing.chart(over_versions), drawing.chart(over_videos)
 
 
 def calibration_circles(project: ProjectView, control: ControlSettings) -> list[dict[str, Any]]:
-    """Circles of the calibration picture: what the model said, how often it was right, of how many regions."""
+    """Circles of the calibration picture: mean score, share of correct regions, and number of regions."""
     measured = _measured(project.of(control.from_name))
     bins = mapping(measured[0]["quality"]).get("reliability") if measured else None
     found = []
@@ -79,7 +79,7 @@ def calibration_circles(project: ProjectView, control: ControlSettings) -> list[
 
 
 def changes(project: ProjectView, control: ControlSettings, before: str | None, after: str | None) -> dict[str, Any] | None:
-    """Changes between two versions, by default the last two that were measured. None if there are not two."""
+    """Changes between two versions, by default the last two validated ones. None if there are fewer than two."""
     measured = _measured(project.of(control.from_name))
     if len(measured) < 2:
         return None
@@ -97,7 +97,7 @@ def changes(project: ProjectView, control: ControlSettings, before: str | None, 
 
 
 def left_out_marks(project: ProjectView, control: ControlSettings) -> list[dict[str, Any]]:
-    """Stretches of annotated tasks that look like marks and have none, in the newest version that was measured."""
+    """Unmarked stretches of annotated tasks that look like marked ones, from the newest validated version."""
     measured = _measured(project.of(control.from_name))
     stretches = measured[0].get("unmarked") if measured else None
     found = []
@@ -121,7 +121,7 @@ def _point(version: Version) -> tuple[str, list[float | None], tuple[float | Non
 
 
 def _row(scores: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of a label that a page shows; None for one that was not measured, as in older versions."""
+    """Scores of a label that a page shows; None for those that were not computed, as in older versions."""
     shown = {name: number(scores.get(name)) for name in SCORES}
     return {**shown, "segments": number(scores.get("true_segments")), "videos": number(scores.get("true_videos"))}
 

@@ -1,4 +1,4 @@
-"""Contents of each page, as plain values for its template."""
+"""Contents of the pages as plain values for templates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from framewise.server.pages.notices import project_address, task_address
 from framewise.store.browsing import ProjectLine
 from framewise.store.made import LastPrediction
 
-A_PAGE = 10  # timelines on a page
+A_PAGE = 10  # timelines per page
 PROJECTS_A_PAGE = 20
 JOBS_SHOWN = 8
 
@@ -37,7 +37,7 @@ class Pager:
 
     @classmethod
     def of(cls, wanted: str | None, total: int, size: int) -> "Pager":
-        """The page that an address asks for, or the nearest that there is."""
+        """The requested page, or the nearest existing one."""
         pages = max(1, -(-total // size))
         number = int(wanted) if wanted and wanted.isascii() and wanted.isdecimal() and len(wanted) < 9 else 1
         return cls(min(max(number, 1), pages), pages, total)
@@ -49,7 +49,7 @@ class Pager:
 
 @dataclass(frozen=True)
 class Strip:
-    """A task's timelines. address: of the task in Label Studio, "" if that is not known. note: what is said of it."""
+    """Timelines of a task. address: of the task in Label Studio, "" if unknown. note: sentence on the task."""
 
     task: int
     name: str
@@ -65,7 +65,7 @@ class Strip:
 
 @dataclass
 class ControlCard:
-    """A control of a project, or several that learn together: what it is, and the version in use.
+    """A control of a project, or several that learn together, with the version in use.
 
     labels: name, colour and held-out frame F1 of each.
     """
@@ -83,7 +83,7 @@ class ControlCard:
 
 @dataclass
 class ProjectCard:
-    """A project with its controls. home: its address in Label Studio, "" if that is not known. problem: why its labeling config
+    """A project with its controls. home: its address in Label Studio, "" if unknown. problem: reason why its labeling config
     cannot be read."""
 
     line: ProjectLine
@@ -97,7 +97,7 @@ class ProjectCard:
 
 
 class Views:
-    """Answers for one process; reads everything anew with each request."""
+    """Contents for one web process; everything is read anew with each request."""
 
     def __init__(self, assembly: Assembly):
         self._assembly = assembly
@@ -105,12 +105,12 @@ class Views:
     # Overview.
 
     def live(self, project: str | None = None, count: int = JOBS_SHOWN) -> dict[str, Any]:
-        """Contents that change by themselves: jobs, and versions in use."""
+        """Contents that change without user action: jobs."""
         shown = self._assembly.jobs.states.overview(count, project)
         return {**shown, "waiting": shown["pending"]}
 
     def stamp(self, project: str | None = None) -> str:
-        """Changes when another version is in use."""
+        """Text that changes when another version is in use."""
         return self._assembly.browsing.stamp(project)
 
     def projects(self, wanted: str | None) -> tuple[list[ProjectCard], Pager]:
@@ -151,7 +151,7 @@ class Views:
 
 
 class ProjectView:
-    """Contents of the pages of one project. ``problem``: why its labeling config cannot be read."""
+    """Contents of the pages of one project. problem: reason why its labeling config cannot be read."""
 
     def __init__(self, assembly: Assembly, line: ProjectLine):
         self._assembly = assembly
@@ -179,24 +179,24 @@ class ProjectView:
         }
 
     def colour(self, control: str, label: str) -> str:
-        """A label's colour in the labeling config; one of our own for one that is not there any more."""
+        """Colour of a label in the labeling config; a default one for removed labels."""
         return self._colours.get((control, label)) or drawing.colour(None, sum(label.encode()))
 
     def coloured(self, control: ControlSettings) -> list[tuple[str, str]]:
-        """(label, colour) of a control."""
+        """Labels of a control with their colours."""
         return [(name, self.colour(control.from_name, name)) for name in control.label_names]
 
     @property
     def home(self) -> str:
-        """Address of the project in Label Studio, "" if that is not known."""
+        """Address of the project in Label Studio, "" if unknown."""
         return project_address(self._assembly.settings, self.line.number)
 
     def address(self, task: int) -> str:
-        """Address of a task in Label Studio, "" if that is not known."""
+        """Address of a task in Label Studio, "" if unknown."""
         return task_address(self._assembly.settings, self.line.number, task)
 
     def control(self, name: str | None) -> ControlSettings:
-        """A control by its name, the first that is shown if none is named. Raises NotFound."""
+        """A control by its name; without a name, the first one shown. Raises NotFound."""
         named = self.controls if name else self.shown
         for control in named:
             if name in (None, "", control.from_name):
@@ -205,12 +205,12 @@ class ProjectView:
 
     @cached_property
     def shown(self) -> list[ControlSettings]:
-        """One control a model: of those that learn together the one on a video, which has pictures, if there is one."""
+        """One control per model. For controls that learn together, it is the one on a video, if there is one."""
         chosen = [next((c for c in model if c.is_on_video), model[0]) for model in self._models.values()]
         return [c for c in self.controls if c in chosen]
 
     def together(self, control: ControlSettings) -> list[ControlSettings]:
-        """The controls of a control's model: itself, or all that learn together with it, in the order of the config."""
+        """Controls of a control's model: itself, or all that learn together with it, in the order of the config."""
         return self._models[control.from_name]
 
     @cached_property
@@ -227,7 +227,7 @@ class ProjectView:
         return list(self._assembly.registry.versions(self.key))
 
     def kept_under(self, control: str) -> str:
-        """The control under whose name a control's versions are: the first of its group, if it learns together with others."""
+        """Name under which a control's versions are stored: that of the first control of its group."""
         return self._models[control][0].from_name
 
     def of(self, control: str) -> list[Version]:
@@ -241,8 +241,7 @@ class ProjectView:
     # Timelines.
 
     def held_out(self, control: ControlSettings) -> tuple[HeldOut | None, str]:
-        """Scores of annotated videos by learners that did not see them, of the newest version that has them, and its name; or
-        why there are none."""
+        """Held-out scores of the newest version that has some, and its name; or None, and the reason."""
         registry, versions = self._assembly.registry, self.of(control.from_name)
         for version in versions:
             try:
@@ -269,16 +268,16 @@ class ProjectView:
         ]  # fmt: skip
 
     def next(self, control: ControlSettings, first: int) -> tuple[list[Strip], int]:
-        """A page of tasks that nobody annotated, the least certain first, and how many there are."""
+        """A page of tasks without annotations, the least certain first, and their total number."""
         made, total = self._assembly.made.next(self.key, A_PAGE, first)
         return [self._made_strip(control, one) for one in made], total
 
     def unannotated(self) -> int:
-        """Number of tasks that nobody annotated."""
+        """Number of tasks without annotations."""
         return self._assembly.made.unannotated(self.key)
 
     def task(self, control: ControlSettings, task: int) -> Strip:
-        """One task: held-out scores where there are any, else its prediction, else what was annotated. Raises NotFound."""
+        """One task with its held-out scores, otherwise with its prediction, if there are any. Raises NotFound."""
         data = self.task_data(task)
         held_out, _ = self.held_out(control)
         mine = [one for one in held_out.tasks if one.task == task] if held_out else []
@@ -292,7 +291,7 @@ class ProjectView:
         return self._strip(control, task, data, 0, rate, [], note)
 
     def task_data(self, task: int) -> dict[str, Any]:
-        """Data of a task that is known. Raises NotFound."""
+        """Data of a known task. Raises NotFound."""
         data = self._assembly.annotations.task_data(self.key, task)
         if data is None:
             raise NotFound(f"project {self.key} has no task {task}")
@@ -332,7 +331,7 @@ class ProjectView:
 def held_out_ribbons(
     project: ProjectView, control: ControlSettings, labels: Sequence[str], video: HeldOutVideo
 ) -> list[Ribbon]:
-    """A ribbon a label that the annotation says something of: truth, score, prediction."""
+    """Ribbons with truth, score and prediction, one per label that the annotation covers."""
     return [
         Ribbon(
             label,
@@ -348,7 +347,7 @@ def held_out_ribbons(
 
 
 def predicted_ribbons(project: ProjectView, control: ControlSettings, found: Intervals) -> list[Ribbon]:
-    """A ribbon a label of the control: where it was predicted."""
+    """Ribbons with predictions, one per label of the control."""
     spans = {label: np.array(found.spans.get(label, ()), dtype=np.int64).reshape(-1, 2) for label in control.label_names}
     return [
         Ribbon(label, project.colour(control.from_name, label), None, drawing.spans(of_label), "", [])
@@ -357,17 +356,17 @@ def predicted_ribbons(project: ProjectView, control: ControlSettings, found: Int
 
 
 def places_note(places: int) -> str:
-    """Note on how often a person and the model differ on a video."""
+    """Sentence on how often annotator and model differ on a video."""
     if not places:
         return "You and the model agree."
     return f"{places} place{'s' * (places != 1)} where you and the model disagree"
 
 
 def number(value: Any) -> float | None:
-    """A number of a version's record; None for anything else, and for one that is not finite."""
+    """A finite number from a version's record; None for anything else."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """An object of a version's record; an empty one for anything else."""
+    """An object from a version's record; an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
