@@ -129,7 +129,7 @@ class TrainedModel(Learner):
         known = [label for label in self.settings.label_names if label in columns]
         scores = scores_of(self._model, grid.rows)[:, [columns[label] for label in known]]
         if not np.isfinite(scores).all():
-            raise ModelError(f"version {self.version()} gives scores that are no numbers; roll back, or start a training")
+            raise ModelError(f"version {self.version()} gives scores that are not numbers; roll back, or start a training")
         return self.predicted(media, task_data, grid, known, scores)
 
     def _segments(self, scores: npt.NDArray[Any], labels: Sequence[str], threshold: float) -> list[Segment]:

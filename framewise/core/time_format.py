@@ -84,7 +84,7 @@ class TimeFormat:
         if not names:
             raise ConfigError(f"timeFormat {brief(text)}: expected directives such as %Y-%m-%d %H:%M:%S.%L, found none")
         if len(set(names)) < len(names):
-            raise ConfigError(f"timeFormat {brief(text)}: a directive stands in it twice")
+            raise ConfigError(f"timeFormat {brief(text)}: a directive occurs twice")
         self.resolution_seconds = min(_DIRECTIVES[name].resolution_seconds for name in names)
         self._names = names
         pattern = "".join(_DIRECTIVES[name].pattern if name else re.escape(literal) for name, literal in self._parts)
@@ -160,7 +160,7 @@ def _parts_of(text: str) -> Iterator[tuple[str, str]]:
             yield name, pad
         else:
             known = " ".join(f"%{n}" for n in _DIRECTIVES)
-            raise ConfigError(f"timeFormat {brief(text)}: the directive %{name} is not read here; known are {known} %%")
+            raise ConfigError(f"timeFormat {brief(text)}: the directive %{name} is not supported; supported are {known} %%")
 
 
 def _with_what_is_before(parts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -89,7 +89,7 @@ def _rates(own: Played, other: Played) -> Note | None:
     best = round(rate / video.frame_rate) * video.frame_rate if rate > video.frame_rate else video.frame_rate
     names = f"series {series.name!r} and the {video.frame_rate:.6g} frames a second of video {video.name!r}"
     return Note(
-        f"the rate of {names} are no whole multiples of each other",
+        f"the rates of {names} are not whole multiples of each other",
         "Regions move by up to a sample between the two", f"Resample the series to {best:.6g} a second",
         f"{rate:.6g} samples a second, {series.clock.period:.3f} s apart",
     )  # fmt: skip

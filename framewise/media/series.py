@@ -62,7 +62,7 @@ def read_series(path: Path, settings: SeriesSettings) -> Series:
         for block in blocks:
             rows += len(block.values)
             if rows > MAX_SAMPLES:
-                raise MediaError(f"more than {MAX_SAMPLES} samples, the most that are read; cut the series into parts")
+                raise MediaError(f"expected at most {MAX_SAMPLES} samples, found more; cut the series into parts")
             parts.append(_Block(_native(block.times, settings, rows - len(block.values)), block.values))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise MediaError(f"the series could not be read: {str(error).strip()}") from None
@@ -188,7 +188,7 @@ def _check_first_row(path: Path, settings: SeriesSettings) -> None:
             f'expected JSON as {{"time": [0, 1], "x": [5, 6]}} from the first character on, found {brief(text[:100])}'
         )
     if "\r" in rows[0]:
-        raise MediaError("the rows end in carriage returns alone, and Label Studio's in line feeds: save the series with those")
+        raise MediaError("its rows end in carriage returns, but Label Studio expects line feeds: save the series with those")
     named = [wanted <= {plain_name(cell) for cell in re.split(separators, row)} for row in rows]
     if all(name.isdecimal() for name in wanted):
         place = next((place for place, row in enumerate(rows) if not row.startswith(COMMENTS)), 0)
@@ -257,7 +257,7 @@ def _places(names: list[str], settings: SeriesSettings) -> tuple[int | None, lis
         if name not in names and name.isdecimal() and int(name) < len(names):
             name = names[int(name)]
         if name in doubled or time in doubled:
-            raise MediaError(f"the series has several columns of one name: {brief(doubled)}; give each a name of its own")
+            raise MediaError(f"the series has several columns with the same name: {brief(doubled)}; rename them")
         channels.append(names.index(name) if name in names else None)
     if all(place is None for place in channels):
         wanted = brief(list(settings.channels))
@@ -369,7 +369,7 @@ def _check_times(native: FloatArray, settings: SeriesSettings) -> None:
         )
     if native[-1] == native[0]:
         raise MediaError(
-            f"timeColumn {settings.time_column!r}: all {len(native)} samples have one time; is timeFormat too coarse?"
+            f"timeColumn {settings.time_column!r}: all {len(native)} samples have the same time; is timeFormat too coarse?"
         )
 
 

@@ -83,7 +83,7 @@ def _limit_body() -> None:
 
 def _on_deep_nesting(error: RecursionError) -> Response:
     logger.error("%s: %s", request.path, error)
-    return _error(400, f"{request.path}: expected JSON of a few levels, found some that are nested too deeply to be read")
+    return _error(400, f"{request.path}: expected JSON of a few levels, found JSON that is nested too deeply")
 
 
 def _on_known_error(error: FramewiseError) -> Response:

@@ -125,7 +125,7 @@ def test_comments_above_values_are_refused_with_the_cure(read):
             "time,x,y\ns,g,g\n5,1,10\n6,2,20\n",
             "no number in the second row, 's,g,g', .*: remove the second row if it holds units",
         ),
-        (HEADER_AND_ROWS.replace("\n", "\r"), "end in carriage returns alone, .*: save the series with those"),
+        (HEADER_AND_ROWS.replace("\n", "\r"), "end in carriage returns, .*: save the series with those"),
         ('\n{"time": [5, 6], "x": [1, 2], "y": [1, 2]}', r'expected JSON as {"time": \[0, 1\], .* from the first character on'),
         ('[{"time": 5, "x": 1, "y": 2}]\n', "expected JSON as"),
     ],
@@ -256,10 +256,10 @@ def test_what_is_likely_not_meant_is_told():
         ),
         ("time,x,y\n2024-01-01,1,2\n2024-01-02,2,3\n", DATES, "in the timeFormat '%Y-.*L'; found '2024-01-01' in sample 1"),
         ("time,x,y\n1,1,2\n3,2,3\n2,2,3\n", PLAIN, "times that never go back; sample 3 lies before the one before it; sort"),
-        ("time,x,y\n1,1,2\n1,2,3\n", PLAIN, "all 2 samples have one time; is timeFormat too coarse"),
+        ("time,x,y\n1,1,2\n1,2,3\n", PLAIN, "all 2 samples have the same time; is timeFormat too coarse"),
         ("t,x,y\n1,1,2\n2,2,3\n", PLAIN, "no column 'time', which timeColumn names; it has"),
         ("time,a\n1,1\n2,2\n", PLAIN, r"none of the columns \['x', 'y'\], which the Channel tags name; it has \['time', 'a'\]"),
-        ("time,x,x,y\n1,1,1,1\n2,2,2,2\n", PLAIN, r"several columns of one name: \['x'\]"),
+        ("time,x,x,y\n1,1,1,1\n2,2,2,2\n", PLAIN, r"several columns with the same name: \['x'\]"),
         ("time,x,y\n1,,\n2,,off\n", PLAIN, r"no number in the columns of channels \['x', 'y'\]"),
         ("time;x;y\n1;1;1\n2;2;2\n", PLAIN, "separator ',' is not in the first row, 'time;x;y'; set sep"),
         ("time,x,y\n1,1,1,5\n2,2,2,5\n", PLAIN, "first row has 3 columns and the second 4"),
@@ -311,7 +311,7 @@ def test_rows_are_read_in_parts(read, monkeypatch):
 
 def test_a_series_without_end_is_refused(read, monkeypatch):
     monkeypatch.setattr(reading, "MAX_SAMPLES", 2)
-    with pytest.raises(MediaError, match="more than 2 samples"):
+    with pytest.raises(MediaError, match="expected at most 2 samples, found more"):
         read(HEADER_AND_ROWS)
 
 

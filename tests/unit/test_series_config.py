@@ -61,7 +61,7 @@ def test_attributes_are_read_as_the_editor_reads_them(attributes, expected):
         (config('timeFormat="%H:%M"'), "timeFormat needs timeColumn; name the column of the times"),
         (
             config('timeColumn="t" timeFormat="%H:%M:%W"'),
-            "TimeSeries 'sensor': timeFormat .* directive %W is not read here",
+            "TimeSeries 'sensor': timeFormat .* directive %W is not supported",
         ),
         (config('valueType="csv"'), "valueType must be url or json, found 'csv'"),
         (

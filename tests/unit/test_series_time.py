@@ -75,7 +75,7 @@ def test_a_format_that_is_not_read_here_is_refused(text):
 
 
 def test_an_unknown_directive_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'%Y %G'.*%G is not read here; known are %Y %y"):
+    with pytest.raises(ConfigError, match=r"'%Y %G'.*%G is not supported; supported are %Y %y"):
         TimeFormat("%Y %G")
 
 

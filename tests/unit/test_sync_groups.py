@@ -183,7 +183,7 @@ def test_series_that_do_not_begin_together_are_told_of_with_the_cure():
 def test_rates_that_are_no_whole_number_of_each_other_are_told_of():
     video = Played("clip", 10.0, frame_rate=25.0)
     (text,) = told(series("a", 0, 40, 10), video)
-    assert "the rate of series 'a' and the 25 frames a second of video 'clip' are no whole multiples of each other" in text
+    assert "the rates of series 'a' and the 25 frames a second of video 'clip' are not whole multiples of each other" in text
     assert "40 samples a second, 0.025 s apart" in text
     assert "Resample the series to 50 a second" in text
     for rate in (25, 50, 100, 12.5, 5):
