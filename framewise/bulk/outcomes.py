@@ -2,17 +2,12 @@
 
 import queue
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from framewise.bulk.extracting import ExtractionOutcome
+from typing import Any
 
 LOOK_SECONDS = 1.0
 
 
-def outcomes(
-    events: "queue.SimpleQueue[Any]", count: int, look: Callable[[bool, int], None]
-) -> "Iterator[ExtractionOutcome | None]":
+def outcomes(events: "queue.SimpleQueue[Any]", count: int, look: Callable[[bool, int], None]) -> Iterator[Any]:
     """Yield ``count`` outcomes as they come, and None every second. Raises an exception that was put in their place.
 
     look: called before each, with whether an outcome came and how many are left; it may raise.

@@ -1,9 +1,9 @@
-// Live progress, the picture under the pointer, and the player. Without it every page still says all that it knows.
+// Live progress, the picture under the pointer, and the player. Without JavaScript, pages still show all information.
 "use strict";
 
 const POLL_MS = 2000;
 
-// Progress: short requests, none while the page is not seen.
+// Progress: short requests, none while the page is hidden.
 for (const panel of document.querySelectorAll("[data-live]")) {
   let last = "";
   const fresh = document.querySelector(".fresh");
@@ -20,7 +20,7 @@ for (const panel of document.querySelectorAll("[data-live]")) {
   setTimeout(poll, POLL_MS);
 }
 
-// Notes that this browser's user has dismissed: one that says something else is shown again.
+// Notes dismissed in this browser. A note with a changed text is shown again.
 const DISMISSED = "framewise-dismissed-notes";
 const dismissed = () => new Set(JSON.parse(localStorage.getItem(DISMISSED) || "[]"));
 const keep = topics => localStorage.setItem(DISMISSED, JSON.stringify([...topics].slice(-500)));
@@ -55,7 +55,7 @@ for (const panel of document.querySelectorAll(".warnings")) {
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const lanes = timeline => timeline.querySelectorAll(".ribbon");
 
-// The frame of a place on the screen, 1-based.
+// Frame at a position on the screen, 1-based.
 const frameAt = (timeline, clientX, frames) => {
   const box = timeline.querySelector(".lane").getBoundingClientRect();
   return clamp(Math.floor((clientX - box.left) / box.width * frames) + 1, 1, frames);
@@ -67,7 +67,7 @@ const mark = (timeline, frame) => {
   }
 };
 
-// Lists: the picture and the number of the frame under the pointer, or where the arrow keys are.
+// Lists: picture and number of the frame under the pointer, or chosen with the arrow keys.
 const tip = document.createElement("div");
 tip.className = "tip";
 tip.hidden = true;
@@ -111,7 +111,7 @@ for (const timeline of document.querySelectorAll(".strip .timeline")) {
     show(timeline, frame);
   });
 }
-// Pictures that were too many at once are asked for again.
+// Pictures that were refused because of too many requests are requested again.
 for (const film of document.querySelectorAll("img.film")) {
   let tries = 0;
   const again = () => { if (tries++ < 6) setTimeout(() => { film.src = film.src; }, 700 * tries); else film.hidden = true; };
@@ -119,7 +119,7 @@ for (const film of document.querySelectorAll("img.film")) {
   if (film.complete && !film.naturalWidth && film.loading !== "lazy") again();
 }
 
-// The player. Times are the editor's: see core/frame_grid.
+// The player. Seek times are the editor's: see core/frame_grid.
 const player = document.querySelector(".player");
 const video = player?.querySelector("video");
 const whole = player?.querySelector(".whole");

@@ -1,10 +1,10 @@
-// Uploads, progress, and all recordings moved by one seek bar. Times are seconds of the reference's clock.
+// Uploads, progress, and one seek bar for all recordings. Times are seconds of the reference's clock.
 "use strict";
 
 const between = (x, low, high) => Math.min(Math.max(x, low), high);
 const pause = ms => new Promise(done => setTimeout(done, ms));
 
-// Progress: short requests, none while the page is not seen. At the end the page is loaded anew.
+// Progress: short requests, none while the page is hidden. At the end, the page is reloaded.
 const job = document.querySelector("#job[data-state]");
 const told = state => {
   document.querySelector("#how").textContent = state.state;
@@ -41,7 +41,7 @@ const follow = async () => {
 };
 if (job) follow();
 
-// Uploads: one file after the other, each as the body of a request.
+// Uploads: one file after another, each as the body of a request.
 const upload = document.querySelector("#upload");
 const send = (file, row) => new Promise(done => {
   const request = new XMLHttpRequest(), bar = row.querySelector("progress");
@@ -58,7 +58,7 @@ const send = (file, row) => new Promise(done => {
   });
   request.send(file);
 });
-// What is too large is not sent: a server that refuses in the middle looks like a line that was cut.
+// Files that are too large are not sent: a refusal during the upload would look like a lost connection.
 let room = Number(upload?.dataset.room);
 const sendOne = async (file, row) => {
   if (file.size > room) return `too large: ${(file.size / 1e6).toFixed(1)} MB, and there is room for ${(room / 1e6).toFixed(1)} MB`;
@@ -101,11 +101,11 @@ if (upload && !chosen.disabled) {
   });
 }
 
-// All recordings at one instant.
+// All recordings at the same time.
 const wall = document.querySelector("#wall");
 if (wall) {
-  const INTO_FRAME = 0.001;  // seconds: a browser shows the frame before, if it is asked for the very edge of one
-  const FAR = 0.25, NEAR = 0.005;  // seconds that a recording may be off while it plays before it jumps, or is hurried
+  const INTO_FRAME = 0.001;  // seconds: at the exact edge of a frame, browsers show the previous one
+  const FAR = 0.25, NEAR = 0.005;  // seconds by which a playing recording may be off before it jumps, or plays faster or slower
   const seek = document.querySelector("#seek"), shown = document.querySelector("#clock"), play = wall.querySelector("[data-do=play]");
   const cameras = [...wall.querySelectorAll(".camera")].map(box => ({
     box, video: box.querySelector("video"), away: box.querySelector(".away"), own: box.querySelector(".own"),
@@ -118,7 +118,7 @@ if (wall) {
   const ownTime = c => (clock - c.offset) / c.rate;
   const isInside = c => ownTime(c) > -1e-6 && ownTime(c) < c.duration - 1e-6;
 
-  const jump = (c, to) => {  // the last one asked for counts
+  const jump = (c, to) => {  // the last request counts
     if (c.video.seeking) { c.wanted = to; return; }
     c.wanted = null;
     if (Math.abs(c.video.currentTime - to) > 1e-5) c.video.currentTime = to;
@@ -149,7 +149,7 @@ if (wall) {
     for (const c of cameras) c.video.pause();
     place();
   };
-  const hold = c => {  // keep one that plays beside the clock
+  const hold = c => {  // keep a playing recording in sync with the clock
     const off = c.video.currentTime - ownTime(c);
     if (Math.abs(off) > FAR) return jump(c, ownTime(c));
     c.video.playbackRate = 1 / c.rate - (Math.abs(off) > NEAR ? between(off, -0.1, 0.1) : 0);
@@ -207,7 +207,7 @@ if (wall) {
     event.preventDefault();
   });
 
-  // Offsets by hand: seen at once, saved a moment later.
+  // Offsets by hand: shown at once, saved a moment later.
   const rows = document.querySelectorAll("#offsets tbody tr");
   const save = async (c, output) => {
     const body = new URLSearchParams({token: wall.dataset.token, recording: c.box.dataset.number, offset: c.offset});
