@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
             print("nothing was removed")
             return 1
         done = housekeeper.shrink(max_bytes)
-        print(f"removed: {done.videos} videos, {format_size(done.freed)}; {format_size(done.left)} left")
+        print(
+            f"removed: {done.videos} video{'s' * (done.videos != 1)}, {format_size(done.freed)}; {format_size(done.left)} left"
+        )
         return 0
     leftovers = housekeeper.leftovers(names, current_preprocessings())
     if args.clean:
@@ -117,7 +119,8 @@ def _stock(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, s
 def _print(stock: Mapping[str, Any]) -> None:
     most = f"of at most {format_size(stock['max_size'])}" if stock["max_size"] else "without a limit"
     free = format_size(stock["free"])
-    print(f"{stock['folder']}: features of {stock['videos']} videos, {format_size(stock['size'])} {most}; {free} are free\n")
+    videos = f"{stock['videos']} video{'s' * (stock['videos'] != 1)}"
+    print(f"{stock['folder']}: features of {videos}, {format_size(stock['size'])} {most}; {free} are free\n")
     if not stock["features"]:
         return
     rows: list[tuple[str, ...]] = [HEADINGS]

@@ -82,11 +82,11 @@ def test_the_command_shows_the_cache_and_shrinks_it_beside_a_running_service(roo
     service, task = roomy, make_task(num_frames=26)
     service.train(project, (task, [region("Walk", (1, 24))]))
     shown = cache_command(service)
-    assert re.search(r"features of 1 videos, [\d.]+ kB of at most 50 GB; [\d.]+ [GT]B are free", shown)
+    assert re.search(r"features of 1 video, [\d.]+ kB of at most 50 GB; [\d.]+ [GT]B are free", shown)
     assert re.search(r"untrained-n-cls\.pt +fast center, .* 1 +[\d.]+ kB +0 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown)
     assert "LEFTOVERS" not in shown
 
-    assert re.search(r"removed: 1 videos, [\d.]+ kB; 0 B left", cache_command(service, "--shrink", "1kB"))
+    assert re.search(r"removed: 1 video, [\d.]+ kB; 0 B left", cache_command(service, "--shrink", "1kB"))
     assert chunks(service) == []
     assert max(frames_of(service.predict_until_there(project, task), "Walk")) == 26
 
@@ -100,7 +100,7 @@ def test_the_command_leaves_what_a_training_reads(start_service, make_clip, make
     assert "the rest is in use" in done.stderr
     service.kill_worker()
     service.stop()  # before another worker begins the training again
-    assert "removed: 1 videos" in command(service, "cache", "--clear", "--yes").stdout
+    assert "removed: 1 video" in command(service, "cache", "--clear", "--yes").stdout
 
 
 def test_the_command_cleans_what_nobody_will_ask_for(roomy, project, make_task):
