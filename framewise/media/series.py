@@ -170,7 +170,7 @@ def _text_blocks(path: Path, settings: SeriesSettings) -> Iterator[_Block]:
 
 
 def _without_words(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column of text in which TRUE and FALSE, which pandas turns into booleans, are text again."""
+    """A column without TRUE and FALSE, which pandas turns into booleans: in the editor they are text, so no numbers."""
     if column.dtype == bool:
         return column.map(lambda _: None)
     return column.map(lambda cell: None if isinstance(cell, bool) else cell) if column.dtype == object else column

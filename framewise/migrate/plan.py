@@ -258,10 +258,10 @@ def _left(task: Task, place: int, reason: str) -> MigrationOutcome:
 
 def task_name(task: Task, place: int) -> str:
     """Name of a task in the report."""
-    return f"task {task['id']}" if "data" in task and is_number(task.get("id")) else f"item {place + 1}"
+    return f"task {task['id']}" if "data" in task and _is_number(task.get("id")) else f"item {place + 1}"
 
 
-def is_number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     """True if a value can be a task number; booleans are integers in Python."""
     return isinstance(value, int) and not isinstance(value, bool)
 
