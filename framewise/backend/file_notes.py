@@ -1,4 +1,4 @@
-"""Notes on the files of a project's tasks, by the labeling config and the annotations of now."""
+"""Notes on the files of a project's tasks, for its current labeling config and annotations."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby

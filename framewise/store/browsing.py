@@ -64,7 +64,7 @@ class Browsing:
 
     def warnings(self, project: str | None, limit: int) -> list[Trouble]:
         """Warnings, the latest first, each text once. Not those of files whose facts are known: notes on them are
-        made anew whenever somebody looks."""
+        made on request."""
         noted = "EXISTS (SELECT 1 FROM media_facts f WHERE f.project = jobs.project AND f.task = jobs.task)"
         rows = self._rows(project, f"warnings <> '[]' AND NOT (kind = 'extract' AND {noted})", limit)
         return _once(

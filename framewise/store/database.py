@@ -79,7 +79,7 @@ MIGRATIONS = (
         PRIMARY KEY (project, task));
     CREATE INDEX made_by_score ON made_predictions (project, score, task);
     """,
-    # NULL: not known of labeling configs that were told of before.
+    # NULL: unknown, for labeling configs stored by earlier versions.
     """
     ALTER TABLE label_sets ADD COLUMN frame_rates TEXT;
     DELETE FROM jobs WHERE subject = '' AND error IS NOT NULL AND id NOT IN (
@@ -153,7 +153,8 @@ class Database:
             raise StorageDamaged(self.damage)
 
     def _check_there(self) -> None:
-        """Raises StorageFull if the file was removed or replaced: SQLite would go on writing to what nobody finds any more."""
+        """Raises StorageFull if the file was removed or replaced: SQLite would continue writing to the old, unreachable
+        file."""
         try:
             found = self._path.stat().st_ino
         except FileNotFoundError:
@@ -233,7 +234,7 @@ class Database:
 
 
 def set_damaged_aside(path: Path) -> None:
-    """Rename a SQLite file that is damaged, of which nothing is needed: it is made anew by whoever opens it."""
+    """Rename a damaged SQLite file whose content is not needed: it is created again when it is opened."""
     if not path.exists():
         return
     try:

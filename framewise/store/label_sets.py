@@ -1,4 +1,4 @@
-"""Labels and frame rates of projects' labeling configs, one after the other: of now, and of the time of an annotation."""
+"""Labels and frame rates of successive labeling configs: the current ones, and those at the time of an annotation."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Facts of tasks' files, noted when a file was read: notes on them are made from these when somebody looks."""
+"""Facts of tasks' files, stored when a file is read. Notes on the files are made from them on request."""
 
 import json
 from collections.abc import Mapping

@@ -144,7 +144,7 @@ class Registry:
                 check(temporary)
             _sync(temporary)
             temporary.chmod(0o755)
-            # Renamed inside the transaction: whoever forgets the project finds all of the version or nothing.
+            # Renamed inside the transaction, so that forgetting the project finds the whole version or nothing.
             with self._database.transaction():
                 if is_forgotten(self._database, project):
                     raise ProjectForgotten(project)
