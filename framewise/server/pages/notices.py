@@ -70,8 +70,8 @@ class Notices:
         """Notes on settings, jobs and files."""
         found = [] if project else list(_of_settings(self._assembly.settings, self._assembly.label_studio.connected))
         titles = self._assembly.known.titles()
-        of_jobs = (self._of_trouble(one, titles) for one in self._assembly.browsing.warnings(project, 10 * SHOWN))
-        found += [replace(notice, topic=topic_of(notice.text)) for notice in of_jobs]
+        warnings = self._assembly.browsing.warnings(project, 10 * SHOWN)
+        found += [self._of_trouble(one, titles, topic_of(one.text)) for one in warnings]
         found += [self._of_note(key, note, titles) for key in _chosen(project, titles) for note in self._notes(key)]
         return found[: 2 * SHOWN]
 
@@ -105,12 +105,12 @@ class Notices:
 
     # Jobs.
 
-    def _of_trouble(self, trouble: Trouble, titles: Titles) -> Notice:
-        key, text = trouble.project, trouble.text[0].upper() + trouble.text[1:]
+    def _of_trouble(self, trouble: Trouble, titles: Titles, topic: str = "") -> Notice:
+        key, text = trouble.project, _begun(trouble.text)
         job = title_of(trouble.kind)
         listed = trouble.tasks[:FILES_SHOWN]
         return Notice(
-            text, f"{_title(key, titles)}, {job}" if key else job, key if key in titles else "",
+            text, f"{_title(key, titles)}, {job}" if key else job, key if key in titles else "", topic=topic,
             places=[self._place(key, task, f"task {task}", titles) for task in listed], more=len(trouble.tasks) - len(listed),
         )  # fmt: skip
 
