@@ -59,6 +59,7 @@ def web_command(settings: Settings) -> list[str]:
     """Gunicorn command line for these settings."""
     return [
         sys.executable, "-m", "gunicorn",
+        "--config", "python:framewise.server.gunicorn_config",
         "--bind", f"{settings.host}:{settings.port}",
         "--workers", str(settings.workers),
         "--worker-class", "framewise.server.gunicorn_worker.PatientWorker",

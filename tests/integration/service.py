@@ -17,7 +17,7 @@ from framewise.demo.backend_server import free_port
 from framewise.processes import start_child, stop_child
 from framewise.settings import describe_settings
 from tests.messages import Json, Project, frames_of, labeling_config, region
-from tests.process_tree import descendants, is_alive, web_pids, worker_pids
+from tests.process_tree import descendants, is_alive, memory_bytes, web_pids, worker_pids
 
 # No passing run comes near them, also beside other programs.
 START_SECONDS = 600.0
@@ -143,6 +143,10 @@ class Service:
     def children(self) -> dict[int, str]:
         """Process id -> command line of all processes below the supervisor."""
         return descendants(self._supervisor.pid)
+
+    def memory_bytes(self) -> list[int]:
+        """Memory of the supervisor, and of each process below it."""
+        return [memory_bytes(pid) for pid in (self._supervisor.pid, *self.children())]
 
     def web_pids(self) -> list[int]:
         """Process ids of gunicorn: the master, then those that answer requests."""

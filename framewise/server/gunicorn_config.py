@@ -1,0 +1,16 @@
+"""gunicorn's configuration: what flags cannot say. ``framewise serve`` gives the rest."""
+
+import gc
+import importlib
+from typing import Any
+
+
+def on_starting(_server: Any) -> None:
+    """Import the application's modules before the web processes are forked, so that they share this memory.
+
+    Imported only: the application itself, with its database, is made in each web process. ``gc.freeze`` keeps their
+    collectors from writing to shared pages, which would copy them.
+    """
+    importlib.import_module("framewise.server.app")
+    gc.collect()
+    gc.freeze()
