@@ -123,7 +123,7 @@ class Settings:
     host: str = _setting("127.0.0.1", str, "address to listen on; 0.0.0.0 for all interfaces (containers)")
     port: int = _setting(9090, _integer(1, 65535), "port to listen on")
     workers: int = _setting(2, _integer(1, 64), "number of web processes")
-    threads: int = _setting(8, _integer(2, 256), "threads per web process")
+    threads: int = _setting(8, _integer(2, 256), "threads of the application per web process")
     log_level: str = _setting("INFO", _log_level, "DEBUG, INFO, WARNING or ERROR")
     basic_auth_user: str | None = _setting(None, str, "user name that Label Studio must send; no authentication if empty")
     basic_auth_pass: str | None = _setting(None, str, "password for BASIC_AUTH_USER", secret=True)

@@ -62,8 +62,7 @@ def web_command(settings: Settings) -> list[str]:
         "--config", "python:framewise.server.gunicorn_config",
         "--bind", f"{settings.host}:{settings.port}",
         "--workers", str(settings.workers),
-        "--worker-class", "framewise.server.gunicorn_worker.PatientWorker",
-        "--threads", str(settings.threads),
+        "--no-sendfile",  # it would wait for slow clients without limit
         "--timeout", str(REQUEST_TIMEOUT_SECONDS),
         "--no-control-socket",  # it would be a file in the home folder, shared by all servers of a user
         "--log-level", settings.log_level.lower(),

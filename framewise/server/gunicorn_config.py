@@ -4,6 +4,11 @@ import gc
 import importlib
 from typing import Any
 
+from framewise.server.gunicorn_worker import CONNECTIONS, PatientWorker
+
+worker_class = PatientWorker
+threads = CONNECTIONS
+
 
 def on_starting(_server: Any) -> None:
     """Import the application's modules before the web processes are forked, so that they share this memory.
