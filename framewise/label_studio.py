@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
+import httpcore
 import httpx
 
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable, MediaForbidden
@@ -130,8 +131,23 @@ class LabelStudioClient:
         """Current Authorization header. Raises LabelStudioError if the token is refused or missing."""
         if not self.connected:
             raise LabelStudioError(f"Label Studio requires a token: {HOW_TO_CONNECT}")
-        with self._asking("exchanging LABEL_STUDIO_API_KEY for an access token"), self._lock:
+        with self._trying("exchanging LABEL_STUDIO_API_KEY for an access token"), self._lock:
             return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
+
+    @contextmanager
+    def downloading(self) -> Iterator[None]:
+        """Context of a download from Label Studio. A failed connection keeps further calls and downloads away for a while, and
+        afterwards one download at a time tries again. Raises LabelStudioUnavailable."""
+        if not self._breaker.try_again():
+            raise LabelStudioUnavailable(f"Label Studio at {self._shown}: another download tries whether it answers again")
+        try:
+            yield
+            self._breaker.succeed()
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError) as error:
+            self._breaker.fail(f"Label Studio at {self._shown}, downloading a file: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._breaker.tried()
 
     def push_prediction(
         self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str, superseded: Collection[str] = ()
@@ -272,6 +288,13 @@ class LabelStudioClient:
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
+        """``_trying``, for calls that end with an answer."""
+        with self._trying(doing):
+            yield
+        self._breaker.succeed()
+
+    @contextmanager
+    def _trying(self, doing: str) -> Iterator[None]:
         """Turn errors inside into a LabelStudioError. After one that says that Label Studio is away, further calls fail at once
         for a while."""
         if refusal := self.refusal:
@@ -283,7 +306,6 @@ class LabelStudioClient:
             if isinstance(explained, LabelStudioUnavailable):
                 self._breaker.fail(str(explained))
             raise explained from None
-        self._breaker.succeed()
 
     @property
     def _prefix(self) -> str:

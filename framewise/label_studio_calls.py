@@ -64,7 +64,7 @@ class Breaker:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._lock = threading.Lock()
-        self._until = self._pause = 0.0
+        self._until = self._pause = self._tried_until = 0.0
         self._why = ""
 
     def refusal(self) -> str | None:
@@ -72,6 +72,21 @@ class Breaker:
         with self._lock:
             left = self._until - self._clock()
             return f"not asked again for {left:.0f} s, because: {self._why}" if left > 0 else None
+
+    def try_again(self) -> bool:
+        """True if a long call may begin. After a failure, one at a time may, to find out if the server answers again.
+
+        To be followed by ``tried``."""
+        with self._lock:
+            if self._pause and self._clock() < self._tried_until:
+                return False
+            self._tried_until = self._clock() + DEADLINE_SECONDS  # one that is answered for longer is proof enough
+            return True
+
+    def tried(self) -> None:
+        """Note that a long call has ended."""
+        with self._lock:
+            self._tried_until = 0.0
 
     def fail(self, why: str) -> None:
         """Note a failure that another call would probably meet as well."""

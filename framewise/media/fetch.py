@@ -13,7 +13,7 @@ import ssl
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -61,11 +61,13 @@ QUICK = Limits(connect_seconds=2.0, silence_seconds=2.0, first_seconds=5.0)
 @dataclass(frozen=True)
 class Permit:
     """Permissions for an address. headers: additional ones to send. hosts: allowed hosts and addresses; None for Label Studio
-    itself, whose address an administrator set. vouches: True if its redirects may lead to hosts that are not listed."""
+    itself, whose address an administrator set. vouches: True if its redirects may lead to hosts that are not listed. asking:
+    context of a request, which is told of failed connections."""
 
     headers: dict[str, str] = field(default_factory=dict)
     hosts: MediaHosts | None = None
     vouches: bool = False
+    asking: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 # The permit of an address, given that of the address that redirected to it. Raises MediaForbidden.
@@ -224,6 +226,7 @@ class Downloads:
         ours |= {"Accept-Encoding": "identity", "Connection": "close"}
         seconds = {"connect": limits.connect_seconds, "read": limits.silence_seconds, "write": limits.silence_seconds}
         with (
+            permit.asking(),
             self._pool(url, permit, deadline) as pool,
             pool.stream("GET", target, headers=list((ours | headers).items()), extensions={"timeout": seconds}) as answer,
         ):

@@ -176,7 +176,8 @@ class MediaLibrary:
             if before and before.hosts is not None:
                 raise MediaForbidden(f"{shown(url)}: redirects of other hosts to Label Studio are not followed")
             headers = self._label_studio.media_headers(url)
-            return Permit(headers, vouches=self._label_studio.storage_uri(url) is not None)
+            vouches = self._label_studio.storage_uri(url) is not None
+            return Permit(headers, vouches=vouches, asking=self._label_studio.downloading)
         vouched = before is not None and before.vouches
         host = host_of(url)
         if not vouched and not self._hosts.may_ask(host):

@@ -47,13 +47,20 @@ def other_server() -> Iterator[Server]:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Callable[..., MediaLibrary]:
-    """Makes a library; ``label_studio`` is its address, hosts and roots are allowed."""
+    """Makes a library; ``label_studio`` is its address, or ``client`` one that knows it; hosts and roots are allowed."""
 
     def make(
-        label_studio: str | None = None, hosts: Any = ("127.0.0.1",), roots: Any = (), key: str = LEGACY_KEY, **more: Any
+        label_studio: str | None = None,
+        hosts: Any = ("127.0.0.1",),
+        roots: Any = (),
+        key: str = LEGACY_KEY,
+        client: LabelStudioClient | None = None,
+        **more: Any,
     ) -> MediaLibrary:
         more.setdefault("network", Network(loopback_only))
-        return MediaLibrary(tmp_path / "data", LabelStudioClient(label_studio, key), tuple(roots), tuple(hosts), **more)
+        return MediaLibrary(
+            tmp_path / "data", client or LabelStudioClient(label_studio, key), tuple(roots), tuple(hosts), **more
+        )
 
     return make
 

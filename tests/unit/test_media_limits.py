@@ -14,8 +14,16 @@ import httpcore
 import pytest
 import trustme
 
-from framewise.core.errors import LabelStudioError, MediaError, MediaForbidden, MediaUnavailable, StorageFull
+from framewise.core.errors import (
+    LabelStudioError,
+    LabelStudioUnavailable,
+    MediaError,
+    MediaForbidden,
+    MediaUnavailable,
+    StorageFull,
+)
 from framewise.label_studio import LabelStudioClient
+from framewise.label_studio_calls import FIRST_PAUSE_SECONDS
 from framewise.media.addresses import Network
 from framewise.media.fetch import Limits
 from tests.media_help import LEGACY_KEY, Names, downloaded, read
@@ -95,6 +103,60 @@ def test_a_server_that_does_not_answer_a_short_question_leaves_a_file_unknown(li
     assert library().known_content(server.url + "/a.mp4") == content
     server.pages["/a.mp4"] = SLOW_SERVERS["says nothing"]
     assert library().known_content(server.url + "/a.mp4") is None
+
+
+# Label Studio's own files.
+
+
+def test_after_a_download_that_hung_label_studio_is_not_asked_for_a_while(library, server):
+    server.pages |= {"/data/upload/1/a.mp4": SLOW_SERVERS["stops in its body"], "/data/upload/1/b.mp4": Page(b"a video")}
+    client = LabelStudioClient(server.url, LEGACY_KEY)
+    client.auth_headers()  # imports the SDK, for longer than these downloads may take
+    media = library(client=client, limits=HASTY)
+    with pytest.raises(MediaUnavailable, match="ReadTimeout"):
+        read(media, "/data/upload/1/a.mp4")
+    for _ in range(5):
+        with pytest.raises(LabelStudioUnavailable, match="not asked again for . s, because: .*downloading a file: ReadTimeout"):
+            read(media, "/data/upload/1/b.mp4")
+    assert server.paths == ["/data/upload/1/a.mp4"]
+    time.sleep(FIRST_PAUSE_SECONDS)
+    assert read(media, "/data/upload/1/b.mp4").data == b"a video"
+    assert client.refusal is None
+
+
+def test_pauses_grow_while_downloads_hang_and_one_at_a_time_tries_again(library, server):
+    entered, go_on = threading.Event(), threading.Event()
+    server.pages["/data/upload/1/a.mp4"] = SLOW_SERVERS["says nothing"]
+    client = LabelStudioClient(server.url, LEGACY_KEY)
+    client.auth_headers()  # imports the SDK, for longer than these downloads may take
+    media = library(client=client, limits=HASTY)
+    for pause in (FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS):
+        with pytest.raises(MediaUnavailable, match="ReadTimeout"):
+            read(media, "/data/upload/1/a.mp4")
+        assert f"not asked again for {pause:.0f} s" in client.refusal
+        time.sleep(pause)
+
+    def wait():
+        entered.set()
+        go_on.wait(20)
+
+    patient = library(client=client)
+    server.pages |= {"/data/upload/1/b.mp4": Page(b"a video", wait=wait), "/data/upload/1/c.mp4": Page(b"another video")}
+    first = threading.Thread(target=read, args=(patient, "/data/upload/1/b.mp4"))
+    first.start()
+    assert entered.wait(20)
+    with pytest.raises(LabelStudioUnavailable, match="another download tries whether it answers again"):
+        read(patient, "/data/upload/1/c.mp4")
+    go_on.set()
+    first.join()
+    assert read(patient, "/data/upload/1/c.mp4").data == b"another video"
+
+
+def test_a_file_that_is_not_there_is_no_reason_not_to_ask_label_studio(library, server):
+    media = library(client=LabelStudioClient(server.url, LEGACY_KEY))
+    for name in ("a", "b"):
+        with pytest.raises(MediaError, match="answered 404"):
+            read(media, f"/data/upload/1/{name}.mp4")
 
 
 # Size and room.
