@@ -12,7 +12,10 @@ from framewise.assembly import Assembly
 from framewise.backend.identifiers import is_id, storable
 from framewise.core.errors import RequestError, brief
 
-MAX_CONTAINERS = 4_000_000  # more than 256 MiB of tasks with regions contain
+# Lists and objects of a body: more than 256 MiB of tasks with regions contain, and more than one per range of a region.
+MAX_CONTAINERS = 4_000_000
+ALWAYS_CONTAINERS = 100_000
+BYTES_A_CONTAINER = 15
 
 HEALTH = {"status": "UP", "model_class": "framewise", "version": __version__}
 
@@ -73,9 +76,10 @@ def _body() -> Mapping[str, Any]:
     if request.content_length is None and received >= (request.max_content_length or math.inf):
         raise RequestEntityTooLarge  # a chunked body, which werkzeug reads only up to the limit
     raw = request.get_data()
-    # An empty list takes 3 bytes of JSON and 60 of memory: 30 MB of them would take a gigabyte.
-    if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
-        raise RequestError(f"{request.path}: expected at most {MAX_CONTAINERS} lists and objects in the body, found more")
+    # An empty list takes 3 bytes of JSON and 60 of memory, a small object 8 and 184: 30 MB of them would take a gigabyte.
+    most = min(MAX_CONTAINERS, max(ALWAYS_CONTAINERS, received // BYTES_A_CONTAINER))
+    if raw.count(b"[") + raw.count(b"{") > most:
+        raise RequestError(f"{request.path}: expected at most {most} lists and objects in {received} bytes, found more")
     body = request.get_json(silent=True)
     if not isinstance(body, Mapping):
         raise RequestError(f"{request.path}: expected a JSON object in the body, found none")

@@ -1,5 +1,6 @@
 """Requests that are refused, and tasks that fail, as many as anybody likes: they cost little, and hide nothing."""
 
+import json
 import logging
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
 from framewise.store.database import DATABASE_NAME, Database
-from tests.messages import Project, labeling_config, task_of
+from tests.messages import Project, labeling_config, region, task_of
 
 SECRETS = {"basic_auth_user": "ann", "basic_auth_pass": "secret", "webhook_token": "token"}
 AUTH = ("ann", "secret")
@@ -73,14 +74,24 @@ def test_many_bad_tasks_of_a_request_are_answered_and_the_first_are_shown(
     assert sorted(failed) == list(range(1, 101))
 
 
-def test_a_body_of_nothing_but_lists_is_refused_before_it_takes_memory(
-    made: Callable[..., tuple[FlaskClient, Assembly]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("small", [b"[],", b"{},", b'{"a":1},', b"[[[]]],"])
+def test_a_body_of_nothing_but_lists_or_objects_is_refused_before_it_takes_memory(
+    made: Callable[..., tuple[FlaskClient, Assembly]], small: bytes
 ) -> None:
-    monkeypatch.setattr("framewise.server.protocol.MAX_CONTAINERS", 1000)
     client, _ = made()
-    answer = client.post("/webhook", data=b'{"a": [' + b"[]," * 1000 + b"0]}", headers={"Content-Type": "application/json"})
+    body = b'{"a": [' + small * (3_000_000 // len(small)) + b"0]}"
+    answer = client.post("/webhook", data=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
-    assert "expected at most 1000 lists and objects" in answer.get_json()["error"]
+    assert f"expected at most 200000 lists and objects in {len(body)} bytes, found more" in answer.get_json()["error"]
+
+
+def test_a_region_of_very_many_ranges_is_no_such_body(made: Callable[..., tuple[FlaskClient, Assembly]]) -> None:
+    client, _ = made()
+    project = Project(labeling_config("Walk", model_trainable="true"))
+    drawn = region("Walk", *((frame, frame) for frame in range(1, 200_001)))
+    event = project.annotation_event(task_of(1, "/x.mp4"), [drawn])
+    body = json.dumps(event, separators=(",", ":"))
+    assert client.post("/webhook", data=body, headers={"Content-Type": "application/json"}).status_code == 200
 
 
 def test_failures_outside_of_jobs_have_a_limit_and_push_no_job_out(
