@@ -11,12 +11,14 @@ from framewise.store.database import DATABASE_NAME, Database
 
 
 def service_database(settings: Settings) -> Database:
-    """Database of the service. Raises SettingsError if there is none, because the settings are then not those of the
-    service."""
+    """Database of the service. Raises StorageDamaged, and SettingsError if there is none, because the settings are then not
+    those of the service."""
+    from framewise.foundation import open_database
+
     path = settings.data_dir / DATABASE_NAME
     if not path.exists():
         raise SettingsError(f"DATA_DIR: {settings.data_dir} holds no {DATABASE_NAME}; give the settings of the service")
-    return Database(path)
+    return open_database(settings)
 
 
 def service_backend(settings: Settings) -> Any:

@@ -237,6 +237,22 @@ def test_check_names_what_is_damaged_and_its_exit_code_says_so(
     assert "the database is damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["check", "versions", "jobs"])
+def test_a_command_makes_no_new_database_of_an_empty_one_beside_versions(
+    own: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in ("model_root", "cache_dir", "data_dir"):
+        monkeypatch.setenv(name.upper(), str(getattr(own, name)))
+    path = make_database(own)
+    (own.model_root / "timelinelabels-7" / "v1").mkdir(parents=True)
+    (own.model_root / "timelinelabels-7" / "v1" / "version.json").write_text("{}")
+    path.write_bytes(b"")
+    assert main([command]) != 0
+    written = capsys.readouterr()
+    assert "the database is empty although" in written.out + written.err
+    assert path.stat().st_size == 0
+
+
 def test_a_data_folder_that_was_deleted_while_running_is_answered_with_507(own: Settings) -> None:
     client = create_app(own).test_client()
     event = Project(labeling_config("Walk")).event("PROJECT_UPDATED")
