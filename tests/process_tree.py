@@ -1,6 +1,7 @@
 """Processes below another one, as Linux shows them in /proc: who they are, who lives, how much memory they hold."""
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def memory_bytes(pid: int) -> int:
     if found is None:
         raise ProcessLookupError(f"process {pid} shows no memory any more")
     return int(found[1]) * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, in its own code and in the system's. OSError if the process ended."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> list[str]:

@@ -64,6 +64,26 @@ class Answers:
             if error:
                 self.errors.setdefault(path, []).append(error)
 
+    def ask(self, settings: Settings, name: str, method: str, path: str, body: Json | None) -> Json | None:
+        """Send a request; returns the answer, None for an error. Uses a new connection each time, like Label Studio."""
+        content, error, answer = json.dumps(body).encode() if body else None, None, None
+        connection = http.client.HTTPConnection(settings.host, settings.port, timeout=REQUEST_SECONDS)
+        began = time.perf_counter()
+        try:
+            connection.request(method, path, content, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            text = response.read()
+            if response.status == 200:
+                answer = json.loads(text)
+            else:
+                error = f"{response.status} {text[:300]!r}"
+        except (OSError, http.client.HTTPException) as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        finally:
+            connection.close()
+        self.add(name, 1000 * (time.perf_counter() - began), error)
+        return answer
+
     def p99(self, path: str) -> float:
         values = self.milliseconds[path]
         return statistics.quantiles(values, n=100, method="inclusive")[98] if len(values) > 1 else values[0]
@@ -146,24 +166,7 @@ class Clients:
             self._cold_slots.release()
 
     def _request(self, name: str, method: str, path: str, body: Json | None) -> Json | None:
-        """Send a request; returns the answer, None for an error. Uses a new connection each time, like Label Studio."""
-        content, error, answer = json.dumps(body).encode() if body else None, None, None
-        connection = http.client.HTTPConnection(self._settings.host, self._settings.port, timeout=REQUEST_SECONDS)
-        began = time.perf_counter()
-        try:
-            connection.request(method, path, content, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read()
-            if response.status == 200:
-                answer = json.loads(text)
-            else:
-                error = f"{response.status} {text[:300]!r}"
-        except (OSError, http.client.HTTPException) as problem:
-            error = f"{type(problem).__name__}: {problem}"
-        finally:
-            connection.close()
-        self.answers.add(name, 1000 * (time.perf_counter() - began), error)
-        return answer
+        return self.answers.ask(self._settings, name, method, path, body)
 
 
 class Memory:
