@@ -75,7 +75,8 @@ class Importing:
 
     def _is_recent(self, project: str) -> bool:
         latest = self._jobs.states.latest("import", project, "all")
-        return latest is not None and time.time() - latest[2] < SECONDS_BETWEEN_AUTOMATIC_IMPORTS
+        # As a distance: a clock that was set back must not stop them until it has caught up.
+        return latest is not None and abs(time.time() - latest[2]) < SECONDS_BETWEEN_AUTOMATIC_IMPORTS
 
     def fetch(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Fetch all tasks and annotations of a project, and queue a training if there is something new to learn.

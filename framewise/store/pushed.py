@@ -1,4 +1,4 @@
-"""Predictions sent, or about to be sent, to Label Studio, and all versions ever reported to it."""
+"""Predictions sent, or about to be sent, to Label Studio, and the last versions reported to it."""
 
 import time
 from dataclasses import dataclass
@@ -36,11 +36,15 @@ class PushedPredictions:
             return
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO told_versions VALUES (?, ?, ?)", (project, version, time.time()))
+            newest = "SELECT rowid FROM told_versions WHERE project = ? ORDER BY rowid DESC LIMIT ?"
+            connection.execute(
+                f"DELETE FROM told_versions WHERE project = ? AND rowid NOT IN ({newest})", (project, project, NEWEST_VERSIONS)
+            )
 
     def versions(self, project: str) -> list[str]:
         """The newest model versions reported to Label Studio, latest first."""
         rows = self._database.read(
-            "SELECT version FROM told_versions WHERE project = ? ORDER BY told DESC LIMIT ?", (project, NEWEST_VERSIONS)
+            "SELECT version FROM told_versions WHERE project = ? ORDER BY rowid DESC LIMIT ?", (project, NEWEST_VERSIONS)
         )
         return [row["version"] for row in rows]
 
