@@ -16,7 +16,7 @@ STAMP = $(VENV)/.made
 LS_STAMP = $(LS_VENV)/.made
 LS_PROGRAM = $(CURDIR)/$(LS_VENV)/bin/label-studio
 
-.PHONY: help packages env label-studio serve demo screenshots test torture load speed bench gpu fuzz lint clean
+.PHONY: help packages env label-studio serve demo screenshots test torture soak load speed bench gpu fuzz lint clean
 
 help:
 	@echo "make demo     a real Label Studio with a project that framewise learns and fills in"
@@ -24,6 +24,7 @@ help:
 	@echo "make serve    the backend alone, on port 9090"
 	@echo "make test     every test"
 	@echo "make torture  200 kills of its processes, and whether anything was lost: about 25 minutes"
+	@echo "make soak     an hour of a project that grows, on a bad day: whether anything grows faster than it"
 	@echo "make load     20 clients for ten minutes: how fast it answers, and its memory"
 	@echo "make speed    from a submit to a new version, and the memory of training on hours of video: about 15 minutes"
 	@echo "make bench    how fast features are made here, beside the usual way and the ceilings (ARGS=video.mp4: of your own video)"
@@ -31,7 +32,7 @@ help:
 	@echo "make fuzz     half an hour of hostile labeling configs and events (MINUTES=5: less)"
 	@echo "make env      the environment alone, in $(VENV)  (TORCH=cpu: without CUDA)"
 
-test: NEEDS = browser redis
+test: NEEDS = browser redis compiler
 screenshots: NEEDS = browser
 
 packages:
@@ -70,6 +71,10 @@ test: $(STAMP) $(LS_STAMP) lint
 torture: $(STAMP)
 	$(VENV)/bin/python -m tools.torture $(ARGS)
 
+soak: NEEDS = compiler
+soak: $(STAMP)
+	$(VENV)/bin/python -m tools.soak $(ARGS)
+
 load: $(STAMP)
 	$(VENV)/bin/python -m tools.load $(ARGS)
 
@@ -81,6 +86,7 @@ speed: $(STAMP)
 
 bench: $(STAMP)
 	$(VENV)/bin/framewise bench --json bench.json --picture bench.png $(ARGS)
+	$(VENV)/bin/python -m tools.verification_speed
 
 gpu: $(STAMP)
 	$(VENV)/bin/python -c 'import torch; assert torch.cuda.is_available(), "PyTorch finds no GPU here"'

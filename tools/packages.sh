@@ -1,11 +1,11 @@
 #!/bin/sh
 # Find the distribution's packages that are missing here, and install them; make calls it before it makes an environment.
 #
-#   tools/packages.sh [browser] [redis]        besides Python with venv: what the tests need
+#   tools/packages.sh [browser] [redis] [compiler]    besides Python with venv: what the tests need
 #
-# PYTHON names the Python, CHROMIUM a browser that has another name; SKIP_BROWSER=1 and SKIP_REDIS=1 do without. As root, or with
-# a sudo that asks for no password, missing packages are installed by apt-get. Else the line that installs them is printed,
-# nothing is done, and it ends with 1.
+# PYTHON names the Python, CHROMIUM a browser that has another name; SKIP_BROWSER=1, SKIP_REDIS=1 and SKIP_COMPILER=1 do
+# without. As root, or with a sudo that asks for no password, missing packages are installed by apt-get. Else the line that
+# installs them is printed, nothing is done, and it ends with 1.
 set -eu
 
 python=${PYTHON:-python3}
@@ -29,8 +29,9 @@ for wanted in "$@"; do
             need chromium fonts-dejavu-core
         ;;
     redis) [ "${SKIP_REDIS:-}" = 1 ] || has redis-server || need redis-server ;;
+    compiler) [ "${SKIP_COMPILER:-}" = 1 ] || has cc || need gcc libc6-dev ;;
     *)
-        echo "tools/packages.sh: expected browser or redis, found $wanted" >&2
+        echo "tools/packages.sh: expected browser, redis or compiler, found $wanted" >&2
         exit 2
         ;;
     esac

@@ -98,7 +98,7 @@ class Growth:
         self.share = 0.0
 
     def next(self) -> tuple[str, list[int]] | None:
-        """What is due: an import of tasks, an annotation of one, or another of a task that has one; None if nothing is."""
+        """The next step if one is due: an import of tasks, an annotation, or another one of a task that has one."""
         tasks, annotated = (round(self.share * wanted) for wanted in self._wanted)
         with self._lock:
             if self.imported < tasks:
@@ -212,7 +212,7 @@ class Tenth:
     failed: int = 0
 
     def quantities(self) -> dict[str, float]:
-        """What must not grow faster than the project."""
+        """Quantities that must not grow faster than the project."""
         times = {f"median time of {path}": self.median[path] for path in ("/webhook", "/predict") if path in self.median}
         return {
             "memory": self.memory,
@@ -429,8 +429,7 @@ def make_clip(path: Path, rng: random.Random) -> Clip:
 
 
 def grown(tenths: Sequence[Tenth]) -> list[str]:
-    """What grew faster than the project: its ratio of the last third of the run to the middle one is greater than that of the
-    annotated tasks."""
+    """Quantities whose ratio, of the last third of the run to the middle one, is greater than that of the annotated tasks."""
     found, middle, last = [], tenths[MIDDLE], tenths[LAST]
     project = sum(t.annotated for t in last) / sum(t.annotated for t in middle)
     for name in last[-1].quantities():

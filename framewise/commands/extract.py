@@ -1,6 +1,7 @@
 """``framewise extract``: extraction of many videos in advance."""
 
 import argparse
+import signal
 from pathlib import Path
 
 from framewise.commands.flags import PROJECT_HELP, Commands, add_folders, check_there, working_settings
@@ -31,4 +32,5 @@ def run(args: argparse.Namespace) -> int:
     check_there(args.source, args.config)
     from framewise.commands.extraction import extract
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like on Ctrl-C: processes first, then the summary
     return extract(working_settings(args, "ERROR"), args.source, args.config, args.project, args.jobs, args.dask)

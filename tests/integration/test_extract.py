@@ -172,6 +172,27 @@ def test_an_interruption_ends_all_processes_and_says_what_is_done(workplace, fol
     wait_for(lambda: not any(is_alive(pid) for pid in processes), "the end of the processes")
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("paused", [False, True], ids=["at work", "paused"])
+def test_its_processes_end_with_it(workplace, folder, add, how, paused):
+    """At work, a process has a long video in hand; paused, it would wait for room for ever."""
+    add("a.mp4", LONG)
+    with start(workplace, folder, "--jobs", "1", MIN_FREE_DISK_BYTES=str(10**15 if paused else 0)) as running:
+        wait_for(lambda: extracting(running) if paused else at_work(running), "a process extracts")
+        if paused:
+            assert running.stderr.readline().startswith("framewise: paused: ")
+        processes = descendants(running.pid)
+        running.send_signal(how)
+        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the end of the processes", 15)
+        out, err = running.communicate(timeout=60)
+    assert "Traceback" not in err
+    if how == signal.SIGTERM:
+        assert (running.returncode, err.splitlines()[-1]) == (130, "framewise: interrupted")
+        assert "1 not done" in out
+    else:
+        assert running.returncode == -how
+
+
 def test_while_the_disk_has_too_little_room_it_pauses(workplace, folder, add):
     """More is to stay free than the disk has, and then less: the same command is started twice."""
     add("a.mp4")

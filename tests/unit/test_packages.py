@@ -131,13 +131,24 @@ def test_a_browser_is_not_asked_for_where_none_or_another_is_wanted(machine: Mac
     assert machine.has("python3", "redis-server").run_by(USER).packages(*BOTH, **environment).returncode == 0
 
 
+def test_a_compiler_is_asked_for_unless_its_tests_are_skipped(machine: Machine) -> None:
+    machine.has("python3").run_by(USER).with_apt_get()
+    assert machine.packages("compiler").stderr.splitlines()[1:] == [LINE + "gcc libc6-dev"]
+    assert machine.packages("compiler", SKIP_COMPILER="1").returncode == 0
+    assert machine.has("cc").packages("compiler").returncode == 0
+
+
 def test_redis_is_not_asked_for_where_its_tests_are_skipped(machine: Machine) -> None:
     assert machine.has("python3", "google-chrome").run_by(USER).packages(*BOTH, SKIP_REDIS="1").returncode == 0
 
 
 @pytest.mark.parametrize(
     ("target", "missing"),
-    [("test", "chromium fonts-dejavu-core redis-server"), ("screenshots", "chromium fonts-dejavu-core"), ("demo", "")],
+    [
+        ("test", "chromium fonts-dejavu-core redis-server gcc libc6-dev"),
+        ("screenshots", "chromium fonts-dejavu-core"),
+        ("demo", ""),
+    ],
 )
 def test_make_says_it_before_anything_else_is_done(machine: Machine, checkout: Path, target: str, missing: str) -> None:
     before = sorted(checkout.rglob("*"))
