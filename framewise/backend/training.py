@@ -101,6 +101,7 @@ class Trainings:
             if not examples:
                 without.append(f"no annotated task can be used; the first: {problems[0]}")
                 continue
+            between(part, 0.1, 1.0)(0.0, f"{len(examples)} annotated tasks")  # also what a training shows when it has ended
             outcomes.append(learner.train(examples, version, between(part, 0.1, 1.0), thorough))
             for note in outcomes[-1].notes:
                 self._jobs.states.warn(job.id, note)
@@ -141,7 +142,9 @@ class Trainings:
         """Examples of all tasks that give one; and sentences on why others give none, which are also warnings of the job."""
         examples, told = list[Example](), Told()
         for done, task in enumerate(tasks):
-            step, read = part_of(progress, done, len(tasks)), list[Source]()
+            read = list[Source]()
+            step = partial(self._tell_features, part_of(progress, done, len(tasks)), job.project, task.task, read)
+            step = partial(step, f"video {done + 1} of {len(tasks)}")
             with isolate_errors(partial(self._leave_out, job, task.task, told, read)):
                 media = []
                 for source in learner.sources(task.data):
@@ -155,6 +158,13 @@ class Trainings:
         for text, numbers in told.items():
             self._jobs.states.warn(job.id, text, numbers)
         return examples, lines_of(JobWarning(text, tuple(of)) for text, of in told.items() if text.startswith(LEFT_OUT))
+
+    def _tell_features(
+        self, progress: Progress, project: str, task: int, read: Sequence[Source], which: str, share: float, detail: str
+    ) -> None:
+        """Report that features are being made, which one waits for only if they are not cached."""
+        again = any(self._videos.were_made(project, source, task) for source in read)
+        progress(share, f"making features{' anew' * again}, {which}: {detail}")
 
     def _leave_out(self, job: Job, task: int, told: Told, read: list[Source], failure: Failure) -> None:
         """Note that a task is not learned. read: its sources up to the one at which it failed."""

@@ -50,6 +50,10 @@ class Videos:
         content = source.control.known_content(source.address, task)
         return source.control.cached_features(content) if content else None
 
+    def were_made(self, project: str, source: Source, task: int) -> bool:
+        """True if the features of a task's file were made before, cached or not."""
+        return self._facts.are_known(project, task, source.control.to_name)
+
     def features(self, job: Job, source: Source, task: int | None, progress: Progress) -> tuple[str, Any]:
         """Content and features of a file: from the cache, or fetched, extracted and released."""
         control = source.control

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from framewise.assembly import Assembly
 from framewise.backend.file_notes import FileNotes
-from framewise.controls import CONTROLS, learners_of
+from framewise.backend.projects import trained_models
+from framewise.controls import CONTROLS, TrainedModel, learners_of
 from framewise.core.errors import FramewiseError
 from framewise.core.frame_grid import parse_frame_rate
 from framewise.label_studio import HOW_TO_CONNECT
@@ -15,7 +16,7 @@ from framewise.labeling_config import read_frame_rates, read_labeling_config
 from framewise.media.notes import SharedNote, shared, topic_of
 from framewise.settings import Settings
 from framewise.store.browsing import Trouble
-from framewise.store.job_state import title_of
+from framewise.store.job_state import state_title_of, title_of
 
 Titles = Mapping[str, str]  # by project key
 SHOWN = 12
@@ -62,7 +63,8 @@ class Notices:
     def errors(self, project: str | None = None) -> list[Notice]:
         """Failures, and changes that invalidate annotations, the latest first."""
         titles = self._assembly.known.titles()
-        changed = [notice for key in _chosen(project, titles) for notice in self._moved_regions(key, titles)]
+        chosen = _chosen(project, titles)
+        changed = [one for key in chosen for one in (*self._outdated_versions(key, titles), *self._moved_regions(key, titles))]
         failures = self._assembly.browsing.errors(project, 10 * SHOWN)[:SHOWN]
         return changed + [self._of_trouble(one, titles) for one in failures]
 
@@ -114,6 +116,24 @@ class Notices:
             places=[self._place(key, task, f"task {task}", titles) for task in listed], more=len(trouble.tasks) - len(listed),
         )  # fmt: skip
 
+    # Features of an earlier framewise, or of another backbone.
+
+    def _outdated_versions(self, key: str, titles: Titles) -> Iterator[Notice]:
+        """Versions that are not used because features are made in another way since they were trained."""
+        outdated = [f"{one.folder.name} of {one.name!r}" for one in unused_models(self._assembly, key) if one.folder]
+        if not outdated:
+            return
+        jobs = self._assembly.jobs.states.overview(SHOWN, key)["jobs"]
+        training = next((job for job in jobs if job["kind"] == "train" and job["state"] in ("running", "pending")), None)
+        number = self._assembly.annotations.annotated_tasks(key)
+        makes = f"A training makes the features of {number} annotated file{'s' * (number != 1)} anew, and then a version"
+        state = f": it is {state_title_of(training['state'])}" if training else ""
+        yield Notice(
+            f"Version {', '.join(outdated)} is not used: it learned from features that are made in another way now",
+            _title(key, titles), key, f"Until there is a new version, nothing is predicted. {makes}{state}",
+            "" if training else "Press Train now on the page of the project, or submit an annotation",
+        )  # fmt: skip
+
     # The frame rate.
 
     def _moved_regions(self, key: str, titles: Titles) -> Iterator[Notice]:
@@ -138,6 +158,16 @@ class Notices:
     def _place(self, key: str, task: int, name: str, titles: Titles, detail: str = "", command: str = "") -> Place:
         address = task_address(self._assembly.settings, key.split(".")[0], task)
         return Place(task, key if key in titles else "", name, address, detail, command)
+
+
+def unused_models(assembly: Assembly, key: str) -> list[TrainedModel]:
+    """Models of a project whose version is not used, because it learned from features that are made in another way now."""
+    known = assembly.annotations.project(key)
+    with suppress(FramewiseError):  # of a labeling config or a backbone; told of at the project, and by jobs
+        controls = read_labeling_config(known.label_config) if known else []
+        learners = learners_of(CONTROLS[one.tag](one, key, assembly.parts) for one in controls)
+        return [model for model in trained_models(learners) if model.is_outdated()]
+    return []
 
 
 def _chosen(project: str | None, titles: Titles) -> Iterable[str]:

@@ -16,7 +16,7 @@ from framewise.learning.held_out import HeldOut, HeldOutVideo
 from framewise.media.addresses import file_name
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Ribbon
-from framewise.server.pages.notices import project_address, task_address
+from framewise.server.pages.notices import project_address, task_address, unused_models
 from framewise.store.browsing import ProjectLine
 from framewise.store.made import LastPrediction
 
@@ -75,6 +75,7 @@ class ControlCard:
     labels: list[tuple[str, str, float | None]]
     version: str = ""
     pinned: bool = False
+    unused: bool = False
     videos: int | None = None
     f1: float | None = None
     weak: bool = False
@@ -126,6 +127,7 @@ class Views:
         card = ProjectCard(line, project.home, problem=project.problem)
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
+        unused = {model.name for model in unused_models(self._assembly, line.key)}
         for control in project.shown:
             together = project.together(control)
             names, tags = (", ".join(of) for of in ([c.from_name for c in together], [c.tag for c in together]))
@@ -139,6 +141,7 @@ class Views:
                     card.problem = card.problem or str(error)
                 quality = mapping(about.get("quality"))
                 one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
+                one.unused = kept in unused
                 one.f1, one.weak = number(mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
             scores = mapping(mapping(about.get("quality")).get("labels"))
             one.labels = [(x, c, number(mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
