@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import FramewiseError, ModelError, NotKnown, ProjectForgotten, VersionGone
+from framewise.core.storage import acquire, is_locked
 from framewise.store.database import Database
 from framewise.store.job_state import JobStates
 from framewise.store.projects import KnownProjects, is_forgotten
@@ -136,6 +137,7 @@ class Registry:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(parent)
         temporary = written = Path(tempfile.mkdtemp(dir=parent, prefix=WRITING))
+        being_written = acquire(temporary, shared=True)
         try:
             write(temporary)
             told = {"version": version, **about, FILES: _checksums(temporary)}
@@ -154,6 +156,8 @@ class Registry:
         except BaseException:
             shutil.rmtree(written, ignore_errors=True)
             raise
+        finally:
+            os.close(being_written)
 
     def _make_current(self, project: str, control: str, version: str) -> bool:
         for use in self.in_use(project):
@@ -424,7 +428,9 @@ def _remove_stale(parent: Path) -> None:
     """Remove leftovers of trainings that were killed while they wrote or removed."""
     for folder in (*parent.glob(f"{WRITING}*"), *parent.glob(f"{REMOVED}*")):
         with suppress(FileNotFoundError):  # another training removes it too
-            if folder.name.startswith(REMOVED) or time.time() - folder.stat().st_mtime > STALE_SECONDS:
+            old = time.time() - folder.stat().st_mtime > STALE_SECONDS
+            # The clock may have been set forward while a version is written, whose writer then holds the lock.
+            if folder.name.startswith(REMOVED) or (old and not is_locked(folder)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -390,3 +390,13 @@ def test_a_database_from_before_pins_and_forgetting_has_nothing_pinned(tmp_path)
     registry = Registry(tmp_path / "models", Database(path))
     assert registry.in_use(PROJECT) == [InUse("tl", "v1", pinned=False)]
     assert train(registry, "v2").current
+
+
+def test_a_version_is_written_although_the_clock_is_set_forward_and_another_is_written_meanwhile(registry):
+    def write(folder):
+        os.utime(folder, (0, 0))  # for the clock of now, the folder is old
+        train(registry, "v2")
+        write_weights(folder)
+
+    registry.publish(PROJECT, "tl", "v1", {}, write)
+    assert stored(registry) == ["v2", "v1"]
