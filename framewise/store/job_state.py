@@ -41,6 +41,10 @@ SHOWN_STATE = (
     "THEN 'scheduled' ELSE state END"
 )
 
+# True of a job that was given a time to wait for before the clock was set back: it would wait for as long as that was.
+# Parameter: the current time.
+CLOCK_SET_BACK = f"CASE retries WHEN 0 THEN created ELSE not_before - {LONGEST_RETRY_SECONDS} END > ?"
+
 # A training waits for an import of its project for so long, and not for one that hangs or is to be retried.
 IMPORT_SECONDS = 10
 # Conditions under which a pending job must wait: another running job of the same subject; for a training, an import; for
@@ -140,8 +144,8 @@ class JobStates:
             now = time.time()
             taken = connection.execute(
                 "UPDATE jobs SET state = 'running', owner = ?, started = ?, progress = 0, detail = '', attempts = attempts + 1 "
-                f"WHERE id = ? AND state = 'pending' AND not_before <= ? AND NOT EXISTS ({GOES_FIRST})",
-                (owner, now, job_id, now, now),
+                f"WHERE id = ? AND state = 'pending' AND (not_before <= ? OR {CLOCK_SET_BACK}) AND NOT EXISTS ({GOES_FIRST})",
+                (owner, now, job_id, now, now, now),
             ).rowcount
             if not taken:
                 return None
@@ -308,7 +312,8 @@ class JobStates:
     def due(self) -> list[tuple[int, str]]:
         """(id, kind) of jobs that could run now."""
         rows = self._database.read(
-            "SELECT id, kind FROM jobs WHERE state = 'pending' AND not_before <= ? ORDER BY id", (time.time(),)
+            f"SELECT id, kind FROM jobs WHERE state = 'pending' AND (not_before <= ? OR {CLOCK_SET_BACK}) ORDER BY id",
+            (now := time.time(), now),
         )
         return [(r["id"], r["kind"]) for r in rows]
 

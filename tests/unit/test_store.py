@@ -379,6 +379,18 @@ def test_a_job_that_waits_for_label_studio_alone_is_scheduled_until_it_is_tried_
     assert (jobs.overview()["scheduled"], jobs.overview()["pending"]) == (0, 1)
 
 
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_job_does_not_wait_until_a_clock_that_was_set_back_has_caught_up(jobs, database, retried):
+    job = jobs.add("refresh", PROJECT, "all", {}, delay_seconds=0 if retried else 20)
+    if retried:
+        jobs.postpone(jobs.claim(job, "one"), "one", "Label Studio is away")
+    assert jobs.due() == []
+    with database.transaction() as connection:  # as if the clock had been an hour ahead
+        connection.execute("UPDATE jobs SET created = created + 3600, not_before = not_before + 3600")
+    assert jobs.due() == [(job, "refresh")]
+    assert jobs.claim(job, "one") is not None
+
+
 def test_a_training_waits_for_an_import_that_is_due_and_not_for_one_that_is_tried_again(jobs, database):
     fetching, training = jobs.add("import", PROJECT, "all", {}), jobs.add("train", PROJECT, "all", {})
     assert jobs.claim(training, "one") is None
