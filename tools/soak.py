@@ -433,10 +433,16 @@ def grown(tenths: Sequence[Tenth]) -> list[str]:
     found, middle, last = [], tenths[MIDDLE], tenths[LAST]
     project = sum(t.annotated for t in last) / sum(t.annotated for t in middle)
     for name in last[-1].quantities():
-        before, after = (np.nanmean([t.quantities().get(name, 0.0) for t in third]) for third in (middle, last))
+        before, after = (_mean([t.quantities().get(name, 0.0) for t in third]) for third in (middle, last))
         if after > max(before * project * TOLERANCE, FEW_ROWS * name.startswith("rows")):
             found.append(f"{name}: {before:.4g} grew to {after:.4g}, by more than the project's {project:.2f}")
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the numbers among values, NaN if there are none: of a tenth without a training there is no time of one."""
+    found = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(found) if found else math.nan
 
 
 def table(tenths: Sequence[Tenth]) -> str:

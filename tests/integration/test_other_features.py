@@ -46,7 +46,7 @@ def test_after_an_upgrade_that_makes_features_anew_the_pages_say_so_until_it_is_
         assert f"Version {first} of &#39;tl&#39; {NOT_USED}" in page
         assert "Press Train now" in page
         assert "the features of 2 annotated files anew" in page
-    assert '<span class="tag">not used</span>' in pages(service, project)[0]
+        assert '<span class="tag">not used</span>' in page
 
     service.version(project)  # asks for it, and so begins the training
     seen = wait_for(

@@ -127,7 +127,6 @@ class Views:
         card = ProjectCard(line, project.home, problem=project.problem)
         registry = self._assembly.registry
         uses = {use.control: use for use in registry.in_use(line.key)}
-        unused = {model.name for model in unused_models(self._assembly, line.key)}
         for control in project.shown:
             together = project.together(control)
             names, tags = (", ".join(of) for of in ([c.from_name for c in together], [c.tag for c in together]))
@@ -141,7 +140,7 @@ class Views:
                     card.problem = card.problem or str(error)
                 quality = mapping(about.get("quality"))
                 one.version, one.pinned, one.videos = use.version, use.pinned, about.get("videos")
-                one.unused = kept in unused
+                one.unused = kept in project.unused
                 one.f1, one.weak = number(mapping(quality.get("mean")).get("f1")), bool(quality.get("weak"))
             scores = mapping(mapping(about.get("quality")).get("labels"))
             one.labels = [(x, c, number(mapping(scores.get(x)).get("f1"))) for x, c in project.coloured(control)]
@@ -236,6 +235,11 @@ class ProjectView:
     def of(self, control: str) -> list[Version]:
         """A control's versions, newest first."""
         return [version for version in self.versions if version["control"] == self.kept_under(control)]
+
+    @cached_property
+    def unused(self) -> set[str]:
+        """Names under which versions are kept that are not used, see ``unused_models``."""
+        return {model.name for model in unused_models(self._assembly, self.key)}
 
     @property
     def is_pinned(self) -> bool:
