@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def stop_children(children: "Sequence[subprocess.Popen[bytes]]", seconds: float 
 
 class PipedProcess:
     """A Python process connected by a pipe: it runs ``target(*args, connection)`` in a fresh interpreter, because a fork would
-    inherit locks of threads that it does not have. It ends with this one.
+    inherit locks of threads that it does not have. It ends with this one, even if this one is killed.
 
     ``connection.recv()`` raises EOFError, and ``send`` ConnectionError, once it has ended.
     """
@@ -97,7 +98,7 @@ class PipedProcess:
     def __init__(self, target: Callable[..., None], *args: Any):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self._process = context.Process(target=target, args=(*args, other), daemon=True)
+        self._process = context.Process(target=_with_parent, args=(target, *args, other), daemon=True)
         self._process.start()
         other.close()
 
@@ -114,6 +115,19 @@ class PipedProcess:
         self._process.kill()
         self._process.join()
         return self._process.exitcode
+
+
+def _with_parent(target: Callable[..., None], *args: Any) -> None:
+    """Run a function in a child, and end the child when its parent has ended, whatever it waits for."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    target(*args)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _signal_group(child: "subprocess.Popen[bytes]", number: int) -> bool:

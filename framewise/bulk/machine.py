@@ -139,7 +139,6 @@ class _Process:
 def _serve(settings: Settings, connection: Connection) -> None:
     """Main loop of the process: receives videos, sends progress and outcomes, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the main process decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(NICE)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before torch is imported
         os.environ[name] = str(settings.extraction_threads)
@@ -153,11 +152,3 @@ def _serve(settings: Settings, connection: Connection) -> None:
         connection.send("ready")
         while True:
             connection.send(place.extract(connection.recv(), progress))
-
-
-def _end_with_parent() -> None:
-    """End this process when the main one has ended, even by a kill, whatever this one waits for."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
