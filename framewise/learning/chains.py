@@ -22,6 +22,9 @@ FloatArray = npt.NDArray[np.float64]
 # ones: with 240 for all, states of minutes were cut to pieces.
 EVIDENCE_OF_A_LABEL = 300.0
 MIN_EVIDENCE, MAX_EVIDENCE = 20.0, 240.0
+# A label that lasts longer than this many times the shortest-lived one of its chain needs proportionally more evidence for a
+# change: otherwise states of minutes are cut to pieces beside labels of a second.
+ALIKE = 3.0
 SUPPOSED_CHANGES, SUPPOSED_SECONDS = 1.0, 1.0  # prior counts of each state, added to the annotated ones
 MAX_CHANGES = 0.5  # maximum probability that a state ends from one row to the next
 OVERLAP = 0.02  # tolerated overlap of labels that exclude each other, as a share of the rarer one's rows
@@ -61,6 +64,15 @@ class Chain:
         soonest = float(self.changes[1:].sum(axis=1).max())
         return min(max(EVIDENCE_OF_A_LABEL * soonest, MIN_EVIDENCE), MAX_EVIDENCE)
 
+    @property
+    def resistance(self) -> FloatArray:
+        """Factor (S, S) of the log odds against a change from one state to another, by the longer-lived of the two; "none" does
+        not count."""
+        ends = self.changes[1:].sum(axis=1)
+        own = np.concatenate([[1.0], np.maximum(ends.max() / np.maximum(ends, 1e-12) / ALIKE, 1.0)])
+        longest: FloatArray = np.maximum.outer(own, own)
+        return longest
+
     def decode(self, above: FloatArray, frame_rate: float) -> npt.NDArray[np.bool_]:
         """Most probable sequence, (T, labels of the chain), given the margin of each score above its threshold, (T, L)."""
         chance = self.changes / frame_rate
@@ -69,7 +81,7 @@ class Chain:
         evidence = np.zeros((len(above), len(chance)))
         evidence[:, 1:] = self.evidence_per_second / frame_rate * above[:, list(self.labels)]
         with np.errstate(divide="ignore"):  # the diagonal, set below
-            change = np.log(chance) - stays
+            change = (np.log(chance) - stays) * self.resistance
         np.fill_diagonal(change, 0)
         states = _most_probable(evidence + stays, change)
         on: npt.NDArray[np.bool_] = states[:, None] == np.arange(1, len(chance))
