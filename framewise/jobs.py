@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ REPORT_SECONDS = 0.5
 # Annotators wait for a training on what they just annotated: it goes before waiting extractions. Background work comes last.
 PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
 
-# These ask and tell Label Studio, one at a time in a worker: one that hangs holds one of its threads, and never both.
+# A worker runs one job of each group at a time, so that no group holds both of its threads: those that ask and tell Label
+# Studio, which may hang, and validations, which a first version must not wait for.
 AT_LABEL_STUDIO = ("import", "push", "refresh")
+ONE_AT_A_TIME = (AT_LABEL_STUDIO, ("refine",))
 
 Handler = Callable[[Job, Progress], dict[str, Any] | None]
 
@@ -69,7 +71,8 @@ class Jobs:
         self._handlers: dict[str, Handler] = {}
         self._chore: Callable[[], None] = lambda: None
         self._lock: int | None = None
-        self._label_studio = threading.Lock()  # held by the thread that does a job of AT_LABEL_STUDIO
+        # Of each kind of ONE_AT_A_TIME: its group, and the lock that the thread holds which runs a job of it.
+        self._turns = {kind: (group, lock) for group in ONE_AT_A_TIME for lock in [threading.Lock()] for kind in group}
         self._unwritten: list[Callable[[], None]] = []  # ends of jobs for which the disk had no room
         self._huey = _queue(queue_path, queue_url)
         self._queue_errors = _queue_errors() if queue_url else ()
@@ -92,8 +95,8 @@ class Jobs:
             logger.warning("job %d is recorded, and will be sent to a worker when possible: %s", job_id, error)
 
     def more_urgent_wait(self, kind: str, seconds: float) -> bool:
-        """True if a job with priority over this kind has waited this long because all workers are busy."""
-        later = [k for k in {*PRIORITIES, kind} if PRIORITIES.get(k, 0) <= PRIORITIES.get(kind, 0)]
+        """True if a job with priority over this kind has waited this long, and could begin in this worker."""
+        later = {k for k in {*PRIORITIES, kind} if PRIORITIES.get(k, 0) <= PRIORITIES.get(kind, 0)} | self._taken()
         return self.states.others_wait(later, seconds)
 
     def register(self, kind: str, handler: Handler) -> None:
@@ -154,20 +157,25 @@ class Jobs:
         self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0)))
 
     def _run(self, job_id: int) -> None:
-        if self.states.kind(job_id) not in AT_LABEL_STUDIO:
+        group, turn = self._turns.get(self.states.kind(job_id) or "", ((), None))
+        if turn is None:
             self._do_job(job_id)
-        elif self._label_studio.acquire(blocking=False):  # else it is sent again when that is free
+        elif turn.acquire(blocking=False):  # else it is sent again when the turn is free
             try:
                 self._do_job(job_id)
             finally:
-                self._label_studio.release()
-            self._send_next_to_label_studio()
+                turn.release()
+            self._send_next(group)
 
-    def _send_next_to_label_studio(self) -> None:
-        due = [(PRIORITIES[kind], -job_id, kind) for job_id, kind in self.states.due() if kind in AT_LABEL_STUDIO]
+    def _send_next(self, group: Sequence[str]) -> None:
+        due = [(PRIORITIES[kind], -job_id, kind) for job_id, kind in self.states.due() if kind in group]
         if due:
             _, number, kind = max(due)
             self.announce(-number, kind)
+
+    def _taken(self) -> set[str]:
+        """Kinds of jobs that this worker cannot start now, because it runs one of their group."""
+        return {kind for kind, (_, turn) in self._turns.items() if turn.locked()}
 
     def _do_job(self, job_id: int) -> None:
         job = self.states.claim(job_id, self._owner)
@@ -213,7 +221,7 @@ class Jobs:
                 self._chore()
                 sent = {m.args[0] for m in self._huey.pending()}
                 for job_id, kind in self.states.due():
-                    if job_id not in sent and not (kind in AT_LABEL_STUDIO and self._label_studio.locked()):
+                    if job_id not in sent and kind not in self._taken():
                         self._send(job_id, kind)
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)

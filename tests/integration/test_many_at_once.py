@@ -1,15 +1,19 @@
-"""Many videos asked for at once, of two web processes and two workers: each is extracted once, and just as it is alone."""
+"""Many videos asked for at once, of two web processes and two workers: each is extracted once, and just as it is alone. Many
+projects annotated at once: each gets its first version before the others are validated."""
 
 import collections
 import contextlib
+import itertools
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.service import Service, frames_of, learning_config, region
+from tests.integration.service import Project, Service, frames_of, learning_config, region
+from tests.integration.test_auto import make_film, regions_of
 
+__all__ = ["make_film"]
 VIDEOS = 8
 # So many threads that each of the two web processes lets all requests wait, should they come to one of them.
 WAYS = {"PREDICT_WAIT_SECONDS": "60", "THREADS": "16"}
@@ -125,3 +129,18 @@ def test_a_video_under_two_names_is_extracted_once(busy_service, project, make_c
     # Two addresses are two jobs: the second finds the features of the first.
     assert extractions(busy_service, project) == [(task["id"], "done", 1) for task in tasks]
     assert len(written_once(writes)) == 2
+
+
+def test_projects_annotated_at_once_are_validated_one_at_a_time_so_that_no_first_version_waits(start_service, make_film):
+    service = start_service()
+    projects = [Project(learning_config(model_classifier_type="auto")) for _ in range(5)]
+    for project in projects:
+        films = [make_film() for _ in range(3)]
+        marked = [project.annotation(task, regions_of(shown)) for task, shown in films]
+        service.send(project.event("ANNOTATIONS_CREATED", annotation=marked, task=[task for task, _ in films]))
+    service.wait_idle()
+
+    refines = service.rows("SELECT project, state, started, finished FROM jobs WHERE kind = 'refine' ORDER BY started")
+    assert {(job["project"], job["state"]) for job in refines} == {(project.key, "done") for project in projects}
+    together = [(a["project"], b["project"]) for a, b in itertools.pairwise(refines) if b["started"] < a["finished"]]
+    assert together == []
