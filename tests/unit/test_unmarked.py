@@ -24,8 +24,25 @@ def test_stretches_that_score_like_the_marks_are_asked_about():
     assert left_unmarked(HALF_MARKED, LABELS) == [Stretch(task, "Fall", 4.5, 6.5) for task in (1, 2, 3)]
 
 
-def test_one_or_two_are_chance():
-    assert left_unmarked(HALF_MARKED[:2], LABELS) == []
+def test_one_is_chance():
+    assert left_unmarked([HALF_MARKED[0], video(2, ".xxxx", "08888")], LABELS) == []
+
+
+def test_of_a_label_whose_marks_are_mostly_not_found_nothing_is_asked():
+    missed = [video(task, ".xxxx.xxxx.xxxx.", "0" * 16) for task in (4, 5, 6)]
+
+    assert left_unmarked([*HALF_MARKED, missed[0]], LABELS) != []
+    assert left_unmarked([*HALF_MARKED, *missed], LABELS) == []
+
+
+def test_a_stretch_marked_with_a_label_that_never_overlaps_is_not_unmarked():
+    for one in (marked := [video(task, ".xxxx..........", "088880000999900") for task in (1, 2, 3)]):
+        one.truth[8:12, 1] = 1
+
+    assert left_unmarked(marked, LABELS) == []
+
+    marked[0].truth[1, 1] = 1  # from here on the two overlap
+    assert len(left_unmarked(marked, LABELS)) == 3
 
 
 def test_few_beside_many_marks_are_chance():
