@@ -31,10 +31,10 @@ def print_timelines(outcomes: Sequence[PredictedClip], labels: Sequence[str]) ->
         print(f"\n{outcome.name}, {len(outcome.truth)} frames")
         for column, (label, score) in enumerate(zip(labels, frame_f1(outcome.truth, outcome.predicted), strict=True)):
             print(f"  {label:<{width}}  true       {bar(outcome.truth[:, column])}")
-            print(f"  {'':<{width}}  predicted  {bar(outcome.predicted[:, column])}  F1 {_score(score)}")
+            print(f"  {'':<{width}}  predicted  {bar(outcome.predicted[:, column])}  {_score(score)}")
     truth = np.concatenate([o.truth for o in outcomes])
     scores = frame_f1(truth, np.concatenate([o.predicted for o in outcomes]))
-    print("\nFrame F1 on all of these clips: " + ", ".join(f"{x} {_score(s)}" for x, s in zip(labels, scores, strict=True)))
+    print(f"\nOn all of these clips: {_scores(labels, scores)}")
     print(f"Mean frame F1: {np.nanmean(scores):.3f}")
 
 
@@ -71,8 +71,13 @@ def _draw_clip(axis: Any, outcome: PredictedClip, labels: Sequence[str]) -> None
     axis.axvspan(len(outcome.truth) + 1, len(outcome.truth) + 2, color="lightgrey")  # the clip's end
     axis.set_yticks([len(labels) - 1 - i + 0.42 for i in range(len(labels))], labels)
     scores = frame_f1(outcome.truth, outcome.predicted)
-    axis.set_title(f"{outcome.name}: frame F1 {', '.join(_score(s) for s in scores)}", loc="left", fontsize=9)
+    axis.set_title(f"{outcome.name}: {_scores(labels, scores)}", loc="left", fontsize=9)
+
+
+def _scores(labels: Sequence[str], scores: npt.NDArray[np.float64]) -> str:
+    return ", ".join(f"{label} {_score(score)}" for label, score in zip(labels, scores, strict=True))
 
 
 def _score(score: float) -> str:
-    return "  –  " if np.isnan(score) else f"{score:.3f}"
+    """Frame F1 in words; NaN if a label is neither true nor predicted anywhere."""
+    return "rightly never on" if np.isnan(score) else f"F1 {score:.3f}"
