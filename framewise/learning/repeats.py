@@ -82,7 +82,7 @@ def _moments(track: Track, seen: Tensor) -> Tensor:
 def _kept(fold: Fold, tracks: Sequence[Track], moments: Sequence[Tensor | None]) -> Fold:
     """Fold by whole videos without the repeats in its train side."""
     shown = [found for p in fold.test if (found := moments[p.video]) is not None]
-    held_out = [part for found in shown for part in found.split(COMPARED_ROWS)]
+    held_out = torch.cat(shown).split(COMPARED_ROWS) if shown else ()
     train: list[Piece] = []
     for piece in fold.train:
         own = moments[piece.video]
