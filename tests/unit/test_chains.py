@@ -202,7 +202,7 @@ def test_a_long_state_is_not_cut_where_its_scores_fall_for_a_while():
 
 
 def test_a_state_of_minutes_is_not_cut_beside_a_label_of_a_second_either():
-    """Of one chain: half a second of the long state is .3 below its threshold; the short label, of a second, is found."""
+    """In one chain, half a second of the long state is .3 below its threshold; the short label, of a second, is found."""
     truth = timeline((0, 600), (1, 10), (0, 600), (None, 100), labels=2)
     chain = Chain.of([0, 1], [truth], [np.ones(truth.shape, dtype=bool)], [RATE])
     scores = above(truth)
@@ -211,7 +211,7 @@ def test_a_state_of_minutes_is_not_cut_beside_a_label_of_a_second_either():
 
 
 def test_a_change_of_the_longest_lived_state_needs_as_much_more_as_it_lasts_beyond_three_times_the_shortest():
-    """Of 2, 6 and 30 s: a third of three times as long, and a third of fifteen times."""
+    """Labels of 2, 6 and 30 s: a third of three times as long, and a third of fifteen times."""
     assert changing(2, 6, 30).resistance == pytest.approx(
         np.array([[1, 1, 1, 5], [1, 1, 1, 5], [1, 1, 1, 5], [5, 5, 5, 5]], dtype=float)
     )
