@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from framewise.core.errors import BackboneError, SettingsError, StorageDamaged
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import EFFICIENTNET_NAME, Backbones
 from framewise.jobs import Jobs
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 from framewise.store.database import DATABASE_NAME, Database
@@ -50,7 +50,7 @@ def check_folders(settings: Settings) -> None:
 
 
 def with_default_backbone(settings: Settings) -> Settings:
-    """Download the default backbone, or fall back to the shipped one; returns the settings to use.
+    """Download the default backbone, or fall back to EfficientNet-Lite0; returns the settings to use.
 
     Decided once, before anything is served, because features of two backbones do not mix.
     """
@@ -61,10 +61,8 @@ def with_default_backbone(settings: Settings) -> Settings:
     except BackboneError as error:
         if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
             raise  # chosen by the user
-        logger.warning(
-            "%s. Until then %r is used: it needs no download, but knows far less of real pictures", error, SHIPPED_NAME
-        )
-        return replace(settings, model_path=SHIPPED_NAME)
+        logger.warning("%s. Until then %r is used, which needs no download", error, EFFICIENTNET_NAME)
+        return replace(settings, model_path=EFFICIENTNET_NAME)
 
 
 def open_database(settings: Settings) -> Database:

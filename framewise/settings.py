@@ -169,7 +169,7 @@ class Settings:
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,
         str,
-        "backbone if the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or framewise-n-cls",
+        "backbone if the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or efficientnet-lite0",
     )
     model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold if the labeling config sets none")
     allow_custom_model_path: bool = _setting(True, parse_bool, "allow labeling configs to choose a backbone")

@@ -21,6 +21,7 @@ from framewise.core.progress import silent
 from framewise.features.backbone import Backbone, Backbones
 from framewise.features.extraction import Extractor
 from framewise.features.ultralytics_checkpoint import checked_image_size
+from framewise.features.yolo import cut_yolo
 from framewise.learning.networks import BaseNN, MultiLabelLSTM
 from framewise.media.library import MediaFile
 from framewise.settings import Settings
@@ -81,11 +82,11 @@ def _of_object(yolo: Any) -> _Network:
             f"with task {task!r}"
         )
     image_size = checked_image_size(yolo.overrides.get("imgsz"))
-    backbone = Backbone(copy.deepcopy(network).cpu().float().eval(), dict(yolo.names), image_size)
+    backbone = Backbone(cut_yolo(copy.deepcopy(network).cpu().float().eval(), dict(yolo.names), image_size))
 
     def probabilities(features: Rows) -> Rows:
         with torch.inference_mode():
-            found: Rows = torch.softmax(backbone.linear(torch.tensor(features)), dim=1).numpy()
+            found: Rows = torch.softmax(backbone.cut.linear(torch.tensor(features)), dim=1).numpy()
         return found
 
     return _Network(_content(network, image_size), lambda: backbone, probabilities)

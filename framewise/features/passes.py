@@ -57,7 +57,7 @@ class Pass:
         self.losses = Losses()
         self._workers = compute.workers
         self._engine = backbone.engine(compute)
-        self._prepared = preprocessor(profile, crop, backbone.image_size)
+        self._prepared = preprocessor(profile, crop, backbone.cut.image_size)
 
     def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
         """Records of all pictures after the ``known`` ones, whose times these are, in arrays of ``size``; the last may be

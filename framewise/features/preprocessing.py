@@ -48,13 +48,9 @@ class _Exact:
 def _pillow_transform(crop: str, size: int) -> Any:
     from PIL import ImageOps
     from torchvision import transforms as T
-    from ultralytics.data.augment import classify_transforms
 
     if crop == "center":
-        resize, center, *to_tensor = classify_transforms(size).transforms
-        # The rest is a division by 255, done by the network.
-        assert [type(step).__name__ for step in to_tensor] == ["ToTensor", "Normalize"]
-        return T.Compose([resize, center])
+        return T.Compose([T.Resize(size), T.CenterCrop(size)])  # Ultralytics' classify_transforms, without their scaling
     if crop == "squash":
         return T.Resize((size, size))
     return lambda image: ImageOps.pad(image, (size, size), color=(GREY, GREY, GREY))

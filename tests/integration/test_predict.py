@@ -361,17 +361,17 @@ def test_a_model_path_is_refused_where_only_the_administrators_is_allowed(set_se
     assert service.version(Project(learning_config())) == "untrained"
 
 
-def test_without_internet_the_shipped_backbone_stands_in_for_the_default_and_for_no_other(start_service, make_task):
+def test_without_internet_efficientnet_stands_in_for_the_default_and_for_no_other(start_service, make_task):
     """A proxy's address at which nobody listens stands for a machine without internet. An empty MODEL_PATH is none."""
     nowhere = "http://127.0.0.1:9"
     service = start_service(MODEL_PATH="", HTTPS_PROXY=nowhere, https_proxy=nowhere)
     assert "backbone 'yolov8n-cls.pt' is not in the models folder and could not be fetched" in service.log()
-    assert "'framewise-n-cls' is used" in service.log()
+    assert "'efficientnet-lite0' is used" in service.log()
 
     project, task = Project(learning_config()), make_task()
     assert service.train(project, (task, [region("Walk", (1, 24))]))["state"] == "done"
     (version,) = service.client.get("/versions").json()["details"]
-    assert version["backbone"]["name"] == "framewise-n-cls"
+    assert version["backbone"]["name"] == "efficientnet-lite0"
 
     chosen = Project(learning_config(model_path="yolov8s-cls.pt"))
     job = service.train(chosen, (task, [region("Walk", (1, 24))]))

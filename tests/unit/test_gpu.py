@@ -16,7 +16,7 @@ def test_a_gpu_computes_what_the_processor_does(tmp_path, precision, most):
     """float32 may be computed in TF32, which has ten bits; auto is half precision."""
     backbones = Backbones(tmp_path, tmp_path / "data")
     backbone = backbones.load(backbones.find(SHIPPED_NAME))
-    pictures = np.stack(colour_pictures(70, size=(backbone.image_size, backbone.image_size)))
+    pictures = np.stack(colour_pictures(70, size=(backbone.cut.image_size, backbone.cut.image_size)))
     expected = _Torch(backbone.network, in_half=False)(pictures)
     found = backbone.engine(Compute(precision=precision))(pictures)
     spread = np.abs(expected[0] - expected[1:]).max()

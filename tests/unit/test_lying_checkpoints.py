@@ -93,7 +93,7 @@ def test_a_checkpoint_never_runs_code(load, content, witness, payload, place):
 def test_code_inside_of_a_layer_never_runs(load, content, witness):
     content["model"].model[0].act.extra = payloads(witness)["a class of Ultralytics"]
     content["model"].model[0].conv._forward_hooks[0] = payloads(witness)["a class of Ultralytics"]
-    assert load(content).names == dict(enumerate(TINY_CLASSES))
+    assert load(content).cut.names == dict(enumerate(TINY_CLASSES))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
@@ -227,7 +227,7 @@ def test_every_generation_is_read_as_ultralytics_reads_it(tmp_path, name):
 
 def test_a_checkpoint_without_a_size_has_the_one_that_ultralytics_assumes(tmp_path, load, content):
     del content["train_args"]
-    assert load(content).image_size == 640
+    assert load(content).cut.image_size == 640
 
 
 @pytest.mark.skipif(not FINE_TUNED.exists(), reason="no fine-tuned checkpoint beside the repository")
