@@ -49,12 +49,14 @@ class _Convolution(torch.nn.Conv2d):
     """Convolution without bias, padded as by TensorFlow's "SAME" for an even size: the odd row and column at the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        before = (kernel - stride) // 2
-        self.pads = (before, kernel - stride - before) * 2 if kernel > 1 else (0, 0, 0, 0)
+        before = max(kernel - stride, 0) // 2
+        super().__init__(inputs, outputs, kernel, stride, padding=before, groups=groups, bias=False)
+        self.pads = (before, before + 1) * 2 if (kernel - stride) % 2 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(functional.pad(x, self.pads))
+        if self.pads is None:
+            return super().forward(x)
+        return functional.conv2d(functional.pad(x, self.pads), self.weight, self.bias, self.stride, groups=self.groups)
 
 
 def _norm(channels: int) -> torch.nn.BatchNorm2d:
@@ -90,8 +92,8 @@ class _Block(_Fusible):
         self._project_conv, self._bn2 = _Convolution(inner, outputs, 1), _norm(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = functional.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)), inplace=True)
         out: torch.Tensor = self._bn2(self._project_conv(inner))
         return x + out if self.adds else out
 
@@ -113,8 +115,8 @@ class EfficientNetLite0(_Fusible):
         self._conv_head, self._bn1 = _Convolution(channels, FEATURES, 1), _norm(FEATURES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self._blocks(functional.relu6(self._bn0(self._conv_stem(x))))
-        return functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        x = self._blocks(functional.relu6(self._bn0(self._conv_stem(x)), inplace=True))
+        return functional.relu6(self._bn1(self._conv_head(x)), inplace=True).mean((2, 3))
 
     def fuse(self) -> None:
         """Fold the batch norms of all blocks as well."""

@@ -125,7 +125,9 @@ def test_openvino_computes_what_pytorch_does(tmp_path, extract, shipped):
     path = write_video(tmp_path / "clip.mp4", colour_pictures(20, size=(320, 240)))
     plain = extract(path, "torch", Compute("torch", "float32", 2), shipped)
     openvino = extract(path, "openvino", Compute("openvino", "float32", 2), shipped)
-    size = (plain[:, : shipped.cut.linear.in_features].max(axis=1) - plain[:, : shipped.cut.linear.in_features].min(axis=1)).max()
+    size = (
+        plain[:, : shipped.cut.linear.in_features].max(axis=1) - plain[:, : shipped.cut.linear.in_features].min(axis=1)
+    ).max()
     assert np.abs(plain - openvino).max() < 1.5 * size / 255  # one of the steps in which they are kept
     assert np.abs(plain[0] - plain[1:]).max(axis=1).min() > 10 * size / 255
 
