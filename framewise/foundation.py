@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from framewise.core.errors import BackboneError, SettingsError, StorageDamaged
-from framewise.features.backbone import EFFICIENTNET_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.jobs import Jobs
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 from framewise.store.database import DATABASE_NAME, Database
@@ -61,8 +61,8 @@ def with_default_backbone(settings: Settings) -> Settings:
     except BackboneError as error:
         if settings.model_path != OFFICIAL_DEFAULT_BACKBONE:
             raise  # chosen by the user
-        logger.warning("%s. Until then %r is used, which needs no download", error, EFFICIENTNET_NAME)
-        return replace(settings, model_path=EFFICIENTNET_NAME)
+        logger.warning("%s. Until then %r is used, which needs no download", error, LITE0)
+        return replace(settings, model_path=LITE0)
 
 
 def open_database(settings: Settings) -> Database:

@@ -45,7 +45,7 @@ def pictures_a_second(folder: Path, name: str, processes: int) -> float:
     from framewise.settings import Settings
 
     own = {"MODEL_ROOT": "models", "CACHE_DIR": f"cache-{name}", "DATA_DIR": "data"}
-    env = {**{variable: str(folder / path) for variable, path in own.items()}, "MODEL_PATH": "framewise-n-cls"}
+    env = {**{variable: str(folder / path) for variable, path in own.items()}, "MODEL_PATH": "efficientnet-lite0"}
     settings = Settings.from_env(env)
     settings.cache_dir.mkdir()
     found = find(settings, folder / "clips", None, None)

@@ -1,6 +1,6 @@
 """Measure the peak memory of extracting videos of different lengths, which should not depend on the length.
 
-    python -m tools.extraction_memory [--minutes 1,10,60] [--backbone framewise-n-cls] [--models models]
+    python -m tools.extraction_memory [--minutes 1,10,60] [--backbone efficientnet-lite0] [--models models]
 
 Extracts videos of 1920x1080 at 30 pictures per second, each in its own process, and prints peaks in MiB and pictures per
 second. An hour takes about ten minutes on two processors.
@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from framewise.core.progress import silent
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
 from framewise.media.library import MediaFile
@@ -70,7 +70,7 @@ def extract(path: Path, backbone: str, models: Path, out: "multiprocessing.Simpl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", default="1,10,60", help="lengths of the videos")
-    parser.add_argument("--backbone", default=SHIPPED_NAME, help="a file in --models, or framewise-n-cls")
+    parser.add_argument("--backbone", default=LITE0, help="a file in --models, or efficientnet-lite0")
     parser.add_argument("--models", type=Path, default=Path("models"))
     args = parser.parse_args()
     print("| minutes of 1080p | peak memory, MiB | pictures | a second |\n|---|---|---|---|")

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
 from framewise.core.progress import silent
 from framewise.core.tables import table_lines
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
@@ -146,7 +146,7 @@ class Studio:
         write_video(video, random, seconds, [] if noise else red, green)
         write_sensors(sensors, random, seconds, shaken, noise)
         write_sound(sound, random, seconds, whistled, noise)
-        backbone = self._backbones.find(SHIPPED_NAME)
+        backbone = self._backbones.find(LITE0)
         load = lambda: self._backbones.load(backbone)  # noqa: E731
         seen = self._extractor.extract(MediaFile.of(video), backbone.content, load, "center", silent)
         rows: dict[str, Rows] = {

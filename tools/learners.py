@@ -234,7 +234,7 @@ def read_data(path: Path, backbone: str, models: Path, cache: Path, profile: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--backbone", required=True, help="a file in --models, or framewise-n-cls")
+    parser.add_argument("--backbone", required=True, help="a file in --models, or efficientnet-lite0")
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--cache", type=Path, default=Path("cache_dir"))
     parser.add_argument("--profile", choices=("fast", "exact"), default="fast")

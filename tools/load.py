@@ -31,7 +31,7 @@ from tqdm import tqdm
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 from tests.index_clips import copy_distinct
 from tests.messages import Json, Project, task_of
@@ -217,7 +217,7 @@ def main() -> int:
             model_root=root / "models",
             cache_dir=root / "cache",
             data_dir=root / "data",
-            model_path=SHIPPED_NAME,
+            model_path=LITE0,
             local_files_roots=(root / "clips",),
         )
         with BackendServer(settings, root / "log") as backend:

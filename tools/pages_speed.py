@@ -24,7 +24,7 @@ from framewise.core.intervals import Intervals
 from framewise.core.metrics import runs
 from framewise.core.regions import write_region
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.quality import measure
 from framewise.media.video import VideoInfo
@@ -123,7 +123,7 @@ def _publish(assembly: Assembly, key: str, number: int, of: int, truths: list[Ar
     about = {
         "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_795_000_000 + 3600 * number)),
         "videos": len(learned), "labels": list(LABELS), "stage": "validated", "quality": quality.to_json(),
-        "backbone": {"name": SHIPPED_NAME},
+        "backbone": {"name": LITE0},
     }  # fmt: skip
     videos = [
         HeldOutVideo.of(task, RATE, s, t, np.ones(t.shape)) for task, (s, t) in enumerate(zip(scores, learned, strict=True), 1)
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = Path(folder)
         settings = Settings(
             port=free_port(), workers=1, model_root=root / "models", cache_dir=root / "cache", data_dir=root / "data",
-            model_path=SHIPPED_NAME, keep_versions=chosen.versions,
+            model_path=LITE0, keep_versions=chosen.versions,
         )  # fmt: skip
         fill(Assembly(settings), "7.1795200057", chosen.tasks, chosen.versions)
         with BackendServer(settings, root / "log.txt") as server:

@@ -29,7 +29,7 @@ from framewise.core.progress import silent
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.features.extraction import VideoFeatures
 from framewise.learning.threads import one_processor_a_thread
 from framewise.settings import Settings
@@ -163,7 +163,7 @@ def main() -> None:
                     model_root=own / "models",
                     cache_dir=folder / "cache",
                     data_dir=own / "data",
-                    model_path=SHIPPED_NAME,
+                    model_path=LITE0,
                     local_files_roots=(folder / "clips",),
                 )
                 measure_predictions(settings, classifier, clips, int(annotated), long, args)

@@ -35,7 +35,7 @@ from tqdm import tqdm
 from framewise.core.errors import FramewiseError
 from framewise.core.storage import PARTIAL
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.foundation import QUEUE_NAME
 from framewise.learning.models import load_model
 from framewise.processes import start_child, stop_child
@@ -549,7 +549,7 @@ def _settings(folder: Path, studio: str) -> Settings:
         model_root=folder / "models",
         cache_dir=folder / "cache",
         data_dir=folder / "data",
-        model_path=SHIPPED_NAME,
+        model_path=LITE0,
         local_files_roots=((folder / "clips").absolute(),),
         label_studio_url=studio,
         label_studio_api_key=KEY,

@@ -26,7 +26,7 @@ from framewise.core.regions import read_regions
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
 from framewise.labeling_config import read_labeling_config
 from framewise.learning.networks import MultiLabelLSTM
@@ -88,7 +88,7 @@ def seconds_of_partial_fit(features: VideoFeatures, clip: ClipTruth) -> float:
 
 def measured(settings: Settings, clips: list[ClipTruth], repeats: int) -> dict[str, float]:
     """Median seconds with these clips annotated."""
-    backbone = Backbones(settings.model_root, settings.data_dir).find(SHIPPED_NAME)
+    backbone = Backbones(settings.model_root, settings.data_dir).find(LITE0)
     extractor = Extractor.of(settings)
     found: dict[str, list[float]] = {"quick": [], "measured": [], "partial_fit": []}
     with BackendServer(settings, settings.data_dir.parent / "backend.log") as backend:
@@ -127,7 +127,7 @@ def main() -> None:
                 model_root=folder / f"{number}" / "models",
                 cache_dir=folder / "cache",
                 data_dir=folder / f"{number}" / "data",
-                model_path=SHIPPED_NAME,
+                model_path=LITE0,
                 local_files_roots=(folder / "clips",),
             )
             s = measured(settings, clips[:number], args.repeats)

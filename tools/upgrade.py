@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from framewise.demo.clips import ClipTruth, render_clips
-from framewise.features.backbone import SHIPPED_NAME, SHIPPED_WEIGHTS
+from framewise.features.backbone import prepare_ultralytics
 from tests.integration.service import REPOSITORY, Service
 from tests.messages import Project, labeling_config, region, task_of
 
 LABELS = ("Ball in frame", "Ball touch")
 LEARNED, CLIPS, SERIES_SECONDS = 4, 7, 40.0
-TAKEN = {"MODEL_PATH": SHIPPED_NAME, "PREDICT_WAIT_SECONDS": "60", "PUSH_PREDICTIONS": "false"}
+TAKEN = {"PREDICT_WAIT_SECONDS": "60", "PUSH_PREDICTIONS": "false"}
 
 Json = dict[str, Any]
 
@@ -108,7 +108,22 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def _service(place: Path, folder: Path, code: Path) -> Service:
-    return Service(place, SHIPPED_WEIGHTS / f"{SHIPPED_NAME}.safetensors", folder / "videos", code=code, **TAKEN)
+    return Service(place, _backbone(folder), folder / "videos", code=code, **TAKEN)
+
+
+def _backbone(folder: Path) -> Path:
+    """A checkpoint of random weights, which any commit can read."""
+    path = folder / "upgrade-cls.pt"
+    if not path.exists():
+        prepare_ultralytics(folder / "ultralytics")
+        import torch
+        from ultralytics import YOLO
+
+        torch.manual_seed(0)
+        network = YOLO("yolov8n-cls.yaml", task="classify")
+        network.ckpt = {"train_args": {"imgsz": 224, "task": "classify"}}
+        network.save(path)
+    return path
 
 
 def _told(service: Service, project: Project, tasks: list[tuple[Json, list[Json]]]) -> Json:

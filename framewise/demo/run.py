@@ -21,7 +21,7 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.demo.report import PredictedClip, draw_timelines, print_timelines
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 
 LABEL_CONFIG = """<View>
@@ -140,7 +140,7 @@ def _backend(label_studio_url: str, token: str, root: Path) -> Iterator[str]:
         model_root=root / "models",
         cache_dir=root / "cache_dir",
         data_dir=root / "data",
-        model_path=SHIPPED_NAME,
+        model_path=LITE0,
         local_files_roots=(root / "label-studio" / "media",),  # so that its pages can play the uploads
     )
     with tqdm(desc="starting framewise", bar_format="{desc} {elapsed}") as bar:

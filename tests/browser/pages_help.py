@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from framewise.assembly import Assembly
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 
 WAIT_MS = 300_000
@@ -20,7 +20,12 @@ WAIT_MS = 300_000
 @contextmanager
 def filled_server(root: Path, fill: Callable[[Assembly], None], **settings: object) -> Iterator[tuple[BackendServer, Assembly]]:
     """A running service over what ``fill`` wrote, and the same parts in this process."""
-    own = {"model_root": root / "models", "cache_dir": root / "cache", "data_dir": root / "data", "model_path": SHIPPED_NAME}
+    own = {
+        "model_root": root / "models",
+        "cache_dir": root / "cache",
+        "data_dir": root / "data",
+        "model_path": LITE0,
+    }
     made = Settings(**{"port": free_port(), "workers": 1, **own, **settings})  # type: ignore[arg-type]
     assembly = Assembly(made)
     fill(assembly)

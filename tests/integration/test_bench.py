@@ -18,7 +18,7 @@ def report(tmp_path_factory):
     video = write_video(folder / "clip.mp4", colour_pictures(40, size=(320, 180)))
     env = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
     env |= {name: str(folder / name.lower()) for name in ("MODEL_ROOT", "CACHE_DIR", "DATA_DIR")}
-    env |= {"MODEL_PATH": "framewise-n-cls", "EXTRACTION_THREADS": "2"}
+    env |= {"MODEL_PATH": "efficientnet-lite0", "EXTRACTION_THREADS": "2"}
     out, picture = folder / "bench.json", folder / "bench.png"
     command = [sys.executable, "-m", "framewise", "bench", str(video), "--rounds", "2"]
     command += ["--json", str(out), "--picture", str(picture)]

@@ -14,7 +14,7 @@ import pytest
 
 from framewise import __version__
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(source: Path
     names = {name for name in zipfile.ZipFile(wheel).namelist() if f"framewise-{__version__}.dist-info/" not in name}
 
     assert names == package_files(source)
-    assert {"framewise/py.typed", f"framewise/features/weights/{SHIPPED_NAME}.safetensors"} <= names
+    assert {"framewise/py.typed"} <= names
 
 
 def test_the_sdist_holds_the_package_and_what_building_it_reads(source: Path, built: Path) -> None:
@@ -94,12 +94,12 @@ def test_the_installed_commands_run_outside_of_the_project(installed: Path, else
     for command in ([sys.executable, "-m", "framewise"], [sys.executable, str(installed / "bin" / "framewise")]):
         assert run(*command, "--version").stdout.strip() == __version__
         assert "\n    serve  " in run(*command).stdout
-    assert str(installed) in run(sys.executable, "-m", "framewise", "backbone", SHIPPED_NAME).stdout
+    assert str(installed) in run(sys.executable, "-m", "framewise", "backbone", LITE0).stdout
 
 
 def test_the_installed_service_answers_with_its_pages(elsewhere: Path) -> None:
     folders = {name: elsewhere / name for name in ("model_root", "cache_dir", "data_dir")}
-    settings = Settings(port=free_port(), workers=1, model_path=SHIPPED_NAME, sync_page=True, **folders)  # type: ignore[arg-type]
+    settings = Settings(port=free_port(), workers=1, model_path=LITE0, sync_page=True, **folders)  # type: ignore[arg-type]
     browser = {"Accept": "text/html"}
     with (
         BackendServer(settings, elsewhere / "log") as server,

@@ -53,7 +53,7 @@ def street(seed):
 def rows_of(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     backbones = Backbones(folder, folder / "converted")
-    file, extractor = backbones.find("framewise-n-cls"), Extractor(FeatureCache(folder / "cache"), "fast", Compute())
+    file, extractor = backbones.find("efficientnet-lite0"), Extractor(FeatureCache(folder / "cache"), "fast", Compute())
 
     def make(scene, seed):
         path = folder / f"{scene.__name__}-{seed}.mp4"

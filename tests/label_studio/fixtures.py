@@ -86,7 +86,7 @@ def base_settings(label_studio: LabelStudioServer, tmp_path_factory: pytest.Temp
         model_root=root / "models",
         cache_dir=root / "cache_dir",
         data_dir=root / "data",
-        model_path="framewise-n-cls",
+        model_path="efficientnet-lite0",
         extraction_engine="torch",  # OpenVINO takes seconds to begin
         predict_wait_seconds=60.0,
     )

@@ -11,7 +11,7 @@ import torch
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
 from framewise.media.library import MediaLibrary
@@ -84,7 +84,7 @@ def made(tmp_path: Path) -> Callable[..., tuple[FlaskClient, Assembly]]:
 
     def make(**settings: Any) -> tuple[FlaskClient, Assembly]:
         folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-        chosen = Settings(**folders, model_path=SHIPPED_NAME, **settings)
+        chosen = Settings(**folders, model_path=LITE0, **settings)
         return create_app(chosen).test_client(), Assembly(chosen)
 
     return make

@@ -140,7 +140,7 @@ def assembly(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("assembly")
     roots = (files["series"][0].parent,)
     below = {name: folder / name for name in ("model_root", "cache_dir", "data_dir")}
-    return Assembly(Settings(**below, local_files_roots=roots, model_path="framewise-n-cls"))
+    return Assembly(Settings(**below, local_files_roots=roots, model_path="efficientnet-lite0"))
 
 
 def merged(parts):

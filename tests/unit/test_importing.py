@@ -220,7 +220,7 @@ def test_the_first_setup_of_a_project_imports_it_and_later_ones_do_not(assembly,
         return [job for job in assembly.jobs.states.overview()["jobs"] if job["kind"] == "import"]
 
     backend = assembly.backend
-    config = project.config.replace("<TimelineLabels ", '<TimelineLabels model_path="framewise-n-cls" ')
+    config = project.config.replace("<TimelineLabels ", '<TimelineLabels model_path="efficientnet-lite0" ')
     for _ in range(2):
         backend.setup(project.key, config)
     (first,) = imports()

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
 from framewise.core.progress import silent
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.media.video import decode, probe
 from framewise.media.video_notes import VideoFacts
 from framewise.server.app import create_app
@@ -33,7 +33,11 @@ def config(frame_rate: str = "25") -> str:
 def made(tmp_path: Path) -> tuple[FlaskClient, Assembly]:
     folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
     own = Settings(
-        **folders, model_path=SHIPPED_NAME, label_studio_url="http://studio:8080", label_studio_api_key="k", host="127.0.0.1"
+        **folders,
+        model_path=LITE0,
+        label_studio_url="http://studio:8080",
+        label_studio_api_key="k",
+        host="127.0.0.1",
     )
     assembly = Assembly(own)
     assembly.annotations.put_project(KEY, 7, config(), "Gait study", told_at=EARLY)

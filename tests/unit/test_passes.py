@@ -11,7 +11,7 @@ import torch
 
 from framewise.core.errors import SettingsError
 from framewise.features import engines, extraction, passes
-from framewise.features.backbone import SHIPPED_NAME, Backbones
+from framewise.features.backbone import LITE0, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute, has_openvino, threads_of_their_own
 from framewise.features.extraction import Extractor
@@ -30,7 +30,7 @@ with_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not i
 def shipped(tmp_path_factory):
     """A trained network: features of one with random weights say little of how alike two ways of computing are."""
     backbones = Backbones(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("data"))
-    return backbones.load(backbones.find(SHIPPED_NAME))
+    return backbones.load(backbones.find(LITE0))
 
 
 @pytest.fixture
