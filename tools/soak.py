@@ -36,7 +36,7 @@ from tqdm import tqdm
 from framewise.core.regions import write_region
 from framewise.core.tables import table_lines
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import SHIPPED_NAME
+from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 from framewise.store.annotations import KEPT_EVENTS
 from framewise.store.database import DATABASE_NAME
@@ -256,7 +256,7 @@ class Soak:
             model_root=folder / "models",
             cache_dir=folder / "cache",
             data_dir=folder / "data",
-            model_path=SHIPPED_NAME,
+            model_path=LITE0,
             local_files_roots=((folder / "clips").absolute(),),
             label_studio_url=self._studio.url,
             label_studio_api_key=KEY,

@@ -85,7 +85,7 @@ def test_a_note_on_twelve_files_is_one_line_with_the_files_folded(
 
 def test_a_training_that_reads_the_files_adds_no_notes_on_them(tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("model_root", "cache_dir", "data_dir")}
-    assembly = Assembly(Settings(**folders, model_path=SHIPPED_NAME, local_files_roots=(tmp_path,), extraction_engine="torch"))
+    assembly = Assembly(Settings(**folders, model_path=LITE0, local_files_roots=(tmp_path,), extraction_engine="torch"))
     assembly.annotations.put_project(KEY, 7, config(), "Gait study", told_at=EARLY)
     for task in (1, 2):
         annotate(assembly, task, LATER)
