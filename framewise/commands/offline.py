@@ -36,7 +36,7 @@ from framewise.settings import Settings
 from framewise.store.annotations import AnnotatedTask
 
 HEADINGS = ("LABEL", *(name.upper() for name in F1S), "AP", "TRUE SEGMENTS", "PREDICTED")
-NOT_MEASURED = "none, there is no part of the annotations that could be held out; annotate more videos"
+NOT_MEASURED = "none, because pieces of one recording say nothing of the next; annotate another one"
 LSTM = 'none: model_classifier_type="lstm" is not measured on held-out videos'
 
 Quality = Mapping[str, Any]  # as of ``learning.quality.Quality.to_json``

@@ -33,9 +33,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """Folds in which each row of each video is in the test side of exactly one; empty if no video has two rows.
+    """Folds in which each row of each video is in the test side of exactly one; empty for a single video, and if no video has
+    two rows.
 
-    method: "leave one video out", "5-fold by video" or "blocks in time".
+    method: "leave one video out", "5-fold by video", "blocks in time" or "none".
     weak:   True if train and test sides come from the same videos: such scores say little about other videos.
     unseen: for each fold, the labels (columns) that are on in its test side but never in its train side. They cannot be
             found there, because too few videos have them; that says nothing about the network.
@@ -64,7 +65,7 @@ class Folds:
 def make_folds(
     lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int
 ) -> Folds:
-    """Make folds by video, or in time if there are fewer than three different videos.
+    """Make folds by video, or in time if there are two different videos; none for one.
 
     lengths:      rows of each video.
     frame_labels: 0/1, (T_i, L), of each video.
@@ -79,6 +80,8 @@ def make_folds(
         folds = [_whole_videos(lengths, rows, test) for test in tests]
         method = "leave one video out" if len(set(names)) <= MAX_FOLDS else f"{MAX_FOLDS}-fold by video"
         return Folds(folds, method, weak=False, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
+    if len(set(names)) < 2:  # pieces of one recording say nothing of the next
+        return Folds([], "none", weak=True, unseen=[])
     folds = block_folds(lengths, gap_rows)
     return Folds(folds, "blocks in time", weak=True, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
 

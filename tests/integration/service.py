@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any, Self
 
@@ -193,6 +195,11 @@ class Service:
         """Jobs under /jobs, newest first."""
         found = self.overview()["jobs"]
         return [j for j in found if (not project or j["project"] == project.key) and (not kind or j["kind"] == kind)]
+
+    def page(self, project: "Project") -> str:
+        """Text of a project's page, without tags."""
+        html = self.client.get(f"/projects/{project.key}", headers={"Accept": "text/html"}).text
+        return " ".join(unescape(re.sub("<[^>]+>", " ", html)).split())
 
     def wait_idle(self, seconds: float = IDLE_SECONDS) -> None:
         """Until nothing is pending or running."""

@@ -94,7 +94,7 @@ def test_the_installed_commands_run_outside_of_the_project(installed: Path, else
     for command in ([sys.executable, "-m", "framewise"], [sys.executable, str(installed / "bin" / "framewise")]):
         assert run(*command, "--version").stdout.strip() == __version__
         assert "\n    serve  " in run(*command).stdout
-    assert str(installed) in run(sys.executable, "-m", "framewise", "backbone", LITE0).stdout
+    assert LITE0 in run(sys.executable, "-m", "framewise", "backbone", LITE0).stdout
 
 
 def test_the_installed_service_answers_with_its_pages(elsewhere: Path) -> None:

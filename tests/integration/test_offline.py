@@ -232,10 +232,10 @@ def test_evaluating_prints_the_table_writes_it_and_publishes_and_remembers_nothi
 
 
 def test_scores_are_printed_as_json_and_nothing_else(workplace, make_clip):
-    export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", AUTO)
+    export, config = workplace.file("e.json", export_of([make_clip(), make_clip()])), workplace.file("c.xml", AUTO)
     done = workplace.run("evaluate", export, "--config", config, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["tl"]["videos"] == 1
+    assert json.loads(done.stdout)["tl"]["videos"] == 2
 
 
 def test_what_counts_of_an_export_is_what_counts_in_the_service(workplace, make_clip, videos):
@@ -320,8 +320,16 @@ def test_a_training_that_is_interrupted_leaves_nothing_and_says_so_in_one_line(w
     assert (workplace.trained(), workplace.known(), workplace.progress()) == ([], {}, "")
 
 
-def test_scores_of_a_single_video_are_marked_as_weak_and_have_no_interval(workplace, make_clip):
+def test_a_single_video_has_no_scores(workplace, make_clip):
     export, config = workplace.file("e.json", export_of([make_clip()])), workplace.file("c.xml", AUTO)
+    done = workplace.run("evaluate", export, "--config", config)
+    assert done.returncode == 1, done.stderr
+    assert "held-out scores: none, because pieces of one recording say nothing of the next" in done.stdout
+    assert "mean of the labels" not in done.stdout
+
+
+def test_scores_of_two_videos_are_marked_as_weak_and_have_no_interval(workplace, make_clip):
+    export, config = workplace.file("e.json", export_of([make_clip(), make_clip()])), workplace.file("c.xml", AUTO)
     done = workplace.run("evaluate", export, "--config", config)
     assert done.returncode == 0, done.stderr
     mean = next(line for line in done.stdout.splitlines() if line.startswith("mean of the labels"))

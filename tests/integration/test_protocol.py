@@ -84,7 +84,7 @@ def test_setup_and_predict_of_every_web_process_name_the_same_version_also_after
         ("this is not XML", "not XML"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "DTD"),
         (labeling_config(*LABELS, model_trainable="perhaps"), "model_trainable must be true or false, found 'perhaps'"),
-        (labeling_config(*LABELS, model_classifier_epochs="many"), "model_classifier_epochs must be a whole number"),
+        (learning_config(model_classifier_epochs="many"), "model_classifier_epochs must be a whole number"),
         (labeling_config(*LABELS, model_score_threshold="1.5"), "model_score_threshold must be a number from 0 to 1"),
         (labeling_config(*LABELS, model_treinable="true"), "did you mean 'model_trainable'?"),
         (learning_config(frame_rate="-5"), "frameRate must be a positive number"),

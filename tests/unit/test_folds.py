@@ -139,9 +139,14 @@ def test_blocks_of_two_videos_are_held_out_at_the_same_time():
 
 
 def test_a_label_of_one_block_is_unseen_when_that_is_tested():
-    folds = folds_of(videos("0000111100000000"))
+    folds = folds_of(videos("0000111100000000", "0000111100000000"))
 
     assert folds.unseen == [set(), {0}, set(), set()]
+
+
+def test_pieces_of_one_recording_are_not_scored():
+    assert folds_of(videos("0000111100000000")).folds == []
+    assert folds_of(videos("00001111", "00001111"), groups=["a", "a"]).folds == []
 
 
 def test_one_row_cannot_be_divided():
@@ -160,7 +165,9 @@ def test_every_row_is_tested_once_and_never_learned_from_there(case):
     if folds.folds:
         assert sorted(tested) == sorted(by_video)
     else:
-        assert max((len(y) for y in frame_labels), default=0) < 2
+        names = range(len(frame_labels)) if groups is None else groups
+        of_some = {name for name, y in zip(names, frame_labels, strict=True) if len(y)}
+        assert len(of_some) < 2 or max(len(y) for y in frame_labels) < 2
     for fold in folds.folds:
         assert fold.train
         assert fold.test

@@ -13,7 +13,7 @@ VERSIONS_A_PAGE = 50
 METHODS = {
     "leave one video out": "each by a model that learned from all others",
     "5-fold by video": "each by one of five models that did not learn from it",
-    "blocks in time": "of one recording: each part by a model that learned from the other parts",
+    "blocks in time": "of two recordings: each part by a model that learned from the other parts",
 }
 SCORES = ("f1", "f1@50", "precision", "recall")
 
