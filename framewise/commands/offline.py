@@ -30,6 +30,7 @@ from framewise.core.task_files import read_task_file
 from framewise.exports import annotated_tasks, check_belonging, labeling_config_of, learned_from, store_export
 from framewise.labeling_config import ControlSettings
 from framewise.learning.auto import learn_thoroughly
+from framewise.learning.folds import METHODS
 from framewise.learning.quality import F1S, WITH_INTERVAL
 from framewise.media.notes import shared
 from framewise.settings import Settings
@@ -240,7 +241,8 @@ def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> No
     rows.append(("mean of the labels", *(weak + score for score in _scores(quality["mean"])), "", ""))
     for line in table_lines(rows):
         print(line)
-    print(f"held out: {quality['method']}, {quality['videos']} different videos")
+    method = METHODS.get(quality["method"], quality["method"])
+    print(f"held out: {quality['videos']} different videos, {method}")
     for name in WITH_INTERVAL:
         low, high = quality["interval"][name]
         if low is not None:

@@ -9,6 +9,12 @@ import numpy.typing as npt
 
 MAX_FOLDS = 5
 MIN_VIDEOS = 3  # with two, leaving one out would leave only one to learn from
+# Descriptions of how held-out videos are scored, by the method's name in versions.
+METHODS = {
+    "leave one video out": "each by a model that learned from all others",
+    "5-fold by video": "each by one of five models that did not learn from it",
+    "blocks in time": "of two recordings: each part by a model that learned from the other parts",
+}
 BLOCKS = 4  # per video, if there are fewer videos
 MAX_GAP_SHARE = 1 / 8  # of a video, on either side of a block: at least half of the video remains to learn from
 
@@ -36,7 +42,7 @@ class Folds:
     """Folds in which each row of each video is in the test side of exactly one; empty for a single video, and if no video has
     two rows.
 
-    method: "leave one video out", "5-fold by video", "blocks in time" or "none".
+    method: one of METHODS, or "none".
     weak:   True if train and test sides come from the same videos: such scores say little about other videos.
     unseen: for each fold, the labels (columns) that are on in its test side but never in its train side. They cannot be
             found there, because too few videos have them; that says nothing about the network.

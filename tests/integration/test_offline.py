@@ -126,7 +126,7 @@ def test_a_training_prints_its_version_and_a_line_of_held_out_scores_for_each_la
     walk, run, mean = (line.split() for line in lines[2:5])
     assert (walk[0], walk[6], run[0], run[6]) == ("Walk", "4", "Run", "4")
     assert mean[:4] == ["mean", "of", "the", "labels"]
-    assert "held out: leave one video out, 4 different videos" in printed
+    assert "held out: 4 different videos, each by a model that learned from all others" in printed
     assert "in nine cases of ten" in printed
 
 

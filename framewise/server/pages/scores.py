@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framewise.labeling_config import ControlSettings
+from framewise.learning.folds import METHODS
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Chart
 from framewise.server.pages.views import ProjectView, Version, mapping, number
 
 VERSIONS_A_PAGE = 50
-# Descriptions of how held-out videos are scored, by the method's name in versions.
-METHODS = {
-    "leave one video out": "each by a model that learned from all others",
-    "5-fold by video": "each by one of five models that did not learn from it",
-    "blocks in time": "of two recordings: each part by a model that learned from the other parts",
-}
 SCORES = ("f1", "f1@50", "precision", "recall")
 
 
