@@ -102,9 +102,8 @@ class Trainings:
             if not examples:
                 without.append(f"no annotated task can be used; the first: {problems[0]}")
                 continue
-            between(part, 0.1, 1.0)(
-                0.0, f"{len(examples)} annotated task{'s' * (len(examples) != 1)}"
-            )  # also what a training shows when it has ended
+            learned = f"{len(examples)} annotated task{'s' * (len(examples) != 1)}"
+            between(part, 0.1, 1.0)(0.0, learned)  # also what a training shows when it has ended
             outcomes.append(learner.train(examples, version, between(part, 0.1, 1.0), thorough))
             for note in outcomes[-1].notes:
                 self._jobs.states.warn(job.id, note)

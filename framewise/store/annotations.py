@@ -15,7 +15,6 @@ from framewise.store.label_sets import FrameRates, LabelSets
 
 KEPT_EVENTS = 10_000
 MAX_EVENT_CHARS = 10_000  # all of them stay below 100 MB
-MAX_EVENT_CHARS = 10_000  # so that all of them stay below 100 MB
 # Values of the column "deleted": deleted by an event, which is final; or missing from a complete list of Label Studio.
 DELETED, MISSING = 1, 2
 COUNTED = (
