@@ -66,7 +66,7 @@ def _task_field(text: str) -> str | None:
     """Field of the task data as written in the config, "$name"; None for an empty text."""
     text = text.strip()
     if text and (not text.startswith("$") or len(text) < 2):
-        raise ValueError('"$field" with a field of the task data')
+        raise ValueError(f'a field of the task data with its dollar sign, such as "${text.strip("$") or "person"}"')
     return text or None
 
 

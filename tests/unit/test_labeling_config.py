@@ -101,8 +101,8 @@ def with_effect(name, text):
         ("model_crop", "round", "center or fit or squash"),
         ("model_unmarked", "on", "off or after_last or unknown"),
         ("model_marks", "", "intervals or points"),
-        ("model_group", "person", r'"\$field" with a field of the task data'),
-        ("model_group", "$", r'"\$field" with a field of the task data'),
+        ("model_group", "subject", r'a field of the task data with its dollar sign, such as "\$subject"'),
+        ("model_group", "$", r'a field of the task data with its dollar sign, such as "\$person"'),
     ],
 )
 def test_a_bad_value_is_refused_with_what_was_expected(name, text, expected):
