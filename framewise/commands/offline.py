@@ -31,7 +31,7 @@ from framewise.exports import annotated_tasks, check_belonging, labeling_config_
 from framewise.labeling_config import ControlSettings
 from framewise.learning.auto import learn_thoroughly
 from framewise.learning.folds import METHODS
-from framewise.learning.quality import F1S, WITH_INTERVAL
+from framewise.learning.quality import F1S, UNMEASURED, WITH_INTERVAL
 from framewise.media.notes import shared
 from framewise.settings import Settings
 from framewise.store.annotations import AnnotatedTask
@@ -247,6 +247,8 @@ def _print_quality(quality: Quality | None, otherwise: str = NOT_MEASURED) -> No
         low, high = quality["interval"][name]
         if low is not None:
             print(f"mean {name.upper()} on many other videos: {low:.2f} to {high:.2f} in nine cases of ten")
+    if any(scores["f1"] is None and scores["true_segments"] for scores in quality["labels"].values()):
+        print(f"-: {UNMEASURED}")
     if weak:
         print("~: measured on few videos; another one may change it much")
 

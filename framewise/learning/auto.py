@@ -174,7 +174,8 @@ class _TrainingSet:
     def folds(self) -> Folds:
         gap = math.ceil(GAP_SECONDS * max(t.frame_rate for t in self.tracks))
         lengths, labels = [len(t) for t in self.tracks], [_truth(t).astype(np.uint8) for t in self.tracks]
-        return without_repeats(make_folds(lengths, labels, self.groups, gap), self.tracks)
+        recordings = [video for video, _, _ in self.places]
+        return without_repeats(make_folds(lengths, labels, self.groups, gap, recordings), self.tracks)
 
     def limits(self) -> list[Novelty | None]:
         return novelties(self.basis, self.tracks, self.groups)
@@ -295,6 +296,7 @@ def learn_thoroughly(videos: Sequence[LabelledVideo], labels: list[str], progres
         [v.group for v in videos],
         folds.kept,
         folds.learned,
+        folds.unmeasured,
     )
     return Thorough(classifier, quality, of_videos, explained, truth)
 

@@ -69,7 +69,11 @@ class Folds:
 
 
 def make_folds(
-    lengths: Sequence[int], frame_labels: Sequence[FrameLabels], groups: Sequence[Hashable] | None, gap_rows: int
+    lengths: Sequence[int],
+    frame_labels: Sequence[FrameLabels],
+    groups: Sequence[Hashable] | None,
+    gap_rows: int,
+    recordings: Sequence[int] | None = None,
 ) -> Folds:
     """Make folds by video, or in time if there are two different videos; none for one.
 
@@ -78,6 +82,7 @@ def make_folds(
     groups:       of each video; videos of the same group, such as tasks with the same file, are never on both sides of a
                   fold. None: each video is its own group.
     gap_rows:     rows next to a block in time that are not learned from, being nearly the same; fewer for a short video.
+    recordings:   index of the recording that each video is a stretch of, in order of time. None: all are whole recordings.
     """
     rows = [v for v, length in enumerate(lengths) if length]
     names = [groups[v] if groups is not None else v for v in rows]
@@ -88,7 +93,7 @@ def make_folds(
         return Folds(folds, method, weak=False, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
     if len(set(names)) < 2:  # pieces of one recording say nothing of the next
         return Folds([], "none", weak=True, unseen=[])
-    folds = block_folds(lengths, gap_rows)
+    folds = block_folds(lengths, gap_rows, recordings)
     return Folds(folds, "blocks in time", weak=True, unseen=[unseen_labels(fold, frame_labels) for fold in folds])
 
 
@@ -165,20 +170,35 @@ def _best_fold(
     return min(folds, key=lambda f: (trapped[f], loads[f, rarest], loads[f, mine].sum(), loads[f, -1], f))
 
 
-def block_folds(lengths: Sequence[int], gap_rows: int) -> list[Fold]:
-    """Folds in time: each holds out one of four blocks of every video, so identical videos are held out at the same times.
+def block_folds(lengths: Sequence[int], gap_rows: int, recordings: Sequence[int] | None = None) -> list[Fold]:
+    """Folds in time: each holds out one of four blocks of every recording, so identical ones are held out at the same times.
 
-    Rows within ``gap_rows`` of a block (at most an eighth of the video) are in neither side.
+    Rows within ``gap_rows`` of a block (at most an eighth of the recording) are in neither side. recordings: as for
+    ``make_folds``; pauses between the stretches of a recording do not count.
     """
+    whole: dict[int, list[int]] = {}
+    for video, recording in enumerate(range(len(lengths)) if recordings is None else recordings):
+        whole.setdefault(recording, []).append(video)
     folds = []
     for block in range(BLOCKS):
-        train, test = [], []
-        for video, length in enumerate(lengths):
+        train: list[Piece] = []
+        test: list[Piece] = []
+        for videos in whole.values():
+            length = sum(lengths[video] for video in videos)
             start, stop = block * length // BLOCKS, (block + 1) * length // BLOCKS
             gap = min(gap_rows, int(length * MAX_GAP_SHARE)) if start < stop else 0
-            sides = Piece(video, 0, start - gap), Piece(video, stop + gap, length)
-            train += [side for side in sides if side.start < side.stop]
-            test += [Piece(video, start, stop)] if start < stop else []
+            first = 0
+            for video in videos:
+                rows = range(first, first + lengths[video])
+                train += [*_within(video, rows, 0, start - gap), *_within(video, rows, stop + gap, length)]
+                test += _within(video, rows, start, stop)
+                first = rows.stop
         if train and test:
             folds.append(Fold(train, test))
     return folds
+
+
+def _within(video: int, rows: range, start: int, stop: int) -> list[Piece]:
+    """Piece of a video inside [start, stop) of its recording; empty if there is none. rows: of the recording, in this video."""
+    inside = Piece(video, max(start, rows.start) - rows.start, min(stop, rows.stop) - rows.start)
+    return [inside] if inside.start < inside.stop else []

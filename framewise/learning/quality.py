@@ -4,7 +4,7 @@ Everything here is about out-of-fold predictions: those of each video come from 
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -18,6 +18,8 @@ IOU_THRESHOLDS = (0.1, 0.25, 0.5)
 F1S = ("f1", *(f"f1@{round(100 * threshold)}" for threshold in IOU_THRESHOLDS))
 WITH_INTERVAL = ("f1", "f1@50")
 BINS = 5
+# Explanation for users of a label without scores.
+UNMEASURED = "all marks of this label were held out at once, so it cannot be measured; mark it in another video"
 
 RESAMPLES = 1000
 SEED = 20
@@ -40,11 +42,11 @@ class Quality:
 
     method, weak: of the folds, as in ``Folds``.
     videos:       number of different videos that were scored.
-    mean:         of F1S and average precision, over the labels that occur in the annotations.
+    mean:         of F1S and average precision, over the labels that occur in the annotations and can be measured.
     interval:     (low, high) that contains the mean on many other videos in about nine cases of ten; NaN if ``weak``, or for
                   fewer than three videos.
     labels:       the same scores of each label, frame precision and recall, numbers of segments, and number of videos that
-                  have it.
+                  have it. Scores are NaN if all its segments were held out at once.
     reliability:  result of ``reliability``.
     """
 
@@ -84,6 +86,7 @@ def measure(
     groups: Sequence[Hashable] | None = None,
     kept: float = 1.0,
     learned: float = 1.0,
+    unmeasured: Collection[int] = (),
 ) -> Quality:
     """Measure the quality of out-of-fold predictions of V videos; columns are in the order of ``labels``.
 
@@ -93,22 +96,27 @@ def measure(
     regions:      predicted regions, as for ``reliability``.
     groups:       of each video; a group has the same content and counts as one video in the interval. None: all differ.
     kept, learned: of ``Folds``.
+    unmeasured:   columns whose scores are meaningless: they are NaN, and not part of the mean.
 
     Frames and segments are pooled over the videos. Raises ValueError if the sequences differ in length.
     """
     names = list(range(len(truth))) if groups is None else list(groups)
     counts = counts_by_video(truth, found, known, names, len(labels))
     pooled = counts.sum(axis=0)
+    measured = counts.copy()
+    measured[:, list(unmeasured)] = 0
     table = np.column_stack([f1_of_counts(*np.moveaxis(pooled, -1, 0)), _precisions(truth, scores, known, len(labels))])
     columns = (*F1S, "average_precision")
-    occurs = pooled[:, 0, 0] + pooled[:, 0, 2] > 0
+    table[list(unmeasured)] = np.nan
+    occurs = (measured[..., 0, 0] + measured[..., 0, 2] > 0).any(axis=0)
     means = table[occurs].mean(axis=0) if occurs.any() else np.full(len(columns), np.nan)
-    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(counts, kept, learned)
+    intervals = [(math.nan, math.nan)] * len(F1S) if weak else mean_f1_intervals(measured, kept, learned)
     per_label = {}
     for column, label in enumerate(labels):
         tp, fp, fn = pooled[column, -1].astype(int).tolist()
         numbers = {"true_segments": tp + fn, "predicted_segments": tp + fp, "true_videos": _videos_with(counts[:, column])}
-        per_label[label] = _row(columns, table[column]) | _precision_recall(pooled[column, 0]) | numbers
+        frames = np.zeros(3) if column in unmeasured else pooled[column, 0]
+        per_label[label] = _row(columns, table[column]) | _precision_recall(frames) | numbers
     return Quality(
         method,
         weak,

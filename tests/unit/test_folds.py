@@ -138,6 +138,17 @@ def test_blocks_of_two_videos_are_held_out_at_the_same_time():
     assert second.train == [Piece(0, 0, 2), Piece(0, 4, 8), Piece(1, 0, 1), Piece(1, 2, 4)]
 
 
+def test_blocks_are_of_a_recording_not_of_its_stretches():
+    # A recording of 6 and 2 rows around a pause, and a whole one of 8: blocks of 2 rows of each.
+    of_stretches, of_whole = block_folds([6, 2, 8], 1, [0, 0, 1]), block_folds([8, 8], 1)
+    starts = [0, 6]
+
+    for stretched, whole in zip(of_stretches, of_whole, strict=True):
+        for side in ("train", "test"):
+            placed = {(0, starts[v] + row) if v < 2 else (1, row) for v, row in rows(getattr(stretched, side))}
+            assert placed == set(rows(getattr(whole, side)))
+
+
 def test_a_label_of_one_block_is_unseen_when_that_is_tested():
     folds = folds_of(videos("0000111100000000", "0000111100000000"))
 

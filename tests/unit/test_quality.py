@@ -61,6 +61,19 @@ def test_the_mean_leaves_out_labels_that_do_not_occur():
     assert math.isnan(quality.labels["Sit"]["average_precision"])
 
 
+def test_a_label_held_out_at_once_has_no_scores_and_is_no_part_of_the_mean():
+    truth, found = [columns("xx..", "xx.."), columns("xx..", "....")] * 2, [columns("xx..", "....")] * 4
+
+    quality = quality_of(truth, found, ["Run", "Sit"], unmeasured={1})
+
+    assert quality.mean["f1"] == 1.0
+    assert quality.interval == quality_of([t[:, :1] for t in truth], [f[:, :1] for f in found], ["Run"]).interval
+    sit = quality.labels["Sit"]
+    assert all(math.isnan(sit[name]) for name in ("f1", "f1@50", "average_precision", "precision", "recall"))
+    assert (sit["true_segments"], sit["true_videos"]) == (2, 2)
+    assert math.isnan(quality_of(truth, found, ["Run", "Sit"], unmeasured={0, 1}).mean["f1"])
+
+
 def test_a_label_counts_in_those_videos_only_that_tell_of_it():
     # Sit was added to the config after the second video: what is found there is neither right nor wrong.
     truth = [columns("xx..", "xx.."), columns("xx..", "....")]

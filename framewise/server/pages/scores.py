@@ -5,6 +5,7 @@ from typing import Any
 
 from framewise.labeling_config import ControlSettings
 from framewise.learning.folds import METHODS
+from framewise.learning.quality import UNMEASURED
 from framewise.server.pages import drawing
 from framewise.server.pages.drawing import Chart
 from framewise.server.pages.views import ProjectView, Version, mapping, number
@@ -39,6 +40,7 @@ def quality_table(project: ProjectView, control: ControlSettings) -> dict[str, A
         "method": _method(quality),
         "weak": bool(quality.get("weak")),
         "videos": quality.get("videos"),
+        "unmeasured": UNMEASURED if any(row["f1"] is None and row["segments"] for row in rows) else "",
     }
 
 
