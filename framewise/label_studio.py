@@ -8,7 +8,7 @@ import json
 import re
 import ssl
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from framewise.core.errors import LabelStudioError, LabelStudioUnavailable, MediaForbidden
-from framewise.label_studio_calls import Breaker, OneCallClient
+from framewise.label_studio_calls import PATIENCE_SECONDS, Breaker, CallRefused, OneCallClient
 
 REQUEST_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # a training waits while Label Studio is asked for its annotations
 MAX_DECODINGS = 4  # more than servers and proxies apply
@@ -131,23 +131,25 @@ class LabelStudioClient:
         """Current Authorization header. Raises LabelStudioError if the token is refused or missing."""
         if not self.connected:
             raise LabelStudioError(f"Label Studio requires a token: {HOW_TO_CONNECT}")
-        with self._trying("exchanging LABEL_STUDIO_API_KEY for an access token"), self._lock:
-            return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
+        with self._trying("exchanging LABEL_STUDIO_API_KEY for an access token"):
+            return self._authorization()
+
+    def check_downloads(self) -> None:
+        """Raises LabelStudioUnavailable if it is of no use to wait for a download of another thread."""
+        with self._refusals("downloading a file"):
+            self._breaker.check()
 
     @contextmanager
-    def downloading(self) -> Iterator[None]:
-        """Context of a download from Label Studio. A failed connection keeps further calls and downloads away for a while, and
-        afterwards one download at a time tries again. Raises LabelStudioUnavailable."""
-        if not self._breaker.try_again():
-            raise LabelStudioUnavailable(f"Label Studio at {self._shown}: another download tries whether it answers again")
+    def downloading(self) -> Iterator[Callable[[int], None]]:
+        """Context of a download from Label Studio, as ``Breaker.downloading``. A failed connection keeps further calls and
+        downloads away for a while. Raises LabelStudioUnavailable."""
         try:
-            yield
+            with self._refusals("downloading a file"), self._breaker.downloading() as received:
+                yield received
             self._breaker.succeed()
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError) as error:
             self._breaker.fail(f"Label Studio at {self._shown}, downloading a file: {type(error).__name__}: {error}")
             raise
-        finally:
-            self._breaker.tried()
 
     def push_prediction(
         self, task_id: int, result: list[dict[str, Any]], score: float, model_version: str, superseded: Collection[str] = ()
@@ -290,8 +292,19 @@ class LabelStudioClient:
     def _asking(self, doing: str) -> Iterator[None]:
         """``_trying``, for calls that end with an answer."""
         with self._trying(doing):
+            self._authorization()  # else all calls would wait for an exchange of the token, in a lock of the SDK
             yield
         self._breaker.succeed()
+
+    def _authorization(self) -> dict[str, str]:
+        """Current Authorization header; the token is exchanged if necessary. Raises CallRefused if another exchange hangs."""
+        headers = self._sdk._client_wrapper.get_headers
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+            raise CallRefused("an earlier exchange of the token is not answered yet")
+        try:
+            return {"Authorization": headers()["Authorization"]}
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _trying(self, doing: str) -> Iterator[None]:
@@ -300,12 +313,22 @@ class LabelStudioClient:
         if refusal := self.refusal:
             raise LabelStudioUnavailable(f"Label Studio at {self._shown}, {doing}: {refusal}")
         try:
-            yield
+            with self._refusals(doing):
+                yield
+        except LabelStudioUnavailable:
+            raise
         except Exception as error:
             explained = self._explained(doing, error)
             if isinstance(explained, LabelStudioUnavailable):
                 self._breaker.fail(str(explained))
             raise explained from None
+
+    @contextmanager
+    def _refusals(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except CallRefused as refused:
+            raise LabelStudioUnavailable(f"Label Studio at {self._shown}, {doing}: {refused}") from None
 
     @property
     def _prefix(self) -> str:
@@ -316,6 +339,7 @@ class LabelStudioClient:
         # Redirects are not followed: they would take a personal access token, which is in a request's body, to wherever they
         # lead. The hook tells a failure by its status; the SDK's exchange of the token would try to read it as JSON.
         return OneCallClient(
+            self._breaker,
             timeout=REQUEST_TIMEOUT,
             follow_redirects=False,
             event_hooks={"response": [lambda response: response.raise_for_status()]},

@@ -48,6 +48,7 @@ METADATA_SERVICES = frozenset(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Tunnels to IPv4 addresses of the sender's choice. https://www.iana.org/assignments/ipv6-unicast-address-assignments
 LOCAL_FILES = ("/local-files", "/local-files/")  # how Label Studio's addresses of them end, before the query
+LOOK_SECONDS = 1.0  # between two looks at a server that sends nothing
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _TUNNELS = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
@@ -222,13 +223,15 @@ class PinnedBackend(httpcore.NetworkBackend):
     """Network backend that connects to one of ``addresses`` instead of the requested host; if they are None, to that host, a
     proxy.
 
-    Every wait is limited by the deadline, even while a server sends its headers byte by byte.
+    Every wait is limited by the deadline, even while a server sends its headers byte by byte. received: called with the number
+    of bytes that were received, and every second with 0 while there are none; it may raise.
     """
 
-    def __init__(self, connect: Connect, addresses: Sequence[str] | None, deadline: Deadline):
+    def __init__(self, connect: Connect, addresses: Sequence[str] | None, deadline: Deadline, received: Callable[[int], None]):
         self._connect = connect
         self._addresses = addresses
         self._deadline = deadline
+        self._received = received
 
     def connect_tcp(
         self,
@@ -241,7 +244,8 @@ class PinnedBackend(httpcore.NetworkBackend):
         failure: Exception = httpcore.ConnectError("it has no address")
         for address in [host] if self._addresses is None else self._addresses:
             try:
-                return _TimedStream(self._connect(address, port, self._deadline.left(timeout)), self._deadline)
+                stream = self._connect(address, port, self._deadline.left(timeout))
+                return _TimedStream(stream, self._deadline, self._received)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -250,13 +254,24 @@ class PinnedBackend(httpcore.NetworkBackend):
 class _TimedStream(httpcore.NetworkStream):
     """Connection whose waits are all limited by the deadline."""
 
-    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline):
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline, received: Callable[[int], None]):
         self._stream = stream
         self._deadline = deadline
+        self._received = received
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = self._stream.read(max_bytes, self._deadline.left(timeout))
+        end = time.monotonic() + self._deadline.left(timeout)
+        while True:
+            left = max(end - time.monotonic(), 0.0)
+            try:
+                data = self._stream.read(max_bytes, min(left, LOOK_SECONDS))
+                break
+            except httpcore.ReadTimeout:
+                if left <= LOOK_SECONDS:
+                    raise
+                self._received(0)
         self._deadline.earn(len(data))
+        self._received(len(data))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -267,7 +282,7 @@ class _TimedStream(httpcore.NetworkStream):
 
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> "_TimedStream":
         stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left(timeout))
-        return _TimedStream(stream, self._deadline)
+        return _TimedStream(stream, self._deadline, self._received)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -11,6 +11,7 @@ import re
 import shutil
 import ssl
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -25,11 +26,12 @@ import httpx
 
 from framewise.core.errors import FramewiseError, MediaError, MediaForbidden, MediaUnavailable, StorageFull
 from framewise.core.progress import Progress
-from framewise.core.storage import PARTIAL, become_exclusive, full_disk_explained, locked, write_json
+from framewise.core.storage import PARTIAL, become_exclusive, full_disk_explained, locked, try_acquire, write_json
 from framewise.label_studio import is_untrusted_certificate
 from framewise.media.addresses import Deadline, MediaHosts, Network, PinnedBackend, checked_url, shown
 
 MAX_REDIRECTS = 5
+POLL_SECONDS = 0.05  # of a lock
 CHECK_ROOM_BYTES = 64_000_000
 RECORD_NAME = "record.json"
 
@@ -62,12 +64,12 @@ QUICK = Limits(connect_seconds=2.0, silence_seconds=2.0, first_seconds=5.0)
 class Permit:
     """Permissions for an address. headers: additional ones to send. hosts: allowed hosts and addresses; None for Label Studio
     itself, whose address an administrator set. vouches: True if its redirects may lead to hosts that are not listed. asking:
-    context of a request, which is told of failed connections."""
+    context of a request, with a function to call with the number of bytes received; both may raise."""
 
     headers: dict[str, str] = field(default_factory=dict)
     hosts: MediaHosts | None = None
     vouches: bool = False
-    asking: Callable[[], AbstractContextManager[None]] = nullcontext
+    asking: Callable[[], AbstractContextManager[Callable[[int], None]]] = lambda: nullcontext(lambda _: None)
 
 
 # The permit of an address, given that of the address that redirected to it. Raises MediaForbidden.
@@ -125,11 +127,20 @@ class Downloads:
     """Downloads below ``folder``, each in its own subfolder, which processes share.
 
     There are two locks per file. Users of the bytes share ``use.lock``; the last one gets it exclusively and deletes them. A
-    process that downloads also holds ``fetch.lock`` exclusively. The system releases both if a process is killed.
+    process that downloads also holds ``fetch.lock`` exclusively. The system releases both if a process is killed. check_wait:
+    called now and then while another downloads the file at an address; it may raise.
     """
 
-    def __init__(self, folder: Path, rule: Rule, limits: Limits | None = None, network: Network | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        rule: Rule,
+        limits: Limits | None = None,
+        network: Network | None = None,
+        check_wait: Callable[[httpx.URL], None] = lambda _: None,
+    ):
         self.folder = folder
+        self._check_wait = check_wait
         self._rule = rule
         self._limits = limits or Limits()
         self._network = network or Network()
@@ -142,7 +153,7 @@ class Downloads:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "use.lock", shared=True) as in_use:
             try:
-                with locked(folder / "fetch.lock"):
+                with self._turn(remote, folder):
                     _remove(folder.glob(".*-*"))  # parts left by killed processes
                     record = self._fetched(remote, folder, progress)
                 yield folder / record.sha256, record
@@ -173,6 +184,16 @@ class Downloads:
             if any(_content_of(folder)):
                 with locked(folder / "use.lock", shared=True) as in_use:
                     _drop(folder, in_use)
+
+    @contextmanager
+    def _turn(self, remote: Remote, folder: Path) -> Iterator[None]:
+        while (lock := try_acquire(folder / "fetch.lock")) is None:
+            self._check_wait(remote.url)
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def _folder(self, remote: Remote) -> Path:
         return self.folder / hashlib.sha256(remote.key.encode()).hexdigest()[:24]
@@ -219,25 +240,26 @@ class Downloads:
         self, url: httpx.URL, permit: Permit, headers: dict[str, str], limits: Limits, deadline: Deadline
     ) -> Iterator[httpx.Response]:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        # Some servers refuse clients without a User-Agent. A body that ends early is noticed at once only if the server
-        # closes the
-        # connection.
+        # Some servers refuse clients without a User-Agent. A body that ends early is noticed at once only if the server closes
+        # the connection.
         ours = {"Host": url.netloc.decode("ascii"), "User-Agent": "framewise", "Accept": "*/*"}
         ours |= {"Accept-Encoding": "identity", "Connection": "close"}
         seconds = {"connect": limits.connect_seconds, "read": limits.silence_seconds, "write": limits.silence_seconds}
         with (
-            permit.asking(),
-            self._pool(url, permit, deadline) as pool,
+            permit.asking() as received,
+            self._pool(url, permit, deadline, received) as pool,
             pool.stream("GET", target, headers=list((ours | headers).items()), extensions={"timeout": seconds}) as answer,
         ):
             yield httpx.Response(answer.status, headers=answer.headers, content=answer.iter_stream())
 
-    def _pool(self, url: httpx.URL, permit: Permit, deadline: Deadline) -> httpcore.ConnectionPool:
+    def _pool(
+        self, url: httpx.URL, permit: Permit, deadline: Deadline, received: Callable[[int], None]
+    ) -> httpcore.ConnectionPool:
         """Connection pool for a request: to a checked address of its host, or to the proxy that the environment names."""
         proxy = _proxy_of(url)
         if proxy is None:
             addresses = self._network.addresses(url, permit.hosts)
-            backend = PinnedBackend(self._network.connect, addresses, deadline)
+            backend = PinnedBackend(self._network.connect, addresses, deadline, received)
             return httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend)
         if permit.hosts:
             with suppress(MediaUnavailable):  # the proxy may resolve names that this machine cannot
@@ -247,7 +269,7 @@ class Downloads:
             proxy_auth=(proxy.username, proxy.password) if proxy.userinfo else None,
             proxy_ssl_context=self._tls if proxy.scheme == "https" else None,
             ssl_context=self._tls,
-            network_backend=PinnedBackend(self._network.connect, None, deadline),
+            network_backend=PinnedBackend(self._network.connect, None, deadline, received),
         )
 
     @cached_property

@@ -72,7 +72,7 @@ class MediaLibrary:
         self._local_roots = tuple(root.resolve() for root in local_roots)
         self._hosts = MediaHosts(hosts)
         self._hashes = data_dir / "hashes"
-        self._downloads = Downloads(data_dir / "downloads", self._permit, limits, network)
+        self._downloads = Downloads(data_dir / "downloads", self._permit, limits, network, self._check_wait)
 
     @contextmanager
     def opened(self, source: str, task: int | None = None, progress: Progress | None = None) -> Iterator[MediaFile]:
@@ -183,6 +183,11 @@ class MediaLibrary:
         if not vouched and not self._hosts.may_ask(host):
             raise MediaForbidden(f"{shown(url)}: host {host!r} is not allowed; add it to MEDIA_HOSTS to fetch from it")
         return Permit(hosts=self._hosts, vouches=vouched)
+
+    def _check_wait(self, url: httpx.URL) -> None:
+        """Raises LabelStudioUnavailable if another thread fetches this file from a Label Studio that hangs."""
+        if self._label_studio.owns(url):
+            self._label_studio.check_downloads()
 
     def _local_path(self, source: str) -> Path:
         if "\0" in source:

@@ -51,7 +51,7 @@ def test_a_call_ends_however_slowly_it_is_answered(
 ) -> None:
     monkeypatch.setattr("framewise.label_studio_calls.DEADLINE_SECONDS", 1.0)
     server.pages |= {"/slow": Page(send=trickle(go_on, text)), "/quick": Page(b"{}")}
-    with OneCallClient(timeout=30) as client:
+    with OneCallClient(Breaker(), timeout=30) as client:
         assert client.get(f"{server.url}/quick").status_code == 200
         with pytest.raises(httpx.ReadTimeout, match="no complete answer within 1 s"):
             client.get(f"{server.url}/slow")
@@ -83,7 +83,7 @@ def test_calls_of_several_threads_follow_one_another(server: Server) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     server.pages["/"] = Page(send=send)
-    with OneCallClient(timeout=30) as client:
+    with OneCallClient(Breaker(), timeout=30) as client:
         threads = [threading.Thread(target=client.get, args=(server.url,)) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -93,7 +93,7 @@ def test_calls_of_several_threads_follow_one_another(server: Server) -> None:
 
 
 def test_errors_of_a_call_are_raised_where_it_was_made(server: Server) -> None:
-    with OneCallClient(timeout=30) as client, pytest.raises(httpx.ConnectError):
+    with OneCallClient(Breaker(), timeout=30) as client, pytest.raises(httpx.ConnectError):
         client.get("http://127.0.0.1:9/")
 
 

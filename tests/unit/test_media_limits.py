@@ -145,11 +145,129 @@ def test_pauses_grow_while_downloads_hang_and_one_at_a_time_tries_again(library,
     first = threading.Thread(target=read, args=(patient, "/data/upload/1/b.mp4"))
     first.start()
     assert entered.wait(20)
-    with pytest.raises(LabelStudioUnavailable, match="another download tries whether it answers again"):
+    with pytest.raises(LabelStudioUnavailable, match="downloading a file: an earlier call is not answered yet"):
         read(patient, "/data/upload/1/c.mp4")
     go_on.set()
     first.join()
     assert read(patient, "/data/upload/1/c.mp4").data == b"another video"
+
+
+@pytest.fixture
+def studio(server, monkeypatch):
+    """A Label Studio with a client that is patient for a second, and what it has under way, now and at most."""
+    monkeypatch.setattr("framewise.label_studio_calls.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("framewise.media.addresses.LOOK_SECONDS", 0.05)
+    client = LabelStudioClient(server.url, LEGACY_KEY)
+    client.auth_headers()  # imports the SDK
+    made = Studio(server, client)
+    yield made
+    made.go_on.set()
+    made.hang.set()
+
+
+class Studio:
+    """Its files hang from the beginning, flow until ``hang`` is set, or trickle from then on; all end with ``go_on``."""
+
+    def __init__(self, server, client):
+        self.server, self.client = server, client
+        self.now, self.most = 0, 0
+        self.go_on, self.hang, self.flows = threading.Event(), threading.Event(), threading.Semaphore(0)
+        server.elsewhere = Page(send=self.send)
+
+    def send(self, handler):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            if "hangs" not in handler.path:
+                handler.wfile.write(HEAD + b"Content-Length: 1000000000\r\n\r\n")
+                while not self.hang.wait(0.01):
+                    handler.wfile.write(b"x" * 20_000)
+                    self.flows.release()
+            while "trickles" in handler.path and not self.go_on.wait(0.02):
+                handler.wfile.write(b"x")
+            self.go_on.wait(30)
+        except OSError:
+            pass
+        finally:
+            self.now -= 1
+            handler.close_connection = True
+
+    def await_flow(self):
+        for _ in range(10):
+            assert self.flows.acquire(timeout=30)
+
+
+def in_thread(media, name, ended):
+    """Fetches an upload in a thread; what it raised is in ``ended`` under its name, with the time when."""
+
+    def run():
+        try:
+            read(media, f"/data/upload/1/{name}")
+        except (MediaError, LabelStudioError) as error:
+            ended[name] = error, time.monotonic()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+PATIENT = Limits(silence_seconds=8.0)
+
+
+def test_one_download_at_most_waits_for_a_label_studio_that_hangs(library, studio):
+    media, ended = library(client=studio.client, limits=PATIENT), {}
+    threads = [in_thread(media, f"hangs-{n}.mp4", ended) for n in range(8)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.join(30)
+    assert (studio.most, len(ended)) == (1, 8)
+    refused = [at - began for error, at in ended.values() if "an earlier call is not answered yet" in str(error)]
+    assert len(refused) == 7
+    assert max(refused) < 7  # the one that waits does so for 8 s
+
+
+def test_threads_that_want_the_same_file_do_not_wait_for_the_one_that_hangs(library, studio):
+    media, ended = library(client=studio.client, limits=PATIENT), {}
+    first = in_thread(media, "hangs.mp4", {})
+    time.sleep(0.1)
+    began = time.monotonic()
+    in_thread(media, "hangs.mp4", ended).join(30)
+    assert "an earlier call is not answered yet" in str(ended["hangs.mp4"][0])
+    assert ended["hangs.mp4"][1] - began < 7
+    assert first.is_alive()
+
+
+def test_calls_go_on_beside_a_download_that_keeps_its_pace(library, studio):
+    media = library(client=studio.client, limits=PATIENT)
+    studio.server.pages |= {"/data/upload/1/b.mp4": Page(b"a video"), "/api/projects/7/": Page(b"{}", status=404)}
+    first = in_thread(media, "flows.mp4", {})
+    studio.await_flow()
+    assert read(media, "/data/upload/1/b.mp4").data == b"a video"
+    with pytest.raises(LabelStudioError, match="it answered 404"):
+        studio.client.project_state(7)
+    assert first.is_alive()
+
+
+@pytest.mark.parametrize("way", ["stops", "trickles"])
+def test_of_two_downloads_that_stop_one_waits_and_the_other_ends(library, studio, way):
+    media, ended = library(client=studio.client, limits=PATIENT), {}
+    first = in_thread(media, f"{way}-1.mp4", ended)
+    studio.await_flow()
+    second = in_thread(media, f"{way}-2.mp4", ended)
+    while studio.most < 2:
+        time.sleep(0.01)
+    for _ in range(10):
+        studio.await_flow()
+    began = time.monotonic()
+    studio.hang.set()
+    second.join(30)
+    error, at = ended[f"{way}-2.mp4"]
+    assert "it sends too slowly, and another call is not answered yet" in str(error)
+    assert isinstance(error, LabelStudioUnavailable)
+    assert at - began < 7
+    assert first.is_alive()
+    with pytest.raises(LabelStudioUnavailable, match="an earlier call is not answered yet"):
+        studio.client.project_state(7)
 
 
 def test_a_file_that_is_not_there_is_no_reason_not_to_ask_label_studio(library, server):
