@@ -29,7 +29,7 @@ from joblib import Memory, register_store_backend
 from joblib._store_backends import FileSystemStoreBackend
 
 from framewise.core.media_kinds import MEDIA
-from framewise.core.storage import PARTIAL, acquire, locked, written_atomically
+from framewise.core.storage import PARTIAL, acquire, is_locked, locked, written_atomically
 
 CHUNK_PICTURES = 1024
 STALE_SECONDS = 600.0  # writing an array takes far less
@@ -134,7 +134,8 @@ def _replace(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
-    with written_atomically(path) as part:
+    with contextlib.ExitStack() as until_renamed, written_atomically(path) as part:
+        until_renamed.enter_context(locked(part))
         part.write_bytes(content)
         part.chmod(0o644)  # other users of the machine may share the cache
 
@@ -143,7 +144,8 @@ def _remove_stale(folder: Path) -> None:
     """Remove leftovers of killed writers."""
     for partial in folder.glob(f"{PARTIAL}*"):
         with contextlib.suppress(OSError):
-            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+            old = time.time() - partial.stat().st_mtime > STALE_SECONDS
+            if old and not is_locked(partial):  # the clock may have been set forward while it is written
                 partial.unlink()
 
 

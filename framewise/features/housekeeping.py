@@ -233,7 +233,8 @@ class Housekeeper:
         """Leftovers of killed writers: files under temporary names, and arrays without a record of their call."""
         for folder, _, files in os.walk(self._cache.folder / "joblib"):
             temporary = [name for name in files if name.startswith((PARTIAL, f"{ABOUT}.", "func_code.py."))]
-            yield from (path for name in temporary if _is_older(path := Path(folder, name), STALE_SECONDS))
+            old = [path for name in temporary if _is_older(path := Path(folder, name), STALE_SECONDS)]
+            yield from (path for path in old if not is_locked(path))  # the clock may have been set forward
         for items in (self._cache.chunk_items(), self._cache.times_items()):
             for path in items.glob("*/"):
                 if _read_item(path) is None and _is_older(path, STALE_SECONDS):

@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 5  # a job that repeatedly kills its worker ends as failed
 # Jobs that cannot run now, because Label Studio is down or a disk is full, are retried at growing intervals.
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
-GIVE_UP_SECONDS = 24 * 3600.0
+GIVE_UP_RETRIES = 24 * 60  # a day of them; they are counted because the clock may be set
 KEPT_JOBS = 10_000  # older finished ones are deleted
 KEPT_FAILURES = 1_000  # of those outside of jobs
 OUTSIDE = "subject = '' AND error IS NOT NULL"  # rows that report a failure outside of any job
@@ -244,14 +244,14 @@ class JobStates:
         ``reason`` is shown until then."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                "SELECT retries, created FROM jobs WHERE id = ? AND owner = ? AND state = 'running'", (job.id, owner)
+                "SELECT retries FROM jobs WHERE id = ? AND owner = ? AND state = 'running'", (job.id, owner)
             ).fetchone()
             if row is None:
                 return
-            if time.time() - row["created"] > GIVE_UP_SECONDS:
+            if row["retries"] >= GIVE_UP_RETRIES:
                 self._end(connection, job.id, reason)
                 return
-            seconds = min(FIRST_RETRY_SECONDS * 2 ** row["retries"], LONGEST_RETRY_SECONDS)
+            seconds = min(FIRST_RETRY_SECONDS * 2 ** min(row["retries"], 10), LONGEST_RETRY_SECONDS)
             waits = connection.execute(
                 "UPDATE OR IGNORE jobs SET state = 'pending', owner = NULL, attempts = attempts - 1, retries = retries + 1, "
                 "not_before = ?, detail = ? WHERE id = ?",

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from framewise.core.sizes import format_size, parse_size
+from framewise.core.storage import PARTIAL, is_locked, locked
 from framewise.features import extraction, housekeeping
 from framewise.features.cache import FeatureCache, features_chunk, picture_times
 from framewise.features.extraction import Extractor, current_preprocessings
@@ -175,6 +176,30 @@ def test_an_array_of_which_nobody_says_whose_it_is_is_none(cache):
     assert get(cache, "a") is None
     put(cache, "a")
     assert is_right(get(cache, "a"), "a")
+
+
+def test_what_is_written_at_the_moment_is_no_leftover_although_the_clock_is_set_forward(cache, monkeypatch):
+    being_written = []
+
+    def note(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        being_written.append((path.name.startswith(PARTIAL), is_locked(path)))
+
+    monkeypatch.setattr("framewise.core.storage.os.fsync", note)
+    put(cache, "a")
+    assert set(being_written) == {(True, True)}
+    (about,) = cache.rglob("features_chunk/*/metadata.json")
+    part = about.with_name(f"{PARTIAL}of-another")
+    with locked(part):
+        age(part)
+        assert kinds(cache) == []
+        about.unlink()
+        put(cache, "a")  # writes in the same folder
+        assert part.exists()
+    assert kinds(cache) == [housekeeping.PARTS]
+    about.unlink()
+    put(cache, "a")
+    assert not part.exists()
 
 
 # What stays.

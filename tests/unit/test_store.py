@@ -11,7 +11,7 @@ import pytest
 from framewise.core.errors import SettingsError, StorageBusy
 from framewise.store.annotations import AnnotatedTask, Annotations
 from framewise.store.database import SCHEMA, Database
-from framewise.store.job_state import GIVE_UP_SECONDS, LONGEST_RETRY_SECONDS, MAX_ATTEMPTS, JobStates
+from framewise.store.job_state import GIVE_UP_RETRIES, LONGEST_RETRY_SECONDS, MAX_ATTEMPTS, JobStates
 from framewise.store.registry import Registry
 from tests.messages import labeling_config
 
@@ -564,12 +564,27 @@ def test_a_job_is_tried_again_less_and_less_often(jobs, database):
 
 def test_a_job_that_could_not_be_done_for_a_day_ends(jobs, database):
     job = jobs.add("push", PROJECT, "7", {})
-    claimed = jobs.claim(job, "worker")
-    with database.transaction() as connection:
-        connection.execute("UPDATE jobs SET created = ?", (time.time() - GIVE_UP_SECONDS - 1,))
-    jobs.postpone(claimed, "worker", "Label Studio is not there")
-    (shown,) = jobs.overview()["jobs"]
-    assert (shown["state"], shown["error"]) == ("failed", "Label Studio is not there")
+    assert GIVE_UP_RETRIES * LONGEST_RETRY_SECONDS == 24 * 3600
+    for retries, state in ((GIVE_UP_RETRIES - 1, "scheduled"), (GIVE_UP_RETRIES, "failed")):
+        let_the_time_come(database, job)
+        claimed = jobs.claim(job, "worker")
+        with database.transaction() as connection:
+            connection.execute("UPDATE jobs SET retries = ?", (retries,))
+        jobs.postpone(claimed, "worker", "Label Studio is not there")
+        (shown,) = jobs.overview()["jobs"]
+        assert shown["state"] == state
+    assert shown["error"] == "Label Studio is not there"
+
+
+def test_a_clock_that_is_set_forward_ends_no_job_that_could_not_be_done(jobs, database):
+    job = jobs.add("push", PROJECT, "7", {})
+    for _ in range(3):
+        let_the_time_come(database, job)
+        claimed = jobs.claim(job, "worker")
+        with database.transaction() as connection:
+            connection.execute("UPDATE jobs SET created = created - ?", (3 * 24 * 3600.0,))
+        jobs.postpone(claimed, "worker", "Label Studio is not there")
+    assert states(jobs) == {job: "scheduled"}
 
 
 def test_a_job_that_cannot_be_done_now_ends_where_the_same_waits_already(jobs):
