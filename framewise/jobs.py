@@ -34,7 +34,9 @@ DAMAGED_SECONDS = 60.0  # between two messages that the database is damaged
 REDIS_CONNECT_SECONDS, REDIS_SECONDS = 0.5, 5.0
 REPORT_SECONDS = 0.5
 # Annotators wait for a training on what they just annotated: it goes before waiting extractions. Background work comes last.
-PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -1, "refresh": -5, "warm": -10}
+PRIORITIES = {"import": 10, "train": 10, "push": 5, "refine": -2, "refresh": -5, "warm": -10}
+# While annotators submit all the time, there is always a validation to do. So extraction ahead goes before it once a minute.
+FAIR_SECONDS, FAIR_KIND, FAIR_PRIORITY = 60.0, "warm", -1
 
 # A worker runs one job of each group at a time, so that no group holds both of its threads: those that ask and tell Label
 # Studio, which may hang, and validations, which a first version must not wait for.
@@ -153,8 +155,8 @@ class Jobs:
         """Lock that shows others that this process is alive. A starting process may mistake its file for a dead one's."""
         return acquire(self._lock_folder / self._owner)
 
-    def _send(self, job_id: int, kind: str) -> None:
-        self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0)))
+    def _send(self, job_id: int, kind: str, priority: int | None = None) -> None:
+        self._huey.enqueue(self._do.s(job_id, priority=PRIORITIES.get(kind, 0) if priority is None else priority))
 
     def _run(self, job_id: int) -> None:
         group, turn = self._turns.get(self.states.kind(job_id) or "", ((), None))
@@ -219,10 +221,7 @@ class Jobs:
                     del self._unwritten[0]
                 self.states.revive(self._is_alive)
                 self._chore()
-                sent = {m.args[0] for m in self._huey.pending()}
-                for job_id, kind in self.states.due():
-                    if job_id not in sent and kind not in self._taken():
-                        self._send(job_id, kind)
+                self._send_due()
             except (StorageFull, StorageBusy) as error:
                 logger.error("%s", error)
             except StorageDamaged as error:  # nothing but a person helps
@@ -233,6 +232,15 @@ class Jobs:
             except Exception:
                 logger.exception("error while monitoring jobs")  # no error may end this thread
             time.sleep(KEEP_ALIVE_SECONDS)
+
+    def _send_due(self) -> None:
+        """Send the jobs that are due and not in the queue, or not with their priority."""
+        sent = {(m.args[0], m.priority) for m in self._huey.pending()}
+        overdue = self.states.waiting(FAIR_KIND, FAIR_SECONDS)
+        for job_id, kind in self.states.due():
+            priority = FAIR_PRIORITY if job_id in overdue else PRIORITIES.get(kind, 0)
+            if (job_id, priority) not in sent and kind not in self._taken():
+                self._send(job_id, kind, priority)
 
     def _is_alive(self, owner: str) -> bool:
         """True if the process of an owner is alive: it holds a lock, which the system releases when it dies."""

@@ -1,6 +1,7 @@
-"""The job ``warm``: extracts videos of new tasks in advance, when nothing else is waiting."""
+"""The job ``warm``: extracts videos of new tasks in advance, when nothing else waits, and a little when only validations do."""
 
 import logging
+import time
 from typing import Any
 
 from framewise.backend.free_disk import FreeDisk
@@ -9,13 +10,14 @@ from framewise.backend.videos import Videos
 from framewise.controls import Learner, sources_of
 from framewise.core.isolation import MAX_DEATHS, Failure, isolate_errors
 from framewise.core.progress import Pace, Progress
-from framewise.jobs import Jobs, YieldToUrgent
+from framewise.jobs import FAIR_SECONDS, Jobs, YieldToUrgent
 from framewise.store.annotations import Annotations
 from framewise.store.job_state import Job
 
 logger = logging.getLogger(__name__)
 
 OTHERS_WAIT_SECONDS = 1.0  # idle workers take a job sooner than this
+TURN_SECONDS = 20.0  # in which validations wait, once in FAIR_SECONDS
 MAX_FAILURES = 10  # in a row: then the cause is not a single file
 
 
@@ -28,6 +30,7 @@ class Warming:
         self._projects = projects
         self._videos = videos
         self._free_disk = free_disk
+        self._turn_ends = 0.0  # on the monotonic clock
 
     def warm(self, job: Job, progress: Progress) -> dict[str, Any]:
         """Extract, one by one, the videos of a project's tasks that nobody has requested yet.
@@ -35,6 +38,8 @@ class Warming:
         It continues later if other work waits or the disk has too little room; extracted videos are kept. Files that cannot be
         read are reported together.
         """
+        if time.monotonic() - self._turn_ends > FAIR_SECONDS:
+            self._turn_ends = time.monotonic() + TURN_SECONDS
         learners = self._projects.learners(job.project)
         extracted, problems, in_a_row, not_tried = 0, list[str](), 0, 0
         try:
@@ -63,7 +68,7 @@ class Warming:
 
     def _extract(self, job: Job, learners: list[Learner], task: int, data: dict[str, Any], progress: Progress) -> str:
         """Extract one task's video; return the error, or "". Raises YieldToUrgent if other work waits, StorageFull."""
-        polite = _Polite(self._jobs, job.kind, progress, self._free_disk)
+        polite = _Polite(self._jobs, job.kind, progress, self._free_disk, self._turn_ends)
         polite.give_way()
         self._annotations.begin_warming(job.project, task)
         failures: list[Failure] = []
@@ -89,10 +94,12 @@ def _done(extracted: int, total: int) -> str:
 
 
 class _Polite:
-    """Progress that stops with YieldToUrgent if other work waits, or with StorageFull if the disk has too little room."""
+    """Progress that stops with YieldToUrgent if other work waits, or with StorageFull if the disk has too little room.
+    turn_ends: until then, validations may wait, and what comes after them."""
 
-    def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk):
+    def __init__(self, jobs: Jobs, kind: str, progress: Progress, free_disk: FreeDisk, turn_ends: float):
         self._jobs, self._kind, self._progress, self._free_disk = jobs, kind, progress, free_disk
+        self._turn_ends = turn_ends
         self._pace = Pace(OTHERS_WAIT_SECONDS)
 
     def __call__(self, share: float, detail: str) -> None:
@@ -103,5 +110,6 @@ class _Polite:
     def give_way(self) -> None:
         self._pace.restart()
         self._free_disk.check()
-        if self._jobs.more_urgent_wait(self._kind, OTHERS_WAIT_SECONDS):
+        kind = "refine" if time.monotonic() < self._turn_ends else self._kind
+        if self._jobs.more_urgent_wait(kind, OTHERS_WAIT_SECONDS):
             raise YieldToUrgent

@@ -317,6 +317,14 @@ class JobStates:
         )
         return [(r["id"], r["kind"]) for r in rows]
 
+    def waiting(self, kind: str, seconds: float) -> set[int]:
+        """Pending jobs of a kind that were not begun for so long, or since the clock was set back."""
+        rows = self._database.read(
+            "SELECT id FROM jobs WHERE state = 'pending' AND kind = ? AND abs(? - max(created, ifnull(started, 0))) > ?",
+            (kind, time.time(), seconds),
+        )
+        return {int(r["id"]) for r in rows}
+
     def outcomes(self, job_ids: list[int]) -> dict[int, tuple[str, dict[str, Any]]]:
         """State and result of each job; "postponed" if it could not be done and is retried later."""
         marks = ",".join("?" * len(job_ids))
