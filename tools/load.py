@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from framewise.demo.backend_server import BackendServer, free_port
+from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import LITE0
 from framewise.settings import Settings
 from tests.index_clips import copy_distinct
 from tests.messages import Json, Project, task_of
 from tests.process_tree import descendants, memory_bytes, web_pids
+from tools.own_service import settings_in
 
 CLIPS = 8  # annotated again and again, so that the size of trainings stays the same
 COLD_AT_ONCE = 3  # more would only wait for each other
@@ -212,14 +212,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="framewise-load-") as folder:
         root = Path(folder)
         clips = render_clips(root / "clips", CLIPS, args.seed)
-        settings = Settings(
-            port=free_port(),
-            model_root=root / "models",
-            cache_dir=root / "cache",
-            data_dir=root / "data",
-            model_path=LITE0,
-            local_files_roots=(root / "clips",),
-        )
+        settings = settings_in(root)
         with BackendServer(settings, root / "log") as backend:
             clients = Clients(settings, clips, args.seed)
             clients.prepare()

@@ -35,8 +35,7 @@ from tqdm import tqdm
 
 from framewise.core.regions import write_region
 from framewise.core.tables import table_lines
-from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import LITE0
+from framewise.demo.backend_server import BackendServer
 from framewise.settings import Settings
 from framewise.store.annotations import KEPT_EVENTS
 from framewise.store.database import DATABASE_NAME
@@ -48,6 +47,7 @@ from tests.label_studio_stand_in import KEY, LabelStudioStandIn
 from tests.messages import Json, Project, labeling_config, task_of
 from tests.process_tree import cpu_seconds, descendants, memory_bytes, worker_pids
 from tools.load import Answers, report_faults
+from tools.own_service import settings_in
 
 LABELS = {"Walk": (220, 60, 50), "Run": (50, 70, 220)}  # with the colours that show them
 CONFIG = labeling_config(*LABELS, model_trainable="true")
@@ -251,13 +251,8 @@ class Soak:
         self._folder, self._args, rng = folder, args, random.Random(args.seed)
         self._studio = LabelStudioStandIn(seconds=0.005, page_size=100)
         self._clock = None if os.environ.get("SKIP_COMPILER") == "1" else Clock(folder)
-        self.settings = Settings(
-            port=free_port(),
-            model_root=folder / "models",
-            cache_dir=folder / "cache",
-            data_dir=folder / "data",
-            model_path=LITE0,
-            local_files_roots=((folder / "clips").absolute(),),
+        self.settings = settings_in(
+            folder,
             label_studio_url=self._studio.url,
             label_studio_api_key=KEY,
             push_quiet_seconds=args.quiet,
@@ -491,6 +486,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="folder for all files, which is kept (default: a new one, kept on failure)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="framewise-soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
     soak = Soak(folder, args)
     faults = soak.run()
     print(f"\n{table(soak.tenths)}\n\n{rows_table(soak.tenths)}")

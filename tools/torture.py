@@ -34,8 +34,7 @@ from tqdm import tqdm
 
 from framewise.core.errors import FramewiseError
 from framewise.core.storage import PARTIAL
-from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import LITE0
+from framewise.demo.backend_server import BackendServer
 from framewise.foundation import QUEUE_NAME
 from framewise.learning.models import load_model
 from framewise.processes import start_child, stop_child
@@ -46,6 +45,7 @@ from tests.index_clips import copy_distinct, make_index_clip
 from tests.label_studio_stand_in import KEY, LabelStudioStandIn
 from tests.messages import Json, Project, labeling_config, region, task_of
 from tests.process_tree import descendants, is_alive, web_pids, worker_pids
+from tools.own_service import settings_in
 
 LABELS = ("Walk", "Run")
 CONFIG = labeling_config(
@@ -544,13 +544,8 @@ def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
 
 
 def _settings(folder: Path, studio: str) -> Settings:
-    return Settings(
-        port=free_port(),
-        model_root=folder / "models",
-        cache_dir=folder / "cache",
-        data_dir=folder / "data",
-        model_path=LITE0,
-        local_files_roots=((folder / "clips").absolute(),),
+    return settings_in(
+        folder,
         label_studio_url=studio,
         label_studio_api_key=KEY,
         predict_wait_seconds=0,
