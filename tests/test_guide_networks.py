@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from framewise.core.errors import BackboneError
-from framewise.features.backbone import Backbones
+from framewise.features.backbone import Backbones, import_torchvision
 from framewise.features.extraction import Extractor
 from framewise.media.library import MediaFile
 from framewise.settings import Settings
@@ -135,6 +135,7 @@ def yolo(folders, tiny_checkpoint):
 
 def ultralytics_answers(yolo, video):
     """(inputs of the last linear layer, probabilities) of each picture, as Ultralytics computes them."""
+    import_torchvision()
     inputs, answers = [], []
     hook = yolo.model.model[-1].linear.register_forward_hook(lambda module, given, output: inputs.append(given[0][0].clone()))
     for picture in pictures_of(video):

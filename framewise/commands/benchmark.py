@@ -24,7 +24,7 @@ from tqdm import tqdm
 from framewise.core.progress import silent
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
-from framewise.features.backbone import Backbone, Backbones
+from framewise.features.backbone import Backbone, Backbones, import_torchvision, prepare_ultralytics
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute, has_bfloat16, has_openvino, threads_of_their_own
 from framewise.features.extraction import Extractor
@@ -168,6 +168,8 @@ def usual_way(parts: BenchParts) -> Run:
 
     A backbone that is not Ultralytics' is compared with a yolov8n-cls of random weights.
     """
+    prepare_ultralytics(parts.folder)
+    import_torchvision()
     from ultralytics import YOLO
 
     from framewise.features.yolo import YoloFeatures, whole_yolo

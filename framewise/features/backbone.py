@@ -210,9 +210,8 @@ def _load(file: BackboneFile, data_dir: Path) -> Backbone:
 
 
 def _read(file: BackboneFile, data_dir: Path) -> CutNetwork:
-    """Network of a file. Modules that import torch, torchvision or Ultralytics are imported here, where they are needed."""
+    """Network of a file. Modules that import torch or Ultralytics are imported here, where they are needed."""
     if file.name == LITE0:
-        _import_torchvision()
         from framewise.features.efficientnet import read_efficientnet
 
         return read_efficientnet(file.path)
@@ -231,11 +230,10 @@ def prepare_ultralytics(data_dir: Path) -> None:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_VERBOSE", "false")
-    _import_torchvision()
 
 
-def _import_torchvision() -> None:
-    """Import torchvision, even if its compiled part does not fit the installed torch.
+def import_torchvision() -> None:
+    """Import torchvision, which Ultralytics' own predict uses, even if its compiled part does not fit the installed torch.
 
     The package index has torchvision only for CUDA builds of torch. With a CPU build its operators cannot load, and the import
     fails where it describes two of them. Classification needs neither, so they are declared, and stay unusable.

@@ -23,8 +23,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Names that Ultralytics' checkpoints give to the classes for which torchvision has others: a labeling config fits both.
-ULTRALYTICS_NAMES = {134: "crane_(bird)", 517: "crane_(machine)", 638: "maillot_(tights)", 639: "maillot_(tank_suit)"}
+# Of the classes, in their order, as Ultralytics' checkpoints name them: a labeling config fits both.
+NAMES = Path(__file__).with_name("imagenet_classes.txt")
 
 
 def read_efficientnet(path: Path) -> CutNetwork:
@@ -39,10 +39,7 @@ def read_efficientnet(path: Path) -> CutNetwork:
 
 def class_names() -> dict[int, str]:
     """Number of each ImageNet class -> its name, as in Ultralytics' checkpoints."""
-    from torchvision.models import EfficientNet_B0_Weights
-
-    names = (name.replace(" ", "_") for name in EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
-    return {**dict(enumerate(names)), **ULTRALYTICS_NAMES}
+    return dict(enumerate(NAMES.read_text().splitlines()))
 
 
 class _Convolution(torch.nn.Conv2d):

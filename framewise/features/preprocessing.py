@@ -33,7 +33,7 @@ def preprocessor(profile: str, crop: str, size: int) -> Callable[[Picture], Imag
 
 
 class _Exact:
-    """Ultralytics' transforms; Pillow's for what they lack."""
+    """Ultralytics' transforms, those of torchvision by Pillow. torchvision itself takes a second and a half to import."""
 
     def __init__(self, crop: str, size: int):
         from PIL import Image as PillowImage
@@ -45,15 +45,27 @@ class _Exact:
         return np.asarray(self._transform(self._from_array(picture.rgb)))
 
 
-def _pillow_transform(crop: str, size: int) -> Any:
+def _pillow_transform(crop: str, size: int) -> Callable[[Any], Any]:
+    from PIL import Image as PillowImage
     from PIL import ImageOps
-    from torchvision import transforms as T
+
+    def center(image: Any) -> Any:
+        scaled = image.resize(shortest_side(image.size, size), PillowImage.Resampling.BILINEAR)
+        left, top = (round((side - size) / 2) for side in scaled.size)
+        return scaled.crop((left, top, left + size, top + size))
 
     if crop == "center":
-        return T.Compose([T.Resize(size), T.CenterCrop(size)])  # Ultralytics' classify_transforms, without their scaling
+        return center
     if crop == "squash":
-        return T.Resize((size, size))
+        return lambda image: image.resize((size, size), PillowImage.Resampling.BILINEAR)
     return lambda image: ImageOps.pad(image, (size, size), color=(GREY, GREY, GREY))
+
+
+def shortest_side(picture: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side is scaled to ``size``, as by torchvision's Resize."""
+    width, height = picture
+    short = min(picture)
+    return max(int(size * width / short), size), max(int(size * height / short), size)
 
 
 class _Fast:
@@ -89,8 +101,7 @@ class _Fast:
         if self._crop == "squash":
             return size, size
         if self._crop == "center":
-            short = min(width, height)
-            return max(int(size * width / short), size), max(int(size * height / short), size)
+            return shortest_side((width, height), size)
         long = max(width, height)
         return max(round(size * width / long), 1), max(round(size * height / long), 1)
 

@@ -170,7 +170,7 @@ class MultiLabelLSTM(BaseNN):
                 )
         rows = training.chunk_rows([len(x) for x in features], self.sequence_size, overlap=2)
         goal = training.Goal(epochs, f1_threshold, accuracy_threshold)
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        optimizer = training.Adam(self.parameters(), self.learning_rate, self.weight_decay)
         inputs, targets = torch.cat(features).to(self.device), torch.cat(labels).to(self.device)
         return training.fit(self, inputs, targets, rows.to(self.device), optimizer, goal, batch_size, progress)
 

@@ -1,13 +1,14 @@
 """Training loop over chunks of videos, and its stopping rule."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.adam import adam
 
 from framewise.core.progress import Progress
 
@@ -70,6 +71,51 @@ def gather(values: Tensor, rows: Tensor) -> Tensor:
     return picked.view(*rows.shape, -1)
 
 
+class Optimizer(Protocol):
+    """The two steps of ``torch.optim.Optimizer`` that training takes."""
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> None: ...
+
+
+class Adam:
+    """``torch.optim.Adam(fused=True)``, bit for bit, but for its base class, whose first use in a process
+    imports PyTorch's compiler: that takes longer than many a training."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float):
+        self._parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
+        self._learning_rate, self._weight_decay = learning_rate, weight_decay
+        self._means = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in self._parameters]
+        self._steps = [torch.zeros((), device=parameter.device) for parameter in self._parameters]
+
+    def zero_grad(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients, which all of them must have."""
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        adam(
+            self._parameters,
+            gradients,
+            self._means,
+            self._squares,
+            [],
+            self._steps,
+            fused=True,
+            lr=self._learning_rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=self._weight_decay,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
 @runtime_checkable
 class ByRows(Protocol):
     """Network that first processes each row separately, and then chunks of the results."""
@@ -101,7 +147,7 @@ def fit(
     features: Tensor,
     labels: Tensor,
     rows: Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     goal: Goal,
     batch_size: int,
     progress: Progress,
@@ -132,7 +178,7 @@ def _epoch(
     features: Tensor,
     targets: Tensor,
     rows: Tensor,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch_size: int,
     epoch: int,
 ) -> TrainingResult:

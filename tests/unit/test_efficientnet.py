@@ -35,11 +35,10 @@ def portrait():
 
 
 @pytest.fixture(scope="module")
-def pictures(backbones, portrait, tmp_path_factory):
+def pictures(portrait, tmp_path_factory):
     """Inputs (2, 224, 224, 3) of the network, from a video of the photograph."""
     height, width = (side - side % 2 for side in portrait.shape[:2])
     video = write_video(tmp_path_factory.mktemp("video") / "portrait.mp4", [portrait[:height, :width]] * 2)
-    backbones.load(backbones.find(LITE0))  # torchvision can be imported then
     prepare = preprocessor("exact", "center", 224)
     return np.stack([prepare(picture) for picture in decode(video)])
 
@@ -91,6 +90,12 @@ from framewise.commands.cli import main
 
 main(["extract", sys.argv[1], "--config", sys.argv[2]])
 assert "ultralytics" not in sys.modules
+
+# Nor is anything imported that takes a second of each process, for extraction or for the LSTM.
+from framewise.learning.networks import MultiLabelLSTM
+
+MultiLabelLSTM(4, 1).fit_videos([([[0.0] * 4] * 8, [[1]] * 8)], epochs=1)
+assert not {"torchvision", "torch._dynamo"} & set(sys.modules)
 """
 
 

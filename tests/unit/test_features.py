@@ -15,7 +15,7 @@ import pytest
 from framewise.core.errors import BackboneError, MediaError, MediaUnavailable
 from framewise.features import backbone as backbone_module
 from framewise.features import extraction
-from framewise.features.backbone import Backbones
+from framewise.features.backbone import Backbones, import_torchvision
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
@@ -77,6 +77,7 @@ def video(tmp_path):
 @pytest.fixture(scope="module")
 def ultralytics_answers(tiny_checkpoint):
     """Results of ``YOLO.predict``, a picture at a time: inputs of the last linear layer, and probabilities."""
+    import_torchvision()
     from ultralytics import YOLO
 
     def ask(pictures):
@@ -190,13 +191,17 @@ def test_fit_keeps_all_of_the_picture_and_its_proportions(profile):
 
 @pytest.mark.parametrize("size", [(80, 40), (96, 64), (1280, 720), (321, 577), (64, 64)])
 def test_exact_is_ultralytics_own_preprocessing_bit_for_bit(size):
+    import_torchvision()
     from PIL import Image
+    from torchvision.transforms import Resize
     from ultralytics.data.augment import classify_transforms
 
     (picture,) = colour_pictures(1, size=size)
     expected = classify_transforms(TINY_IMAGE_SIZE)(Image.fromarray(picture))
     ours = prepared(picture, "center", "exact").transpose(2, 0, 1).astype(np.float32) / 255
     np.testing.assert_array_equal(ours, expected.numpy())
+    squashed = Resize((TINY_IMAGE_SIZE, TINY_IMAGE_SIZE))(Image.fromarray(picture))
+    np.testing.assert_array_equal(prepared(picture, "squash", "exact"), np.asarray(squashed))
 
 
 @pytest.mark.parametrize("crop", ["center", "fit", "squash"])

@@ -1,8 +1,10 @@
 """The network over time: its shapes, its chunks, what counts in training, when that stops, and its files."""
 
+import copy
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +43,20 @@ def fit_still(network, features, labels, rows, goal=NEVER, learning_rate=0.0):
     """One fit with plain gradient descent; at rate 0 the network stays as it is."""
     optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
     return training.fit(network, torch.tensor(features), torch.tensor(labels), rows, optimizer, goal, 32, silent)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_adam_is_that_of_pytorch_bit_for_bit(weight_decay):
+    theirs, x, y = small(), *(torch.tensor(part) for part in random_video())
+    ours = copy.deepcopy(theirs)
+    rows = chunk_rows([len(x)], 8, 2)
+    for network, optimizer in (
+        (ours, training.Adam(ours.parameters(), 0.01, weight_decay)),
+        (theirs, torch.optim.Adam(theirs.parameters(), lr=0.01, weight_decay=weight_decay, fused=True)),
+    ):
+        training.fit(network, x, y.float(), rows, optimizer, replace(NEVER, epochs=5), 3, silent)
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(own, other)
 
 
 # Chunks.
