@@ -150,6 +150,10 @@ class Service:
         """Memory of the supervisor, and of each process below it."""
         return [memory_bytes(pid) for pid in (self._supervisor.pid, *self.children())]
 
+    @property
+    def supervisor_pid(self) -> int:
+        return int(self._supervisor.pid)
+
     def web_pids(self) -> list[int]:
         """Process ids of gunicorn: the master, then those that answer requests."""
         return web_pids(self._supervisor.pid)

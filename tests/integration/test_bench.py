@@ -7,18 +7,24 @@ import sys
 
 import pytest
 
+from framewise.commands.benchmark import BenchParts, usual_way
+from framewise.features.backbone import LITE0, Backbones
 from tests.integration.service import OUR_VARIABLES
 from tests.videos import colour_pictures, write_video
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The printed text, the figures, and the picture's bytes."""
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("bench-video") / "clip.mp4", colour_pictures(40, size=(320, 180)))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, tiny_checkpoint, video):
+    """The printed text, the figures, and the picture's bytes; of a network that takes little time."""
     folder = tmp_path_factory.mktemp("bench")
-    video = write_video(folder / "clip.mp4", colour_pictures(40, size=(320, 180)))
     env = {name: value for name, value in os.environ.items() if name not in OUR_VARIABLES}
-    env |= {name: str(folder / name.lower()) for name in ("MODEL_ROOT", "CACHE_DIR", "DATA_DIR")}
-    env |= {"MODEL_PATH": "efficientnet-lite0", "EXTRACTION_THREADS": "2"}
+    env |= {name: str(folder / name.lower()) for name in ("CACHE_DIR", "DATA_DIR")}
+    env |= {"MODEL_ROOT": str(tiny_checkpoint.parent), "MODEL_PATH": tiny_checkpoint.name, "EXTRACTION_THREADS": "2"}
     out, picture = folder / "bench.json", folder / "bench.png"
     command = [sys.executable, "-m", "framewise", "bench", str(video), "--rounds", "2"]
     command += ["--json", str(out), "--picture", str(picture)]
@@ -50,3 +56,9 @@ def test_it_says_on_what_and_how_near_the_limit(report):
     assert {"exact, torch float32", "fast, torch float32"} <= {share["name"] for share in figures["shares"]}
     assert all(share["share"] > 0 and share["bound"] > 0 for share in figures["shares"])
     assert figures["look_up"]["share"] > 0
+
+
+def test_a_backbone_that_is_not_ultralytics_is_compared_with_one_of_theirs(tmp_path, video):
+    backbones = Backbones(tmp_path / "models", tmp_path / "data")
+    backbone = backbones.load(backbones.find(LITE0))
+    assert usual_way(BenchParts(video, backbone, tmp_path, threads=2))() == 40

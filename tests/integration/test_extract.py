@@ -183,7 +183,7 @@ def test_its_processes_end_with_it(workplace, folder, add, how, paused):
             assert running.stderr.readline().startswith("framewise: paused: ")
         processes = descendants(running.pid)
         running.send_signal(how)
-        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the end of the processes", 15)
+        wait_for(lambda: not any(is_alive(pid) for pid in processes), "the end of the processes")
         out, err = running.communicate(timeout=60)
     assert "Traceback" not in err
     if how == signal.SIGTERM:

@@ -12,7 +12,7 @@ import pytest
 from framewise.server.gunicorn_worker import CONNECTIONS
 from tests.integration.service import Service, wait_for
 
-DRIP_SECONDS = 2
+DRIP_SECONDS = 0.5
 ANSWER_SECONDS = 30  # for a busy machine; before, the first answer came after 59 s or never
 POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

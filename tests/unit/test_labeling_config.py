@@ -575,12 +575,12 @@ def test_a_config_that_is_nested_deeply_is_read_like_any_other(depth):
 )
 @pytest.mark.parametrize("attribute", ["frameRate", "model_score_threshold", "model_classifier_epochs", "model_trainable"])
 def test_a_long_text_where_a_number_should_be_is_answered_at_once(attribute, text):
-    start = time.monotonic()
+    start = time.process_time()
     try:
         read_labeling_config(config(f'{attribute}="{text}"' if attribute != "frameRate" else "", f'frameRate="{text}"'))
     except ConfigError as error:
         assert len(str(error)) <= 2000  # noqa: PT017
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_what_is_quoted_of_a_config_is_short():
