@@ -1,6 +1,7 @@
 """Let a project grow for an hour on a bad day, and measure whether anything grows faster than the project does.
 
-python -m tools.soak [--minutes 60] [--tasks 2000] [--annotated 500] [--clients 20] [--seed 5] [--folder FOLDER]
+python -m tools.soak [--minutes 60] [--tasks 2000] [--annotated 500] [--clients 20] [--seed 5]
+                     [--backbone FILE] [--folder FOLDER]
 
 Users of a stand-in for Label Studio import tasks, annotate, annotate again and request predictions, all along the run.
 Meanwhile the worker is killed, Label Studio is away, and the clock jumps by an hour or two (SKIP_COMPILER=1: it does not).
@@ -253,6 +254,7 @@ class Soak:
         self._clock = None if os.environ.get("SKIP_COMPILER") == "1" else Clock(folder)
         self.settings = settings_in(
             folder,
+            args.backbone,
             label_studio_url=self._studio.url,
             label_studio_api_key=KEY,
             push_quiet_seconds=args.quiet,
@@ -482,6 +484,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=20, help="number of simultaneous users (default 20)")
     parser.add_argument("--quiet", type=float, default=2.0, help="PUSH_QUIET_SECONDS (default 2)")
     parser.add_argument("--seed", type=int, default=5, help="random seed")
+    parser.add_argument("--backbone", type=Path, metavar="FILE", help="checkpoint in place of EfficientNet-Lite0")
     parser.add_argument("--no-growth", action="store_true", help="do not judge growth: a run of seconds shows none")
     parser.add_argument("--folder", type=Path, help="folder for all files, which is kept (default: a new one, kept on failure)")
     args = parser.parse_args()

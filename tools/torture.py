@@ -1,6 +1,6 @@
 """Kill the service again and again, and check that nothing was lost, half written or forgotten.
 
-python -m tools.torture [--kills 200] [--seed 1] [--further-workers 1] [--folder FOLDER]
+python -m tools.torture [--kills 200] [--seed 1] [--further-workers 1] [--backbone FILE] [--folder FOLDER]
 
 In rounds: the service gets annotations and requests for predictions of cold videos while its processes are killed by kill -9,
 at random moments and at chosen ones: while a version or a chunk of features is written, while a prediction is pushed, while
@@ -497,13 +497,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="number of kills (default 200)")
     parser.add_argument("--seed", type=int, help="random seed of actions and moments; random by default")
     parser.add_argument("--further-workers", type=int, default=1, help="in addition to the one of framewise serve (default 1)")
+    parser.add_argument("--backbone", type=Path, metavar="FILE", help="checkpoint in place of EfficientNet-Lite0")
     parser.add_argument("--folder", type=Path, help="folder for all files, which is kept (default: a new one, kept on failure)")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
     folder = args.folder or Path(tempfile.mkdtemp(prefix="framewise-torture-"))
     print(f"seed {seed}; everything is in {folder}", flush=True)
     try:
-        torture(folder, args.kills, seed, args.further_workers)
+        torture(folder, args.kills, seed, args.further_workers, args.backbone)
     except (Violation, FramewiseError, httpx.HTTPError) as error:
         print(f"\nVIOLATED: {error}\nSee {folder}; seed {seed}", file=sys.stderr)
         return 1
@@ -512,11 +513,11 @@ def main() -> int:
     return 0
 
 
-def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
-    """Do the whole run. Raises Violation."""
+def torture(folder: Path, kills: int, seed: int, further_workers: int, checkpoint: Path | None) -> None:
+    """Do the whole run. checkpoint: the backbone, EfficientNet-Lite0 if None. Raises Violation."""
     rng = random.Random(seed)
     studio, told = LabelStudioStandIn(), Told()
-    settings = _settings(folder, studio.url)
+    settings = _settings(folder, studio.url, checkpoint)
     victims = Victims(settings, folder / "log.txt", further_workers)
     checker = Checker(settings, victims.backend.url, told, studio)
     settings.local_files_roots[0].mkdir(parents=True, exist_ok=True)
@@ -543,9 +544,10 @@ def torture(folder: Path, kills: int, seed: int, further_workers: int) -> None:
         studio.shutdown()
 
 
-def _settings(folder: Path, studio: str) -> Settings:
+def _settings(folder: Path, studio: str, checkpoint: Path | None) -> Settings:
     return settings_in(
         folder,
+        checkpoint,
         label_studio_url=studio,
         label_studio_api_key=KEY,
         predict_wait_seconds=0,

@@ -9,10 +9,11 @@ from pathlib import Path
 KILLS = 9
 
 
-def test_the_service_survives_being_killed_again_and_again(tmp_path):
+def test_the_service_survives_being_killed_again_and_again(tmp_path, tiny_checkpoint):
     repository = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": str(repository)}
     command = [sys.executable, "-m", "tools.torture", "--kills", str(KILLS), "--seed", "11", "--folder", str(tmp_path)]
+    command += ["--backbone", str(tiny_checkpoint)]
 
     done = subprocess.run(command, cwd=repository, env=env, capture_output=True, text=True, timeout=1800)
 

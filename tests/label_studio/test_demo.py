@@ -18,8 +18,10 @@ def command(label_studio_program: str, tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "framewise", "demo", "--label-studio", label_studio_program, "--folder", folder]
 
 
-def test_demo_fills_in_unseen_clips_well(command: list[str], tmp_path: Path) -> None:
-    """Takes minutes: a fresh Label Studio, twelve clips, a training and six predictions. It is what the README promises."""
+def test_demo_fills_in_unseen_clips_well(command: list[str], label_studio_data: Path, tmp_path: Path) -> None:
+    """Twelve clips, a training and six predictions. It is what the README promises. Label Studio has its database: as fresh as
+    the demo makes one, but once for all tests."""
+    shutil.copytree(label_studio_data, tmp_path / "demo" / "label-studio")
     done = subprocess.run([*command, "--exit"], capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert done.stdout.count("predicted  ") == 2 * 6
