@@ -3,6 +3,7 @@
 import argparse
 
 from framewise.commands.flags import Commands, add_settings, working_settings
+from framewise.core.collector import without_collector
 
 
 def add_parser(commands: Commands) -> None:
@@ -13,6 +14,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from framewise.worker import work
+    with without_collector():
+        from framewise.worker import work
 
     work(working_settings(args))

@@ -1,9 +1,9 @@
 """gunicorn's configuration: what flags cannot say. ``framewise serve`` gives the rest."""
 
-import gc
 import importlib
 from typing import Any
 
+from framewise.core.collector import without_collector
 from framewise.server.gunicorn_worker import CONNECTIONS, PatientWorker
 
 worker_class = PatientWorker
@@ -13,9 +13,7 @@ threads = CONNECTIONS
 def on_starting(_server: Any) -> None:
     """Import the application's modules before the web processes are forked, so that they share this memory.
 
-    Imported only: the application itself, with its database, is made in each web process. ``gc.freeze`` keeps their
-    collectors from writing to shared pages, which would copy them.
+    Imported only: the application itself, with its database, is made in each web process.
     """
-    importlib.import_module("framewise.server.app")
-    gc.collect()
-    gc.freeze()
+    with without_collector():
+        importlib.import_module("framewise.server.app")
