@@ -29,7 +29,7 @@ from tests.videos import write_timed
 FILE_RATES = ("15", "24000/1001", "25", "30000/1001", "30", "50", "60000/1001")
 CONFIG_RATES = ("24", "25", "29.97", "30")
 CLIP_SECONDS = 121
-SIZE = (160, 120)
+SIZE, SMALL_SIZE = (160, 120), (96, 72)  # the small one where there are many thousand pictures
 CONFIG = """<View>
   <TimelineLabels name="timeline" toName="video"><Label value="Walk"/></TimelineLabels>
   <Video name="video" value="$video" {attribute}/>
@@ -91,7 +91,7 @@ def clips(folder: Path) -> dict[str, Clip]:
     """A clip of two minutes for each file rate."""
     paths = {rate: folder / f"{rate.replace('/', '-')}.mp4" for rate in FILE_RATES}
     for rate, path in paths.items():
-        make_index_clip(path, int(CLIP_SECONDS * Fraction(rate)), Fraction(rate), SIZE)
+        make_index_clip(path, int(CLIP_SECONDS * Fraction(rate)), Fraction(rate), SMALL_SIZE)
     return {rate: read_clip(path) for rate, path in paths.items()}
 
 
