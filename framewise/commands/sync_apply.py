@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from framewise.commands.flags import DEFAULT, Commands, check_there
 from framewise.core.tables import table_lines
-from framewise.sync.apply.timeline import MODES
+from framewise.sync.apply import MODES
 
 if TYPE_CHECKING:
     from framewise.sync.apply.applying import Applied

@@ -229,3 +229,14 @@ def test_what_only_starts_processes_loads_no_torch() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_the_parser_of_all_commands_loads_next_to_nothing() -> None:
+    """It is made for each call, each help and each completion in a shell."""
+    slow = "'numpy', 'torch', 'httpx', 'av', 'scipy', 'pandas', 'matplotlib'"
+    code = "from framewise.commands.cli import framewise_parser; import sys; framewise_parser(); "
+    code += f"print(sorted({{{slow}}} & set(sys.modules)))"
+
+    run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+
+    assert run.stdout.strip() == "[]", run.stderr

@@ -15,7 +15,8 @@ from framewise.core.errors import ConfigError, FramewiseError, MediaError, Reque
 from framewise.core.series_time import SeriesTimes
 from framewise.core.timeline import FrameAxis, SampleAxis, TimeSpan
 from framewise.labeling_config import ControlSettings, LabelSettings
-from framewise.sync.labels.carrying import ANNOTATIONS, PREDICTIONS, CarriedLabels, carry_labels
+from framewise.sync.labels import ANNOTATIONS, PREDICTIONS
+from framewise.sync.labels.carrying import CarriedLabels, carry_labels
 from framewise.sync.labels.regions import LabelTrack, carry
 from framewise.sync.manifest import Manifest, Recording
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewise.core.errors import RequestError
-from framewise.sync.apply.timeline import MODES, Span, head_of, interval, plan, samples_of
+from framewise.sync.apply import MODES
+from framewise.sync.apply.timeline import Span, head_of, interval, plan, samples_of
 from framewise.sync.manifest import on_other_clock
 
 RATES = st.sampled_from([Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60), Fraction(120)])

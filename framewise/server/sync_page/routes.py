@@ -16,7 +16,7 @@ from framewise.server.sync_page import jobs
 from framewise.server.sync_page.sessions import PICTURES, SUFFIXES, SYNCED, Session, Sessions, Stored
 from framewise.server.sync_page.work import ALL, output_names
 from framewise.settings import Settings
-from framewise.sync.apply.timeline import MODES
+from framewise.sync.apply import MODES
 from framewise.sync.manifest import METHODS, Manifest, to_json
 
 FORM_BYTES = 1 << 20

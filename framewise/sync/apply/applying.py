@@ -22,7 +22,8 @@ from framewise.core.progress import Progress, ShareProgress, named, part_of, sil
 from framewise.core.storage import folder_written_atomically, full_disk_explained, write_readable_json, written_atomically
 from framewise.media.video import may_say_orientation_itself, shown_orientation
 from framewise.sync import ffmpeg
-from framewise.sync.apply.timeline import MODES, Head, Plan, Span, plan, samples_of
+from framewise.sync.apply import MODES
+from framewise.sync.apply.timeline import Head, Plan, Span, plan, samples_of
 from framewise.sync.manifest import Manifest, Recording, unique_names, write
 from framewise.sync.sources import RecordedFile, probe, read_source
 

@@ -12,7 +12,6 @@ from fractions import Fraction
 from framewise.core.errors import RequestError
 from framewise.core.frame_grid import js_round
 
-MODES = ("union", "intersection", "reference")
 # A length of whole frames must not gain a frame by the rounding of float64.
 SLACK_FRAMES = 1e-6
 

@@ -24,10 +24,10 @@ from framewise.core.series_time import SeriesTimes
 from framewise.core.task_fields import attribute_value
 from framewise.core.timeline import Axis, FrameAxis, SampleAxis, SecondsAxis
 from framewise.labeling_config import ControlSettings, attributes_of, parse_xml, read_interval_controls
+from framewise.sync.labels import ANNOTATIONS, PREDICTIONS
 from framewise.sync.labels.regions import LabelTrack, carried_id, carry
 from framewise.sync.manifest import Manifest, Recording
 
-ANNOTATIONS, PREDICTIONS = "annotations", "predictions"
 # Label Studio prefixes the names of uploads with eight characters: /data/upload/3/1a2b3c4d-clip.mp4
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")
 
