@@ -190,7 +190,7 @@ def test_a_worker_killed_in_the_longer_training_leaves_the_first_version_and_the
     start_service, project, make_film
 ):
     # So long that the longer training takes seconds.
-    service, films = start_service(), [make_film(frames=1500) for _ in range(5)]
+    service, films = start_service(), [make_film(frames=300) for _ in range(5)]
     for task, shown in films:
         service.send(project.annotation_event(task, regions_of(shown)))
     wait_for_first_version(service, project, 5)

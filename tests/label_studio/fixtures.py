@@ -98,14 +98,27 @@ def backend(base_settings: Settings) -> Iterator[BackendServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def quick_settings(base_settings: Settings, tiny_checkpoint: Path) -> Settings:
+    """The same with a small network of random weights: for tests that ask when predictions come, and not how good they are."""
+    return replace(base_settings, model_root=tiny_checkpoint.parent, model_path=tiny_checkpoint.name)
+
+
+def in_folder(settings: Settings, folder: Path) -> Settings:
+    """The same with data and models of its own, its backbone among them; on a port of its own."""
+    models = folder / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    shutil.copy(settings.model_root / settings.model_path, models)
+    return replace(settings, port=free_port(), model_root=models, data_dir=folder / "data")
+
+
 @pytest.fixture
-def other_backend(base_settings: Settings, tmp_path: Path) -> Iterator[Callable[..., BackendServer]]:
+def other_backend(quick_settings: Settings, tmp_path: Path) -> Iterator[Callable[..., BackendServer]]:
     """Starts a backend of its own with some settings changed."""
     started: list[BackendServer] = []
 
     def start(**changes: Any) -> BackendServer:
-        folders = {"model_root": tmp_path / "models", "data_dir": tmp_path / "data"}
-        settings = replace(base_settings, port=free_port(), **{**folders, **changes})
+        settings = replace(in_folder(quick_settings, tmp_path), **changes)
         server = BackendServer(settings, tmp_path / "framewise.log")
         started.append(server)
         server.start()

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from framewise.demo.backend_server import BackendServer, free_port
+from framewise.demo.backend_server import BackendServer
 from framewise.demo.clips import ClipTruth
 from framewise.demo.label_studio_server import LabelStudioServer
 from framewise.demo.run import true_regions
 from framewise.settings import Settings
 from tests.label_studio.api import AnnotatorApi
-from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
+from tests.label_studio.fixtures import LABEL_CONFIG, in_folder, project_key, wait_for_version, wait_until
 from tests.process_tree import worker_pids
 
 QUIET_SECONDS = 0.5
@@ -41,12 +41,11 @@ def start(other_backend: Start, clips: list[ClipTruth]) -> Start:
 
 @pytest.fixture(scope="module")
 def backend(
-    base_settings: Settings, clips: list[ClipTruth], tmp_path_factory: pytest.TempPathFactory
+    quick_settings: Settings, clips: list[ClipTruth], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BackendServer]:
     """One for the tests that need no settings of their own; each has a project of its own, and ends when nothing is to do."""
     folder = tmp_path_factory.mktemp("arriving")
-    folders = {"model_root": folder / "models", "data_dir": folder / "data"}
-    settings = replace(base_settings, port=free_port(), **folders, **settings_for(clips))
+    settings = replace(in_folder(quick_settings, folder), **settings_for(clips))
     with BackendServer(settings, folder / "framewise.log") as server:
         yield server
 
