@@ -17,6 +17,7 @@ from framewise.store.media_facts import MediaFacts
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import Registry
+from framewise.store.suggestions import Suggestions
 
 
 class Assembly:
@@ -45,7 +46,16 @@ class Assembly:
         self.made = LastPredictions(database)
         self.facts = MediaFacts(database)
         self.backend = Backend(
-            self.parts, self.annotations, self.known, self.facts, pushed, self.made, self.jobs, self.label_studio, waiting_slots
+            self.parts,
+            self.annotations,
+            self.known,
+            self.facts,
+            pushed,
+            self.made,
+            Suggestions(database),
+            self.jobs,
+            self.label_studio,
+            waiting_slots,
         )
 
 

@@ -15,6 +15,7 @@ from framewise.backend.predictions import Predictions
 from framewise.backend.projects import Projects, model_version
 from framewise.backend.pushing import Pushing
 from framewise.backend.refreshing import Refresh
+from framewise.backend.suggesting import Suggesting
 from framewise.backend.training import Trainings
 from framewise.backend.versions import Versions
 from framewise.backend.videos import Videos
@@ -31,6 +32,7 @@ from framewise.store.media_facts import MediaFacts
 from framewise.store.projects import KnownProjects
 from framewise.store.pushed import PushedPredictions
 from framewise.store.registry import forget_project
+from framewise.store.suggestions import Suggestions
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +51,7 @@ class Backend:
         facts: MediaFacts,
         pushed: PushedPredictions,
         made: LastPredictions,
+        suggestions: Suggestions,
         jobs: Jobs,
         label_studio: LabelStudioClient,
         waiting_slots: int = 1,
@@ -60,10 +63,11 @@ class Backend:
         self._projects = Projects(parts, annotations, jobs.states)
         self._videos = Videos(annotations, facts, jobs, self._projects)
         self._predictions = Predictions(annotations, made, jobs, self._videos, waiting_slots)
+        self._suggesting = Suggesting(self._predictions, suggestions)
         self._importing = Importing(annotations, jobs, self._projects, label_studio)
         free_disk = FreeDisk(parts.settings.cache_dir, parts.settings.min_free_disk_bytes)
         self._warming = Warming(annotations, jobs, self._projects, self._videos, free_disk)
-        self._events = Events(annotations, jobs, self._projects, self._importing)
+        self._events = Events(annotations, suggestions, jobs, self._projects, self._importing)
         self._versions = Versions(parts, annotations, known, self._projects, self.version_changed)
         self._trainings = Trainings(parts.registry, annotations, jobs, self._projects, self._videos)
         self._pushing = Pushing(parts.settings, annotations, pushed, made, jobs, self._projects, self._videos, label_studio)
@@ -97,8 +101,7 @@ class Backend:
 
         project: a key; a number, for the newest project with that number; or None, for tasks of no project.
         """
-        key = project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
-        deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
+        key, deadline = self._key(project), time.monotonic() + self._parts.settings.predict_wait_seconds
 
         def answer() -> list[Any]:
             learners = self._projects.learners(key, label_config)
@@ -106,6 +109,22 @@ class Backend:
             return self._predictions.answer(key, learners, tasks, deadline)
 
         return _with_one_version(answer)
+
+    def suggest(
+        self, project: str | int | None, label_config: str, task: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return suggestions for a task that somebody is annotating: see ``Suggesting.answer``. Raises FramewiseError."""
+        key, deadline = self._key(project), time.monotonic() + self._parts.settings.predict_wait_seconds
+
+        def answer() -> dict[str, Any]:
+            learners = self._projects.learners(key, label_config)
+            self._put_project(key, label_config)
+            return self._suggesting.answer(key, learners, task, context, deadline)
+
+        return _with_one_version(answer)
+
+    def _key(self, project: str | int | None) -> str:
+        return project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
 
     def _put_project(self, project: str, label_config: str, title: str = "", hostname: str = "") -> None:
         before = self._annotations.put_project(project, project_id(project), label_config, title, hostname)

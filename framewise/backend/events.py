@@ -9,13 +9,17 @@ from framewise.backend.projects import Projects
 from framewise.core.errors import RequestError
 from framewise.jobs import Jobs
 from framewise.store.annotations import Annotations, sortable_time
+from framewise.store.suggestions import Suggestions
 
 
 class Events:
     """Records events."""
 
-    def __init__(self, annotations: Annotations, jobs: Jobs, projects: Projects, importing: Importing):
+    def __init__(
+        self, annotations: Annotations, suggestions: Suggestions, jobs: Jobs, projects: Projects, importing: Importing
+    ):
         self._annotations = annotations
+        self._suggestions = suggestions
         self._jobs = jobs
         self._projects = projects
         self._importing = importing
@@ -86,6 +90,7 @@ class Events:
         changed = False
         for annotation, task in _pairs(event):
             self._annotations.put_tasks(project, [task])
+            self._suggestions.forget_task(project, task["id"])
             changed |= self._annotations.put_annotation(project, annotation, task["id"], label_set)
         return changed
 

@@ -82,6 +82,18 @@ class Predictions:
         self._tell(project, asked)
         return [one.answer for one in asked]
 
+    def media_of(self, project: str, learner: Learner, task: Mapping[str, Any], deadline: float) -> list[Medium]:
+        """A task's media with their features, which are awaited up to the deadline. Empty if they are still missing; a failure
+        is logged and shown."""
+        asked = TaskRequest(task)
+        self._look_up(project, [learner], asked)
+        if asked.jobs and not asked.failed:
+            self._wait([asked], deadline)
+            if not self._collect(project, asked):
+                return []
+        self._tell(project, [asked])
+        return [] if asked.failed else asked.ready.get(learner, [])
+
     def _look_up(self, project: str, learners: Sequence[Learner], asked: TaskRequest) -> None:
         """Look up a task's cached features; queue jobs for the rest."""
         with self._isolated(asked):

@@ -19,6 +19,7 @@ from framewise.controls.examples import Medium, Profiles
 from framewise.core.converter import Segment, scores_to_segments
 from framewise.core.errors import RequestError
 from framewise.core.intervals import Intervals
+from framewise.core.known import Mask
 from framewise.labeling_config import ControlSettings
 from framewise.learning.joint import JointRows
 from framewise.learning.tracks import Rows
@@ -102,9 +103,21 @@ class Learner(ABC):
         """True if the trained version cannot be used any more, and a new training is needed."""
         return False
 
-    @abstractmethod
     def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
         """Predict a task. Raises MediaError, RequestError, ModelError."""
+        grid = self.on_grid(media, task_data, self.profiles)
+        return self.predicted(media, task_data, grid, *self.scores(grid))
+
+    @abstractmethod
+    def scores(self, grid: OnGrid) -> tuple[list[str], npt.NDArray[Any]]:
+        """Labels that are predicted, and their scores (T, L) in [0, 1]. Raises ModelError."""
+
+    def draft_scores(self, grid: OnGrid, on: Mask, known: Mask) -> npt.NDArray[Any] | None:
+        """Scores (T,) of a label, learned from what is drawn in this recording alone; None if this model cannot.
+
+        on, known: rows in which it is on, and in which it is known to be on or off, (T,) each.
+        """
+        return None
 
     def prediction_key(self) -> str:
         """Key of everything besides the trained weights that affects predictions."""
@@ -176,9 +189,8 @@ class SimpleMode(Learner):
     def version(self) -> str:
         return f"simple-{self._classes.backbone().content[:8]}-{self.prediction_key()}"
 
-    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
-        grid = self.on_grid(media, task_data, {})
-        return self.predicted(media, task_data, grid, *self._classes.class_scores(grid.rows))
+    def scores(self, grid: OnGrid) -> tuple[list[str], npt.NDArray[Any]]:
+        return self._classes.class_scores(grid.rows)
 
 
 def sources_of(learners: Iterable[Learner], task_data: Mapping[str, Any]) -> list[Source]:

@@ -15,16 +15,18 @@ import numpy.typing as npt
 
 from framewise.controls.control import AnyControl
 from framewise.controls.examples import Example, Medium, Profiles, completed, example_of, notes_on, profiles_of
-from framewise.controls.learner import Learner, OnGrid, Predicted, SimpleMode
+from framewise.controls.learner import Learner, OnGrid, SimpleMode
 from framewise.controls.lstm import learn_lstm, other_features
 from framewise.core.converter import Segment
 from framewise.core.errors import ModelError, NothingMarked, VersionGone
+from framewise.core.known import Mask
 from framewise.core.left_out import left_out
 from framewise.core.progress import Progress
 from framewise.core.regions import TimelineRegion
 from framewise.labeling_config import sync_groups
 from framewise.learning.auto import AutoClassifier, learn_quickly, learn_thoroughly
 from framewise.learning.comparison import compare
+from framewise.learning.draft import learn_draft
 from framewise.learning.held_out import HeldOut, HeldOutVideo, write_held_out
 from framewise.learning.models import Model, check_model, load_cached_model, scores_of
 from framewise.learning.tracks import LabelledVideo
@@ -123,14 +125,16 @@ class TrainedModel(Learner):
             self._parts.registry.set_aside(self.project, self.name, self.folder, str(error))
             raise VersionGone(f"version {self.folder.name} cannot be read: {error}") from None
 
-    def task_prediction(self, media: Sequence[Medium], task_data: Mapping[str, Any]) -> Predicted:
-        grid = self.on_grid(media, task_data, self.profiles)
+    def scores(self, grid: OnGrid) -> tuple[list[str], npt.NDArray[Any]]:
         columns = self._model.get_label_map()
         known = [label for label in self.settings.label_names if label in columns]
         scores = scores_of(self._model, grid.rows)[:, [columns[label] for label in known]]
         if not np.isfinite(scores).all():
             raise ModelError(f"version {self.version()} gives scores that are not numbers; roll back, or start a training")
-        return self.predicted(media, task_data, grid, known, scores)
+        return known, scores
+
+    def draft_scores(self, grid: OnGrid, on: Mask, known: Mask) -> npt.NDArray[Any] | None:
+        return learn_draft(grid.rows, on, known) if self.can_refine and on.any() else None
 
     def _segments(self, scores: npt.NDArray[Any], labels: Sequence[str], threshold: float) -> list[Segment]:
         segments, model = super()._segments(scores, labels, threshold), self._model

@@ -194,6 +194,13 @@ PARAMETERS = (
         "task data field, such as $person; recordings with the same value are held out together when versions are measured",
         words=("person",),
     ),
+    Parameter(
+        "model_suggestions",
+        True,
+        _boolean,
+        "suggest further intervals while somebody annotates with Auto-Annotation switched on; if false, never",
+        words=("suggest", "suggestion", "interactive", "smart"),
+    ),
     Parameter("model_skip", False, _boolean, "ignore this control", words=("ignore", "disable", "disabled")),
 )
 

@@ -44,7 +44,10 @@ def protocol_blueprint(assembly: Assembly) -> Blueprint:
         tasks = body.get("tasks")
         if not isinstance(tasks, list):
             raise RequestError(f"/predict: expected a list of tasks in 'tasks', found {type(tasks).__name__}")
-        return jsonify({"results": backend.predict(_asked_project(body), _text(body, "label_config"), tasks)})
+        project, config, context = _asked_project(body), _text(body, "label_config"), _context(body)
+        if context is None:
+            return jsonify({"results": backend.predict(project, config, tasks)})
+        return jsonify({"results": [backend.suggest(project, config, task, context) for task in tasks[:1]]})
 
     @protocol.post("/webhook")
     def webhook() -> Response:
@@ -90,6 +93,13 @@ def _asked_project(body: Mapping[str, Any]) -> str | int | None:
     """Project of a prediction request: its key; its number in Label Studio; or none, for a single task."""
     value = body.get("project")
     return value if is_id(value) or value is None else _text(body, "project")
+
+
+def _context(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Context of an interactive request, about one task: regions that an annotator draws at the moment; None in other ones."""
+    params = body.get("params")
+    context = params.get("context") if isinstance(params, Mapping) else None
+    return context if isinstance(context, Mapping) and context else None
 
 
 def _project(value: Any) -> str:

@@ -89,6 +89,11 @@ MIGRATIONS = (
         project TEXT NOT NULL, task INTEGER NOT NULL, medium TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL,
         PRIMARY KEY (project, task, medium));
     """,
+    """
+    CREATE TABLE suggestions (
+        project TEXT NOT NULL, task INTEGER NOT NULL, control TEXT NOT NULL, label TEXT NOT NULL, sent TEXT NOT NULL,
+        deleted TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (project, task, control, label));
+    """,
 )
 DATABASE_NAME = "framewise.sqlite"
 BUSY_TIMEOUT_SECONDS = 30.0
