@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from framewise.core.errors import BackboneError, SettingsError, StorageDamaged
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
+from framewise.features.kinds.lite0 import LITE0
 from framewise.jobs import Jobs
 from framewise.settings import OFFICIAL_DEFAULT_BACKBONE, Settings
 from framewise.store.database import DATABASE_NAME, Database

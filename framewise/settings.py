@@ -145,7 +145,7 @@ class Settings:
     label_studio_public_url: str | None = _setting(
         None, _http_url, "address at which people reach Label Studio, for links on the pages; LABEL_STUDIO_URL if empty"
     )
-    model_root: Path = _setting(Path("models"), Path, "folder of backbones (*.pt) and trained versions")
+    model_root: Path = _setting(Path("models"), Path, "folder of backbones and trained versions")
     cache_dir: Path = _setting(Path("cache_dir"), Path, "folder of cached features; safe to delete")
     cache_max_bytes: int = _setting(
         50_000_000_000,
@@ -169,7 +169,8 @@ class Settings:
     model_path: str = _setting(
         OFFICIAL_DEFAULT_BACKBONE,
         str,
-        "backbone if the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, or efficientnet-lite0",
+        "backbone if the labeling config names none: a file in MODEL_ROOT, an official Ultralytics name, timm/NAME, or "
+        "efficientnet-lite0",
     )
     model_score_threshold: float = _setting(0.5, _number(0, 1), "score threshold if the labeling config sets none")
     allow_custom_model_path: bool = _setting(True, parse_bool, "allow labeling configs to choose a backbone")

@@ -35,6 +35,6 @@ def _store_class_names(settings: Settings) -> None:
     Label Studio waits only 3 s."""
     backbones = Backbones(settings.model_root, settings.data_dir)
     try:
-        backbones.head(backbones.find(settings.model_path))
+        backbones.class_names(backbones.find(settings.model_path))
     except Exception as error:  # a bad checkpoint, a full disk: the worker continues, and /setup reads them itself
         logger.warning("cannot store the class names of the default backbone: %s", error)

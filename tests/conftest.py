@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framewise.core.progress import silent
-from framewise.features.backbone import prepare_ultralytics
+from framewise.features.kinds.ultralytics import prepare_ultralytics
 
 # Where it is set, each of the hundreds of processes that tests start would compile the package for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

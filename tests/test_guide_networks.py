@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from framewise.core.errors import BackboneError
-from framewise.features.backbone import Backbones, import_torchvision
+from framewise.features.backbone import Backbones
 from framewise.features.extraction import Extractor
+from framewise.features.kinds.kind import import_torchvision
 from framewise.media.library import MediaFile
 from framewise.settings import Settings
 from tests.videos import colour_pictures, pictures_of, write_video

@@ -18,9 +18,10 @@ import av
 import numpy as np
 
 from framewise.core.progress import silent
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.kinds.lite0 import LITE0
 from framewise.media.library import MediaFile
 
 SIZE, RATE, LOOP_PICTURES = (1920, 1080), 30, 300

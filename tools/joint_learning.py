@@ -26,10 +26,11 @@ from tqdm import tqdm
 from framewise.core.metrics import f1_of_counts, mean_frame_f1, segment_counts
 from framewise.core.progress import silent
 from framewise.core.tables import table_lines
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
+from framewise.features.kinds.lite0 import LITE0
 from framewise.features.sensors import SeriesReader
 from framewise.features.sound import SoundReader
 from framewise.labeling_config import SeriesSettings

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from framewise.demo.backend_server import free_port
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.settings import Settings
 
 

@@ -24,7 +24,7 @@ from framewise.core.intervals import Intervals
 from framewise.core.metrics import runs
 from framewise.core.regions import write_region
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.learning.held_out import HeldOutVideo, write_held_out
 from framewise.learning.quality import measure
 from framewise.media.video import VideoInfo

@@ -29,8 +29,8 @@ from framewise.core.progress import silent
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import LITE0
 from framewise.features.extraction import VideoFeatures
+from framewise.features.kinds.lite0 import LITE0
 from framewise.learning.threads import one_processor_a_thread
 from framewise.settings import Settings
 from tests.index_clips import make_index_clip

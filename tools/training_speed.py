@@ -26,8 +26,9 @@ from framewise.core.regions import read_regions
 from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.run import LABEL_CONFIG, true_regions
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
+from framewise.features.kinds.lite0 import LITE0
 from framewise.labeling_config import read_labeling_config
 from framewise.learning.networks import MultiLabelLSTM
 from framewise.settings import Settings

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from framewise.demo.clips import ClipTruth, render_clips
-from framewise.features.backbone import prepare_ultralytics
+from framewise.features.kinds.ultralytics import prepare_ultralytics
 from tests.integration.service import REPOSITORY, Service
 from tests.messages import Project, labeling_config, region, task_of
 

@@ -82,11 +82,12 @@ def _of_object(yolo: Any) -> _Network:
             f"with task {task!r}"
         )
     image_size = checked_image_size(yolo.overrides.get("imgsz"))
-    backbone = Backbone(cut_yolo(copy.deepcopy(network).cpu().float().eval(), dict(yolo.names), image_size))
+    cut = cut_yolo(copy.deepcopy(network).cpu().float().eval(), dict(yolo.names), image_size)
+    backbone = Backbone(cut)
 
     def probabilities(features: Rows) -> Rows:
         with torch.inference_mode():
-            found: Rows = torch.softmax(backbone.cut.linear(torch.tensor(features)), dim=1).numpy()
+            found: Rows = torch.softmax(cut.linear(torch.tensor(features)), dim=1).numpy()
         return found
 
     return _Network(_content(network, image_size), lambda: backbone, probabilities)

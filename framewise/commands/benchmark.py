@@ -24,12 +24,13 @@ from tqdm import tqdm
 from framewise.core.progress import silent
 from framewise.core.storage import write_readable_json
 from framewise.core.tables import table_lines
-from framewise.features.backbone import Backbone, Backbones, import_torchvision, prepare_ultralytics
+from framewise.features.backbone import Backbone, Backbones
 from framewise.features.cache import FeatureCache
-from framewise.features.engines import Compute, has_bfloat16, has_openvino, threads_of_their_own
+from framewise.features.engines import Compute, CutNetwork, has_bfloat16, has_openvino, threads_of_their_own
 from framewise.features.extraction import Extractor
+from framewise.features.kinds.kind import import_torchvision
+from framewise.features.kinds.ultralytics import prepare_ultralytics
 from framewise.features.passes import in_order
-from framewise.features.preprocessing import preprocessor
 from framewise.media.library import MediaFile
 from framewise.media.video import decode
 from framewise.settings import Settings
@@ -142,7 +143,7 @@ def ceilings(parts: BenchParts) -> Iterator[Side]:
 
 def _preparation(parts: BenchParts, profile: str) -> Run:
     workers = parts.compute("auto", "auto").workers
-    prepare = preprocessor(profile, "center", parts.backbone.cut.image_size)
+    prepare = parts.backbone.preprocessor(profile, "center")
 
     def run() -> int:
         with ThreadPoolExecutor(workers) as pool:
@@ -175,8 +176,9 @@ def usual_way(parts: BenchParts) -> Run:
     from framewise.features.yolo import YoloFeatures, whole_yolo
 
     yolo = YOLO("yolov8n-cls.yaml", task="classify")
-    if isinstance(parts.backbone.cut.module, YoloFeatures):
-        yolo.model = whole_yolo(parts.backbone.cut)
+    cut = parts.backbone.cut
+    if isinstance(cut, CutNetwork) and isinstance(cut.module, YoloFeatures):
+        yolo.model = whole_yolo(cut)
     features: list[npt.NDArray[Any]] = []
 
     def keep(module: Any, args: Any, output: Any) -> None:

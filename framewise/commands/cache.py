@@ -80,12 +80,11 @@ def _size(text: str) -> int:
 
 def _backbone_names(settings: Settings) -> dict[str, str]:
     """Content of weights -> name, for each backbone present and for features without a backbone."""
-    from framewise.features.backbone import LITE0, Backbones
+    from framewise.features.backbone import Backbones
     from framewise.features.cache import NO_BACKBONES
 
     backbones = Backbones(settings.model_root, settings.data_dir)
-    found = [LITE0, *(path.name for path in settings.model_root.glob("[!.]*.pt"))]
-    return {**{name: name for name in NO_BACKBONES}, **{backbones.find(name).content: name for name in found}}
+    return {**{name: name for name in NO_BACKBONES}, **{backbones.find(name).content: name for name in backbones.at_hand()}}
 
 
 def _stock(settings: Settings, housekeeper: "Housekeeper", names: Mapping[str, str]) -> dict[str, Any]:

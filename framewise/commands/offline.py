@@ -85,19 +85,12 @@ def evaluate(
     """
     label_config = read_text(config)
     backend = Assembly(settings).backend
-    learners = _trainable(backend.learners(NO_PROJECT, label_config))
-    if unmeasured := [learner.name for learner in learners if not learner.can_refine]:
-        raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
-    exported = annotated_tasks(export)
-    check_belonging(export, exported, _controls(learners))
-    tasks = learned_from(label_config, exported)
-    if not tasks:
-        raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
+    learners, tasks = measurable(backend, label_config, export)
     measured: dict[str, Quality | None] = {}
     for learner in learners:
         name, settings_of = learner.name, learner.settings
         with progress_bar(f"{name}: reading videos") as progress:
-            examples = _examples(backend, learner, tasks, progress)
+            examples = list(examples_of(backend, learner, tasks, progress).values())
         with progress_bar(f"{name}: learning") as progress:
             videos = [example.video for example in completed(settings_of, examples)]
             learned = learn_thoroughly(videos, settings_of.label_names, progress)
@@ -114,6 +107,19 @@ def evaluate(
     if picture and told:
         draw_reliability(told, picture)
     return 0 if told else 1
+
+
+def measurable(backend: Backend, label_config: str, export: Path) -> tuple[list[TrainedModel], list[AnnotatedTask]]:
+    """Learners of a labeling config, and the tasks of an export from which they learn. Raises ConfigError, RequestError."""
+    learners = _trainable(backend.learners(NO_PROJECT, label_config))
+    if unmeasured := [learner.name for learner in learners if not learner.can_refine]:
+        raise ConfigError(f'{brief(unmeasured)}: {LSTM}; leave it out, or set model_classifier_type="auto"')
+    exported = annotated_tasks(export)
+    check_belonging(export, exported, _controls(learners))
+    tasks = learned_from(label_config, exported)
+    if not tasks:
+        raise RequestError(f"{export}: none of its tasks has an annotation that counts; skipped ones do not")
+    return learners, list(tasks)
 
 
 def predict(
@@ -176,18 +182,20 @@ def _untrained(learner: Learner, key: str, named: bool) -> str:
 # Videos.
 
 
-def _examples(backend: Backend, learner: TrainedModel, tasks: Sequence[AnnotatedTask], progress: Progress) -> list[Example]:
-    """Examples of all usable tasks; the others are named. Raises RequestError if there is none."""
-    examples = []
+def examples_of(
+    backend: Backend, learner: TrainedModel, tasks: Sequence[AnnotatedTask], progress: Progress
+) -> dict[int, Example]:
+    """Examples of all usable tasks, by their places among the tasks; the others are named. Raises RequestError if there is
+    none."""
+    examples = {}
     for done, task in enumerate(tasks):
         with _isolated({"id": task.task}, done):
             media = []
             for source in learner.sources(task.data):
                 content, features = backend.features_now(source, task.task, part_of(progress, done, len(tasks)))
                 media.append(Medium(source.control, features, content))
-            example = learner.task_example(media, task.data, task.result, task.labels, task.frame_rates)
-            examples.append(example)
-            for note in example.notes:
+            examples[done] = learner.task_example(media, task.data, task.result, task.labels, task.frame_rates)
+            for note in examples[done].notes:
                 say(f"task {task.task}: {note}")
     if not examples:
         raise RequestError("no annotated task can be used")

@@ -21,7 +21,7 @@ from framewise.demo.backend_server import BackendServer, free_port
 from framewise.demo.clips import ClipTruth, render_clips
 from framewise.demo.label_studio_server import LabelStudioApi, LabelStudioServer
 from framewise.demo.report import PredictedClip, draw_timelines, print_timelines
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.settings import Settings
 
 LABEL_CONFIG = """<View>

@@ -7,6 +7,7 @@ times as long as they work.
 
 import copy
 import importlib.util
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,43 +19,70 @@ from typing import Any, Protocol
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 
 from framewise.core.errors import SettingsError
+from framewise.features.engine import CPU_BATCH, Colour, Engine, Features, Pictures
+from framewise.features.preprocessing import Resizing
+
+logger = logging.getLogger(__name__)
 
 CUDA_BATCH = 64
-CPU_BATCH = 8  # larger batches exceed the processor's cache
 MAX_WORKERS = 8
 
-Pictures = npt.NDArray[np.uint8]
-Features = npt.NDArray[np.float32]
 
+class FeatureNetwork(Protocol):
+    """A network that computes features, and its classes if it has any.
 
-class Engine(Protocol):
-    """Calls may overlap. ``batch``: best number of pictures per call."""
+    names:      number of each class -> its name; empty if the features are all that there is
+    image_size: side of its square pictures
+    resizing:   as in the network's own evaluation
+    """
 
-    batch: int
+    @property
+    def names(self) -> dict[int, str]: ...
 
-    def __call__(self, pictures: Pictures) -> Features: ...
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def resizing(self) -> Resizing: ...
+
+    def engine(self, compute: "Compute") -> Engine:
+        """Engine that computes the features. Raises SettingsError."""
+
+    def last_layer(self) -> tuple[Features, Features]:
+        """Weight (K, D) and bias (K,) of the layer from features to logits of the classes."""
 
 
 @dataclass(frozen=True)
 class CutNetwork:
-    """A classification network without its last linear layer.
+    """A network in PyTorch without its last linear layer.
 
     module:      pictures (B, 3, S, S) to features (B, D), in eval mode; its ``fuse`` folds batch norms into convolutions
-    linear:      last layer, features to logits (B, K)
+    linear:      last layer, features to logits (B, K); None if it has no classes
     names:       number of each class -> its name
     image_size:  S
-    mean, scale: a colour v of 0 to 255 enters the module as (v - mean) / scale
+    mean, scale: a colour v of 0 to 255 enters the module as (v - mean) / scale, with one number for each of red, green and
+                 blue, or one for all
     """
 
     module: Any
     linear: Any
     names: dict[int, str]
     image_size: int
-    mean: float = 0.0
-    scale: float = 255.0
+    mean: Colour = 0.0
+    scale: Colour = 255.0
+    resizing: Resizing = Resizing()
+
+    def engine(self, compute: "Compute") -> Engine:
+        """Engine that computes the features. Raises SettingsError."""
+        return compute.make(self)
+
+    def last_layer(self) -> tuple[Features, Features]:
+        """Weight (K, D) and bias (K,) of the last layer."""
+        weight: Features = self.linear.weight.detach().float().cpu().numpy()
+        bias = self.linear.bias
+        return weight, np.zeros(len(weight), np.float32) if bias is None else bias.detach().float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -71,6 +99,11 @@ class Compute:
         """Threads that prepare and compute; decoding is too slow for more."""
         return self.threads or min(joblib.cpu_count(), MAX_WORKERS)
 
+    @property
+    def is_half(self) -> bool:
+        """True if a processor computes in bfloat16."""
+        return self.precision == "bfloat16" or (self.precision == "auto" and has_bfloat16())
+
     def make(self, network: CutNetwork) -> Engine:
         """Engine for a network. Raises SettingsError for an unavailable engine."""
         import torch
@@ -81,10 +114,16 @@ class Compute:
             )
         if torch.cuda.is_available() and self.engine != "openvino":
             return _Cuda(network, in_half=self.precision != "float32")
-        in_half = self.precision == "bfloat16" or (self.precision == "auto" and has_bfloat16())
         if self.engine == "torch" or not has_openvino():
-            return _Torch(network, in_half)
-        return _OpenVino(network, in_half, self.workers)
+            return _Torch(network, self.is_half)
+        try:
+            return _converted(network, self.is_half, self.workers)
+        except Exception as error:  # of any class: the converter does not know every layer of every network
+            told = f"OpenVINO cannot convert this network: {type(error).__name__}: {str(error).strip()[:200]}"
+            if self.engine == "openvino":
+                raise SettingsError(f"EXTRACTION_ENGINE: {told}; set it to torch or auto") from None
+            logger.warning("%s; PyTorch computes it", told)
+            return _Torch(network, self.is_half)
 
 
 @contextmanager
@@ -128,7 +167,7 @@ class _Torch:
 
         self._torch = torch
         self._type = torch.bfloat16 if in_half else torch.float32
-        self._mean, self._scale = network.mean, network.scale
+        self._mean, self._scale = _for_each(network.mean), _for_each(network.scale)
         self._module = _fused(network).to(self._type, memory_format=torch.channels_last)
 
     def __call__(self, pictures: Pictures) -> Features:
@@ -149,7 +188,7 @@ class _Cuda:
 
         self._torch = torch
         self._type = torch.float16 if in_half else torch.float32
-        self._mean, self._scale = network.mean, network.scale
+        self._mean, self._scale = _for_each(network.mean, "cuda"), _for_each(network.scale, "cuda")
         self._module = _fused(network).to("cuda", self._type, memory_format=torch.channels_last)
 
     def __call__(self, pictures: Pictures) -> Features:
@@ -160,43 +199,30 @@ class _Cuda:
         return features
 
 
-class _OpenVino:
-    """OpenVINO's CPU plugin, one stream per thread."""
+def _converted(network: CutNetwork, in_half: bool, streams: int) -> Engine:
+    """The network in OpenVINO. Raises any error if it cannot be converted."""
+    import openvino as ov
+    import torch
 
-    batch = 8
+    from framewise.features.openvino_engine import OpenVinoEngine
 
-    def __init__(self, network: CutNetwork, in_half: bool, streams: int):
-        import openvino as ov
-        import torch
-        from openvino import preprocess
+    plain = _fused(network).to(memory_format=torch.contiguous_format)
+    size = network.image_size
+    some = torch.zeros(2, 3, size, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about how OpenVINO traces it
+        # OpenVINO traces a call of this module. torch.export would replace every module's call in the meantime, and
+        # learning or predicting in another thread would fail.
+        model = ov.convert_model(plain, example_input=some)
+    model.reshape([-1, 3, size, size])
+    return OpenVinoEngine(model, in_half, streams, network.mean, network.scale)
 
-        plain = _fused(network).to(memory_format=torch.contiguous_format)
-        size = network.image_size
-        some = torch.zeros(2, 3, size, size)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about how OpenVINO traces it
-            # OpenVINO traces a call of this module. torch.export would replace every module's call in the meantime, and
-            # learning or predicting in another thread would fail.
-            model = ov.convert_model(plain, example_input=some)
-        model.reshape([-1, 3, size, size])
-        steps = preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-        steps.input().model().set_layout(ov.Layout("NCHW"))
-        steps.input().preprocess().convert_element_type(ov.Type.f32).mean(network.mean).scale(network.scale)
-        how = {
-            "INFERENCE_PRECISION_HINT": "bf16" if in_half else "f32",
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams,
-        }
-        self._compiled = ov.Core().compile_model(steps.build(), "CPU", how)
-        self._local = threading.local()
 
-    def __call__(self, pictures: Pictures) -> Features:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
-        found: Features = request.infer({0: pictures})[0]
-        return found.astype(np.float32, copy=True)
+def _for_each(colour: Colour, device: str = "cpu") -> Any:
+    """One number for all colours as it is; three as a tensor for pictures (B, 3, H, W)."""
+    import torch
+
+    return torch.tensor(colour, device=device).view(1, 3, 1, 1) if isinstance(colour, tuple) else colour
 
 
 def _fused(network: CutNetwork) -> Any:

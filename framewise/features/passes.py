@@ -21,7 +21,6 @@ import numpy.typing as npt
 from framewise.features.backbone import Backbone
 from framewise.features.engines import Compute, threads_of_their_own
 from framewise.features.motion import Motion, thumbnails_of
-from framewise.features.preprocessing import preprocessor
 from framewise.features.rows import pack
 from framewise.media.video import Losses, Picture, decode, probe
 
@@ -57,7 +56,7 @@ class Pass:
         self.losses = Losses()
         self._workers = compute.workers
         self._engine = backbone.engine(compute)
-        self._prepared = preprocessor(profile, crop, backbone.cut.image_size)
+        self._prepared = backbone.preprocessor(profile, crop)
 
     def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
         """Records of all pictures after the ``known`` ones, whose times these are, in arrays of ``size``; the last may be

@@ -7,6 +7,7 @@ result becomes RGB: a fifth of the time, and equally good for learning (docs/dec
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,46 +19,65 @@ from framewise.media.video import Picture
 Image = npt.NDArray[np.uint8]
 
 PROFILES = ("fast", "exact")
+FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC, "lanczos": Interpolation.LANCZOS}
 GREY = 114  # as Ultralytics pads
 
 
-def preprocessor(profile: str, crop: str, size: int) -> Callable[[Picture], Image]:
+@dataclass(frozen=True)
+class Resizing:
+    """Resizing in a network's own evaluation.
+
+    side:   to which a picture is resized before the middle is cut out; None for the side of the input
+    filter: of FILTERS
+    square: both sides become ``side``, and proportions are lost; otherwise the shorter one does
+    """
+
+    side: int | None = None
+    filter: str = "bilinear"
+    square: bool = False
+
+
+def preprocessor(profile: str, crop: str, size: int, resizing: Resizing | None = None) -> Callable[[Picture], Image]:
     """Function that converts a picture to the network's input, RGB (size, size, 3). Thread-safe.
 
-    profile: "exact" or "fast".
-    crop:    "center" (the middle square), "squash" (the whole picture, proportions lost), "fit" (the whole picture, in grey).
+    profile:  "exact" or "fast".
+    crop:     "center" (as in the network's own evaluation, for most of them the middle square), "squash" (the whole picture,
+              proportions lost), "fit" (the whole picture, in grey).
+    resizing: of the network; its side and square count for "center" alone. None: ``Resizing()``.
     """
     if profile == "exact":
-        return _Exact(crop, size)
-    return _Fast(crop, size)
+        return _Exact(crop, size, resizing or Resizing())
+    return _Fast(crop, size, resizing or Resizing())
 
 
 class _Exact:
-    """Ultralytics' transforms, those of torchvision by Pillow. torchvision itself takes a second and a half to import."""
+    """Ultralytics' and timm's transforms, which are torchvision's, by Pillow: torchvision takes over a second to import."""
 
-    def __init__(self, crop: str, size: int):
+    def __init__(self, crop: str, size: int, resizing: Resizing):
         from PIL import Image as PillowImage
 
         self._from_array = PillowImage.fromarray
-        self._transform = _pillow_transform(crop, size)
+        self._transform = _pillow_transform(crop, size, resizing)
 
     def __call__(self, picture: Picture) -> Image:
         return np.asarray(self._transform(self._from_array(picture.rgb)))
 
 
-def _pillow_transform(crop: str, size: int) -> Callable[[Any], Any]:
+def _pillow_transform(crop: str, size: int, resizing: Resizing) -> Callable[[Any], Any]:
     from PIL import Image as PillowImage
     from PIL import ImageOps
 
+    how, side = PillowImage.Resampling[resizing.filter.upper()], resizing.side or size
+
     def center(image: Any) -> Any:
-        scaled = image.resize(shortest_side(image.size, size), PillowImage.Resampling.BILINEAR)
-        left, top = (round((side - size) / 2) for side in scaled.size)
+        scaled = image.resize((side, side) if resizing.square else shortest_side(image.size, side), how)
+        left, top = (round((length - size) / 2) for length in scaled.size)
         return scaled.crop((left, top, left + size, top + size))
 
-    if crop == "center":
+    if crop == "center":  # Ultralytics' classify_transforms and timm's transforms_imagenet_eval, without their scaling
         return center
     if crop == "squash":
-        return lambda image: image.resize((size, size), PillowImage.Resampling.BILINEAR)
+        return lambda image: image.resize((size, size), how)
     return lambda image: ImageOps.pad(image, (size, size), color=(GREY, GREY, GREY))
 
 
@@ -73,12 +93,13 @@ class _Fast:
 
     LARGE = 2  # times the required height or width: below, the scalers' different handling of colour would show in the features
     # Colour is interpolated too: otherwise colour edges are off by up to a sixth of the range.
-    HOW = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+    HOW = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
-    def __init__(self, crop: str, size: int):
-        self._crop, self._size = crop, size
+    def __init__(self, crop: str, size: int, resizing: Resizing):
+        self._crop, self._size, self._resizing = crop, size, resizing
+        self._how = FILTERS[resizing.filter] | self.HOW
         self._of_thread = threading.local()  # a scaler keeps state of the last picture
-        self._of_small = _Exact(crop, size)
+        self._of_small = _Exact(crop, size, resizing)
 
     def __call__(self, picture: Picture) -> Image:
         width, height = picture.frame.width, picture.frame.height
@@ -91,17 +112,19 @@ class _Fast:
             width, height = height, width
         if not hasattr(self._of_thread, "scaler"):
             self._of_thread.scaler = VideoReformatter()
-        frame = self._of_thread.scaler.reformat(picture.frame, width, height, "rgb24", interpolation=self.HOW, threads=1)
+        frame = self._of_thread.scaler.reformat(picture.frame, width, height, "rgb24", interpolation=self._how, threads=1)
         scaled: Any = frame.to_ndarray()
         return self._square(picture.upright(scaled))
 
     def _scaled(self, width: int, height: int) -> tuple[int, int]:
         """Size to which a picture is scaled, as by torchvision's Resize and Pillow's contain."""
-        size = self._size
+        size, side = self._size, self._resizing.side or self._size
         if self._crop == "squash":
             return size, size
+        if self._crop == "center" and self._resizing.square:
+            return side, side
         if self._crop == "center":
-            return shortest_side((width, height), size)
+            return shortest_side((width, height), side)
         long = max(width, height)
         return max(round(size * width / long), 1), max(round(size * height / long), 1)
 

@@ -14,10 +14,11 @@ from framewise.labeling_config.reading import (
     read_label_tags,
     read_labeling_config,
     separator_of,
+    without_backbones,
 )
 
 __all__ = [
     "CROPS", "DEFAULTS", "MAX_CONTROLS", "MAX_LABELS", "PARAMETERS", "ControlSettings", "LabelSettings", "SeriesSettings",
     "attributes_of", "has_dates", "match_classes", "parse_xml", "read_frame_rates", "read_interval_controls", "read_label_tags",
-    "read_labeling_config", "separator_of", "sync_groups", "training_keys",
+    "read_labeling_config", "separator_of", "sync_groups", "training_keys", "without_backbones",
 ]  # fmt: skip

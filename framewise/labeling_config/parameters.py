@@ -159,7 +159,7 @@ PARAMETERS = (
         "model_path",
         None,
         str.strip,
-        "backbone: a file in the models folder, an official Ultralytics name, or efficientnet-lite0",
+        "backbone: a file in the models folder, an official Ultralytics name, timm/NAME, or efficientnet-lite0",
         words=("weights", "checkpoint", "backbone", "file", "pt"),
     ),
     Parameter(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
+from xml.etree.ElementTree import Element, TreeBuilder, tostring
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
@@ -126,6 +126,14 @@ def parse_xml(xml: str, with_comments: bool = False) -> Element:
         if isinstance(element.tag, str):  # the tag of a comment is a function
             element.tag = TAGS.get(element.tag.lower(), element.tag)
     return root
+
+
+def without_backbones(xml: str) -> str:
+    """The labeling config without the backbones that it names: all controls then have the default one. Raises ConfigError."""
+    root = parse_xml(xml)
+    for element in root.iter():
+        element.attrib.pop("model_path", None)
+    return tostring(root, encoding="unicode")
 
 
 def _missing_control(root: Element, objects: Mapping[Any, Element]) -> str:

@@ -1,10 +1,11 @@
-"""Comparison of two versions by their out-of-fold predictions of the same videos."""
+"""Comparison of versions by their out-of-fold predictions of the same videos."""
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from framewise.learning.held_out import HeldOut, HeldOutVideo
-from framewise.learning.quality import F1S, counts_by_video, mean_f1, mean_f1_difference
+from framewise.learning.quality import F1S, Counts, counts_by_video, mean_f1, mean_f1_difference
 
 MEASURE = F1S.index("f1@50")
 
@@ -55,6 +56,38 @@ def compare(new: Sequence[HeldOutVideo], labels: Sequence[str], groups: Sequence
     )
     scores = [float(mean_f1(counts.sum(axis=0))[MEASURE]) for counts in (now, then)]
     return Comparison(len(now), scores[0], scores[1], mean_f1_difference(now, then)[MEASURE])
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Mean F1@50 of the best of several learners minus that of another one, on the same videos.
+
+    interval: (low, high) that contains the difference on many other videos in about 19 cases of 20; NaN if that cannot be told.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+
+    @property
+    def is_clear(self) -> bool:
+        """True if the best is better beyond the uncertainty."""
+        return self.interval[0] > 0
+
+
+def leads(counts: Mapping[str, Counts], weak: bool) -> tuple[str, dict[str, Lead]]:
+    """Name of the best learner by mean F1@50, and its lead over each other one.
+
+    counts: (V, L, F1S, 3) of each learner, of the same videos in the same order. weak: learners knew parts of the videos on
+    which they were scored, so that nothing is said of other videos.
+    """
+    scores = {name: float(mean_f1(of.sum(axis=0))[MEASURE]) for name, of in counts.items()}
+    best = max(scores, key=lambda name: -1.0 if math.isnan(scores[name]) else scores[name])
+    found = {}
+    for name in counts:
+        if name != best:
+            interval = (math.nan, math.nan) if weak else mean_f1_difference(counts[best], counts[name])[MEASURE]
+            found[name] = Lead(scores[best] - scores[name], interval)
+    return best, found
 
 
 def _same_frames(one: HeldOutVideo, other: HeldOutVideo, num_labels: int) -> bool:

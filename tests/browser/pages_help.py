@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from framewise.assembly import Assembly
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.settings import Settings
 
 WAIT_MS = 300_000

@@ -14,7 +14,7 @@ import pytest
 
 from framewise import __version__
 from framewise.demo.backend_server import BackendServer, free_port
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -401,3 +401,41 @@ def test_a_project_at_which_a_worker_is_training_is_left_to_it(workplace, make_c
     assert refused(workplace.run("train", export, "--project", "7"), "7.1795200057", "/jobs") is True
     rows = Database(workplace.data / "framewise.sqlite").read("SELECT state FROM jobs")
     assert [row["state"] for row in rows] == ["running"]
+
+
+def test_backbones_are_compared_on_the_same_videos_and_what_cannot_be_told_is_said(workplace, backbone, make_clip):
+    """The clips are single colours that carry their numbers: any network tells them apart, by chance one a little better."""
+    export = workplace.file("e.json", export_of([make_clip() for _ in range(4)]))
+    config = workplace.file("c.xml", AUTO.replace("<TimelineLabels ", '<TimelineLabels model_path="missing.pt" '))
+    scores, names = workplace.folder / "scores.json", f"{backbone.name},efficientnet-lite0"
+    done = workplace.run("evaluate", export, "--config", config, "--backbones", names, "--json", scores)
+    assert done.returncode == 0, done.stderr
+    first, heading, *rows, held_out, verdict = done.stdout.strip().splitlines()
+    assert first == "tl: 4 annotated videos"
+    assert heading.split()[:2] == ["BACKBONE", "FEATURES"]
+    assert {row.split()[0]: row.split()[1] for row in rows} == {backbone.name: "1280", "efficientnet-lite0": "1280"}
+    assert held_out == "held out: 4 different videos, the same for all"
+    told = json.loads(scores.read_text())["tl"]
+    other = next(name for name in names.split(",") if name != told["best"])
+    behind = told["backbones"][other]["behind_the_best"]
+    assert told["backbones"][told["best"]]["behind_the_best"] is None
+    assert behind["interval"][0] <= behind["f1@50"] <= behind["interval"][1]
+    assert behind["clear"] == (behind["interval"][0] > 0)
+    assert verdict.startswith(f"{told['best']} is best" if behind["clear"] else "no difference can be told: ")
+    assert workplace.trained() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ("a.pt", "expected at least two names, separated by commas, found 'a.pt'"),
+        ("efficientnet-lite0,efficientnet-lite0", "expected at least two names"),
+        ("efficientnet-lite0,nope.pt", "backbone 'nope.pt': no such file in the models folder"),
+        ("efficientnet-lite0,nope.pth", "are pickles, which could run code"),
+    ],
+)
+def test_backbones_that_cannot_be_compared_are_refused_before_anything_is_read(workplace, make_clip, names, text):
+    export = workplace.file("e.json", export_of([make_clip()]))
+    done = workplace.run("evaluate", export, "--config", workplace.file("c.xml", AUTO), "--backbones", names)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr

@@ -11,7 +11,7 @@ import torch
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
 from framewise.media.library import MediaLibrary

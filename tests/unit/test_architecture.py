@@ -37,6 +37,9 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 AT_HOME_IN = {
     "torch": {"features", "learning", "commands"},
     "torchvision": {"features"},
+    "timm": {"features"},
+    "huggingface_hub": {"features"},
+    "openvino": {"features"},
     "ultralytics": {"features", "commands"},
     "flask": {"server"},
     "werkzeug": {"server"},

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import ModelError
-from framewise.learning.comparison import compare
+from framewise.learning.comparison import compare, leads
 from framewise.learning.held_out import FILE, HeldOut, HeldOutVideo, write_held_out
+from framewise.learning.quality import counts_by_video
 
 SEGMENTS, LENGTH = 4, 10  # of a video: each segment is on in the first half of its own tenth of a second
 
@@ -127,3 +128,34 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path):
     (tmp_path / FILE).write_bytes(b"no numbers")
     with pytest.raises(ModelError):
         compare(perfect(1, 2, 3), ["Walk"], [1, 2, 3], old)
+
+
+def counts_of(*videos):
+    """Counts of the videos of one learner."""
+    numbers = range(len(videos))
+    return counts_by_video([v.truth for v in videos], [v.predicted for v in videos], [v.known for v in videos], numbers, 1)
+
+
+def test_the_best_of_several_leads_those_that_find_clearly_less():
+    half = [video(task, 0, 1) for task in range(6)]
+    little, most = [video(task, 0) for task in range(6)], [*perfect(*range(5)), video(5, 0, 1, 2)]
+    best, found = leads({"half": counts_of(*half), "most": counts_of(*most), "little": counts_of(*little)}, weak=False)
+    assert best == "most"
+    assert list(found) == ["half", "little"]
+    # Of 24 segments, most finds 23: 46 / 47; half finds 12: 24 / 36.
+    assert found["half"].difference == pytest.approx(46 / 47 - 24 / 36)
+    assert found["half"].interval[0] < found["half"].difference < found["half"].interval[1]
+    assert found["half"].is_clear
+    assert found["little"].is_clear
+
+
+def test_equal_learners_cannot_be_told_apart_nor_any_by_few_or_known_videos():
+    one = counts_of(*perfect(*range(5)), video(5, 0, 1, 2))
+    other = counts_of(video(0, 0, 1, 2), *perfect(*range(1, 6)))
+    _, found = leads({"one": one, "other": other}, weak=False)
+    assert found["other"].difference == 0
+    assert not found["other"].is_clear
+    much, little = counts_of(*perfect(*range(6))), counts_of(*(video(task) for task in range(6)))
+    assert leads({"much": much, "little": little}, weak=False)[1]["little"].is_clear
+    assert not leads({"much": much, "little": little}, weak=True)[1]["little"].is_clear
+    assert not leads({"much": much[:2], "little": little[:2]}, weak=False)[1]["little"].is_clear

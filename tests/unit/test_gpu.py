@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.engines import Compute, _Torch
+from framewise.features.kinds.lite0 import LITE0
 from tests.videos import colour_pictures
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from framewise.core.errors import BackboneError
-from framewise.features.backbone import Backbones, prepare_ultralytics
+from framewise.features.backbone import Backbones
+from framewise.features.kinds.ultralytics import prepare_ultralytics
 from tests.conftest import TINY_CLASSES
 
 FINE_TUNED = Path(__file__).parents[3] / "shared" / "data" / "weights" / "yolov8n-cls-finetuned.pt"

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
 from framewise.core.progress import silent
-from framewise.features.backbone import LITE0
+from framewise.features.kinds.lite0 import LITE0
 from framewise.media.video import decode, probe
 from framewise.media.video_notes import VideoFacts
 from framewise.server.app import create_app

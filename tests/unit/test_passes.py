@@ -11,10 +11,11 @@ import torch
 
 from framewise.core.errors import SettingsError
 from framewise.features import engines, extraction, passes
-from framewise.features.backbone import LITE0, Backbones
+from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute, has_openvino, threads_of_their_own
 from framewise.features.extraction import Extractor
+from framewise.features.kinds.lite0 import LITE0
 from framewise.features.rows import pack, unpack
 from framewise.media.library import MediaFile
 from framewise.media.video import decode
