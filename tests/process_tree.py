@@ -1,8 +1,12 @@
-"""Processes below another one, as Linux shows them in /proc: who they are, who lives, how much memory they hold."""
+"""Processes below another one, as Linux shows them in /proc: who they are, who lives, how much memory they hold; pauses."""
 
 import contextlib
 import os
 import re
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -63,6 +67,31 @@ def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used, in its own code and in the system's. OSError if the process ended."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def paused(pid: int, data: Path) -> Iterator[None]:
+    """A process that is stopped meanwhile, at a moment at which it locks no database in a folder: others go on."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        while not all(_can_be_written(path) for path in data.glob("*.sqlite")):
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.05)
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _can_be_written(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 def _stat(pid: int) -> list[str]:

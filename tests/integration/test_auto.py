@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.service import Project, frames_of, learning_config, region, wait_for
+from tests.process_tree import paused
 from tests.videos import write_video
 
 COLOURS = {"Walk": (220, 40, 40), "Run": (40, 40, 220), "Jump": (40, 200, 60)}
@@ -190,13 +191,21 @@ def test_a_worker_killed_in_the_longer_training_leaves_the_first_version_and_the
     start_service, project, make_film
 ):
     # So long that the longer training takes seconds.
-    service, films = start_service(), [make_film(frames=300) for _ in range(5)]
+    service, films = start_service(), [make_film(frames=500) for _ in range(5)]
     for task, shown in films:
         service.send(project.annotation_event(task, regions_of(shown)))
     wait_for_first_version(service, project, 5)
-    wait_for_refining(service, project, "running")
-    first = service.version(project)
-    service.kill_worker()
+
+    def killed_in_the_middle():
+        wait_for_refining(service, project, "running")
+        with paused(service.worker_pid(), service.data):
+            if service.jobs(project, "refine")[0]["state"] != "running":
+                return None
+            first = service.version(project)
+            service.kill_worker()
+        return first
+
+    first = wait_for(killed_in_the_middle, "the worker is killed in a longer training")
     assert service.version(project) == first
     assert agreement(service.predict(project, [films[0][0]])[0], films[0][1]) > 0.9
     service.wait_idle()

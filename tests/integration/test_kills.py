@@ -155,8 +155,15 @@ def test_a_killed_web_master_ends_the_service_so_that_it_is_started_again(start_
     all_dead(processes)
 
 
-def test_a_killed_web_process_is_replaced(start_service, project):
-    service = start_service()
+@pytest.fixture(scope="module")
+def standing_service(tmp_path_factory, backbone, videos):
+    """A service that these tests leave running."""
+    with Service(tmp_path_factory.mktemp("standing"), backbone, videos) as service:
+        yield service
+
+
+def test_a_killed_web_process_is_replaced(standing_service, project):
+    service = standing_service
     master, serving = service.web_pids()
     os.kill(serving, signal.SIGKILL)
     wait_for(lambda: not is_alive(serving), "the end of the web process")
@@ -166,9 +173,9 @@ def test_a_killed_web_process_is_replaced(start_service, project):
     assert service.web_pids()[1] != serving
 
 
-def test_a_port_that_is_taken_ends_the_service_with_an_error(start_service, backbone, videos):
+def test_a_port_that_is_taken_ends_the_service_with_an_error(standing_service, backbone, videos):
     """gunicorn tries for 5 s."""
-    first = start_service()
+    first = standing_service
     with Service(first.folder / "second", backbone, videos, start=False, PORT=first.settings["PORT"]) as second:
         assert second.launch().wait(timeout=300) not in (0, None)
         assert "in use" in second.log()

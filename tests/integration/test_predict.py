@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -12,6 +11,7 @@ import pytest
 from tests.index_clips import make_index_clip
 from tests.integration.conftest import BALL
 from tests.integration.service import Project, Service, frames_of, labeling_config, learning_config, region, wait_for
+from tests.process_tree import paused
 from tests.videos import cut, write_sound, write_timed
 
 EVERY_FRAME = learning_config(model_score_threshold="0")  # a trained network predicts each label in all frames
@@ -223,8 +223,7 @@ def test_predictions_that_wait_leave_threads_for_health_and_webhooks(start_servi
     cold, worker = [make_task(num_frames=29) for _ in range(6)], service.worker_pid()
 
     with ThreadPoolExecutor(len(cold)) as pool:
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with paused(worker, service.data):
             answers = [pool.submit(service.predict, project, [task]) for task in cold]
             # At most one of the three threads may wait: the other requests are answered at once.
             wait_for(lambda: sum(answer.done() for answer in answers) >= len(cold) - 1, "all predictions but one are answered")
@@ -232,8 +231,6 @@ def test_predictions_that_wait_leave_threads_for_health_and_webhooks(start_servi
                 assert service.client.get("/health").status_code == 200
                 assert service.send(project.event("TASKS_CREATED", tasks=[]))["status"] == "recorded"
             assert sum(answer.done() for answer in answers) == len(cold) - 1
-        finally:
-            os.kill(worker, signal.SIGCONT)
         results = [answer.result() for answer in answers]
 
     assert sum(result == [[]] for result in results) == len(cold) - 1

@@ -1,7 +1,5 @@
 """framewise connected to a real Label Studio, driven through Label Studio's API as its users do."""
 
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from framewise.demo.label_studio_server import LabelStudioServer, LabelStudioSta
 from framewise.demo.run import true_regions
 from tests.label_studio.api import AnnotatorApi
 from tests.label_studio.fixtures import LABEL_CONFIG, project_key, wait_for_version, wait_until
-from tests.process_tree import worker_pids
+from tests.process_tree import paused, worker_pids
 
 
 def _regions_of(prediction: dict[str, Any]) -> list[tuple[str, int, int]]:
@@ -88,10 +86,9 @@ def test_prediction_that_came_too_late_is_pushed_once(
     version = wait_for_version(api, project, other_than="untrained")
     unseen = [task["id"] for task in tasks[1:]]
     (worker,) = worker_pids(backend.pid)
-    os.kill(worker, signal.SIGSTOP)  # so that none is there before the question is answered
-    api.retrieve_predictions(project, unseen)
-    assert not any(api.predictions(task) for task in unseen)
-    os.kill(worker, signal.SIGCONT)
+    with paused(worker, backend.settings.data_dir):  # so that none is there before the question is answered
+        api.retrieve_predictions(project, unseen)
+        assert not any(api.predictions(task) for task in unseen)
     for task in unseen:
         wait_until(lambda task=task: api.predictions(task), f"the pushed prediction of task {task}")
 
