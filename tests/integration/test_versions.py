@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.service import (
+    REPOSITORY,
     Project,
     Service,
     endless_config,
@@ -22,20 +23,20 @@ from tests.integration.service import (
     start_endless_training,
     wait_for,
 )
+from tests.integration.warm import run_warm
 
 QUICK = {"model_classifier_epochs": "1"}  # where it does not matter what is learned
 
 
 def command(service, *args, **settings):
     """Run ``framewise`` beside a service, with the same settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "framewise", *args],
-        env={**service.env, **settings},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return run_warm(args, {**service.env, **settings}, service.folder, timeout=600)
+
+
+def command_anew(service, *args):
+    """The same with a Python that has imported nothing."""
+    run = [sys.executable, "-m", "framewise", *args]
+    return subprocess.run(run, env=service.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
 
 
 def roll_back_by_api(service, project, version):
@@ -45,7 +46,7 @@ def roll_back_by_api(service, project, version):
 
 
 def roll_back_by_command(service, project, version):
-    done = command(service, "roll-back", project, version)
+    done = command_anew(service, "roll-back", project, version)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 
@@ -57,7 +58,7 @@ def unpin_by_api(service, project):
 
 
 def unpin_by_command(service, project):
-    done = command(service, "unpin", project)
+    done = command_anew(service, "unpin", project)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 
