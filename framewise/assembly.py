@@ -5,6 +5,7 @@ from framewise.controls import Parts
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.pose_networks import PoseNetworks
 from framewise.foundation import check_folders, open_database, open_queue
 from framewise.label_studio import LabelStudioClient
 from framewise.media.fetch import Limits
@@ -38,6 +39,7 @@ class Assembly:
             settings,
             media_library(settings, self.label_studio),
             self.backbones,
+            PoseNetworks(self.backbones, settings.model_root, settings.data_dir),
             Extractor.of(settings),
             FeatureCache(settings.cache_dir),
             self.registry,

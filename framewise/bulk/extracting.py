@@ -12,8 +12,10 @@ from framewise.bulk.videos import Video, Wanted
 from framewise.core.errors import BackboneError, is_disk_full
 from framewise.core.isolation import Failure
 from framewise.core.progress import Pace, Progress, part_of
-from framewise.features.backbone import Backbone, Backbones
+from framewise.features.backbone import Backbone, BackboneFile, Backbones
 from framewise.features.extraction import Extractor, VideoFeatures
+from framewise.features.pose_network import PoseNetwork
+from framewise.features.pose_networks import PoseNetworks
 from framewise.foundation import check_folders
 from framewise.label_studio import LabelStudioClient
 from framewise.media.library import MediaFile
@@ -43,6 +45,7 @@ class Workplace:
         client = LabelStudioClient(settings.label_studio_url, settings.label_studio_api_key)
         self._media = media_library(settings, client)
         self._backbones = Backbones(settings.model_root, settings.data_dir)
+        self._pose_networks = PoseNetworks(self._backbones, settings.model_root, settings.data_dir)
         self._extractor = Extractor.of(settings)
         self._free_disk = FreeDisk(settings.cache_dir, settings.min_free_disk_bytes)
 
@@ -62,8 +65,16 @@ class Workplace:
 
     def find_backbone(self, wanted: Wanted) -> None:
         """Load a backbone. Raises BackboneError unless the file here is exactly the expected one."""
-        if (found := self._backbones.find(wanted.backbone)).content != wanted.content:
+        if (found := self._file(wanted)).content != wanted.content:
             raise BackboneError(f"backbone {wanted.backbone!r}: {found.path} is not the expected file")
+
+    def _file(self, wanted: Wanted) -> BackboneFile:
+        return (self._pose_networks if wanted.is_pose else self._backbones).find(wanted.backbone)
+
+    def _cached(self, wanted: Wanted, content: str) -> VideoFeatures | None:
+        if wanted.is_pose:
+            return self._extractor.cached_poses(content, wanted.content)
+        return self._extractor.cached(content, wanted.content, wanted.crop)
 
     def _wait_for_room(self) -> None:
         while self._free_disk.missing():
@@ -74,10 +85,10 @@ class Workplace:
             self.find_backbone(wanted)
         content = self._media.known_content(video.source, video.task)
         if content:
-            cached = [self._extractor.cached(content, wanted.content, wanted.crop) for wanted in video.wanted]
+            cached = [self._cached(wanted, content) for wanted in video.wanted]
             if all(cached) and not self._is_outdated(cached[0], video.source, content):
                 return ExtractionOutcome(video, CACHED, content)
-        loaded: list[Backbone] = []
+        loaded: list[Wanted] = []
         with self._media.opened(video.source, video.task, progress) as file:
             for done, wanted in enumerate(video.wanted):
                 features = self._features(file, wanted, loaded, part_of(progress, done, len(video.wanted)))
@@ -92,13 +103,19 @@ class Workplace:
         path = self._media.at_hand(source)
         return bool(path and features and self._extractor.is_outdated(features, MediaFile(path, content)))
 
-    def _features(self, file: MediaFile, wanted: Wanted, loaded: list[Backbone], progress: Progress) -> VideoFeatures:
-        """Features of a file. The backbone is loaded, and added to ``loaded``, only if they are not cached."""
+    def _features(self, file: MediaFile, wanted: Wanted, loaded: list[Wanted], progress: Progress) -> VideoFeatures:
+        """Features of a file. Their network is loaded, and they are added to ``loaded``, only if they are not cached."""
 
         def load() -> Backbone:
-            loaded.append(self._backbones.load(self._backbones.find(wanted.backbone)))
-            return loaded[-1]
+            loaded.append(wanted)
+            return self._backbones.load(self._file(wanted))
 
+        def load_poses() -> PoseNetwork:
+            loaded.append(wanted)
+            return self._pose_networks.load(self._file(wanted))
+
+        if wanted.is_pose:
+            return self._extractor.extract_poses(file, wanted.content, load_poses, progress)
         return self._extractor.extract(file, wanted.content, load, wanted.crop, progress)
 
 

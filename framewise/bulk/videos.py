@@ -23,11 +23,13 @@ SUFFIXES = (".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".m
 
 @dataclass(frozen=True)
 class Wanted:
-    """Features of one kind. content: of the backbone's file, because another file of that name gives other features."""
+    """Features of one kind. content: of the network's file, because another file of that name gives other features. is_pose:
+    True for the poses of a pose network, which crops nothing."""
 
     backbone: str
     content: str
     crop: str
+    is_pose: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ def _default(settings: Settings) -> Wanted:
 
 
 def _wanted_of(settings: Settings, controls: Sequence[AnyControl]) -> tuple[Wanted, ...]:
-    return tuple(dict.fromkeys(_wanted_by(settings, control) for control in controls))
+    return tuple(dict.fromkeys(wanted for control in controls for wanted in _wanted_by(settings, control)))
 
 
-def _wanted_by(settings: Settings, control: AnyControl) -> Wanted:
-    return _wanted(settings, control.front_end, str(control.settings.parameters["model_crop"]))
+def _wanted_by(settings: Settings, control: AnyControl) -> list[Wanted]:
+    found = [_wanted(settings, control.front_end, str(control.settings.parameters["model_crop"]))]
+    if name := control.pose_network:
+        file = control.parts.pose_networks.fetch_official(name)
+        found.append(Wanted(name, file.content, "", is_pose=True))
+    return found
 
 
 def _wanted(settings: Settings, backbone: str, crop: str) -> Wanted:
@@ -132,7 +138,7 @@ def _of_tasks(settings: Settings, tasks: Sequence[Any], controls: Sequence[AnyCo
         try:
             sources: dict[str, list[Wanted]] = {}
             for control, wanted in kinds:
-                sources.setdefault(control.settings.media_source(_data_of(task)), []).append(wanted)
+                sources.setdefault(control.settings.media_source(_data_of(task)), []).extend(wanted)
         except RequestError as error:
             unusable.append((name, str(error)))
             continue

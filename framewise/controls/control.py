@@ -18,6 +18,7 @@ from framewise.core.timeline import Axis
 from framewise.features.backbone import BackboneFile, Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.extraction import Extractor
+from framewise.features.pose_networks import PoseNetworks
 from framewise.labeling_config import ControlSettings
 from framewise.learning.tracks import Rows
 from framewise.media.group_notes import Played
@@ -40,6 +41,7 @@ class Parts:
     settings: Settings
     media: MediaLibrary
     backbones: Backbones
+    pose_networks: PoseNetworks
     extractor: Extractor
     cache: FeatureCache
     registry: Registry
@@ -113,6 +115,16 @@ class Control(ABC, Generic[F, P]):
     @abstractmethod
     def front_end(self) -> str:
         """Name of the backbone or transform that computes the features."""
+
+    @property
+    def pose_network(self) -> str | None:
+        """Name of the network whose poses are learned from besides; None for none."""
+        return None
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Names of the parts that ``rows`` has, for users: one, except for a video that is seen by several networks."""
+        return (self.to_name,)
 
     @abstractmethod
     def identity(self) -> Identity:

@@ -21,7 +21,7 @@ from framewise.core.errors import RequestError
 from framewise.core.intervals import Intervals
 from framewise.core.known import Mask
 from framewise.labeling_config import ControlSettings
-from framewise.learning.joint import JointRows
+from framewise.learning.joint import JointRows, parts_of
 from framewise.learning.tracks import Rows
 
 
@@ -148,10 +148,11 @@ class Learner(ABC):
         }
         rows, number = next(iter(found.values())), min(len(own) for own in found.values())
         if beside:
-            names, leader = list(self.readers), self._leader
+            names, leader = [name for reader in self.readers.values() for name in reader.evidence], self._leader
             told = rate if leader else max(own.frame_rate for own in found.values())
             moving = names.index(leader.to_name) if leader else None
-            rows = JointRows([found.get(name) for name in names], number, told, moving, names)
+            parts = [part for name, reader in self.readers.items() for part in parts_of(found.get(name), len(reader.evidence))]
+            rows = JointRows(parts, number, told, moving, names)
         leads = self._leader is not None and self._leader.to_name in found
         return OnGrid(rate, rows, len(found[self._leader.to_name]) if self._leader and leads else number)
 

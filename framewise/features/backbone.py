@@ -25,10 +25,11 @@ from framewise.features.kinds.lite0 import LITE0, Lite0
 from framewise.features.kinds.openvino_file import OpenVinoFile
 from framewise.features.kinds.timm_network import TimmNetwork
 from framewise.features.kinds.ultralytics import UltralyticsCheckpoint
+from framewise.features.kinds.window_folder import WindowFolder
 from framewise.features.preprocessing import Image, preprocessor
 from framewise.media.video import Picture
 
-KINDS: tuple[NetworkKind, ...] = (UltralyticsCheckpoint(), OpenVinoFile(), TimmNetwork(), Lite0())
+KINDS: tuple[NetworkKind, ...] = (UltralyticsCheckpoint(), OpenVinoFile(), TimmNetwork(), WindowFolder(), Lite0())
 
 PICKLES = (".pth", ".bin", ".ckpt", ".pkl", ".tar")
 
@@ -107,6 +108,10 @@ class Backbones:
             )
         return self._heads[file.content]
 
+    def window_seconds(self, name: str) -> float:
+        """Length of the window that a row of features describes; 0 for networks of single pictures. Raises BackboneError."""
+        return kind_of(name).window_seconds(name, self._model_root)
+
     def licence(self, file: BackboneFile) -> str:
         """Licence of the weights, as far as known."""
         return kind_of(file.name).licence(file.name, kind_of(file.name).files(file.name, self._model_root))
@@ -152,7 +157,8 @@ def kind_of(name: str) -> NetworkKind:
 
 
 class Backbone:
-    """A network cut before its last linear layer, and the engines that compute it."""
+    """A network cut before its last linear layer, and the engines that compute it. windows: the network instead, if it sees
+    several pictures at once; then ``cut`` has no layers."""
 
     def __init__(self, cut: FeatureNetwork):
         self.cut = cut

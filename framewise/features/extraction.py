@@ -7,10 +7,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,12 @@ from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, op
 from framewise.features.engines import Compute
 from framewise.features.housekeeping import Housekeeper
 from framewise.features.passes import Pass
+from framewise.features.pose_network import PoseNetwork
+from framewise.features.poses import POSES, PosePass
 from framewise.features.preprocessing import PROFILES
 from framewise.features.rows import unpack
+from framewise.features.window_network import WindowFeatures
+from framewise.features.window_pass import WindowPass
 from framewise.labeling_config import CROPS
 from framewise.media.library import MediaFile
 from framewise.media.video import Losses, VideoInfo, is_read_anew, probe
@@ -39,6 +43,14 @@ REMEMBERED_VIDEOS = 2000  # whose files were found and opened: some kilobytes ea
 
 Records = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+
+class Work(Protocol):
+    """A pass over a video: see ``passes.Pass``."""
+
+    losses: Losses
+
+    def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[Records]: ...
 
 
 @dataclass(frozen=True)
@@ -95,10 +107,14 @@ class Timeline:
 
 class VideoFeatures:
     """Cached features of one video: rows are decoded pictures, with D numbers of the backbone and M of motion. Chunks are read
-    from disk on demand. They are not removed from the cache while this object lives."""
+    from disk on demand. They are not removed from the cache while this object lives.
+
+    poses: of the same video, if they are learned from.
+    """
 
     def __init__(self, timeline: Timeline, chunks: list[Records], hold: Hold):
         self.timeline = timeline
+        self.poses: VideoFeatures | None = None
         self._chunks = chunks
         self._hold = hold
 
@@ -106,9 +122,9 @@ class VideoFeatures:
         """Features (T, D), one row for each frame that Label Studio shows at ``frame_rate``."""
         return self.take(self.timeline.rows(frame_rate))
 
-    def rows_on_grid(self, frame_rate: float) -> "GridRows":
-        """Features and motion of each frame that Label Studio shows, readable in parts."""
-        return GridRows(self, frame_rate)
+    def rows_on_grid(self, frame_rate: float, window_seconds: float = 0.0) -> "GridRows":
+        """Features and motion of each frame that Label Studio shows, readable in parts. window_seconds: see ``tracks.Rows``."""
+        return GridRows(self, frame_rate, window_seconds)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Features (len(rows), D) of decoded pictures, in the order of ``rows``."""
@@ -116,12 +132,16 @@ class VideoFeatures:
 
     def read(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Features (len(rows), D) and motion (len(rows), M) of decoded pictures, in the order of ``rows``."""
+        return unpack(self.records(rows))
+
+    def records(self, rows: npt.NDArray[np.int64]) -> Records:
+        """Records (len(rows),) of decoded pictures as they are stored, in the order of ``rows``."""
         records = np.empty(len(rows), dtype=self._chunks[0].dtype)
         number, inside = np.divmod(rows, CHUNK_PICTURES)
         for chunk in np.unique(number):
             here = number == chunk
             records[here] = self._chunks[chunk][inside[here]]
-        return unpack(records)
+        return records
 
 
 class GridRows:
@@ -129,8 +149,8 @@ class GridRows:
 
     counts: Floats | None = None
 
-    def __init__(self, features: VideoFeatures, frame_rate: float):
-        self.frame_rate = frame_rate
+    def __init__(self, features: VideoFeatures, frame_rate: float, window_seconds: float = 0.0):
+        self.frame_rate, self.window_seconds = frame_rate, window_seconds
         self._features = features
         self._pictures = features.timeline.rows(frame_rate)
 
@@ -175,8 +195,15 @@ class Extractor:
 
     def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
         """Features if all of them are cached; never computes. backbone: content of its weights."""
+        return self._cached_as(content, backbone, self._preprocessing(crop))
+
+    def cached_poses(self, content: str, network: str) -> VideoFeatures | None:
+        """Poses if all of them are cached: see ``poses.pack_poses``. network: content of its weights."""
+        return self._cached_as(content, network, POSES)
+
+    def _cached_as(self, content: str, weights: str, preprocessing: str) -> VideoFeatures | None:
         names = (content + ANEW, content)
-        return next((found for name in names if (found := self._cached((name, backbone, self._preprocessing(crop))))), None)
+        return next((found for name in names if (found := self._cached((name, weights, preprocessing)))), None)
 
     def is_outdated(self, features: VideoFeatures, file: MediaFile) -> bool:
         """True if a file's features, those that are cached, are of other pictures or times than it would be read with now."""
@@ -226,15 +253,44 @@ class Extractor:
         self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
     ) -> VideoFeatures:
         """Extract the features of a file. Waits if another process is extracting it. Raises MediaError, BackboneError."""
+
+        def work(info: VideoInfo) -> Work:
+            backbone = load()
+            if isinstance(backbone.cut, WindowFeatures):
+                return WindowPass(file.path, info.time_base, backbone.cut.windows, self.profile)
+            return Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
+
+        return self._extracted(file, backbone_content, self._preprocessing(crop), work, f"{crop}-{self.profile}", progress)
+
+    def extract_poses(
+        self, file: MediaFile, network_content: str, load: Callable[[], PoseNetwork], progress: Progress
+    ) -> VideoFeatures:
+        """Extract the poses of a file, as ``extract`` does."""
+
+        def work(info: VideoInfo) -> Work:
+            return PosePass(file.path, info.time_base, load(), self._compute.workers)
+
+        return self._extracted(file, network_content, POSES, work, "poses", progress)
+
+    def _extracted(
+        self,
+        file: MediaFile,
+        weights: str,
+        preprocessing: str,
+        work: Callable[[VideoInfo], Work],
+        name: str,
+        progress: Progress,
+    ) -> VideoFeatures:
+        """Features of a file from the cache, or made by ``work``. name: of the lock, besides the contents."""
         content = file.content + ANEW if is_read_anew(file.path) else file.content
-        key = (content, backbone_content, self._preprocessing(crop))
-        with self._cache.making(file.content, backbone_content[:16], crop, self.profile):
+        key = (content, weights, preprocessing)
+        with self._cache.making(file.content, weights[:16], name):
             found = self._cached(key)
             if found:
                 return found
             hold = self._cache.hold(key)  # written features stay until they are read
             try:
-                self._run(file, key, load(), crop, progress)
+                self._run(file, key, work, progress)
                 found = self._cached(key)
             finally:
                 hold.release()
@@ -251,10 +307,9 @@ class Extractor:
         except OSError as error:  # the features are there anyway
             logger.warning("the cache could not be reduced to CACHE_MAX_BYTES: %s", error)
 
-    def _run(self, file: MediaFile, key: Key, backbone: Backbone, crop: str, progress: Progress) -> None:
+    def _run(self, file: MediaFile, key: Key, make: Callable[[VideoInfo], Work], progress: Progress) -> None:
         info = probe(file.path)
-        pts = self._first_pts(key)
-        work = Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
+        pts, work = self._first_pts(key), make(info)
         told = _Told(progress, len(pts), _expected_pictures(info))
         for records in work.chunks(CHUNK_PICTURES, pts, told):
             file.check_unchanged()  # otherwise another video's features would be stored under this content
@@ -300,7 +355,7 @@ def preprocessing_key(profile: str, crop: str) -> str:
 
 def current_preprocessings() -> set[str]:
     """Preprocessings of features that may still be needed."""
-    return {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS}
+    return {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS} | {POSES}
 
 
 def _stamp(path: str) -> tuple[int, ...]:

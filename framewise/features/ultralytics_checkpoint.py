@@ -7,28 +7,31 @@ docs/decisions/0011.
 """
 
 import importlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framewise.core.errors import BackboneError
 
-# Layers of Ultralytics' classification networks (yolov8, yolo11, yolo12 and yolo26 -cls, and their ResNets), and the
+# Layers of Ultralytics' classification and pose networks (yolov8, yolo11, yolo12 and yolo26, and their ResNets), and the
 # activations that a description may ask for. Their code must only compute with plain values.
 LAYERS = {
     "torch.nn": [
         "Sequential", "ModuleList", "Conv2d", "BatchNorm2d", "Linear", "Identity", "Dropout", "Flatten", "Upsample",
         "AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d",
-        "SiLU", "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "Mish", "Hardswish", "Sigmoid", "Softmax",
+        "SiLU", "ReLU", "ReLU6", "LeakyReLU", "ELU", "GELU", "Mish", "Hardswish", "Sigmoid", "Softmax", "Tanh",
     ],
     "ultralytics.nn.modules.conv": ["Conv", "Conv2", "DWConv", "GhostConv", "LightConv", "RepConv", "Concat"],
     "ultralytics.nn.modules.block": [
         "Bottleneck", "C2f", "C3", "C3k", "C3k2", "C2PSA", "PSABlock", "PSA", "Attention", "SPPF", "SCDown",
         "A2C2f", "ABlock", "AAttn", "ResNetLayer", "ResNetBlock", "GhostBottleneck", "HGStem", "HGBlock",
+        "DFL", "RealNVP",
     ],
-    "ultralytics.nn.modules.head": ["Classify"],
-    "ultralytics.nn.tasks": ["ClassificationModel"],
+    "ultralytics.nn.modules.head": ["Classify", "Pose", "Pose26"],
+    "ultralytics.nn.tasks": ["ClassificationModel", "PoseModel"],
 }  # fmt: skip
 # Names from other modules are in no checkpoint that Ultralytics writes. They would be inert too, but whoever put the file there
 # should know about them.
@@ -37,6 +40,10 @@ MAX_IMAGE_SIZE = 2048
 # Weights are stored in half precision and used in single. A larger total means that one tensor's storage is referenced many
 # times.
 MAX_GROWTH = 4
+# Tensors that are attributes of a layer, neither weights nor buffers: the strides of a head's scales.
+OTHER_TENSORS, MAX_OTHER = ("stride",), 16
+MIN_STRIDE = 32  # Ultralytics pads pictures to multiples of at least this
+MAX_POINTS = 500  # key points of an object; people have 17 in most networks, 133 with face and hands
 
 
 class _Inert:
@@ -60,17 +67,59 @@ def read_checkpoint(path: Path) -> tuple[Any, dict[int, str], int]:
 
     Raises BackboneError if the file is not such a network, or names anything that does not belong to one.
     """
+    network, names, size = _read(path, ("Classify",), "classification network (such as yolov8n-cls.pt)")
+    _try_out(network, len(names), size)
+    return network, names, size
+
+
+@dataclass(frozen=True)
+class PoseCheckpoint:
+    """A network that finds objects and their key points.
+
+    network:    pictures (B, 3, H, W), of 0 to 1, to a tuple whose first item is decoded, see ``features/pose_network.py``
+    classes:    number of kinds of objects
+    points:     number of key points of an object, and of numbers of each: 2, or 3 with a confidence
+    image_size: long side of its input pictures
+    stride:     sides of its input pictures are multiples of this
+    end_to_end: True if the network itself removes repeated objects
+    """
+
+    network: Any
+    classes: int
+    points: tuple[int, int]
+    image_size: int
+    stride: int
+    end_to_end: bool
+
+
+def read_pose_checkpoint(path: Path) -> PoseCheckpoint:
+    """A pose network. Raises BackboneError if the file is not one, or names anything that does not belong to one."""
+    network, names, size = _read(path, ("Pose", "Pose26"), "pose network (such as yolov8n-pose.pt)")
+    head = network.model[-1]
+    shape: Any = getattr(head, "kpt_shape", None)
+    whole = isinstance(shape, list | tuple) and len(shape) == 2 and all(isinstance(number, int) for number in shape)
+    if not whole or not (1 <= shape[0] <= MAX_POINTS and shape[1] in (2, 3)):
+        raise BackboneError(f"expected 1 to {MAX_POINTS} key points of 2 or 3 numbers, found the shape {str(shape)[:100]}")
+    strides = [float(stride) for stride in head.stride]
+    if not strides or not all(1 <= stride <= size and stride == int(stride) for stride in strides):
+        raise BackboneError(f"expected strides of whole pixels in its pictures of {size} pixels, found {strides}")
+    stride = max(int(max(strides)), MIN_STRIDE)
+    size = math.ceil(size / stride) * stride  # as Ultralytics does
+    found = PoseCheckpoint(network, len(names), (shape[0], shape[1]), size, stride, bool(head.end2end))
+    _try_out_pose(found)
+    return found
+
+
+def _read(path: Path, heads: tuple[str, ...], wanted: str) -> tuple[Any, dict[int, str], int]:
+    """A network that ends in one of these heads, the names of its classes, and the size of its pictures."""
     content = _fields(_unpickle(path))
     root = content.get("ema") or content.get("model")
     if not isinstance(root, _Inert):
         raise BackboneError(f"expected a checkpoint that Ultralytics wrote, found {type(root).__name__} as its model")
-    _check_task(root)
+    _check_task(root, heads, wanted)
     network = _Builder(MAX_GROWTH * path.stat().st_size).build(root)
     names = {int(k): str(v) for k, v in _fields(root.state.get("names")).items()}
-    size = checked_image_size(_fields(content.get("train_args")).get("imgsz"))
-    network = network.float().eval()
-    _try_out(network, len(names), size)
-    return network, names, size
+    return network.float().eval(), names, checked_image_size(_fields(content.get("train_args")).get("imgsz"))
 
 
 def _unpickle(path: Path) -> Any:
@@ -99,11 +148,11 @@ def _fields(value: Any) -> dict[Any, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _check_task(root: _Inert) -> None:
+def _check_task(root: _Inert, heads: tuple[str, ...], wanted: str) -> None:
     layers = list(_children(_fields(root.state.get("_modules")).get("model")))
     last = layers[-1].name.rpartition(".")[2] if layers else "nothing"
-    if last != "Classify":
-        raise BackboneError(f"expected a YOLO classification network (such as yolov8n-cls.pt), found one that ends in {last}")
+    if last not in heads:
+        raise BackboneError(f"expected a YOLO {wanted}, found one that ends in {last}")
 
 
 def _children(module: Any) -> Iterator[_Inert]:
@@ -127,6 +176,8 @@ class _Builder:
         for name, value in state.items():
             if name not in self._machinery and _is_plain(value):
                 module.__dict__[name] = value
+            elif name in OTHER_TENSORS and isinstance(value, self._torch.Tensor) and value.numel() <= MAX_OTHER:
+                module.__dict__[name] = self._checked(value)
         for name, tensor in _fields(state.get("_parameters")).items():
             checked = self._checked(tensor)
             module.register_parameter(name, None if checked is None else self._torch.nn.Parameter(checked, requires_grad=False))
@@ -155,7 +206,7 @@ def _layer(name: str) -> Any:
             found = getattr(importlib.import_module(module), kind, None)
             if found is not None:
                 return found.__new__(found)
-    raise BackboneError(f"its layer {name} is not one that framewise knows in a classification network")
+    raise BackboneError(f"its layer {name} is not one that framewise knows in such a network")
 
 
 def _is_plain(value: Any) -> bool:
@@ -181,3 +232,15 @@ def _try_out(network: Any, classes: int, size: int) -> None:
         answer = network(torch.zeros(1, 3, size, size))
     if not isinstance(answer, tuple) or len(answer) != 2 or answer[1].shape != (1, classes):
         raise BackboneError(f"expected one output for each of its {classes} classes, found another shape")
+
+
+def _try_out_pose(found: PoseCheckpoint) -> None:
+    import torch
+
+    side = 2 * found.stride
+    with torch.inference_mode():
+        answer = found.network(torch.zeros(1, 3, side, side))
+    whole = isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], torch.Tensor) and answer[0].ndim == 3
+    numbers = (6 if found.end_to_end else 4 + found.classes) + found.points[0] * found.points[1]
+    if not whole or answer[0].shape[2 if found.end_to_end else 1] != numbers:
+        raise BackboneError(f"expected {numbers} numbers of each object, found another shape")

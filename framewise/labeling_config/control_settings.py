@@ -151,7 +151,8 @@ class ControlSettings:
 
     def prediction_key(self) -> str:
         """Key of all settings that affect predictions of a trained version."""
-        names = ("model_score_threshold", "model_path", "model_crop", "model_trainable")
+        names = ["model_score_threshold", "model_path", "model_crop", "model_trainable"]
+        names += ["model_pose"] if self.parameters["model_pose"] else []  # keys of other versions stay as they were
         shape = [self.from_name, self.to_name, self.frame_rate_text, [(x.name, x.predicted_values) for x in self.labels]]
         shape += self._of_series()
         return hashlib.sha256(json.dumps([shape, [self.parameters[n] for n in names]]).encode()).hexdigest()[:6]

@@ -16,8 +16,8 @@ MARKS = ("intervals", "points")
 PREFIX = "model_"
 OF_CLASSIFIER = "model_classifier_"
 # Attributes without effect on media without pictures, and on controls that do not learn.
-OF_PICTURES = ("model_path", "model_crop")
-OF_LEARNING = ("model_unmarked", "model_marks", "model_group")
+OF_PICTURES = ("model_path", "model_crop", "model_pose")
+OF_LEARNING = ("model_pose", "model_unmarked", "model_marks", "model_group")
 # Words of a name that do not identify a parameter; and words that identify one only together with others.
 FILLERS = ("min", "max", "num", "number", "n", "of", "the", "default", "lstm", "network")
 GENERIC = {"classifier", "type", "size"}
@@ -159,7 +159,7 @@ PARAMETERS = (
         "model_path",
         None,
         str.strip,
-        "backbone: a file in the models folder, an official Ultralytics name, timm/NAME, or efficientnet-lite0",
+        "backbone: a file in the models folder, an official Ultralytics name, timm/NAME, hf/OWNER/NAME, or efficientnet-lite0",
         words=("weights", "checkpoint", "backbone", "file", "pt"),
     ),
     Parameter(
@@ -169,6 +169,14 @@ PARAMETERS = (
         "how pictures are made square: center crops the sides, fit adds borders, squash stretches",
         CROPS,
         words=("resize",),
+    ),
+    Parameter(
+        "model_pose",
+        None,
+        str.strip,
+        "pose network, whose key points of a person are learned from as well: a file in the models folder, or an official "
+        "Ultralytics name",
+        words=("poses", "keypoints", "keypoint", "skeleton", "kpt"),
     ),
     Parameter(
         "model_unmarked",

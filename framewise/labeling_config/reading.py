@@ -191,9 +191,14 @@ def _read_control(element: Element, objects: Mapping[Any, Element], default_thre
 
 
 def _check_classifier(control: ControlSettings) -> None:
-    """Raises ConfigError for settings that exclude frames from learning with a network that cannot exclude any."""
+    """Raises ConfigError for what the lstm network cannot do: exclude frames from learning, and learn from two networks."""
     if not control.trainable or control.parameters["model_classifier_type"] == "auto":
         return
+    if control.parameters["model_pose"]:
+        raise ConfigError(
+            f'{control.tag} {control.from_name!r}: model_pose needs model_classifier_type="auto"; the lstm network learns from '
+            "the backbone alone"
+        )
     given = {name: control.parameters[name] for name in ("model_unmarked", "model_marks")}
     asked = [f'{name}="{value}"' for name, value in given.items() if value != DEFAULTS[name]]
     if control.unreviewed:

@@ -101,7 +101,7 @@ def end_to_end(parts: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
 def windows(track: Track) -> Iterator[tuple[Track, int, slice]]:
     """Yield (part, first row, own rows) of each window of a video. The part includes the rows within reach on either side;
     first row is its index in the video, and own rows are the slice of the part that belongs to the window."""
-    margin = math.ceil(REACH_SECONDS * track.frame_rate) + 1
+    margin = math.ceil(max((REACH_SECONDS, *track.windows)) * track.frame_rate) + 1
     for start in range(0, len(track), WINDOW_ROWS):
         first, stop = max(0, start - margin), min(start + WINDOW_ROWS, len(track))
         yield track.cut(first, stop + margin), first, slice(start - first, stop - first)
@@ -114,12 +114,18 @@ def blocks(track: Track, where: Tensor, how: Tensor, rows: Tensor) -> list[Tenso
     """
     rate = track.frame_rate
     media = track.components.split(track.layout.widths, 1) if track.layout else [track.components]
-    seen = [block for numbers in media for block in _seen(Around(numbers, rate), rows)]
+    each = zip(media, track.windows or [0.0] * len(media), strict=True)
+    seen = [block for numbers, window in each for block in _seen(Around(numbers, rate), rows, window)]
     return [*seen, *(_over_time(moves, Around(moves, rate), rows) for moves in (where, how))]
 
 
-def _seen(seen: Around, rows: Tensor) -> list[Tensor]:
-    """Appearance around each row, and its changes."""
+def _seen(seen: Around, rows: Tensor, window: float) -> list[Tensor]:
+    """Appearance around each row, and its changes. window: of a row, in seconds; such rows are means already, and change as
+    slowly as their window is long (docs/decisions/0012)."""
+    if window:
+        appearance = [seen.mean(rows, 0.0, later) for later in (0.0, -window / 2, window / 2)] + [seen.mean(rows, window)]
+        changes = [seen.change(rows, 0.0, window * share) for share in (0.125, 0.25, 0.5)]
+        return [torch.cat(appearance, 1), torch.cat(changes, 1)]
     appearance = [seen.mean(rows, 0.13, later) for later in (0.0, -0.5, 0.5)] + [seen.mean(rows, 1.0)]
     changes = [seen.change(rows, seconds, later) for seconds, later in ((0.07, 0.1), (0.13, 0.27), (0.27, 0.67))]
     return [torch.cat(appearance, 1), torch.cat(changes, 1)]

@@ -53,6 +53,13 @@ class JointRows:
         return np.concatenate([part[0] for part in read if part is not None], axis=1), moving[1] if moving else None
 
 
+def parts_of(rows: Rows | None, number: int) -> Sequence[Rows | None]:
+    """The ``number`` parts of a medium's rows, all None if a task lacks the medium."""
+    if rows is None:
+        return [None] * number
+    return rows.parts if isinstance(rows, JointRows) else [rows]
+
+
 class Columns:
     """A group of features of other rows, without motion."""
 
@@ -103,6 +110,10 @@ class JointBasis(TrackMaker):
         used = [number for number, basis in enumerate(self.bases) if basis]
         widths = tuple(basis.projection.shape[1] for basis in self.bases if basis)
         return Layout(widths, None if self.moving is None else used.index(self.moving), self.complete, self.shares)
+
+    def windows(self, rows: Any) -> tuple[float, ...]:
+        parts: Sequence[Rows | None] = getattr(in_groups(rows), "parts", ())
+        return tuple(getattr(part, "window_seconds", 0.0) for part, basis in zip(parts, self.bases, strict=True) if basis)
 
     def apply(self, rows: Any) -> tuple[Tensor, Tensor]:
         """Components (T, C), medium by medium, and motion (T, M); NaN for missing media."""

@@ -39,8 +39,9 @@ class Rows(Protocol):
 
     counts: weights (D,) of features with individual units, which are NaN if unknown; None for features of a common unit, which
     count by their spread.
-    Two attributes are optional. pieces: spans [start, stop) of rows of which something is known; others are never read.
+    Some attributes are optional. pieces: spans [start, stop) of rows of which something is known; others are never read.
     groups: name, columns and default share of each group of features, which is a kind of evidence of its own.
+    window_seconds: length of the window that a row describes, in whose middle it stands; 0 for a moment.
     """
 
     frame_rate: float
@@ -78,6 +79,7 @@ class Part:
     def __init__(self, rows: Rows, start: int, stop: int):
         self.frame_rate, self.counts = rows.frame_rate, rows.counts
         self.groups = getattr(rows, "groups", None)
+        self.window_seconds: float = getattr(rows, "window_seconds", 0.0)
         self._rows, self._start, self._stop = rows, start, stop
 
     def __len__(self) -> int:
@@ -115,7 +117,8 @@ class Layout:
 class Track:
     """Rows of a video, or a piece of them: components (T, C), motion (T, M), frame_labels (T, L), known (T, L) bool.
 
-    layout: for rows of several media; numbers of a missing medium are NaN.
+    layout: for rows of several media; numbers of a missing medium are NaN. windows: ``Rows.window_seconds`` of each medium;
+    empty if all are 0.
     """
 
     components: Tensor
@@ -124,6 +127,7 @@ class Track:
     frame_labels: Tensor
     known: Tensor
     layout: Layout | None = None
+    windows: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.components)
@@ -132,7 +136,7 @@ class Track:
         """Rows [start, stop) as a video of its own."""
         part = slice(start, stop)
         labels, known = self.frame_labels[part], self.known[part]
-        return Track(self.components[part], self.motion[part], self.frame_rate, labels, known, self.layout)
+        return Track(self.components[part], self.motion[part], self.frame_rate, labels, known, self.layout, self.windows)
 
 
 class TrackMaker:
@@ -144,19 +148,23 @@ class TrackMaker:
         """Components (T, C) and motion (T, M) of all rows."""
         raise NotImplementedError
 
+    def windows(self, rows: Any) -> tuple[float, ...]:
+        """``Rows.window_seconds`` of each medium."""
+        return (getattr(rows, "window_seconds", 0.0),)
+
     def tracks(self, video: LabelledVideo) -> list[Track]:
         """Tracks of all stretches of a video's rows."""
         found = []
         for rows, (start, stop) in zip(stretches(video.rows), spans(video.rows), strict=True):
             labels = torch.from_numpy(video.frame_labels[start:stop].astype(np.float32))
             known = torch.from_numpy(np.array(video.known[start:stop]))
-            found.append(Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout))
+            found.append(Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout, self.windows(rows)))
         return found
 
     def unlabelled(self, rows: Rows, num_labels: int) -> Track:
         """Track without annotations."""
         labels, known = torch.zeros(len(rows), num_labels), torch.zeros(len(rows), num_labels, dtype=torch.bool)
-        return Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout)
+        return Track(*self.apply(rows), rows.frame_rate, labels, known, self.layout, self.windows(rows))
 
 
 @dataclass(frozen=True)

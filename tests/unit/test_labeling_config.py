@@ -65,6 +65,8 @@ def test_the_standard_crop_is_the_default():
         ("model_path", " best.pt ", "best.pt"),
         ("model_path", "", None),
         ("model_crop", "Squash", "squash"),
+        ("model_pose", " yolo11n-pose.pt ", "yolo11n-pose.pt"),
+        ("model_pose", "", None),
         ("model_unmarked", "After_Last", "after_last"),
         ("model_unmarked", "unknown", "unknown"),
         ("model_marks", " points ", "points"),
@@ -174,6 +176,8 @@ def test_labels_on_sound_that_are_for_people_alone_may_come_from_task_data():
         ("model_weights", "model_path"),
         ("model_classifer_type", "model_classifier_type"),
         ("model_ignore", "model_skip"),
+        ("model_keypoints", "model_pose"),
+        ("model_poses", "model_pose"),
     ],
 )
 def test_an_unknown_model_attribute_is_refused_with_the_nearest_known_name(written, meant):

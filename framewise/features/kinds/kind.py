@@ -60,6 +60,10 @@ class NetworkKind(ABC):
         """Text that determines the features besides the content of the files."""
         return ""
 
+    def window_seconds(self, name: str, folder: Path) -> float:
+        """Length of the window that a row of features describes; 0 for networks of single pictures. Raises BackboneError."""
+        return 0.0
+
     def is_to_be_fetched(self, name: str, folder: Path) -> bool:
         """True if the network can be downloaded and is not in the models folder. Raises BackboneError."""
         return False

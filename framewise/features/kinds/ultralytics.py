@@ -16,7 +16,7 @@ from framewise.features.ultralytics_checkpoint import read_checkpoint
 from framewise.media.addresses import MediaHosts, checked_url
 from framewise.media.fetch import Downloads, Permit, Remote
 
-OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-cls\.pt")
+OFFICIAL_NAME = re.compile(r"(yolov8|yolo11|yolo26)[nsmlx]-(cls|pose)\.pt")
 OFFICIAL_NAMES = [f"{family}{size}-cls.pt" for family in ("yolov8", "yolo11", "yolo26") for size in "nsmlx"]
 OFFICIAL_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
 OFFICIAL_HOSTS = MediaHosts(("*",))  # GitHub redirects to hosts of its choice, none of them in an internal network
@@ -67,9 +67,10 @@ class UltralyticsCheckpoint(NetworkKind):
                 put_into_place(path, folder / name)
                 path.unlink(missing_ok=True)
         except MediaError as error:
+            other = "" if name.endswith("-pose.pt") else f", or use {LITE0!r}, which needs no download"
             raise BackboneError(
                 f"backbone {name!r} is not in the models folder and could not be fetched: {error}. Put the file into the "
-                f"models folder, {folder}, or use {LITE0!r}, which needs no download"
+                f"models folder, {folder}{other}"
             ) from None
 
     def licence(self, name: str, files: Sequence[Path]) -> str:
