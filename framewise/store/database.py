@@ -212,6 +212,8 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self._inode is not None:
+                self._check_there()  # else it would be made anew, or its folder is gone
             connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]

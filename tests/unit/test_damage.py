@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -253,12 +254,22 @@ def test_a_command_makes_no_new_database_of_an_empty_one_beside_versions(
     assert path.stat().st_size == 0
 
 
-def test_a_data_folder_that_was_deleted_while_running_is_answered_with_507(own: Settings) -> None:
+@pytest.mark.parametrize("new_thread", [False, True], ids=["the same thread", "a thread without a connection"])
+@pytest.mark.parametrize("gone", ["the folder", "the file"])
+def test_data_that_was_deleted_while_running_is_answered_with_507(own: Settings, gone: str, new_thread: bool) -> None:
     client = create_app(own).test_client()
     event = Project(labeling_config("Walk")).event("PROJECT_UPDATED")
     assert client.post("/webhook", json=event).status_code == 200
-    shutil.rmtree(own.data_dir)
-    answer = client.post("/webhook", json=event)
+    if gone == "the folder":
+        shutil.rmtree(own.data_dir)
+    else:
+        for path in own.data_dir.glob(f"{DATABASE_NAME}*"):
+            path.unlink()
+    if new_thread:
+        with ThreadPoolExecutor(1) as threads:
+            answer = threads.submit(client.post, "/webhook", json=event).result()
+    else:
+        answer = client.post("/webhook", json=event)
     assert answer.status_code == 507
     assert "the database was removed or replaced while framewise runs" in answer.get_json()["error"]
     assert client.get("/health").status_code == 507
