@@ -2,10 +2,25 @@
 
 import shutil
 
-from tests.integration.service import learning_config, region, wait_for
+import pytest
+
+from tests.integration.service import Project, Service, learning_config, region, wait_for
 
 HTML = {"Accept": "text/html"}
 NOT_USED = "is not used: it learned from features that are made in another way now"
+QUICK = {"model_classifier_epochs": "3"}  # it does not matter what is learned
+
+
+@pytest.fixture
+def project():
+    return Project(learning_config(**QUICK))
+
+
+@pytest.fixture(scope="module")
+def restarted_service(tmp_path_factory, backbone, videos):
+    """A service that these tests stop and start with other settings."""
+    with Service(tmp_path_factory.mktemp("restarted"), backbone, videos) as service:
+        yield service
 
 
 def pages(service, project):
@@ -17,7 +32,7 @@ def test_change_of_the_crop_trains_anew_and_says_why(service, project, make_task
     task = make_task()
     service.train(project, (task, [region("Walk", (1, 12))]))
     first = service.version(project)
-    squashed = project.with_config(learning_config(model_crop="squash"))
+    squashed = project.with_config(learning_config(model_crop="squash", **QUICK))
 
     assert service.version(squashed) == "untrained"
     assert service.predict(squashed, [task]) == [[]]
@@ -31,10 +46,10 @@ def test_change_of_the_crop_trains_anew_and_says_why(service, project, make_task
 
 
 def test_after_an_upgrade_that_makes_features_anew_the_pages_say_so_until_it_is_done(
-    start_service, project, make_task, make_clip
+    restarted_service, project, make_task, make_clip
 ):
     """Another profile stands for the upgrade: with it, all features and versions of before are of another kind."""
-    service, tasks = start_service(), [make_task(make_clip(600)), make_task()]
+    service, tasks = restarted_service, [make_task(make_clip(600)), make_task()]
     service.train(project, *((task, [region("Walk", (1, 12))]) for task in tasks))
     first = service.version(project)
     assert not any(NOT_USED in page for page in pages(service, project))
@@ -58,9 +73,9 @@ def test_after_an_upgrade_that_makes_features_anew_the_pages_say_so_until_it_is_
     assert not any(NOT_USED in page or "making features" in page for page in pages(service, project))
 
 
-def test_a_training_says_of_which_videos_it_makes_features_anew(start_service, project, make_task, make_clip):
+def test_a_training_says_of_which_videos_it_makes_features_anew(restarted_service, project, make_task, make_clip):
     """The cache was removed; the version is used."""
-    service, tasks = start_service(), [make_task(), make_task(make_clip(600))]
+    service, tasks = restarted_service, [make_task(), make_task(make_clip(600))]
     service.train(project, *((task, [region("Walk", (1, 12))]) for task in tasks))
     service.stop()
     shutil.rmtree(service.cache)
