@@ -180,6 +180,13 @@ class Settings:
         "how pictures are resized for the backbone: fast, or exact (slower, bit for bit as in Ultralytics); their "
         "features are cached separately",
     )
+    extraction_pictures: str = _setting(
+        "sampled",
+        _one_of("sampled", "all"),
+        "pictures that the backbone computes in the fast profile: sampled (10 a second, more where they change a lot, "
+        "none while they stay the same; features between them are interpolated), or all; simple mode and the exact "
+        "profile compute all",
+    )
     extraction_engine: str = _setting(
         "auto",
         _one_of("auto", "torch", "openvino"),

@@ -20,6 +20,7 @@ import numpy as np
 from framewise.core.progress import silent
 from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
+from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
 from framewise.features.kinds.lite0 import LITE0
 from framewise.media.library import MediaFile
@@ -57,12 +58,17 @@ def write_long_video(path: Path, minutes: float) -> Path:
     return path
 
 
-def extract(path: Path, backbone: str, models: Path, out: "multiprocessing.SimpleQueue[tuple[float, int, float]]") -> None:
+def extract(
+    path: Path, backbone: str, models: Path, engine: str, out: "multiprocessing.SimpleQueue[tuple[float, int, float]]"
+) -> None:
     """Extract a video; puts (peak memory of this process in MiB, number of pictures, seconds) into the queue."""
     with tempfile.TemporaryDirectory(prefix="framewise-extraction-") as name:
         backbones = Backbones(models, Path(name) / "data")
         file = backbones.find(backbone)
-        extractor, began = Extractor(FeatureCache(Path(name) / "cache")), time.monotonic()
+        extractor, began = (
+            Extractor(FeatureCache(Path(name) / "cache"), compute=Compute(engine), samples=True),
+            time.monotonic(),
+        )
         features = extractor.extract(MediaFile(path, path.name), file.content, lambda: backbones.load(file), "center", silent)
         seconds = time.monotonic() - began
     out.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(features.timeline.pts), seconds))
@@ -73,6 +79,7 @@ def main() -> None:
     parser.add_argument("--minutes", default="1,10,60", help="lengths of the videos")
     parser.add_argument("--backbone", default=LITE0, help="a file in --models, or efficientnet-lite0")
     parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--engine", default="auto", choices=("auto", "torch", "openvino"))
     args = parser.parse_args()
     print("| minutes of 1080p | peak memory, MiB | pictures | a second |\n|---|---|---|---|")
     context = multiprocessing.get_context("spawn")
@@ -80,7 +87,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="framewise-long-") as name:
             path = write_long_video(Path(name) / "long.mp4", minutes)
             out: multiprocessing.SimpleQueue[tuple[float, int, float]] = context.SimpleQueue()
-            child = context.Process(target=extract, args=(path, args.backbone, args.models, out))
+            child = context.Process(target=extract, args=(path, args.backbone, args.models, args.engine, out))
             child.start()
             child.join()
             peak, pictures, seconds = out.get()

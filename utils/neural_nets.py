@@ -104,5 +104,5 @@ def _content(network: torch.nn.Module, image_size: int) -> str:
 
 def _extract(settings: Settings, network: _Network, video_path: str | Path) -> Rows:
     media, extractor = MediaFile.of(Path(video_path)), Extractor.of(settings)
-    features = extractor.extract(media, network.content, network.load, "center", silent)
+    features = extractor.extract(media, network.content, network.load, "center", silent, every=True)
     return features.take(np.arange(len(features.timeline.pts)))

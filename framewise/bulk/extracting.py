@@ -74,7 +74,7 @@ class Workplace:
     def _cached(self, wanted: Wanted, content: str) -> VideoFeatures | None:
         if wanted.is_pose:
             return self._extractor.cached_poses(content, wanted.content)
-        return self._extractor.cached(content, wanted.content, wanted.crop)
+        return self._extractor.cached(content, wanted.content, wanted.crop, wanted.every)
 
     def _wait_for_room(self) -> None:
         while self._free_disk.missing():
@@ -116,7 +116,7 @@ class Workplace:
 
         if wanted.is_pose:
             return self._extractor.extract_poses(file, wanted.content, load_poses, progress)
-        return self._extractor.extract(file, wanted.content, load, wanted.crop, progress)
+        return self._extractor.extract(file, wanted.content, load, wanted.crop, progress, wanted.every)
 
 
 class _WithRoom:

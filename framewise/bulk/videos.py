@@ -24,12 +24,13 @@ SUFFIXES = (".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".m
 @dataclass(frozen=True)
 class Wanted:
     """Features of one kind. content: of the network's file, because another file of that name gives other features. is_pose:
-    True for the poses of a pose network, which crops nothing."""
+    True for the poses of a pose network, which crops nothing. every: the backbone's own of every picture."""
 
     backbone: str
     content: str
     crop: str
     is_pose: bool = False
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _wanted_of(settings: Settings, controls: Sequence[AnyControl]) -> tuple[Want
 
 
 def _wanted_by(settings: Settings, control: AnyControl) -> list[Wanted]:
-    found = [_wanted(settings, control.front_end, str(control.settings.parameters["model_crop"]))]
+    wanted = _wanted(settings, control.front_end, str(control.settings.parameters["model_crop"]))
+    found = [replace(wanted, every=control.needs_every_picture)]
     if name := control.pose_network:
         file = control.parts.pose_networks.fetch_official(name)
         found.append(Wanted(name, file.content, "", is_pose=True))

@@ -122,6 +122,11 @@ class Control(ABC, Generic[F, P]):
         return None
 
     @property
+    def needs_every_picture(self) -> bool:
+        """True if the backbone's features of each picture are needed, and not those of chosen ones alone."""
+        return False
+
+    @property
     def evidence(self) -> tuple[str, ...]:
         """Names of the parts that ``rows`` has, for users: one, except for a video that is seen by several networks."""
         return (self.to_name,)

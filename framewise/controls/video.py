@@ -56,6 +56,11 @@ class VideoControl(Control[VideoFeatures, None]):
     def evidence(self) -> tuple[str, ...]:
         return (self.to_name, f"poses in {self.to_name}") if self.pose_network else (self.to_name,)
 
+    @property
+    def needs_every_picture(self) -> bool:
+        # In simple mode, regions begin and end where the backbone's classes do. Networks of several pictures choose their own.
+        return not self.settings.trainable or WINDOW_NAME.fullmatch(self.front_end) is not None
+
     def backbone(self) -> BackboneFile:
         """The weights file of this control. Raises BackboneError."""
         return self.parts.backbones.find(self.front_end)
@@ -97,8 +102,9 @@ class VideoControl(Control[VideoFeatures, None]):
     def features(self, file: MediaFile, progress: Progress) -> VideoFeatures:
         backbone = self.parts.backbones.fetch_official(self.front_end)
         of_backbone = part_of(progress, 0, 2) if self.pose_network else progress
+        every, backbones = self.needs_every_picture, self.parts.backbones
         found = self.parts.extractor.extract(
-            file, backbone.content, lambda: self.parts.backbones.load(backbone), self.crop, of_backbone
+            file, backbone.content, lambda: backbones.load(backbone), self.crop, of_backbone, every
         )
         if self.pose_network:
             network = self.parts.pose_networks.fetch_official(self.pose_network)
@@ -110,7 +116,7 @@ class VideoControl(Control[VideoFeatures, None]):
     def cached_features(self, content: str) -> VideoFeatures | None:
         if self.parts.backbones.is_to_be_fetched(self.front_end):
             return None
-        found = self.parts.extractor.cached(content, self.backbone().content, self.crop)
+        found = self.parts.extractor.cached(content, self.backbone().content, self.crop, self.needs_every_picture)
         if found and self.pose_network:
             network = self._pose_content
             found.poses = self.parts.extractor.cached_poses(content, network) if network else None

@@ -201,8 +201,9 @@ class _Cuda:
 
 def _converted(network: CutNetwork, in_half: bool, streams: int) -> Engine:
     """The network in OpenVINO. Raises any error if it cannot be converted."""
-    import openvino as ov
     import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     from framewise.features.openvino_engine import OpenVinoEngine
 
@@ -212,8 +213,11 @@ def _converted(network: CutNetwork, in_half: bool, streams: int) -> Engine:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about how OpenVINO traces it
         # OpenVINO traces a call of this module. torch.export would replace every module's call in the meantime, and
-        # learning or predicting in another thread would fail.
-        model = ov.convert_model(plain, example_input=some)
+        # learning or predicting in another thread would fail. ``convert_model`` does the same in more memory, and sends
+        # statistics to its makers.
+        traced = TorchScriptPythonDecoder(plain, example_input=some)
+        reader = FrontEndManager().load_by_framework("pytorch")
+        model = reader.convert(reader.load(traced))
     model.reshape([-1, 3, size, size])
     return OpenVinoEngine(model, in_half, streams, network.mean, network.scale)
 

@@ -23,11 +23,12 @@ from framewise.features.backbone import Backbone
 from framewise.features.cache import CHUNK_PICTURES, FeatureCache, Hold, Key, open_array
 from framewise.features.engines import Compute
 from framewise.features.housekeeping import Housekeeper
-from framewise.features.passes import Pass
+from framewise.features.passes import Pass, SampledPass
 from framewise.features.pose_network import PoseNetwork
 from framewise.features.poses import POSES, PosePass
 from framewise.features.preprocessing import PROFILES
 from framewise.features.rows import unpack
+from framewise.features.sampling import PER_SECOND
 from framewise.features.window_network import WindowFeatures
 from framewise.features.window_pass import WindowPass
 from framewise.labeling_config import CROPS
@@ -174,10 +175,20 @@ class Extractor:
     """Features of videos from the cache, computed if missing, once even if several callers need them at the same time.
 
     max_bytes: size to which the cache is shrunk after an extraction; 0 for no limit.
+    samples: in the profile "fast", the backbone computes only chosen pictures (``sampling``), except for callers that need
+    every picture. Features of every picture, if they are cached, are used in any case.
     """
 
-    def __init__(self, cache: FeatureCache, profile: str = "fast", compute: Compute | None = None, max_bytes: int = 0):
+    def __init__(
+        self,
+        cache: FeatureCache,
+        profile: str = "fast",
+        compute: Compute | None = None,
+        max_bytes: int = 0,
+        samples: bool = False,
+    ):
         self.profile = profile
+        self._samples = samples and profile == "fast"
         self._cache = cache
         compute = compute or Compute()
         # Ultralytics computes in single precision.
@@ -191,19 +202,22 @@ class Extractor:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         compute = Compute(settings.extraction_engine, settings.extraction_precision, settings.extraction_threads)
-        return cls(FeatureCache(settings.cache_dir), settings.extraction_profile, compute, settings.cache_max_bytes)
+        samples = settings.extraction_pictures == "sampled"
+        cache = FeatureCache(settings.cache_dir)
+        return cls(cache, settings.extraction_profile, compute, settings.cache_max_bytes, samples)
 
-    def cached(self, content: str, backbone: str, crop: str) -> VideoFeatures | None:
-        """Features if all of them are cached; never computes. backbone: content of its weights."""
-        return self._cached_as(content, backbone, self._preprocessing(crop))
+    def cached(self, content: str, backbone: str, crop: str, every: bool = False) -> VideoFeatures | None:
+        """Features if all of them are cached; never computes. backbone: content of its weights. every: the backbone's own of
+        every picture."""
+        return self._cached_as(content, backbone, self._kinds(crop, every))
 
     def cached_poses(self, content: str, network: str) -> VideoFeatures | None:
         """Poses if all of them are cached: see ``poses.pack_poses``. network: content of its weights."""
-        return self._cached_as(content, network, POSES)
+        return self._cached_as(content, network, [POSES])
 
-    def _cached_as(self, content: str, weights: str, preprocessing: str) -> VideoFeatures | None:
-        names = (content + ANEW, content)
-        return next((found for name in names if (found := self._cached((name, weights, preprocessing)))), None)
+    def _cached_as(self, content: str, weights: str, kinds: Sequence[str]) -> VideoFeatures | None:
+        keys = ((name, weights, kind) for name in (content + ANEW, content) for kind in kinds)
+        return next((found for key in keys if (found := self._cached(key))), None)
 
     def is_outdated(self, features: VideoFeatures, file: MediaFile) -> bool:
         """True if a file's features, those that are cached, are of other pictures or times than it would be read with now."""
@@ -250,44 +264,61 @@ class Extractor:
         return VideoFeatures(timeline, arrays, hold)
 
     def extract(
-        self, file: MediaFile, backbone_content: str, load: Callable[[], Backbone], crop: str, progress: Progress
+        self,
+        file: MediaFile,
+        backbone_content: str,
+        load: Callable[[], Backbone],
+        crop: str,
+        progress: Progress,
+        every: bool = False,
     ) -> VideoFeatures:
         """Extract the features of a file. Waits if another process is extracting it. Raises MediaError, BackboneError."""
 
-        def work(info: VideoInfo) -> Work:
+        def work(info: VideoInfo, key: Key) -> Work:
             backbone = load()
             if isinstance(backbone.cut, WindowFeatures):
                 return WindowPass(file.path, info.time_base, backbone.cut.windows, self.profile)
-            return Pass(file.path, info.time_base, backbone, self.profile, self._compute, crop)
+            how = (file.path, info.time_base, backbone, self.profile, self._compute, crop)
+            if key[2] == preprocessing_key(self.profile, crop):
+                return Pass(*how)
+            return SampledPass(*how, functools.partial(self._cached_row, key))
 
-        return self._extracted(file, backbone_content, self._preprocessing(crop), work, f"{crop}-{self.profile}", progress)
+        return self._extracted(file, backbone_content, self._kinds(crop, every), work, f"{crop}-{self.profile}", progress)
+
+    def _cached_row(self, key: Key, index: int) -> Records:
+        chunk, inside = divmod(index, CHUNK_PICTURES)
+        return np.array(self._cache.chunk(key, chunk, _not_cached)[inside : inside + 1])
 
     def extract_poses(
         self, file: MediaFile, network_content: str, load: Callable[[], PoseNetwork], progress: Progress
     ) -> VideoFeatures:
         """Extract the poses of a file, as ``extract`` does."""
 
-        def work(info: VideoInfo) -> Work:
+        def work(info: VideoInfo, key: Key) -> Work:
             return PosePass(file.path, info.time_base, load(), self._compute.workers)
 
-        return self._extracted(file, network_content, POSES, work, "poses", progress)
+        return self._extracted(file, network_content, [POSES], work, "poses", progress)
 
     def _extracted(
         self,
         file: MediaFile,
         weights: str,
-        preprocessing: str,
-        work: Callable[[VideoInfo], Work],
+        kinds: Sequence[str],
+        work: Callable[[VideoInfo, Key], Work],
         name: str,
         progress: Progress,
     ) -> VideoFeatures:
-        """Features of a file from the cache, or made by ``work``. name: of the lock, besides the contents."""
+        """Features of a file from the cache, of the first of the kinds that is there, or made by ``work``, of the last one.
+
+        name: of the lock, besides the contents.
+        """
         content = file.content + ANEW if is_read_anew(file.path) else file.content
-        key = (content, weights, preprocessing)
+        keys = [(content, weights, kind) for kind in kinds]
+        key = keys[-1]
         with self._cache.making(file.content, weights[:16], name):
-            found = self._cached(key)
-            if found:
-                return found
+            for found in map(self._cached, keys):
+                if found:
+                    return found
             hold = self._cache.hold(key)  # written features stay until they are read
             try:
                 self._run(file, key, work, progress)
@@ -307,9 +338,9 @@ class Extractor:
         except OSError as error:  # the features are there anyway
             logger.warning("the cache could not be reduced to CACHE_MAX_BYTES: %s", error)
 
-    def _run(self, file: MediaFile, key: Key, make: Callable[[VideoInfo], Work], progress: Progress) -> None:
+    def _run(self, file: MediaFile, key: Key, make: Callable[[VideoInfo, Key], Work], progress: Progress) -> None:
         info = probe(file.path)
-        pts, work = self._first_pts(key), make(info)
+        pts, work = self._first_pts(key), make(info, key)
         told = _Told(progress, len(pts), _expected_pictures(info))
         for records in work.chunks(CHUNK_PICTURES, pts, told):
             file.check_unchanged()  # otherwise another video's features would be stored under this content
@@ -329,8 +360,10 @@ class Extractor:
             chunk += 1
         return np.concatenate(found)
 
-    def _preprocessing(self, crop: str) -> str:
-        return preprocessing_key(self.profile, crop)
+    def _kinds(self, crop: str, every: bool) -> list[str]:
+        """Preprocessings of usable features, the best first; those that are made last."""
+        own = preprocessing_key(self.profile, crop)
+        return [own] if every or not self._samples else [own, sampled_key(crop)]
 
 
 class _Told:
@@ -353,9 +386,15 @@ def preprocessing_key(profile: str, crop: str) -> str:
     return f"{profile} {crop}, motion and its shape, 8 bits"
 
 
+def sampled_key(crop: str) -> str:
+    """Name of the preprocessing, "fast", of which only chosen pictures are computed."""
+    return f"fast {crop}, {PER_SECOND} a second, motion and its shape, 8 bits"
+
+
 def current_preprocessings() -> set[str]:
     """Preprocessings of features that may still be needed."""
-    return {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS} | {POSES}
+    kinds = {preprocessing_key(profile, crop) for profile in PROFILES for crop in CROPS}
+    return kinds | set(map(sampled_key, CROPS)) | {POSES}
 
 
 def _stamp(path: str) -> tuple[int, ...]:

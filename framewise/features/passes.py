@@ -20,16 +20,20 @@ import numpy.typing as npt
 
 from framewise.features.backbone import Backbone
 from framewise.features.engines import Compute, threads_of_their_own
-from framewise.features.motion import Motion, thumbnails_of
-from framewise.features.rows import pack
+from framewise.features.frames import holds_same, num_bytes
+from framewise.features.motion import MOTION_SIZE, Motion, thumbnails_of
+from framewise.features.rows import pack, unpack
+from framewise.features.sampling import Chooser, Chosen, PictureChoice, PictureStretch, interpolated
+from framewise.features.thumbnails import Thumbnailer
 from framewise.media.video import Losses, Picture, decode, probe
 
 logger = logging.getLogger(__name__)
 
 # Decoded pictures in progress: those of 4K take 12 MB each.
-MAX_BYTES_UNDER_WAY = 400_000_000
+MAX_BYTES_UNDER_WAY = 120_000_000
 AHEAD = 2  # batches that wait for a thread
-# Before the first picture of a resumed pass, this much is decoded again: further back than any span of motion.
+# Before the first picture of a resumed pass, this much is decoded again: further back than any span of motion, and as far
+# as the choice of a picture to be computed depends on.
 AGAIN_SECONDS = 1.0
 
 FloatArray = npt.NDArray[np.float32]
@@ -103,15 +107,21 @@ class Pass:
         """Times and thumbnails of the last of the ``known`` pictures, and an iterator over the following ones."""
         if not len(known):
             return {}, self._decoded(None)
-        again_from = int(known[-1]) - math.ceil(AGAIN_SECONDS / self._time_base)
-        # Pictures that have no times are counted, from the first one on.
-        sought = again_from if probe(self._path).own_times else None
-        before, pictures = self._split(self._decoded(sought), again_from, int(known[-1]))
-        if list(before) == list(known[known >= again_from]):
-            return before, pictures
-        # Some containers cannot be sought in, or number their pictures by where the reading began.
-        logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
-        return self._split(self._decoded(None), again_from, int(known[-1]))
+        again_from = self._again_from(known)
+        for sought in self._sought(again_from):
+            before, pictures = self._split(self._decoded(sought), again_from, int(known[-1]))
+            if list(before) == list(known[known >= again_from]):
+                break
+            logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
+        return before, pictures
+
+    def _again_from(self, known: npt.NDArray[np.int64]) -> int:
+        return int(known[-1]) - math.ceil(AGAIN_SECONDS / self._time_base)
+
+    def _sought(self, again_from: int) -> list[int | None]:
+        """Times to begin at, one after the other until the pictures are those that are known: some containers cannot be sought
+        in, or number their pictures by where the reading began. Pictures that have no times are counted, from the first on."""
+        return [again_from, None] if probe(self._path).own_times else [None]
 
     def _decoded(self, from_pts: int | None) -> Iterator[Picture]:
         self.losses = Losses()
@@ -126,6 +136,139 @@ class Pass:
             if picture.pts >= first:
                 before[picture.pts] = thumbnails_of(self._prepared(picture)[np.newaxis])
         return before, iter(())
+
+
+class SampledPass(Pass):
+    """Pass that computes the pictures that ``sampling`` chooses, and interpolates the features of the others.
+
+    row: a record that is known already, by its position.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        time_base: Fraction,
+        backbone: Backbone,
+        profile: str,
+        compute: Compute,
+        crop: str,
+        row: Callable[[int], npt.NDArray[Any]],
+    ):
+        super().__init__(path, time_base, backbone, profile, compute, crop)
+        self._row = row
+        self._thumbnail = Thumbnailer(crop, self._prepared)
+
+    def chunks(self, size: int, known: npt.NDArray[np.int64], told: Callable[[int], None]) -> Iterator[npt.NDArray[Any]]:
+        again, end = self._again(known), None  # end: record of the last chosen picture so far, (1,)
+        records: list[npt.NDArray[Any]] = []
+        with threads_of_their_own(self._workers) as pool:
+            for stretch, computed in in_order(
+                pool, self._computed_of, self._stretches(again, len(known), size), self._workers + AHEAD
+            ):
+                if end is None and again.chosen is not None:
+                    end = self._row(int(np.searchsorted(known, again.chosen)))
+                moved = again.motion.of(np.stack(stretch.thumbnails), self._seconds(stretch.pts))
+                records.append(_between(stretch, computed, moved, end))
+                end = records[-1][-1:]
+                told(len(stretch.pts))
+                if sum(map(len, records)) >= size:
+                    *whole, rest = np.split(np.concatenate(records), range(size, sum(map(len, records)) + 1, size))
+                    yield from whole
+                    records = [rest] if len(rest) else []
+        if records:
+            yield np.concatenate(records)
+
+    def _computed_of(self, stretch: PictureStretch) -> FloatArray | None:
+        """Features (N, D) of the pictures to be computed, None if there are none."""
+        if not stretch.computed:
+            return None
+        images = np.stack([self._prepared(picture) for picture in stretch.computed])
+        stretch.computed.clear()  # they are large, and no longer needed
+        return self._engine(images)
+
+    def _stretches(self, again: "_Again", number: int, chunk: int) -> Iterator[PictureStretch]:
+        """Yield the pictures from position ``number`` on. No stretch computes pictures of two chunks: a network's results
+        depend a little on what else is in a batch, which should be the same in a pass that goes on."""
+        stretch, size, last = PictureStretch(), self._engine.batch, number  # last: position of the last chosen one
+        for found in again.decided(self._thumbnail):
+            if found.choice is not PictureChoice.BETWEEN:
+                if stretch.chosen and (last // chunk != number // chunk or len(stretch.computed) >= size or stretch.is_long):
+                    size = _batch_size(found.picture, self._engine.batch, self._workers)
+                    whole, stretch = stretch.split()
+                    yield whole
+                last = number
+            stretch.add(found)
+            number += 1
+        if stretch.pts:
+            yield stretch
+
+    def _again(self, known: npt.NDArray[np.int64]) -> "_Again":
+        """State of a pass after the ``known`` pictures: what they were decoded for again."""
+        if not len(known):
+            return _Again(Chooser(self._time_base), Motion(), self._decoded(None))
+        first, last = self._again_from(known), int(known[-1])
+        for sought in self._sought(first):
+            again = _Again(Chooser(self._time_base), Motion(), iter(()), last)
+            times, thumbnails, pictures = list[int](), list[FloatArray](), self._decoded(sought)
+            for picture in pictures:
+                if picture.pts > last:
+                    again.pictures = itertools.chain([picture], pictures)
+                    break
+                if picture.pts >= first:
+                    times.append(picture.pts)
+                    thumbnails.append(self._thumbnail(picture))
+                    for found in again.chooser.follow(picture, thumbnails[-1]):
+                        again.knows(found)
+            if times == list(known[known >= first]):
+                break
+            logger.info("%s: decoded from the beginning, to go on at picture %d", self._path.name, len(known) + 1)
+        again.motion.of(np.stack(thumbnails), self._seconds(times))
+        return again
+
+
+@dataclass
+class _Again:
+    """State of a pass that goes on. last: time of the last picture whose record is known; chosen: of the last chosen one of
+    those."""
+
+    chooser: Chooser
+    motion: Motion
+    pictures: Iterator[Picture]
+    last: int | None = None
+    chosen: int | None = None
+
+    def decided(self, thumbnail: Callable[[Picture], FloatArray]) -> Iterator[Chosen]:
+        """Yield the pictures whose records are not known."""
+        for picture in self.pictures:
+            yield from (found for found in self.chooser.follow(picture, thumbnail(picture)) if not self.knows(found))
+        yield from (found for found in self.chooser.end() if not self.knows(found))
+
+    def knows(self, found: Chosen) -> bool:
+        """Note a chosen picture whose record is known; false for others."""
+        if self.last is None or found.picture.pts > self.last:
+            return False
+        if found.choice is not PictureChoice.BETWEEN:
+            self.chosen = found.picture.pts
+        return True
+
+
+def _between(
+    stretch: PictureStretch, computed: FloatArray | None, moved: FloatArray, end: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
+    """Records of a stretch. computed: features of its computed pictures. end: record of the last chosen picture before it."""
+    pts = np.array(stretch.pts)
+    # Interpolated from what is kept of the chosen ones, so that an interrupted pass can go on from it.
+    ends = [] if end is None else [end]
+    if computed is not None:
+        ends.append(pack(np.zeros(len(computed), np.int64), computed, np.zeros((len(computed), MOTION_SIZE), np.float32)))
+    known = np.concatenate(ends)
+    chosen = known[np.array(stretch.index) + (end is not None)]
+    chosen["pts"] = pts[stretch.chosen]
+    around = chosen if end is None else np.concatenate([end, chosen])
+    records = pack(pts, interpolated(pts, around["pts"], unpack(around)[0]), moved)
+    for name in ("low", "step", "features"):
+        records[name][stretch.chosen] = chosen[name]
+    return records
 
 
 def in_order(pool: Executor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[tuple[T, R]]:
@@ -151,8 +294,8 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
     for picture in pictures:
         if in_chunk == 0:
             last = None  # each chunk depends only on its own pictures
-            size = min(largest, max(1, MAX_BYTES_UNDER_WAY // (_num_bytes(picture.frame) * (workers + AHEAD))))
-        if last is None or not _same(last, picture.frame):
+            size = _batch_size(picture, largest, workers)
+        if last is None or not holds_same(last, picture.frame):
             batch.distinct.append(picture)
             last = picture.frame
         batch.pts.append(picture.pts)
@@ -165,24 +308,5 @@ def batches(pictures: Iterable[Picture], chunk: int, largest: int, workers: int)
         yield batch
 
 
-def _same(one: Any, other: Any) -> bool:
-    """True if two frames hold the same picture: in screen recordings most do, and where a rate was padded."""
-    if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
-        return False
-    return all(
-        np.array_equal(a[len(a) // 2], b[len(b) // 2]) and np.array_equal(a, b)  # most pictures differ in any line
-        for a, b in zip(_planes(one), _planes(other), strict=True)
-    )
-
-
-def _planes(frame: Any) -> Iterator[npt.NDArray[np.uint8]]:
-    """Bytes of a frame's planes (lines, bytes), without the padding of lines if one byte is one sample."""
-    one_byte = frame.format.is_planar and all(part.bits <= 8 for part in frame.format.components)
-    for plane in frame.planes:
-        lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
-        yield lines[:, : plane.width] if one_byte else lines
-
-
-def _num_bytes(frame: Any) -> int:
-    """Approximate memory: the decoded frame, and its RGB copy during resizing."""
-    return sum(int(plane.buffer_size) for plane in frame.planes) + 3 * int(frame.width) * int(frame.height)
+def _batch_size(picture: Picture, largest: int, workers: int) -> int:
+    return min(largest, max(1, MAX_BYTES_UNDER_WAY // (num_bytes(picture.frame) * (workers + AHEAD))))

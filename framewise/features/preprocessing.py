@@ -17,6 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from framewise.media.video import Picture
 
 Image = npt.NDArray[np.uint8]
+Preprocessor = Callable[[Picture], Image]
 
 PROFILES = ("fast", "exact")
 FILTERS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC, "lanczos": Interpolation.LANCZOS}
@@ -37,7 +38,7 @@ class Resizing:
     square: bool = False
 
 
-def preprocessor(profile: str, crop: str, size: int, resizing: Resizing | None = None) -> Callable[[Picture], Image]:
+def preprocessor(profile: str, crop: str, size: int, resizing: Resizing | None = None) -> Preprocessor:
     """Function that converts a picture to the network's input, RGB (size, size, 3). Thread-safe.
 
     profile:  "exact" or "fast".

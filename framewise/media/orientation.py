@@ -26,8 +26,8 @@ class Orientation:
         """True if width and height are exchanged."""
         return self.quarter_turns % 2 == 1
 
-    def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Apply the transformation to an image (H, W, 3)."""
+    def upright(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Apply the transformation to an image, (H, W) or (H, W, 3)."""
         if self == AS_IT_LIES:
             return image
         return np.ascontiguousarray(np.rot90(image[:, ::-1] if self.mirrored else image, self.quarter_turns))

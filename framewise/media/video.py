@@ -84,8 +84,8 @@ class Picture:
         """RGB (H, W, 3) as shown by browsers. Converted on request: for large pictures, that costs more than decoding."""
         return self.upright(self.frame.to_ndarray(format="rgb24"))
 
-    def upright(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Turn and mirror an image of this picture, (H, W, 3), as the file requests."""
+    def upright(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn and mirror an image of this picture, (H, W) or (H, W, 3), as the file requests."""
         return self.orientation.upright(image)
 
     @property

@@ -38,7 +38,7 @@ class OpenVinoFile(NetworkKind):
 
     def read(self, name: str, files: Sequence[Path], data_dir: Path) -> FeatureNetwork:
         if not has_openvino():
-            raise BackboneError("OpenVINO runs such files and is not installed; pip install 'framewise[openvino]'")
+            raise BackboneError("OpenVINO runs such files and is not installed; pip install openvino")
         from framewise.features.openvino_network import read_network
 
         return read_network(files[0], InputFile.beside(files[0]))
