@@ -110,7 +110,7 @@ class Compute:
 
         if self.engine == "openvino" and not has_openvino():
             raise SettingsError(
-                "EXTRACTION_ENGINE: openvino is not installed; pip install 'framewise[openvino]', or set it to torch or auto"
+                "EXTRACTION_ENGINE: openvino is not installed; pip install openvino, or set it to torch or auto"
             )
         if torch.cuda.is_available() and self.engine != "openvino":
             return _Cuda(network, in_half=self.precision != "float32")

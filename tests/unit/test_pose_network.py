@@ -9,6 +9,7 @@ import pytest
 
 from framewise.core.errors import BackboneError
 from framewise.features.backbone import Backbones
+from framewise.features.kinds.kind import import_torchvision
 from framewise.features.kinds.ultralytics import prepare_ultralytics
 from framewise.features.pose_network import POINTS
 from framewise.features.pose_networks import PoseNetworks
@@ -66,7 +67,7 @@ def lie(tmp_path, content, load):
 
 def predicted(monkeypatch, path, images):
     """Boxes, confidences, kinds and key points of each picture, by Ultralytics itself."""
-    import torchvision
+    torchvision = import_torchvision()
     from ultralytics import YOLO
     from ultralytics.utils.nms import TorchNMS
 
