@@ -181,10 +181,10 @@ class Settings:
         "features are cached separately",
     )
     extraction_pictures: str = _setting(
-        "sampled",
-        _one_of("sampled", "all"),
-        "pictures that the backbone computes in the fast profile: sampled (10 a second, more where they change a lot, "
-        "none while they stay the same; features between them are interpolated), or all; simple mode and the exact "
+        "all",
+        _one_of("all", "sampled"),
+        "pictures that the backbone computes in the fast profile: all, or sampled (10 a second, more where they change a "
+        "lot, none while they stay the same; features between them are interpolated); simple mode and the exact "
         "profile compute all",
     )
     extraction_engine: str = _setting(

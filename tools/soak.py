@@ -402,6 +402,7 @@ class Soak:
             "projects": 1, "tasks": tasks, "made_predictions": tasks, "arriving_predictions": tasks, "media_facts": tasks,
             "current_versions": 1, "promised_predictions": 0, "told_versions": NEWEST_VERSIONS, "label_sets": 1,
             "events": KEPT_EVENTS, "jobs": KEPT_JOBS + KEPT_FAILURES, "forgotten_projects": 0, "annotations": annotated,
+            "suggestions": 0,
         }  # fmt: skip
         for table, number in rows.items():
             demand(table in limits, f"the table {table} has no limit here")

@@ -39,7 +39,7 @@ CLIP_SIZE, CLIP_PICTURES, CLIP_RATE = (1280, 720), 300, 30
 REFERENCE = "usual way: Ultralytics predict, one picture at a time"
 NETWORK_PICTURES = 512
 UNDER_WAY = 16  # decoded pictures for each thread
-SAMPLED = "sampled"  # the default: fast, and the backbone computes chosen pictures
+SAMPLED = "sampled"  # fast, and the backbone computes chosen pictures
 BACKBONE = "bench"  # instead of the content hash of the weights: the cache is separate
 
 Run = Callable[[], int]  # does the work once; returns the number of pictures

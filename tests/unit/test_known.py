@@ -1,10 +1,15 @@
 """Annotations that mark only a part: the frames that are known by them, and those that are not."""
 
+import functools
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framewise.assembly import Assembly
 from framewise.controls import Medium, SeriesControl, TrainedModel, VideoControl, learners_of
 from framewise.controls.examples import completed, notes_on
 from framewise.core.converter import regions_to_frame_labels
@@ -12,8 +17,10 @@ from framewise.core.errors import NothingMarked, RangeOutsideVideo
 from framewise.core.known import UNMARKED, known_cells, never_overlapping, point_cells, reviewed_rows
 from framewise.core.regions import TimelineRegion
 from framewise.core.series_time import SeriesTimes
+from framewise.features.kinds.lite0 import LITE0
 from framewise.features.sensors import SeriesFeatures
 from framewise.labeling_config import read_labeling_config
+from framewise.settings import Settings
 from tests import cache_help
 from tests.messages import labeling_config, region
 from tests.sync_group_help import sync_config
@@ -184,9 +191,17 @@ def video(tmp_path):
     return cache_help.get(tmp_path, "film")
 
 
+@functools.cache
+def parts():
+    """Parts of a service without any files."""
+    folder = Path(tempfile.mkdtemp())
+    folders = {"model_root": folder / "models", "cache_dir": folder / "cache", "data_dir": folder / "data"}
+    return Assembly(Settings(model_path=LITE0, **folders)).parts
+
+
 def model(*labels, **parameters):
     (control,) = read_labeling_config(labeling_config(*(labels or LABELS), model_trainable="true", **parameters))
-    return TrainedModel([VideoControl(control, "1", None)])
+    return TrainedModel([VideoControl(control, "1", parts())])
 
 
 def notes(model, examples):
@@ -273,7 +288,8 @@ def test_marks_of_a_sync_group_are_joined(video):
     xml = sync_config("video").replace("model_trainable", 'model_unmarked="after_last" model_group="$person" model_trainable')
     xml = xml.replace("</TimelineLabels>", f"{SKIPPED}</TimelineLabels>")
     moves, timeline = (
-        kind(control, "1", None) for kind, control in zip((SeriesControl, VideoControl), read_labeling_config(xml), strict=True)
+        kind(control, "1", parts())
+        for kind, control in zip((SeriesControl, VideoControl), read_labeling_config(xml), strict=True)
     )
     (learner,) = learners_of([moves, timeline])
     series = SeriesFeatures(SeriesTimes(np.arange(ROWS) / 25), np.zeros((ROWS, 3), np.float32))

@@ -246,10 +246,10 @@ def test_exact_computes_every_picture(tmp_path, extract, computed):
     assert sum(computed) == 120
 
 
-def test_it_is_the_default_and_can_be_switched_off():
-    assert Settings.from_env({}).extraction_pictures == "sampled"
-    assert Settings.from_env({"EXTRACTION_PICTURES": "all"}).extraction_pictures == "all"
-    with pytest.raises(SettingsError, match="EXTRACTION_PICTURES: expected sampled or all"):
+def test_all_pictures_are_the_default_and_sampling_can_be_switched_on():
+    assert Settings.from_env({}).extraction_pictures == "all"
+    assert Settings.from_env({"EXTRACTION_PICTURES": "sampled"}).extraction_pictures == "sampled"
+    with pytest.raises(SettingsError, match="EXTRACTION_PICTURES: expected all or sampled"):
         Settings.from_env({"EXTRACTION_PICTURES": "5"})
 
 

@@ -23,7 +23,7 @@ from framewise.features.kinds.kind import (
 from framewise.features.timm_library import INSTALL, has_timm, import_timm
 
 PREFIX = "timm/"
-NAME = re.compile(r"timm/(?P<network>\w[\w.-]*)(@(?P<side>\d{2,4}))?", re.ASCII)
+NAME = re.compile(r"timm/(\w[\w.-]*)(?:@(\d{2,4}))?", re.ASCII)
 FOLDER = "timm"  # in the models folder
 WEIGHTS, CONFIG = ".safetensors", ".json"
 ON_HUB = {WEIGHTS: "model.safetensors", CONFIG: "config.json"}
@@ -91,7 +91,8 @@ def _parts(name: str) -> tuple[str, int | None]:
     """timm's own name of a network, and the side of its pictures if the name says one."""
     found = NAME.fullmatch(name)
     assert found is not None, name
-    return found["network"], int(found["side"]) if found["side"] else None
+    network, side = found.groups()
+    return network, int(side) if side else None
 
 
 def _path(folder: Path, network: str, suffix: str) -> Path:
