@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from framewise import __version__
+from framewise.demo.backend_server import free_port
 from framewise.demo.environment import LABEL_STUDIO_VERSION, READY
 from framewise.settings import describe_settings
 from tests.integration.service import OFFLINE, OUR_VARIABLES
@@ -97,12 +98,14 @@ def test_a_bad_variable_of_the_environment_is_refused_alike_and_a_flag_is_strong
 
 
 def test_serve_with_a_backbone_that_is_not_there_says_where_to_put_it(framewise, tmp_path):
-    assert_one_line(framewise("serve", "--model-path", "nope.pt"), "'nope.pt'", "models folder", "put the file there")
+    assert_one_line(
+        framewise("serve", "--model-path", "nope.pt", PORT=str(free_port())), "'nope.pt'", "models folder", "put the file there"
+    )
 
 
 @pytest.mark.parametrize("name", ["../nope.pt", "/etc/passwd", "https://example.com/x.pt"])
 def test_serve_with_a_backbone_outside_the_models_folder_is_refused(framewise, name):
-    assert_one_line(framewise("serve", "--model-path", name), repr(name), "models folder")
+    assert_one_line(framewise("serve", "--model-path", name, PORT=str(free_port())), repr(name), "models folder")
 
 
 def test_a_backbone_that_cannot_be_fetched_is_one_line_with_the_cure(framewise, tmp_path):
