@@ -68,9 +68,9 @@ class Backbones:
             self.find(name)
 
     def is_to_be_fetched(self, name: str) -> bool:
-        """True if the name is that of a network that can be downloaded and is not in the models folder yet. Raises
-        BackboneError."""
-        return kind_of(name).is_to_be_fetched(name, self._model_root)
+        """True if the name is that of a network that can be downloaded and is not in the models folder yet; False for names of
+        no kind, such as those of sensors. Raises BackboneError."""
+        return any(kind.claims(name) and kind.is_to_be_fetched(name, self._model_root) for kind in KINDS)
 
     def fetch_official(self, name: str) -> BackboneFile:
         """``find``, after downloading the network into the models folder if necessary."""

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
+from framewise.features.backbone import Backbones
 from tests.messages import Project, labeling_config
 
 ov = pytest.importorskip("openvino")
@@ -55,3 +56,7 @@ def test_a_wrong_name_is_refused_with_the_cure(made: Made, name: str, text: str)
     status, told = answer(client, model_path=name, model_trainable="true")
     assert status == 400
     assert text in told
+
+
+def test_a_front_end_that_is_no_network_is_not_to_be_fetched(tmp_path):
+    assert not Backbones(tmp_path, tmp_path).is_to_be_fetched("sensors 3")
