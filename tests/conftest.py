@@ -8,6 +8,7 @@ import pytest
 
 from framewise.core.progress import silent
 from framewise.features.kinds.ultralytics import prepare_ultralytics
+from tests.tiny_networks import settle_batch_norms
 
 # Where it is set, each of the hundreds of processes that tests start would compile the package for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -55,16 +56,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         yolo = YOLO(str(description), task="classify")
         network = yolo.model
         network.names = dict(enumerate(TINY_CLASSES))
-        # Batch norm with the statistics of real activations: without, random weights give nearly the same features for
-        # every picture, and a comparison would say nothing.
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        network.train()
-        with torch.no_grad():
-            for _ in range(20):
-                coarse = torch.rand(8, 3, 4, 4)
-                network(torch.nn.functional.interpolate(coarse, size=(TINY_IMAGE_SIZE, TINY_IMAGE_SIZE)))
+        settle_batch_norms(network, TINY_IMAGE_SIZE)
         torch.nn.init.normal_(network.model[-1].linear.weight, std=0.3)
         network.eval()
     yolo.ckpt = {"train_args": {"imgsz": TINY_IMAGE_SIZE, "task": "classify"}}

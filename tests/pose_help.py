@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from framewise.features.kinds.ultralytics import prepare_ultralytics
+from tests.tiny_networks import settle_batch_norms
 
 IMAGE_SIZE = 128
 # Ultralytics' own layers and heads, far narrower than yolov8n-pose, on three scales as there.
@@ -43,13 +44,7 @@ def write_pose_checkpoint(path: Path, head: str = "Pose", points: tuple[int, int
         yolo: Any = YOLO(str(description), task="pose")
         network = yolo.model
         network.kpt_shape = list(points)  # as Ultralytics' training sets it
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        network.train()
-        with torch.no_grad():
-            for _ in range(20):
-                network(torch.nn.functional.interpolate(torch.rand(8, 3, 4, 4), size=(IMAGE_SIZE, IMAGE_SIZE)))
+        settle_batch_norms(network, IMAGE_SIZE)
         last = network.model[-1]
         for scale in (*last.cv3, *(last.one2one_cv3 if last.end2end else [])):
             torch.nn.init.normal_(scale[-1].weight, std=1.0)

@@ -101,30 +101,34 @@ class Backend:
 
         project: a key; a number, for the newest project with that number; or None, for tasks of no project.
         """
-        key, deadline = self._key(project), time.monotonic() + self._parts.settings.predict_wait_seconds
-
-        def answer() -> list[Any]:
-            learners = self._projects.learners(key, label_config)
-            self._put_project(key, label_config)
-            return self._predictions.answer(key, learners, tasks, deadline)
-
-        return _with_one_version(answer)
+        return self._answered(
+            project, label_config, lambda key, learners, deadline: self._predictions.answer(key, learners, tasks, deadline)
+        )
 
     def suggest(
         self, project: str | int | None, label_config: str, task: Mapping[str, Any], context: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return suggestions for a task that somebody is annotating: see ``Suggesting.answer``. Raises FramewiseError."""
-        key, deadline = self._key(project), time.monotonic() + self._parts.settings.predict_wait_seconds
+        return self._answered(
+            project,
+            label_config,
+            lambda key, learners, deadline: self._suggesting.answer(key, learners, task, context, deadline),
+        )
 
-        def answer() -> dict[str, Any]:
+    def _answered(
+        self, project: str | int | None, label_config: str, answer: Callable[[str, list[Learner], float], Answer]
+    ) -> Answer:
+        """Answer by the key and the learners of a project, which is stored, and the end of the time that a request may wait, on
+        the monotonic clock."""
+        key = project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
+        deadline = time.monotonic() + self._parts.settings.predict_wait_seconds
+
+        def of_one_version() -> Answer:
             learners = self._projects.learners(key, label_config)
             self._put_project(key, label_config)
-            return self._suggesting.answer(key, learners, task, context, deadline)
+            return answer(key, learners, deadline)
 
-        return _with_one_version(answer)
-
-    def _key(self, project: str | int | None) -> str:
-        return project if isinstance(project, str) else self._annotations.project_key(project) if project else NO_PROJECT
+        return _with_one_version(of_one_version)
 
     def _put_project(self, project: str, label_config: str, title: str = "", hostname: str = "") -> None:
         before = self._annotations.put_project(project, project_id(project), label_config, title, hostname)

@@ -8,7 +8,7 @@ from framewise.backend.predictions import Predictions
 from framewise.backend.projects import model_version
 from framewise.controls import Learner
 from framewise.controls.control import AnyControl
-from framewise.controls.suggesting import Draft, suggest
+from framewise.controls.suggesting import Draft, DraftedRecording, suggest
 from framewise.core.errors import RequestError
 from framewise.store.suggestions import Suggestions
 
@@ -45,13 +45,15 @@ class Suggesting:
             if not asked:
                 continue
             media = self._predictions.media_of(project, learner, task, deadline)
-            there = {medium.control.to_name for medium in media}
+            if not media:
+                continue
+            recording = DraftedRecording(learner, media, data)
             for control, label in asked:
-                if control.to_name not in there:
+                if control.to_name not in recording.features:
                     continue
                 name = control.settings.from_name
                 before = self._suggestions.of(project, number, name, label)
-                found, now = suggest(learner, control, label, media, data, draft, before)
+                found, now = suggest(recording, control, label, draft, before)
                 if now != before:
                     self._suggestions.put(project, number, name, label, now)
                 regions += found

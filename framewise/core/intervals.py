@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from framewise.core.converter import Segment
 
+Span = tuple[int, int]  # rows [index, stop)
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -14,7 +16,7 @@ class Intervals:
 
     rows: int
     frame_rate: float
-    spans: Mapping[str, Sequence[tuple[int, int]]]
+    spans: Mapping[str, Sequence[Span]]
 
     @classmethod
     def of(cls, segments: Sequence[Segment], labels: Sequence[str], rows: int, frame_rate: float) -> Self:

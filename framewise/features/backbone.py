@@ -157,8 +157,7 @@ def kind_of(name: str) -> NetworkKind:
 
 
 class Backbone:
-    """A network cut before its last linear layer, and the engines that compute it. windows: the network instead, if it sees
-    several pictures at once; then ``cut`` has no layers."""
+    """A network cut before its last linear layer, and the engines that compute it."""
 
     def __init__(self, cut: FeatureNetwork):
         self.cut = cut

@@ -1,5 +1,6 @@
 """Interface of engines."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,12 @@ CPU_BATCH = 8  # larger batches exceed the processor's cache
 Pictures = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Colour = float | tuple[float, float, float]
+
+
+def of_255(colours: Iterable[float]) -> Colour:
+    """Numbers of red, green and blue for colours from 0 to 1, for colours from 0 to 255."""
+    red, green, blue = (255 * float(value) for value in colours)
+    return red, green, blue
 
 
 class Engine(Protocol):

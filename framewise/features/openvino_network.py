@@ -5,7 +5,6 @@ output of any other file is its features.
 """
 
 import ast
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framewise.core.errors import BackboneError
-from framewise.features.engine import CPU_BATCH, Colour, Engine, Features
+from framewise.features.engine import CPU_BATCH, Colour, Engine, Features, of_255
 from framewise.features.engines import Compute
 from framewise.features.input_file import InputFile
 from framewise.features.openvino_engine import OpenVinoEngine
@@ -84,8 +83,8 @@ def read_network(path: Path, given: InputFile) -> OpenVinoNetwork:
         dict(enumerate(names)) if linear is not None else {},
         size,
         Resizing(int(size / given.crop_pct) if given.crop_pct else None, given.interpolation or "bilinear"),
-        _times_255(mean),
-        _times_255(std),
+        of_255(mean),
+        of_255(std),
         layout,
         given.colors == "BGR",
         _made_for_batches(model, layout, size),
@@ -106,11 +105,6 @@ def _read(path: Path) -> Any:
     except Exception as error:  # its exceptions have no common class
         lines = [line for line in str(error).splitlines() if not line.startswith(ABOUT_ITSELF)]
         raise BackboneError(f"OpenVINO cannot read it: {' '.join(lines).strip()}") from None
-
-
-def _times_255(colours: Sequence[float]) -> Colour:
-    red, green, blue = (255 * float(value) for value in colours)
-    return red if red == green == blue else (red, green, blue)
 
 
 def _told(model: Any, *path: str) -> str:

@@ -24,7 +24,6 @@ POSES = f"most confident person, {COMPUTED_PER_SECOND} a second, 16 bits"  # in 
 # Columns of a stored pose, in shares of the picture's sides: number of persons, confidence, box (x1, y1, x2, y2); then the key
 # points.
 NUMBER, CONFIDENT, PLACE, STORED = 0, 1, slice(2, 6), 6
-FLAT = 0.01  # of the picture's height: the height of a box that counts as flat
 
 Floats = npt.NDArray[np.float32]
 

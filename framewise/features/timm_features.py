@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from framewise.core.errors import BackboneError
 from framewise.features.efficientnet import class_names
-from framewise.features.engine import Colour
+from framewise.features.engine import of_255
 from framewise.features.engines import CutNetwork
 from framewise.features.preprocessing import FILTERS, Resizing
 from framewise.features.timm_library import import_timm
@@ -58,7 +58,7 @@ def read_timm(name: str, side: int | None, weights: Path, config: Mapping[str, A
     names = _names(network, config) if linear is not None else {}
     if linear is None or len(names) != linear.out_features:
         linear, names = None, {}
-    return CutNetwork(module, linear, names, height, _times_255(data["mean"]), _times_255(data["std"]), resizing)
+    return CutNetwork(module, linear, names, height, of_255(data["mean"]), of_255(data["std"]), resizing)
 
 
 def _network(name: str, side: int | None, weights: Path, config: Mapping[str, Any]) -> Any:
@@ -114,8 +114,3 @@ def _names(network: Any, config: Mapping[str, Any]) -> dict[int, str]:
         return {}
     descriptions = data.ImageNetInfo(subset).label_descriptions()
     return {number: text.split(",")[0].replace(" ", "_") for number, text in enumerate(descriptions)}
-
-
-def _times_255(values: Any) -> Colour:
-    red, green, blue = (255 * float(value) for value in values)
-    return red, green, blue

@@ -20,7 +20,7 @@ from framewise.core.time_format import TimeFormat
 # Parameters that do not affect which version a training starts from: length of the training, use of the scores.
 OF_NO_VERSION = (
     "model_classifier_epochs", "model_classifier_f1_threshold", "model_classifier_accuracy_threshold",
-    "model_score_threshold", "model_skip",
+    "model_score_threshold", "model_suggestions", "model_skip",
 )  # fmt: skip
 # A label this similar to a class is taken for a misspelling of it; otherwise for the user's own label.
 NEAR_CLASS = 0.8

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from framewise.core.intervals import Span
 from framewise.core.known import Mask
 from framewise.core.metrics import f1_of_counts
 from framewise.learning.auto import learn_quickly
@@ -17,8 +18,6 @@ from framewise.learning.tracks import LabelledVideo, Rows
 # is .88 / .84 (shaken and turned sensors), .73 / .63 (worn ones) and .61 / .56 (motions); with three .94 / .90, .78 / .69 and
 # .78 / .72. Learning all unmarked rows as off, with a lower threshold, finds much less: at most .22, and .52 with three.
 EDGE_SHARE, EDGE_SECONDS = 0.5, 2.0
-
-Span = tuple[int, int]  # rows [index, stop)
 
 
 def marked_cells(drawn: Sequence[Span], off: Sequence[Span], rows: int, frame_rate: float) -> tuple[Mask, Mask]:

@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from framewise.core.errors import StorageBusy, StorageFull
+from framewise.core.intervals import Span
 from framewise.store.database import Database
 from framewise.store.projects import is_forgotten
 
 SESSION_SECONDS = 1800.0  # after a pause this long, suggestions that are gone were not deleted: the page was closed
 KEPT = 10_000  # rows
-
-Span = tuple[int, int]  # rows [index, stop)
 
 
 @dataclass(frozen=True)

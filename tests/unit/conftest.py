@@ -11,6 +11,8 @@ import torch
 from flask.testing import FlaskClient
 
 from framewise.assembly import Assembly
+from framewise.features.backbone import Backbone, Backbones
+from framewise.features.engines import Compute
 from framewise.features.kinds.lite0 import LITE0
 from framewise.label_studio import LabelStudioClient
 from framewise.media.addresses import Network
@@ -88,3 +90,44 @@ def made(tmp_path: Path) -> Callable[..., tuple[FlaskClient, Assembly]]:
         return create_app(chosen).test_client(), Assembly(chosen)
 
     return make
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Empty models folder."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def backbones(models: Path, tmp_path: Path) -> Backbones:
+    return Backbones(models, tmp_path / "data")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, models_folder: Path) -> Backbone:
+    """Network of the tiny checkpoint."""
+    found = Backbones(models_folder, tmp_path / "data")
+    return found.load(found.find("tiny-cls.pt"))
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of pictures in the batches that go through the network."""
+    counts, make = list[int](), Compute.make
+
+    def making(self: Compute, network: Any) -> Any:
+        engine = make(self, network)
+
+        class Counted:
+            batch = engine.batch
+
+            def __call__(self, pictures: Any) -> Any:
+                counts.append(len(pictures))
+                return engine(pictures)
+
+        return Counted()
+
+    monkeypatch.setattr(Compute, "make", making)
+    return counts

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from framewise.features import extraction
-from framewise.features.backbone import Backbones
 from framewise.features.cache import ABOUT, CHECKSUM, FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
@@ -18,12 +17,6 @@ from tests.videos import colour_pictures, with_matrix, write_timed, write_video
 
 WEIGHTS = "w" * 64
 TIMES = [Fraction(index, 25) for index in range(100)]
-
-
-@pytest.fixture
-def tiny(tmp_path, models_folder):
-    backbones = Backbones(models_folder, tmp_path / "data")
-    return backbones.load(backbones.find("tiny-cls.pt"))
 
 
 @pytest.fixture

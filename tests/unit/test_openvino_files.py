@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from framewise.core.errors import BackboneError
-from framewise.features.backbone import Backbones
 from framewise.features.engines import Compute
 
 onnx = pytest.importorskip("onnx")
@@ -67,18 +66,6 @@ def write_onnx(path, nodes, outputs, shape=("N", 3, SIDE, SIDE), told=None, kind
 
 
 TOLD = {"names": str(dict(enumerate(NAMES))), "imgsz": f"[{SIDE}, {SIDE}]", "task": "classify"}
-
-
-@pytest.fixture
-def models(tmp_path):
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def backbones(models, tmp_path):
-    return Backbones(models, tmp_path / "data")
 
 
 def computed(backbones, name, pictures=PICTURES):

@@ -35,12 +35,6 @@ def shipped(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny(tmp_path, models_folder):
-    backbones = Backbones(models_folder, tmp_path / "data")
-    return backbones.load(backbones.find("tiny-cls.pt"))
-
-
-@pytest.fixture
 def extract(tmp_path, tiny, quiet):
     """Rows (P, D + motion) of a video; ``cache`` is the name of the cache's folder."""
 
@@ -64,27 +58,6 @@ def decoded(monkeypatch):
             yield picture
 
     monkeypatch.setattr(passes, "decode", counting)
-    return counts
-
-
-@pytest.fixture
-def computed(monkeypatch):
-    """Counts the pictures that go through the network."""
-    counts, make = [], Compute.make
-
-    def making(self, network):
-        engine = make(self, network)
-
-        class Counted:
-            batch = engine.batch
-
-            def __call__(self, pictures):
-                counts.append(len(pictures))
-                return engine(pictures)
-
-        return Counted()
-
-    monkeypatch.setattr(Compute, "make", making)
     return counts
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from framewise.core.errors import SettingsError
 from framewise.features import extraction
-from framewise.features.backbone import Backbones
 from framewise.features.cache import FeatureCache
 from framewise.features.engines import Compute
 from framewise.features.extraction import Extractor
@@ -23,33 +22,6 @@ from framewise.settings import Settings
 from tests.videos import colour_pictures, write_timed, write_video
 
 PLAIN = Compute("torch", "float32", 1)
-
-
-@pytest.fixture
-def tiny(tmp_path, models_folder):
-    backbones = Backbones(models_folder, tmp_path / "data")
-    return backbones.load(backbones.find("tiny-cls.pt"))
-
-
-@pytest.fixture
-def computed(monkeypatch):
-    """Numbers of pictures in the batches that go through the network."""
-    counts, make = [], Compute.make
-
-    def making(self, network):
-        engine = make(self, network)
-
-        class Counted:
-            batch = engine.batch
-
-            def __call__(self, pictures):
-                counts.append(len(pictures))
-                return engine(pictures)
-
-        return Counted()
-
-    monkeypatch.setattr(Compute, "make", making)
-    return counts
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 from framewise.core.errors import BackboneError
 from framewise.features import timm_library
-from framewise.features.backbone import Backbones
 from framewise.features.engines import Compute
 from framewise.features.kinds import timm_network
 from framewise.media.video import decode
@@ -50,18 +49,6 @@ def put(models, name, as_name=None, config=None, **arguments):
     if config is not None:
         path.with_name(path.name.replace(".safetensors", ".json")).write_text(json.dumps(config))
     return network
-
-
-@pytest.fixture
-def models(tmp_path):
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def backbones(models, tmp_path):
-    return Backbones(models, tmp_path / "data")
 
 
 def load(backbones, name):
